@@ -1,0 +1,51 @@
+# `make demo` and `make test` need Python 3.11 or later and a network for the first install; nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: help demo run test check format clean
+
+help:
+	@echo "make demo    walk the whole workflow with Alice and Bob on this machine"
+	@echo "make run     the local world alone, for developing an app (Ctrl-C stops it)"
+	@echo "make test    every test"
+	@echo "make check   lint, types, layers, docs"
+	@echo "make format  put the code into its one form"
+	@echo "make clean   remove what these made"
+
+# Without a terminal (in a script, in CI) nobody can press Ctrl-C, so the demo ends after the walk.
+demo: $(VENV)/installed
+	@if [ -t 0 ]; then $(BIN)/inbox-server demo; else $(BIN)/inbox-server demo --once; fi
+
+run: $(VENV)/installed
+	@$(BIN)/inbox-server dev
+
+test: $(VENV)/installed-dev
+	$(BIN)/pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_layers.py tests/test_rooms.py tests/test_docs.py
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) tests/js/node_modules *.egg-info
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; set PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "On Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
