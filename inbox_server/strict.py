@@ -1,0 +1,59 @@
+"""Strict JSON: one meaning for every byte sequence, or a refusal.
+
+Python's own reader takes the last of duplicate keys, knows NaN, and turns 1e400 into infinity. A second reader of the
+same bytes may see something else, so all of that is refused (RFC 8259 leaves it open; RFC 7493 does not).
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+
+class NotStrict(ValueError):
+    """The text is not JSON as we take it; the message says why and repeats none of it."""
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """One JSON object: UTF-8, no byte-order mark, no duplicate keys, integers only. Raises `NotStrict`."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotStrict("is not UTF-8") from None
+    try:
+        parsed = _decode(text)
+    except NotStrict:
+        raise
+    except (ValueError, RecursionError):  # RecursionError: 1,200 brackets fit into a token
+        raise NotStrict("is not valid JSON") from None
+    if "\\u" in text and not _is_unicode(parsed):
+        raise NotStrict("has half of a surrogate pair")
+    if not isinstance(parsed, dict):
+        raise NotStrict("is not a JSON object")
+    return parsed
+
+
+def _is_unicode(parsed: Any) -> bool:
+    """Whether every string can be written as UTF-8; half a surrogate pair, escaped, can be read but not written."""
+    try:
+        json.dumps(parsed, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _without_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = list(pairs)
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise NotStrict("has the same member twice")
+    return members
+
+
+def _refuse_float(_: str) -> NoReturn:
+    raise NotStrict("has a number that is not an integer")
+
+
+# A decoder is made once: json.loads with hooks makes a new one on every call.
+_decode = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates, parse_float=_refuse_float, parse_constant=_refuse_float
+).decode
