@@ -1,0 +1,55 @@
+"""What may stand in the database in place of an address, a name or an app: a keyed hash.
+
+Names and their addresses are public, so a plain hash of one could be looked up by anybody who has a copy of the
+database. With the server's secret in it, a copy without the secret matches nobody. It does not protect against the
+operator, who holds both.
+"""
+
+import hmac
+from typing import Final
+
+SECRET_BYTES: Final = 32
+BLIND_BYTES: Final = 16
+
+
+class Blinder:
+    """HMAC-SHA256 under the server's secret, cut to 16 bytes, with a label for each use."""
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != SECRET_BYTES:
+            raise ValueError("the secret must have 32 bytes")
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return "Blinder(<secret>)"
+
+    def inbox(self, address: str) -> bytes:
+        """The inbox of an app address."""
+        return self._blind(b"inbox", address.encode())
+
+    def name(self, name: str, app: str) -> bytes:
+        """A name within one app."""
+        return self._blind(b"name", name.encode(), app.encode())
+
+    def app(self, inbox: bytes, app: str) -> bytes:
+        """The app that an inbox was claimed for; different for each inbox, so that users of one app do not group."""
+        return self._blind(b"app", inbox, app.encode())
+
+    def listed(self, inbox: bytes, address: str) -> bytes:
+        """An address on one inbox's contact or block list."""
+        return self._blind(b"list", inbox, address.encode())
+
+    def invite(self, code: str) -> bytes:
+        """A one-time invite code."""
+        return self._blind(b"invite", code.encode())
+
+    def request(self, method: str, body: bytes) -> bytes:
+        """A settings request, to know it again. Keyed, because its body may hold a name that can be guessed."""
+        return self._blind(b"request", method.encode(), body)
+
+    def check_value(self) -> bytes:
+        """Kept in the database, so that a start with another secret is noticed."""
+        return self._blind(b"check")
+
+    def _blind(self, *parts: bytes) -> bytes:
+        return hmac.digest(self._secret, b"\0".join(parts), "sha256")[:BLIND_BYTES]
