@@ -1,0 +1,144 @@
+"""What a store promises; every store passes the same tests (`tests/test_store.py`).
+
+Inboxes, names, apps, addresses and invites come in as keyed hashes (`blind.py`); a store never sees them in the clear.
+All methods may raise `Unavailable`; a write that returned is on disk.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from inbox_server.clock import UnixTime
+from inbox_server.errors import Refused
+
+Accept = Literal["names", "anyone", "contacts", "nobody"]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What a delivery meets: the owner's policy, and whether this sender is on a list."""
+
+    app: bytes
+    accept: Accept
+    retention: int
+    contact: bool
+    blocked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """`new` is False for a repeat. `expires` is what the sender is told."""
+
+    new: bool
+    expires: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in the change feed of one generation of one inbox.
+
+    `listed_at` is the change number at which the list was begun that this place is in; what was read up to there is
+    not in the list, so its tombstones need not be known any more. It is at most `change` once the list is through.
+    """
+
+    generation: bytes
+    change: int
+    listed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """One unread entry. `id` is 32 bytes."""
+
+    id: bytes
+    message_id: str
+    expires: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of the feed, in order of change number. `more` means that the next page is not empty."""
+
+    messages: tuple[Unread, ...]
+    read: tuple[bytes, ...]
+    cursor: Cursor
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an owner sees of the inbox. Lists and names are kept as keyed hashes, so only their sizes are known."""
+
+    retention: int
+    accept: Accept
+    contacts: int
+    blocked: int
+    names: int
+    unread: int
+    unread_bytes: int
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChange:
+    """What an owner asks for; None leaves a setting as it is. A list that is given replaces the old one."""
+
+    app: bytes
+    issued: UnixTime
+    request: bytes
+    retention: int | None = None
+    accept: Accept | None = None
+    contacts: tuple[bytes, ...] | None = None
+    blocked: tuple[bytes, ...] | None = None
+    names: tuple[bytes, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """On what condition an inbox that does not exist yet may be made."""
+
+    generation: bytes
+    """8 random bytes."""
+    first_change: int
+    """Random too, so that change numbers do not count an inbox's life."""
+    default_retention: int
+    max_inboxes: int | None
+    invite: bytes | None
+    """None: no invite is needed. Otherwise it is used up, or the claim is refused."""
+
+
+class Store(Protocol):
+    async def proven(self, name: bytes) -> bytes | None:
+        """The inbox whose owner proved this name, if any."""
+
+    async def door(self, inbox: bytes, sender: bytes) -> Door | None:
+        """What a delivery by `sender` (hashed for this inbox) meets; None when there is no such inbox."""
+
+    async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
+        """Keep an entry; the same `id` again is the same delivery. Raises `Refused` inbox_full or not_accepted."""
+
+    async def unread(self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime) -> Page:
+        """The unread entries, or with `after` what changed since. Raises `Refused` no_inbox or cursor_gone."""
+
+    async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
+        """Mark entries as read and drop their text; an unknown id is remembered. Raises `Refused` no_inbox."""
+
+    async def settings(self, inbox: bytes) -> Settings | None: ...
+
+    async def settle(self, inbox: bytes, change: SettingsChange, *, admission: Admission | None, now: UnixTime) -> bool:
+        """Change the settings; with an `admission` make the inbox first when there is none, and return True.
+
+        Raises `Refused` no_inbox, stale_token, bad_token (another app) or not_registered.
+        """
+
+    async def forget(self, inbox: bytes, *, issued: UnixTime, request: bytes) -> None:
+        """Drop the inbox and everything in it; no inbox is no error. Raises `Refused` stale_token."""
+
+    async def sweep(self, now: UnixTime) -> None:
+        """Drop what has expired."""
+
+    async def ping(self) -> None:
+        """Raises `Unavailable` when the database cannot be read or written."""
+
+
+def no_inbox() -> Refused:
+    return Refused("no_inbox", "No inbox was claimed with this key. Claim it with `PUT /v1/inbox`.")
