@@ -1,0 +1,63 @@
+"""The chain from a name to an app's bucket and key. Each link is checked against the one before it."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from inbox_server.config import Static
+from inbox_server.fetch import Absent, Fetcher, Unreachable
+from inbox_server.keys import PublicKey
+from inbox_server.resolver.contract import unavailable, unproven
+from inbox_server.resolver.keyfile import KEY_FILES, MAX_KEY_FILE_BYTES, check_key, read_key_file
+from inbox_server.resolver.profile import MAX_PROFILE_BYTES, Bucket, find_bucket, read_profile
+from inbox_server.resolver.service import NameServices
+from inbox_server.resolver.zonefile import profile_url
+
+_PROFILE_REDIRECTS: Final = 2
+
+
+class ChainResolver:
+    """Implements `contract.Resolver` without remembering anything; `CachedResolver` goes around it."""
+
+    def __init__(self, fetcher: Fetcher, names: NameServices, static: Iterable[Static]) -> None:
+        self._fetcher = fetcher
+        self._names = names
+        self._static = {(entry.name, entry.app): entry.key for entry in static}
+
+    async def address(self, name: str, app: str, *, fresh: bool = False) -> str:  # noqa: ARG002 — always is
+        static = self._static.get((name, app))
+        return static.address if static else (await self.bucket(name, app)).address
+
+    async def key(self, name: str, app: str, *, fresh: bool = False) -> PublicKey:  # noqa: ARG002 — always is
+        static = self._static.get((name, app))
+        return static or await self.bucket_key(await self.bucket(name, app))
+
+    async def bucket(self, name: str, app: str) -> Bucket:
+        """The bucket that the name's owner signed for this app. Raises as `contract.Resolver` does."""
+        record = await self._names.look_up(name)
+        url = profile_url(record.zone_file)
+        if url is None:
+            raise unproven("The name's zone file names no profile (`_http._tcp URI`).")
+        try:
+            body = await self._fetcher.get(url, max_bytes=MAX_PROFILE_BYTES, redirects=_PROFILE_REDIRECTS)
+        except Absent:
+            raise unproven("There is no profile at the URL in the name's zone file.") from None
+        except Unreachable:
+            raise unavailable() from None
+        return find_bucket(read_profile(body, owner=record.owner), app)
+
+    async def bucket_key(self, bucket: Bucket) -> PublicKey:
+        """`appsMeta`'s key, which the owner signed, or else the first key file that fits the bucket's address."""
+        stated = check_key(bucket.stated_key, bucket.address) if bucket.stated_key else None
+        if stated:
+            return stated
+        for name in KEY_FILES:
+            try:
+                body = await self._fetcher.get(bucket.url + name, max_bytes=MAX_KEY_FILE_BYTES)
+            except Absent:
+                continue
+            except Unreachable:
+                raise unavailable() from None
+            key = read_key_file(body, bucket.address)
+            if key:
+                return key
+        raise unproven("No key in the profile or the bucket hashes to the bucket's address. Publish key.json.")

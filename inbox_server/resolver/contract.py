@@ -1,0 +1,29 @@
+"""What a resolver promises. Look-ups are by name and app; keys and addresses as identities need none."""
+
+from typing import Protocol
+
+from inbox_server.errors import Refused, Unavailable
+from inbox_server.keys import PublicKey
+
+
+class Resolver(Protocol):
+    """Both methods raise `Refused` name_unproven when a link of the chain does not hold, and `Unavailable` when one
+    could not be asked. `fresh` asks for a new look-up, because what is remembered did not fit.
+    """
+
+    async def address(self, name: str, app: str, *, fresh: bool = False) -> str:
+        """The address of the name's bucket for this app, base58check."""
+
+    async def key(self, name: str, app: str, *, fresh: bool = False) -> PublicKey:
+        """The app public key, which hashes to that address."""
+
+
+def unproven(detail: str) -> Refused:
+    """A link that does not hold. `detail` tells its owner what to mend and repeats nothing of it."""
+    return Refused("name_unproven", detail)
+
+
+def unavailable() -> Unavailable:
+    return Unavailable(
+        "names_unavailable", "A name could not be looked up for now. Repeat the same request later.", retry_after=45
+    )

@@ -1,0 +1,90 @@
+"""Name services: who owns a name, and which zone file the owner set. They are trusted for that.
+
+The shape is the Stacks API's `GET /v1/names/{name}`; the older core.blockstack.org differs only in what it leaves out.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from inbox_server.fetch import Absent, Fetcher, Unreachable
+from inbox_server.resolver.contract import unavailable, unproven
+
+_MAX_ANSWER_BYTES: Final = 64 * 1024  # the zone file of a namespace's operator holds its subdomains' records
+# Older services say 400 to a name that cannot be. 403 and 410 mean that the service refuses us: that is a failure.
+_NO_SUCH_NAME: Final = frozenset({400, 404})
+_REDIRECTS: Final = 2  # an unknown subdomain is redirected to its registrar
+
+
+@dataclass(frozen=True, slots=True)
+class NameRecord:
+    """`owner` is an address, c32 or base58."""
+
+    owner: str
+    zone_file: str
+
+
+class NameServices:
+    """Several services as one: the next is asked when one fails, or all when they must agree.
+
+    A service that says there is no such name has answered; the next is not asked.
+    """
+
+    def __init__(self, fetcher: Fetcher, bases: tuple[str, ...], *, agreement: bool) -> None:
+        self._fetcher = fetcher
+        self._bases = bases
+        self._agreement = agreement
+
+    async def look_up(self, name: str) -> NameRecord:
+        """`name` is checked already. Raises `Refused` name_unproven, or `Unavailable`."""
+        if not self._bases:
+            raise unproven("This server looks no names up. Use the app public key as the identity.")
+        record = await (self._all(name) if self._agreement else self._first(name))
+        if record is None:
+            raise unproven("The name service knows no such name.")
+        return record
+
+    async def _first(self, name: str) -> NameRecord | None:
+        for base in self._bases:
+            try:
+                return await self._ask(base, name)
+            except Unreachable:
+                continue
+        raise unavailable()
+
+    async def _all(self, name: str) -> NameRecord | None:
+        try:
+            records = await asyncio.gather(*(self._ask(base, name) for base in self._bases))
+        except Unreachable:
+            raise unavailable() from None
+        owners = {record.owner if record else None for record in records}
+        if len(owners) > 1:
+            raise unavailable()
+        return records[0]
+
+    async def _ask(self, base: str, name: str) -> NameRecord | None:
+        """None when there is no such name. Raises `Unreachable`."""
+        try:
+            body = await self._fetcher.get(
+                f"{base}/v1/names/{name}",
+                max_bytes=_MAX_ANSWER_BYTES,
+                redirects=_REDIRECTS,
+                configured=True,
+                absent=_NO_SUCH_NAME,
+            )
+        except Absent:
+            return None
+        try:
+            return _record(json.loads(body))
+        except (ValueError, RecursionError):
+            raise Unreachable from None
+
+
+def _record(answer: Any) -> NameRecord:
+    if not isinstance(answer, dict) or not isinstance(answer.get("address"), str):
+        raise ValueError("not a name's record")
+    if answer.get("status") == "revoked":
+        return NameRecord(answer["address"], "")
+    zone_file = answer.get("zonefile")  # left out when the owner set none
+    return NameRecord(answer["address"], zone_file if isinstance(zone_file, str) else "")
