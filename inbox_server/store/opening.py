@@ -1,0 +1,66 @@
+"""Opening the database: one server a directory, the right secret, the schema up to date."""
+
+import contextlib
+import fcntl
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Final
+
+from inbox_server.clock import UnixTime
+from inbox_server.store.database import BadDatabase, Connection, Writer, make_private, open_connection, upgrade
+from inbox_server.store.sqlite import Quota, SqliteStore
+
+DATABASE_NAME: Final = "inbox.sqlite3"
+
+
+@contextlib.asynccontextmanager
+async def open_store(folder: Path, *, check_value: bytes, quota: Quota) -> AsyncIterator[SqliteStore]:
+    """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`."""
+    make_private(folder)
+    with _only_server(folder):
+        async with (
+            _open_database(folder, check_value) as connection,
+            open_connection(folder / DATABASE_NAME, read_only=True) as reader,
+            Writer(connection) as writer,
+        ):
+            yield SqliteStore(reader, writer, quota)
+
+
+async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_value: bytes) -> None:
+    """Remember an invite, beside a running server or without one. Raises `BadDatabase`."""
+    make_private(folder)
+    async with _open_database(folder, check_value) as connection:
+        await connection.run(lambda db: db.execute("INSERT INTO invite (code, expires) VALUES (?, ?)", (code, expires)))
+
+
+@contextlib.asynccontextmanager
+async def _open_database(folder: Path, check_value: bytes) -> AsyncIterator[Connection]:
+    path = folder / DATABASE_NAME
+    path.touch(mode=0o600)
+    async with open_connection(path) as connection:
+        await upgrade(connection, path)
+        await connection.run(lambda db: _check_secret(db, check_value))
+        yield connection
+
+
+@contextlib.contextmanager
+def _only_server(folder: Path) -> Iterator[None]:
+    """One process serves a data directory: two would each answer for what the other does not know."""
+    path = folder / "lock"
+    path.touch(mode=0o600)
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadDatabase(f"{folder} is in use by another inbox-server. Stop that one first.") from None
+        yield
+
+
+def _check_secret(db: sqlite3.Connection, check_value: bytes) -> None:
+    db.execute("INSERT INTO secret_check SELECT ? WHERE NOT EXISTS (SELECT 1 FROM secret_check)", (check_value,))
+    if db.execute("SELECT value FROM secret_check").fetchone() != (check_value,):
+        raise BadDatabase(
+            "The secret is not the one that this database was made with; nothing in it would be found."
+            " Put the right secret file back, or start with an empty data directory."
+        )

@@ -1,0 +1,96 @@
+"""Claims and settings in SQLite: each function below is one unit of work."""
+
+import sqlite3
+
+from inbox_server.clock import UnixTime
+from inbox_server.errors import Refused
+from inbox_server.store.contract import Admission, Settings, SettingsChange, no_inbox
+
+
+def read_settings(db: sqlite3.Connection, inbox: bytes) -> Settings | None:
+    row = db.execute(
+        "SELECT retention, accept,"
+        " (SELECT count(*) FROM listed WHERE listed.inbox = inbox.inbox AND kind = 'contact'),"
+        " (SELECT count(*) FROM listed WHERE listed.inbox = inbox.inbox AND kind = 'blocked'),"
+        " (SELECT count(*) FROM name WHERE name.inbox = inbox.inbox),"
+        " unread, unread_bytes, refused FROM inbox WHERE inbox = ?",
+        (inbox,),
+    ).fetchone()
+    if row is None:
+        return None
+    retention, accept, contacts, blocked, names, unread, unread_bytes, refused = row
+    return Settings(retention, accept, contacts, blocked, names, unread, unread_bytes, refused=bool(refused))
+
+
+def settle(
+    db: sqlite3.Connection, inbox: bytes, change: SettingsChange, admission: Admission | None, now: UnixTime
+) -> bool:
+    row = db.execute("SELECT app, settings_at, settings_request FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    if row is None:
+        if admission is None:
+            raise no_inbox()
+        _admit(db, inbox, change, admission, now)
+    else:
+        app, settings_at, settings_request = row
+        if app != change.app:
+            raise Refused("bad_token", "`app` is not the app that this inbox was claimed for.", member="app")
+        _check_order(change.issued, change.request, settings_at, settings_request)
+        db.execute(
+            "UPDATE inbox SET settings_at = max(settings_at, ?), settings_request = ? WHERE inbox = ?",
+            (change.issued, change.request, inbox),
+        )
+    for column, value in (("retention", change.retention), ("accept", change.accept)):
+        if value is not None:
+            db.execute(f"UPDATE inbox SET {column} = ? WHERE inbox = ?", (value, inbox))  # noqa: S608 — names above
+    for kind, addresses in (("contact", change.contacts), ("blocked", change.blocked)):
+        if addresses is not None:
+            db.execute("DELETE FROM listed WHERE inbox = ? AND kind = ?", (inbox, kind))
+            db.executemany(
+                "INSERT OR IGNORE INTO listed (inbox, kind, address) VALUES (?, ?, ?)",
+                ((inbox, kind, address) for address in addresses),
+            )
+    if change.names is not None:
+        db.execute("DELETE FROM name WHERE inbox = ?", (inbox,))
+        # The last verified claim of a name wins: its chain leads here now.
+        db.executemany("INSERT OR REPLACE INTO name (name, inbox) VALUES (?, ?)", ((n, inbox) for n in change.names))
+    return row is None
+
+
+def _admit(db: sqlite3.Connection, inbox: bytes, change: SettingsChange, admission: Admission, now: UnixTime) -> None:
+    if admission.max_inboxes is not None:
+        (inboxes,) = db.execute("SELECT count(*) FROM inbox").fetchone()
+        if inboxes >= admission.max_inboxes:
+            raise Refused("not_registered", "This server takes no more inboxes.")
+    if admission.invite is not None:
+        used = db.execute("DELETE FROM invite WHERE code = ? AND expires > ?", (admission.invite, now))
+        if used.rowcount != 1:
+            raise Refused("not_registered", "This server needs an unused `invite` code; ask its operator for one.")
+    db.execute(
+        "INSERT INTO inbox (inbox, app, generation, change, horizon, retention, accept, unread, unread_bytes,"
+        " tombstones, refused, settings_at, settings_request) VALUES (?, ?, ?, ?, ?, ?, 'names', 0, 0, 0, 0, ?, ?)",
+        (
+            inbox,
+            change.app,
+            admission.generation,
+            admission.first_change,
+            admission.first_change,
+            admission.default_retention,
+            change.issued,
+            change.request,
+        ),
+    )
+
+
+def _check_order(issued: UnixTime, request: bytes, settings_at: int, settings_request: bytes) -> None:
+    """An old settings token must not undo a later one; the same request again is a retry."""
+    if issued < settings_at and request != settings_request:
+        raise Refused("stale_token", "A settings token that was signed later has been used. Read the settings first.")
+
+
+def forget(db: sqlite3.Connection, inbox: bytes, issued: UnixTime, request: bytes) -> None:
+    row = db.execute("SELECT settings_at, settings_request FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    if row is None:
+        return
+    _check_order(issued, request, *row)
+    for table in ("message", "listed", "name", "inbox"):
+        db.execute(f"DELETE FROM {table} WHERE inbox = ?", (inbox,))  # noqa: S608 — names above

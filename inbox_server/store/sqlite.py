@@ -1,0 +1,294 @@
+"""The SQLite store: deliveries, reading, acknowledging, expiry. Each function below is one unit of work.
+
+What the statements keep true: change numbers only grow; `inbox.unread`, `unread_bytes` and `tombstones` count the
+inbox's rows in `message`; a row is a tombstone exactly when `message_id` is NULL.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from inbox_server.clock import UnixTime
+from inbox_server.errors import Refused, Unavailable
+from inbox_server.store.contract import (
+    Admission,
+    Cursor,
+    Delivered,
+    Door,
+    Page,
+    Settings,
+    SettingsChange,
+    Unread,
+    no_inbox,
+)
+from inbox_server.store.database import Connection, T, Work, Writer
+from inbox_server.store.settings import forget, read_settings, settle
+
+TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
+_FULL_RETRY_SECONDS: Final = 3600
+_SWEEP_ROWS: Final = 500  # small, so that deliveries never wait long for a sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one inbox may hold, and how long a tombstone for an unknown id is kept."""
+
+    entries: int
+    bytes: int
+    max_retention: int
+
+
+class SqliteStore:
+    """Implements `contract.Store`."""
+
+    def __init__(self, reader: Connection, writer: Writer, quota: Quota) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._quota = quota
+
+    async def proven(self, name: bytes) -> bytes | None:
+        return await self._read(lambda db: _proven(db, name))
+
+    async def door(self, inbox: bytes, sender: bytes) -> Door | None:
+        return await self._read(lambda db: _door(db, inbox, sender))
+
+    async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
+        delivered = await self._writer.write(
+            lambda db: _deliver(db, inbox, Unread(id, message_id, expires), self._quota, now)
+        )
+        if delivered is None:
+            raise Refused(
+                "inbox_full",
+                "The recipient's inbox is full; its owner can see so. Nothing was stored.",
+                retry_after=_FULL_RETRY_SECONDS,
+            )
+        return delivered
+
+    async def unread(self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime) -> Page:
+        return await self._read(lambda db: _unread(db, inbox, after, limit, now))
+
+    async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
+        await self._writer.write(lambda db: _acknowledge(db, inbox, ids, self._quota, now), erases=True)
+
+    async def settings(self, inbox: bytes) -> Settings | None:
+        return await self._read(lambda db: read_settings(db, inbox))
+
+    async def settle(self, inbox: bytes, change: SettingsChange, *, admission: Admission | None, now: UnixTime) -> bool:
+        return await self._writer.write(lambda db: settle(db, inbox, change, admission, now), erases=True)
+
+    async def forget(self, inbox: bytes, *, issued: UnixTime, request: bytes) -> None:
+        await self._writer.write(lambda db: forget(db, inbox, issued, request), erases=True)
+
+    async def sweep(self, now: UnixTime) -> None:
+        while await self._read(lambda db: _due(db, now)):
+            await self._writer.write(lambda db: _sweep(db, now), erases=True)
+
+    async def ping(self) -> None:
+        await self._read(lambda db: db.execute("SELECT 1 FROM inbox LIMIT 1").fetchone())
+        await self._writer.write(lambda _: None)
+
+    async def _read(self, work: Work[T]) -> T:
+        """Run `work` on one snapshot of the database."""
+
+        def snapshot(db: sqlite3.Connection) -> T:
+            db.execute("BEGIN")
+            try:
+                return work(db)
+            finally:
+                db.execute("COMMIT")
+
+        try:
+            return await self._reader.run(snapshot)
+        except sqlite3.Error as error:
+            raise Unavailable("storage_full", "The server's disk could not be read.", retry_after=30) from error
+
+
+def _proven(db: sqlite3.Connection, name: bytes) -> bytes | None:
+    row = db.execute("SELECT inbox FROM name WHERE name = ?", (name,)).fetchone()
+    return row[0] if row else None
+
+
+def _door(db: sqlite3.Connection, inbox: bytes, sender: bytes) -> Door | None:
+    on_lists = {
+        kind
+        for (kind,) in db.execute(
+            "SELECT kind FROM listed WHERE inbox = ? AND kind IN ('contact', 'blocked') AND address = ?",
+            (inbox, sender),
+        )
+    }
+    row = db.execute("SELECT app, accept, retention FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    if row is None:
+        return None
+    app, accept, retention = row
+    return Door(app, accept, retention, contact="contact" in on_lists, blocked="blocked" in on_lists)
+
+
+def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime) -> Delivered | None:
+    """None when the inbox is full.
+
+    A repeat is answered alike whether the entry is unread or read, so a sender cannot probe: a tombstone moves its
+    `expires` as the unread entry would, and once that has passed the answer is that of a new delivery.
+    """
+    if db.execute("SELECT 1 FROM inbox WHERE inbox = ?", (inbox,)).fetchone() is None:
+        raise Refused("not_accepted", "The delivery is not accepted.")  # the owner deleted it a moment ago
+    row = db.execute(
+        "SELECT change, message_id IS NULL, expires FROM message WHERE inbox = ? AND id = ?", (inbox, entry.id)
+    ).fetchone()
+    if row is None:
+        return _insert(db, inbox, entry, quota, now)
+    change, read, expires = row
+    new = expires <= now
+    granted = entry.expires if new else max(entry.expires, expires)
+    if read:
+        if new and not _make_room(db, inbox, len(entry.message_id), quota, now):
+            return None  # as an unread entry that expired would be refused now
+        db.execute(
+            "UPDATE message SET expires = ?, forget_at = max(forget_at, ?) WHERE inbox = ? AND change = ?",
+            (granted, granted, inbox, change),
+        )
+        return Delivered(new, UnixTime(granted))
+    if new:
+        _remove(db, [(inbox, change, entry.message_id)])
+        return _insert(db, inbox, entry, quota, now)
+    if granted > expires:  # a longer life is a change that every device must hear of
+        db.execute(
+            "UPDATE message SET expires = ?, forget_at = ?, change = ? WHERE inbox = ? AND change = ?",
+            (granted, granted, _next_change(db, inbox), inbox, change),
+        )
+    return Delivered(new=False, expires=UnixTime(granted))
+
+
+def _insert(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime) -> Delivered | None:
+    size = len(entry.message_id)
+    if not _make_room(db, inbox, size, quota, now):
+        return None
+    db.execute(
+        "INSERT INTO message (inbox, change, id, message_id, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?)",
+        (inbox, _next_change(db, inbox), entry.id, entry.message_id, entry.expires, entry.expires),
+    )
+    db.execute("UPDATE inbox SET unread = unread + 1, unread_bytes = unread_bytes + ? WHERE inbox = ?", (size, inbox))
+    return Delivered(new=True, expires=entry.expires)
+
+
+def _make_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota, now: UnixTime) -> bool:
+    """Whether an entry of `size` bytes fits, once what has expired is gone. If not, the owner will be told."""
+    if _has_room(db, inbox, size, quota):
+        return True
+    expired = db.execute(
+        "SELECT inbox, change, message_id FROM message WHERE inbox = ? AND message_id IS NOT NULL AND forget_at <= ?",
+        (inbox, now),
+    ).fetchall()
+    _remove(db, expired)
+    if _has_room(db, inbox, size, quota):
+        return True
+    db.execute("UPDATE inbox SET refused = 1 WHERE inbox = ?", (inbox,))
+    return False
+
+
+def _has_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota) -> bool:
+    unread, unread_bytes = db.execute("SELECT unread, unread_bytes FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    return bool(unread < quota.entries and unread_bytes + size <= quota.bytes)
+
+
+def _next_change(db: sqlite3.Connection, inbox: bytes) -> int:
+    (change,) = db.execute("UPDATE inbox SET change = change + 1 WHERE inbox = ? RETURNING change", (inbox,)).fetchone()
+    return int(change)
+
+
+def _unread(db: sqlite3.Connection, inbox: bytes, after: Cursor | None, limit: int, now: UnixTime) -> Page:
+    row = db.execute("SELECT generation, change, horizon FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    if row is None:
+        raise no_inbox()
+    generation, change, horizon = row
+    if after is None:
+        after = Cursor(generation, -1, change)
+    elif after.generation != generation or not horizon <= max(after.change, after.listed_at) <= change:
+        raise Refused("cursor_gone", "The changes since this cursor are not kept any more. List anew, without `after`.")
+    rows = db.execute(
+        "SELECT change, id, message_id, expires FROM message WHERE inbox = ? AND change > ?"
+        " AND CASE WHEN message_id IS NULL THEN change > ? ELSE expires > ? END ORDER BY change LIMIT ?",
+        (inbox, after.change, after.listed_at, now, limit + 1),
+    ).fetchall()
+    more = len(rows) > limit
+    rows = rows[:limit]
+    reached = rows[-1][0] if more else change
+    return Page(
+        messages=tuple(Unread(id, text, UnixTime(expires)) for _, id, text, expires in rows if text is not None),
+        read=tuple(id for _, id, text, _ in rows if text is None),
+        cursor=Cursor(generation, reached, max(reached, after.listed_at) if more else reached),
+        more=more,
+    )
+
+
+def _acknowledge(db: sqlite3.Connection, inbox: bytes, ids: tuple[bytes, ...], quota: Quota, now: UnixTime) -> None:
+    if db.execute("SELECT 1 FROM inbox WHERE inbox = ?", (inbox,)).fetchone() is None:
+        raise no_inbox()
+    for id in ids:
+        row = db.execute(
+            "SELECT change, length(message_id), expires FROM message WHERE inbox = ? AND id = ?", (inbox, id)
+        ).fetchone()
+        if row is None:
+            _plant(db, inbox, id, quota, now)
+            continue
+        change, size, expires = row
+        if size is None:  # read already
+            continue
+        db.execute(
+            "UPDATE message SET message_id = NULL, change = ?, forget_at = ? WHERE inbox = ? AND change = ?",
+            (_next_change(db, inbox), max(expires, now + TOMBSTONE_SECONDS), inbox, change),
+        )
+        db.execute(
+            "UPDATE inbox SET unread = unread - 1, unread_bytes = unread_bytes - ?, tombstones = tombstones + 1,"
+            " refused = 0 WHERE inbox = ?",
+            (size, inbox),
+        )
+
+
+def _plant(db: sqlite3.Connection, inbox: bytes, id: bytes, quota: Quota, now: UnixTime) -> None:
+    """Remember an id that was read at another server, whose delivery may still come here.
+
+    `expires` 0 has passed, so the first delivery is answered as a new one. More than the quota are not remembered.
+    """
+    (tombstones,) = db.execute("SELECT tombstones FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    if tombstones >= quota.entries:
+        return
+    db.execute(
+        "INSERT INTO message (inbox, change, id, message_id, expires, forget_at) VALUES (?, ?, ?, NULL, 0, ?)",
+        (inbox, _next_change(db, inbox), id, now + quota.max_retention),
+    )
+    db.execute("UPDATE inbox SET tombstones = tombstones + 1 WHERE inbox = ?", (inbox,))
+
+
+def _due(db: sqlite3.Connection, now: UnixTime) -> bool:
+    return bool(
+        db.execute(
+            "SELECT EXISTS (SELECT 1 FROM message WHERE forget_at <= ?)"
+            " OR EXISTS (SELECT 1 FROM invite WHERE expires <= ?)",
+            (now, now),
+        ).fetchone()[0]
+    )
+
+
+def _sweep(db: sqlite3.Connection, now: UnixTime) -> None:
+    expired = db.execute(
+        "SELECT inbox, change, message_id FROM message WHERE forget_at <= ? LIMIT ?", (now, _SWEEP_ROWS)
+    ).fetchall()
+    _remove(db, expired)
+    db.execute("DELETE FROM invite WHERE expires <= ?", (now,))
+    db.execute(f"PRAGMA incremental_vacuum({_SWEEP_ROWS})").fetchall()
+
+
+def _remove(db: sqlite3.Connection, rows: list[tuple[bytes, int, str | None]]) -> None:
+    """Delete rows and keep the inbox's counts; a tombstone that goes moves the horizon."""
+    for inbox, change, message_id in rows:
+        db.execute("DELETE FROM message WHERE inbox = ? AND change = ?", (inbox, change))
+        if message_id is None:
+            db.execute(
+                "UPDATE inbox SET tombstones = tombstones - 1, horizon = max(horizon, ?) WHERE inbox = ?",
+                (change, inbox),
+            )
+        else:
+            db.execute(
+                "UPDATE inbox SET unread = unread - 1, unread_bytes = unread_bytes - ?, refused = 0 WHERE inbox = ?",
+                (len(message_id), inbox),
+            )
