@@ -1,0 +1,132 @@
+"""A delivery, in the one order that keeps strangers cheap and tells them nothing.
+
+Size and shape, then the token, then the sender's signature, then the owner's policy, and only then look-ups: whoever
+is refused up to there has cost us a hash, a signature and two reads, the same for an inbox that does not exist.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from inbox_server.blind import Blinder
+from inbox_server.bodies import parse_delivery
+from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
+from inbox_server.errors import Refused
+from inbox_server.identities import Address, Name
+from inbox_server.keys import PublicKey
+from inbox_server.resolver.contract import Resolver, unproven
+from inbox_server.store.contract import Door, Store
+from inbox_server.tokens import DeliverToken, read_deliver_token
+
+_NO_ADDRESS: Final = ""  # hashes to an inbox that nobody can claim
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a sender is told: the entry's id (32 bytes), until when it is kept, and whether this was its first time."""
+
+    id: bytes
+    expires: UnixTime
+    new: bool
+
+
+class Deliveries:
+    """Takes deliveries. `audience` is the server's public origin; `max_retention` is in seconds."""
+
+    def __init__(
+        self, store: Store, resolver: Resolver, blinder: Blinder, *, audience: str, max_retention: int
+    ) -> None:
+        self._store = store
+        self._resolver = resolver
+        self._blinder = blinder
+        self._audience = audience
+        self._max_retention = max_retention
+
+    async def deliver(self, authorization: str | None, body: bytes, now: UnixTime) -> Receipt:
+        """Raises `Refused` or `Unavailable`, and then nothing was stored."""
+        parsed = parse_delivery(body)
+        token = read_deliver_token(authorization, body, audience=self._audience, now=now)
+        key = await self._check_signature(token)
+        inbox = await self._inbox(token)
+        door = await self._store.door(inbox, self._blinder.listed(inbox, key.address))
+        if door is None or not may_deliver(
+            door,
+            same_app=door.app == self._blinder.app(inbox, token.app),
+            named=isinstance(token.sender, Name),
+            own=inbox == self._blinder.inbox(key.address),
+        ):
+            raise not_accepted()
+        await self._check_names(token, key, inbox)
+        expires = granted_expiry(token.issued, parsed.ttl, min(door.retention, self._max_retention))
+        if expires <= now:
+            raise Refused("ttl_passed", "The `ttl`, reckoned from the token's `iat`, is over. Nothing was stored.")
+        id = hashlib.sha256(parsed.message_id.encode()).digest()
+        delivered = await self._store.deliver(inbox, id, parsed.message_id, expires=expires, now=now)
+        return Receipt(id, delivered.expires, delivered.new)
+
+    async def _check_signature(self, token: DeliverToken) -> PublicKey:
+        """The key that signed: the token's own, or the one in the sender's bucket."""
+        if isinstance(token.sender, PublicKey):
+            token.check_signature(token.sender)
+            return token.sender
+        if token.key:
+            token.check_signature(token.key)
+            return token.key
+        name = token.sender.text
+        key = await self._resolver.key(name, token.app)
+        try:
+            token.check_signature(key)
+        except Refused:  # the sender may have a new key: look once more, which the resolver limits
+            key = await self._resolver.key(name, token.app, fresh=True)
+            token.check_signature(key)
+        return key
+
+    async def _inbox(self, token: DeliverToken) -> bytes:
+        """The recipient's inbox; for a name that nobody proved here, one that does not exist."""
+        if isinstance(token.recipient, Name):
+            proven = await self._store.proven(self._blinder.name(token.recipient.text, token.app))
+            return proven or self._blinder.inbox(_NO_ADDRESS)
+        return self._blinder.inbox(
+            token.recipient.text if isinstance(token.recipient, Address) else token.recipient.address
+        )
+
+    async def _check_names(self, token: DeliverToken, key: PublicKey, inbox: bytes) -> None:
+        """Whether the names in the token still lead where they must. The only look-ups, both through the cache."""
+        if isinstance(token.sender, Name) and token.key:
+            name = token.sender.text
+            if await self._resolver.address(name, token.app) != key.address:
+                fresh = await self._resolver.address(name, token.app, fresh=True)
+                if fresh != key.address:
+                    raise unproven("The name in `iss` leads to another app key than the one in `key`.")
+        if isinstance(token.recipient, Name):
+            try:
+                address = await self._resolver.address(token.recipient.text, token.app)
+            except Refused as refusal:
+                if refusal.code != "name_unproven":
+                    raise
+                raise not_accepted() from None  # the recipient's chain is not the sender's business
+            if self._blinder.inbox(address) != inbox:
+                raise not_accepted()
+
+
+def may_deliver(door: Door, *, same_app: bool, named: bool, own: bool) -> bool:
+    """The owner's policy, decided. `named`: the sender goes by a name; `own`: the sender is the owner."""
+    if not same_app:
+        return False
+    if own:  # moving an inbox delivers one's own entries, also to one that takes nothing else
+        return True
+    if door.blocked:
+        return False
+    return {"names": named, "anyone": True, "contacts": door.contact, "nobody": False}[door.accept]
+
+
+def granted_expiry(issued: UnixTime, ttl: int | None, retention: int) -> UnixTime:
+    """The shorter life wins. A life of a day or more ends with its UTC day, so that it does not tell the hour."""
+    life = retention if ttl is None else min(ttl, retention)
+    expires = UnixTime(issued + life)
+    return expires if life < DAY_SECONDS else end_of_day(expires)
+
+
+def not_accepted() -> Refused:
+    """One refusal for no inbox, another app, blocked, and not on the list."""
+    return Refused("not_accepted", "The delivery is not accepted.")

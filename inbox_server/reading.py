@@ -1,0 +1,84 @@
+"""An owner's reading: the unread list, the change feed, and acknowledging. It never needs the network.
+
+The inbox is the address of the key that signed the token; nothing else in a request can name one.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from inbox_server.base64url import NotBase64Url, decode, encode
+from inbox_server.blind import Blinder
+from inbox_server.bodies import bad_request, parse_ack
+from inbox_server.clock import UnixTime
+from inbox_server.errors import Refused
+from inbox_server.store.contract import Cursor, Page, Store
+from inbox_server.tokens import read_owner_token
+
+DEFAULT_PAGE_ENTRIES: Final = 100
+MAX_PAGE_ENTRIES: Final = 1000
+_GENERATION_BYTES: Final = 8
+_CHANGE_BYTES: Final = 8
+_MOST: Final = (1 << 63) - 1  # SQLite's integers hold no more, and every inbox has less: refused there as ahead
+
+
+class Reading:
+    """Answers owners about what waits. `audience` is the server's public origin."""
+
+    def __init__(self, store: Store, blinder: Blinder, *, audience: str) -> None:
+        self._store = store
+        self._blinder = blinder
+        self._audience = audience
+
+    async def unread(self, authorization: str | None, query: Mapping[str, str], now: UnixTime) -> bytes:
+        """A page of the feed as JSON. Raises `Refused`."""
+        after, limit = _page_query(query)
+        token = read_owner_token(authorization, b"", scope="read", audience=self._audience, now=now)
+        page = await self._store.unread(self._blinder.inbox(token.key.address), after=after, limit=limit, now=now)
+        return _page_json(page, with_read=after is not None)
+
+    async def acknowledge(self, authorization: str | None, body: bytes, now: UnixTime) -> None:
+        """Raises `Refused`."""
+        ids = parse_ack(body)
+        token = read_owner_token(authorization, body, scope="ack", audience=self._audience, now=now)
+        await self._store.acknowledge(self._blinder.inbox(token.key.address), ids, now=now)
+
+
+def write_cursor(cursor: Cursor) -> str:
+    numbers = (cursor.change, cursor.listed_at)
+    return encode(cursor.generation + b"".join(number.to_bytes(_CHANGE_BYTES, "big") for number in numbers))
+
+
+def parse_cursor(text: str) -> Cursor:
+    """Raises `Refused` bad_cursor."""
+    try:
+        raw = decode(text)
+    except NotBase64Url:
+        raw = b""
+    if len(raw) != _GENERATION_BYTES + 2 * _CHANGE_BYTES:
+        raise Refused("bad_cursor", "`after` is not a cursor of this server. Send one as it was given.", member="after")
+    change = int.from_bytes(raw[_GENERATION_BYTES:-_CHANGE_BYTES], "big")
+    listed_at = int.from_bytes(raw[-_CHANGE_BYTES:], "big")
+    return Cursor(raw[:_GENERATION_BYTES], min(change, _MOST), min(listed_at, _MOST))
+
+
+def _page_query(query: Mapping[str, str]) -> tuple[Cursor | None, int]:
+    if not query.keys() <= {"after", "limit"}:
+        raise bad_request("query", "must hold nothing but after, limit")
+    limit = query.get("limit", str(DEFAULT_PAGE_ENTRIES))
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= MAX_PAGE_ENTRIES):
+        raise bad_request("limit", f"must be a whole number from 1 to {MAX_PAGE_ENTRIES}")
+    return parse_cursor(query["after"]) if "after" in query else None, int(limit)
+
+
+def _page_json(page: Page, *, with_read: bool) -> bytes:
+    document: dict[str, Any] = {
+        "messages": [
+            {"id": encode(entry.id), "message_id": entry.message_id, "expires": entry.expires}
+            for entry in page.messages
+        ]
+    }
+    if with_read:
+        document["read"] = [encode(id) for id in page.read]
+    document |= {"cursor": write_cursor(page.cursor), "more": page.more}
+    return json.dumps(document, separators=(",", ":")).encode()

@@ -1,0 +1,114 @@
+"""The assembly: which concrete parts make a server, in which order they open and close, and how it runs.
+
+This is the one place of the server that names them.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from aiohttp import web
+
+from inbox_server.admin import make_admin_app
+from inbox_server.blind import Blinder
+from inbox_server.bodies import MAX_OWNER_BYTES
+from inbox_server.clock import Clock, system_clock
+from inbox_server.config import Config
+from inbox_server.delivery import Deliveries
+from inbox_server.errors import Unavailable
+from inbox_server.fetch import open_fetcher
+from inbox_server.listening import listening
+from inbox_server.owning import Owning
+from inbox_server.reading import Reading
+from inbox_server.resolver.cache import CachedResolver
+from inbox_server.resolver.chain import ChainResolver
+from inbox_server.resolver.service import NameServices
+from inbox_server.store.contract import Store
+from inbox_server.store.opening import open_store
+from inbox_server.store.sqlite import Quota
+from inbox_server.web import CLOCK, CONFIG, DELIVERIES, OWNING, READING, add_routes, edge
+
+_SWEEP_SECONDS: Final = 5  # an expired entry is never listed; this is how soon its bytes go
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def open_app(
+    config: Config,
+    secret: bytes,
+    *,
+    clock: Clock = system_clock,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+) -> AsyncIterator[tuple[web.Application, Store]]:
+    """The public application with everything behind it open. Raises `BadDatabase`."""
+    blinder = Blinder(secret)
+    quota = Quota(config.inbox_entries, config.inbox_bytes, config.max_retention_seconds)
+    async with (
+        open_store(config.data_dir, check_value=blinder.check_value(), quota=quota) as store,
+        open_fetcher(allow=config.outgoing_allow) as fetcher,
+        _sweeping(store, clock),
+    ):
+        names = NameServices(fetcher, config.name_services, agreement=config.agreement)
+        resolver = CachedResolver(ChainResolver(fetcher, names, config.static), clock)
+        app = web.Application(middlewares=[edge], client_max_size=MAX_OWNER_BYTES)
+        app[CLOCK] = clock
+        app[CONFIG] = config
+        app[DELIVERIES] = Deliveries(
+            store, resolver, blinder, audience=config.public_url, max_retention=config.max_retention_seconds
+        )
+        app[OWNING] = Owning(store, resolver, blinder, config, random_bytes)
+        app[READING] = Reading(store, blinder, audience=config.public_url)
+        add_routes(app)
+        yield app, store
+
+
+@contextlib.asynccontextmanager
+async def running(
+    config: Config, secret: bytes, *, clock: Clock = system_clock
+) -> AsyncIterator[tuple[list[str], list[str]]]:
+    """A server that listens: where it does, public and admin, as URLs. It stops gracefully when the context ends."""
+    async with open_app(config, secret, clock=clock) as (app, store), contextlib.AsyncExitStack() as stack:
+        public = await stack.enter_async_context(listening(app, config.listen))
+        admin: list[str] = []
+        if config.admin_listen:
+            admin = await stack.enter_async_context(listening(make_admin_app(store), config.admin_listen))
+        yield public, admin
+
+
+@contextlib.asynccontextmanager
+async def _sweeping(store: Store, clock: Clock) -> AsyncIterator[None]:
+    async def sweep() -> None:
+        while True:
+            try:
+                await store.sweep(clock())
+            except Unavailable:  # a full disk, and logged as such; the next round may do better
+                pass
+            except Exception as error:  # noqa: BLE001 — the sweeper outlives whatever one round meets
+                log.error("a sweep failed: %s", type(error).__name__)  # noqa: TRY400 — a traceback may hold values
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    task = asyncio.create_task(sweep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def serve(config: Config, secret: bytes, *, announce: Callable[[str], None]) -> None:
+    """Run until SIGTERM or SIGINT, then finish what was begun and stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    async with running(config, secret) as (public, admin):
+        announce(f"inbox-server for {config.public_url} listens at {', '.join(public)}")
+        if admin:
+            announce(f"health and readiness at {', '.join(admin)}")
+        await stop.wait()
+        announce("stopping")

@@ -1,0 +1,228 @@
+"""The HTTP edge: every route, and the one place where answers and refusals become HTTP.
+
+Handlers translate and decide nothing. Every answer, of any status, carries the same headers, so that browser apps on
+any origin can read it (there is no ambient authority here for CORS to protect: a caller must hold a token).
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from inbox_server import __version__
+from inbox_server.base64url import encode
+from inbox_server.bodies import (
+    MAX_ACK_IDS,
+    MAX_DELIVERY_BYTES,
+    MAX_MESSAGE_ID_CHARACTERS,
+    MAX_OWNER_BYTES,
+    MAX_PROVEN_NAMES,
+    MIN_RETENTION_SECONDS,
+    MIN_TTL_SECONDS,
+    bad_request,
+)
+from inbox_server.clock import Clock
+from inbox_server.config import Config
+from inbox_server.delivery import Deliveries
+from inbox_server.errors import CODES, Refused
+from inbox_server.owning import Owning
+from inbox_server.reading import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, Reading
+from inbox_server.tokens import CLOCK_SKEW_SECONDS, MAX_TOKEN_CHARACTERS
+
+PROTOCOL_VERSION: Final = 1
+CLOCK: Final = web.AppKey[Clock]("clock")
+CONFIG: Final = web.AppKey("config", Config)
+DELIVERIES: Final = web.AppKey("deliveries", Deliveries)
+OWNING: Final = web.AppKey("owning", Owning)
+READING: Final = web.AppKey("reading", Reading)
+
+_HEADERS: Final = CIMultiDict(
+    {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Expose-Headers": "Date, Retry-After, WWW-Authenticate",
+        "Cache-Control": "no-store",
+        "Content-Type": "application/json",
+        "Server": "inbox-server",
+    }
+)
+_PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID",
+    "Access-Control-Max-Age": "7200",
+}
+
+log = logging.getLogger(__name__)
+
+
+def add_routes(app: web.Application) -> None:
+    app.router.add_get("/.well-known/message-inbox", capability_document, allow_head=False)
+    app.router.add_put("/v1/inbox", put_inbox)
+    app.router.add_get("/v1/inbox", get_inbox, allow_head=False)
+    app.router.add_delete("/v1/inbox", delete_inbox)
+    app.router.add_post("/v1/messages", post_message)
+    app.router.add_get("/v1/messages", get_messages, allow_head=False)
+    app.router.add_post("/v1/messages/ack", post_ack)
+
+
+async def capability_document(request: web.Request) -> web.Response:
+    return answer(200, capabilities(request.app[CONFIG]), {"Cache-Control": "max-age=300"})
+
+
+async def put_inbox(request: web.Request) -> web.Response:
+    body = await _body(request, MAX_OWNER_BYTES)
+    new, document = await request.app[OWNING].settle(_authorization(request), body, request.app[CLOCK]())
+    return answer(201 if new else 200, document)
+
+
+async def get_inbox(request: web.Request) -> web.Response:
+    _refuse_query(request)
+    return answer(200, await request.app[OWNING].settings(_authorization(request), request.app[CLOCK]()))
+
+
+async def delete_inbox(request: web.Request) -> web.Response:
+    body = await _body(request, MAX_OWNER_BYTES)
+    await request.app[OWNING].forget(_authorization(request), body, request.app[CLOCK]())
+    return _empty(204)
+
+
+async def post_message(request: web.Request) -> web.Response:
+    body = await _body(request, MAX_DELIVERY_BYTES)
+    receipt = await request.app[DELIVERIES].deliver(_authorization(request), body, request.app[CLOCK]())
+    return answer(201 if receipt.new else 200, {"id": encode(receipt.id), "expires": receipt.expires})
+
+
+async def get_messages(request: web.Request) -> web.Response:
+    if len(request.query) != len(set(request.query)):
+        raise bad_request("query", "has the same parameter twice")
+    page = await request.app[READING].unread(_authorization(request), request.query, request.app[CLOCK]())
+    return web.Response(body=page, headers=_HEADERS)
+
+
+async def post_ack(request: web.Request) -> web.Response:
+    body = await _body(request, MAX_OWNER_BYTES)
+    await request.app[READING].acknowledge(_authorization(request), body, request.app[CLOCK]())
+    return _empty(204)
+
+
+def capabilities(config: Config) -> dict[str, Any]:
+    """What an app needs to know before it signs anything."""
+    return {
+        "protocol": "message-inbox",
+        "version": PROTOCOL_VERSION,
+        "origin": config.public_url,
+        "registration": config.registration,
+        "limits": {
+            "message_id_characters": MAX_MESSAGE_ID_CHARACTERS,
+            "token_characters": MAX_TOKEN_CHARACTERS,
+            "clock_skew_seconds": CLOCK_SKEW_SECONDS,
+            "min_ttl_seconds": MIN_TTL_SECONDS,
+            "min_retention_seconds": MIN_RETENTION_SECONDS,
+            "default_retention_seconds": config.default_retention_seconds,
+            "max_retention_seconds": config.max_retention_seconds,
+            "inbox_entries": config.inbox_entries,
+            "inbox_bytes": config.inbox_bytes,
+            "list_entries": config.list_entries,
+            "names": MAX_PROVEN_NAMES,
+            "default_page_entries": DEFAULT_PAGE_ENTRIES,
+            "max_page_entries": MAX_PAGE_ENTRIES,
+            "ack_ids": MAX_ACK_IDS,
+        },
+        "software": f"inbox-server/{__version__}",
+    }
+
+
+@web.middleware
+async def edge(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Turn every refusal and failure into `application/problem+json`, and answer preflights."""
+    if request.method == "OPTIONS":
+        return _empty(204, _PREFLIGHT)
+    try:
+        return await handler(request)
+    except Refused as refusal:
+        return problem(refusal)
+    except web.HTTPException as error:
+        return _http_problem(error)
+    except (asyncio.CancelledError, ConnectionError):  # the client left; nobody reads an answer
+        raise
+    except Exception as error:  # noqa: BLE001 — the one translation of bugs: a bare 500, and nothing of the request
+        log.error("a request failed: %s", type(error).__name__)  # noqa: TRY400 — a traceback may hold values
+        return problem(Refused("internal", "This is a fault of the server, not of the request."))
+
+
+def problem(refusal: Refused) -> web.Response:
+    """RFC 9457. `code` is stable; `detail` is for people; `member` names what to mend; `now` is the server's time."""
+    code = CODES[refusal.code]
+    document: dict[str, Any] = {
+        "status": code.status,
+        "code": refusal.code,
+        "title": code.title,
+        "detail": refusal.detail,
+    }
+    headers = {"Content-Type": "application/problem+json"}
+    if refusal.member is not None:
+        document["member"] = refusal.member
+    if refusal.server_time is not None:
+        document["now"] = refusal.server_time
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(refusal.retry_after)
+    if code.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return answer(code.status, document, headers)
+
+
+def answer(status: int, document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> web.Response:
+    body = json.dumps(document, separators=(",", ":")).encode()
+    return web.Response(status=status, body=body, headers={**_HEADERS, **headers} if headers else _HEADERS)
+
+
+def _empty(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+    response = web.Response(status=status, headers={**_HEADERS, **(headers or {})})
+    del response.headers["Content-Type"]
+    return response
+
+
+def _http_problem(error: web.HTTPException) -> web.Response:
+    """aiohttp's own refusals: no such path, wrong method, body too large, and what cannot be parsed."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        response = problem(Refused("wrong_method", "See the `Allow` header for what this path takes."))
+        response.headers["Allow"] = ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
+        return response
+    if isinstance(error, web.HTTPNotFound):
+        return problem(Refused("not_found", "No route of this protocol has this path."))
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return problem(_too_large(MAX_OWNER_BYTES))
+    return problem(Refused("bad_request", "The request is not well-formed HTTP."))
+
+
+def _authorization(request: web.Request) -> str | None:
+    values = request.headers.getall("Authorization", [])
+    if len(values) > 1:
+        raise Refused("bad_token", "`Authorization` must be there once.", member="Authorization")
+    return values[0] if values else None
+
+
+def _refuse_query(request: web.Request) -> None:
+    """No identity ever stands in a URL, because proxies log URLs; so a parameter nobody knows is refused."""
+    if request.query_string:
+        raise bad_request("query", "must be empty for this request")
+
+
+async def _body(request: web.Request, most: int) -> bytes:
+    """The request's body. Raises `Refused` too_large before reading more than needed."""
+    _refuse_query(request)
+    if request.content_length is not None and request.content_length > most:
+        raise _too_large(most)
+    body = await request.read()
+    if len(body) > most:
+        raise _too_large(most)
+    return body
+
+
+def _too_large(most: int) -> Refused:
+    return Refused("too_large", f"The body may have {most} bytes here.")
