@@ -1,0 +1,60 @@
+"""Evidence of what a server keeps: every row of its database, and a search of its files."""
+
+import contextlib
+import sqlite3
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from inbox_server.store.opening import DATABASE_NAME
+from inbox_server.world.local import World
+from inbox_server.world.people import Person
+
+_SHOWN_CHARACTERS: Final = 24
+
+
+def table_lines(data_dir: Path) -> Iterator[str]:
+    """Each table of the server's database with its rows, a line each; long values are cut."""
+    uri = f"file:{data_dir / DATABASE_NAME}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+        tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+        for (table,) in tables:
+            rows = db.execute(f"SELECT * FROM {table}")  # noqa: S608 — the schema's own names
+            columns = [column[0] for column in rows.description]
+            shown = rows.fetchall()
+            yield f"{table}: {len(shown)} row{'' if len(shown) == 1 else 's'}"
+            for row in shown:
+                cells = (f"{name}={_show(value)}" for name, value in zip(columns, row, strict=True))
+                yield from textwrap.wrap(
+                    "  ".join(cells), 110, initial_indent="   ", subsequent_indent="      ", break_long_words=False
+                )
+
+
+def marks_of(people: Iterable[Person], message_ids: Iterable[str], world: World) -> dict[str, bytes]:
+    """What must not stand in the server's files: bytes to search for, by what they are."""
+    marks: dict[str, bytes] = {}
+    for person in people:
+        marks[f"the name {person.name}"] = person.name.encode()
+        marks[f"{person.name}'s app"] = person.app.encode()
+        marks[f"{person.name}'s owner address"] = person.owner_address.encode()
+        for what, key in (("owner", person.owner), ("data", person.data), ("app", person.app_key)):
+            marks[f"{person.name}'s {what} key in hex"] = key.public.encode()
+            marks[f"{person.name}'s {what} key"] = bytes.fromhex(key.public)
+            marks[f"{person.name}'s {what} address"] = key.address.encode()
+    for id in message_ids:
+        marks[f"the message ID {id}"] = id.encode()
+    for url in (world.inbox_url, world.names_url, world.hub_url, world.read_url):
+        marks[f"the URL {url}"] = url.removeprefix("http://").encode()
+    return marks
+
+
+def find_marks(data_dir: Path, marks: dict[str, bytes]) -> list[str]:
+    """Which of the marks stand in any file below `data_dir`: the database, its write-ahead log, anything else."""
+    contents = [path.read_bytes() for path in data_dir.rglob("*") if path.is_file()]
+    return [what for what, mark in marks.items() if any(mark in content for content in contents)]
+
+
+def _show(value: Any) -> str:
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

@@ -1,0 +1,127 @@
+"""The local world, running: four HTTP servers on loopback, each on its own port, and the inbox on a SQLite file."""
+
+import contextlib
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from inbox_server.client.bucket import open_bucket
+from inbox_server.client.user import AppUser
+from inbox_server.clock import Clock
+from inbox_server.config import Config
+from inbox_server.config_file import parse_config
+from inbox_server.fetch import open_fetcher
+from inbox_server.listening import listening
+from inbox_server.resolver.chain import ChainResolver
+from inbox_server.resolver.service import NameServices
+from inbox_server.server import open_app
+from inbox_server.store.contract import Store
+from inbox_server.world.hub import Hub, make_hub, make_reader
+from inbox_server.world.names import NameRegister, make_name_service
+from inbox_server.world.people import Person, make_person, settle_person
+
+_SERVERS: Final = 4  # inbox, names, hub, reader: on four ports in a row
+
+
+class PortsTaken(Exception):
+    """A port is in use; the message says which, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where everything is. URLs have no slash at the end, but `read_url`, which is a prefix."""
+
+    inbox_url: str
+    names_url: str
+    hub_url: str
+    read_url: str
+    data_dir: Path
+    register: NameRegister
+    hub: Hub
+    store: Store
+    session: aiohttp.ClientSession
+    clock: Clock
+
+    async def settle(self, name: str, app: str) -> Person:
+        """A new person with a name and a published profile, but no inbox and nothing in the app's bucket."""
+        person = make_person(name, app, secrets.token_bytes)
+        await settle_person(
+            person,
+            session=self.session,
+            register=self.register,
+            hub=self.hub,
+            now=self.clock(),
+            random_bytes=secrets.token_bytes,
+        )
+        return person
+
+    @contextlib.asynccontextmanager
+    async def user(self, person: Person) -> AsyncIterator[AppUser]:
+        """The person's app, ready to act."""
+        allow = frozenset({self.read_url.removesuffix("/hub/")})
+        async with open_fetcher(allow=allow) as fetcher:
+            bucket = await open_bucket(self.session, self.hub_url, person.app_key, secrets.token_bytes(16))
+            names = NameServices(fetcher, (self.names_url,), agreement=False)
+            resolver = ChainResolver(fetcher, names, ())
+            yield AppUser(
+                person.name, person.app, person.app_key, bucket, resolver, fetcher, self.clock, secrets.token_bytes
+            )
+
+
+@contextlib.asynccontextmanager
+async def running_world(
+    data_dir: Path, *, clock: Clock, first_port: int = 0, secret: bytes | None = None
+) -> AsyncIterator[World]:
+    """Run it on `first_port` and the three after it; 0 lets the system choose. Raises `PortsTaken`."""
+    register, hub = NameRegister(), Hub(clock)
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = [stack.enter_context(_bind(first_port and first_port + i)) for i in range(_SERVERS)]
+        inbox_url, names_url, hub_url, reader_url = (f"http://127.0.0.1:{each.getsockname()[1]}" for each in sockets)
+        hub.write_url, hub.read_url = hub_url, f"{reader_url}/hub/"
+        config = world_config(data_dir, inbox_url, names_url, reader_url)
+        inbox_app, store = await stack.enter_async_context(
+            open_app(config, secret or secrets.token_bytes(32), clock=clock)
+        )
+        apps = (inbox_app, make_name_service(register), make_hub(hub), make_reader(hub))
+        for app, each in zip(apps, sockets, strict=True):
+            await stack.enter_async_context(listening(app, each))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        yield World(inbox_url, names_url, hub_url, hub.read_url, data_dir, register, hub, store, session, clock)
+
+
+def world_config(data_dir: Path, inbox_url: str, names_url: str, reader_url: str) -> Config:
+    """An inbox server that takes everyone and looks only at this world."""
+    document = {
+        "server": {"public_url": inbox_url, "data_dir": str(data_dir), "admin_listen": ""},
+        "names": {"services": [names_url]},
+        "registration": {"mode": "open", "open_to_keys": True},
+        "outgoing": {"allow": [reader_url]},
+    }
+    return parse_config(document, data_dir)
+
+
+def port_or_any(first_port: int) -> int:
+    """`first_port` when it and the three after it are free now, else 0."""
+    with contextlib.ExitStack() as stack:
+        try:
+            for port in range(first_port, first_port + _SERVERS):
+                stack.enter_context(_bind(port))
+        except PortsTaken:
+            return 0
+    return first_port
+
+
+def _bind(port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(("127.0.0.1", port))
+    except OSError:
+        bound.close()
+        raise PortsTaken(f"port {port} on 127.0.0.1 is in use; choose others with --port") from None
+    return bound

@@ -1,0 +1,54 @@
+"""What the tests share: a clock moved by hand, and a local world with Alice and Bob in it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from inbox_server.client.user import AppUser
+from inbox_server.clock import UnixTime
+from inbox_server.world.local import World, running_world
+
+APP = "https://chat.example"
+START = UnixTime(1_800_000_000)
+
+
+class HandClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> UnixTime:
+        return self.now
+
+    def advance(self, seconds: int) -> None:
+        self.now = UnixTime(self.now + seconds)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+async def world(tmp_path: Path, clock: HandClock) -> AsyncIterator[World]:
+    """Name service, hub and inbox server on loopback; registration is open to everyone."""
+    async with running_world(tmp_path / "data", clock=clock) as world:
+        yield world
+
+
+@pytest.fixture
+async def alice(world: World) -> AsyncIterator[AppUser]:
+    """alice.id, with a published profile and nothing in her bucket."""
+    async with world.user(await world.settle("alice.id", APP)) as user:
+        yield user
+
+
+@pytest.fixture
+async def bob(world: World) -> AsyncIterator[AppUser]:
+    """bob.id, with key and card in his bucket and his inbox claimed for his name."""
+    async with world.user(await world.settle("bob.id", APP)) as user:
+        await user.publish((world.inbox_url,), seq=1)
+        await user.inbox(world.inbox_url).claim({"names": ["bob.id"]})
+        yield user
