@@ -1,0 +1,70 @@
+"""The documentation says what the code does: tables, the example configuration, links, and one name for each file."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from inbox_server.config_file import parse_config, render_config
+from inbox_server.errors import CODES
+from inbox_server.web import capabilities
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def table_in(page: str, name: str) -> list[list[str]]:
+    """The rows of the table between a page's markers, without its head."""
+    text = (ROOT / page).read_text()
+    match = re.search(rf"<!-- {name}: .*?-->\n(.*?)<!-- /{name} -->", text, re.DOTALL)
+    assert match, f"{page} has no table {name}"
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in match[1].strip().splitlines()]
+    return rows[2:]
+
+
+def lines(rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def test_the_protocol_page_has_every_error_code() -> None:
+    rows = [[f"`{name}`", str(code.status), code.title, code.remedy] for name, code in CODES.items()]
+    assert lines(table_in("docs/protocol.md", "errors")) == lines(rows)
+
+
+def test_the_protocol_page_has_every_limit() -> None:
+    config = parse_config({"server": {"public_url": "https://inbox.example"}}, Path("/"))
+    limits: Mapping[str, int] = capabilities(config)["limits"]
+    rows = [[f"`{name}`", f"{value:,}"] for name, value in limits.items()]
+    assert lines(table_in("docs/protocol.md", "limits")) == lines(rows)
+
+
+def test_the_example_configuration_is_every_key_at_its_default() -> None:
+    assert (ROOT / "config.example.toml").read_text() == render_config()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_pages_name_exist(page: Path) -> None:
+    for name in re.findall(r"`((?:inbox_server|tests|docs|systemd|\.ci)/[\w./-]+)`", page.read_text()):
+        assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_the_changelog_has_an_unreleased_heading() -> None:
+    assert "\n## Unreleased\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_readme_is_one_screen() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 80
+
+
+def test_every_make_target_that_a_page_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        for target in re.findall(r"`make ([a-z]+)`", page.read_text()):
+            assert target in targets, f"{page.name} names make {target}"

@@ -1,0 +1,93 @@
+"""The walks in docs/architecture.md, compared with the files that a request really enters."""
+
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from inbox_server.client.protocol import deliver_token, owner_token
+from inbox_server.world.local import running_world
+from tests.conftest import APP, HandClock
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "inbox_server"
+
+
+class Footprints:
+    """Which files of the server had a function called while `watching`. Client and world are not the server."""
+
+    def __init__(self) -> None:
+        self.watching = False
+        self.files: set[str] = set()
+
+    def step(self, frame: FrameType, event: str, _: Any) -> None:
+        path = Path(frame.f_code.co_filename)
+        if self.watching and event == "call" and path.is_relative_to(PACKAGE):
+            name = path.relative_to(PACKAGE).as_posix()
+            if not name.startswith(("client/", "world/")):
+                self.files.add(name)
+
+
+@contextmanager
+def profiled(step: Callable[[FrameType, str, Any], None]) -> Iterator[None]:
+    threading.setprofile(step)  # the database's threads start after this
+    sys.setprofile(step)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+
+def walk_in_docs(name: str) -> tuple[list[str], set[str]]:
+    """A walk's rooms in their order, and the tools it uses."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    match = re.search(rf"<!-- walk: {name} -->(.*?)<!-- /walk -->", text, re.DOTALL)
+    assert match
+    rooms, tools = match[1].split("Tools:")
+    return re.findall(r"^\d+\. `([\w/.]+)`", rooms, re.MULTILINE), set(re.findall(r"`([\w/.]+)`", tools))
+
+
+async def test_the_walks_enter_the_rooms_that_the_docs_list(tmp_path: Path, clock: HandClock) -> None:
+    prints = Footprints()
+    with profiled(prints.step):
+        async with running_world(tmp_path, clock=clock) as world:
+            alice, bob = await world.settle("alice.id", APP), await world.settle("bob.id", APP)
+            async with world.user(bob) as user:
+                await user.inbox(world.inbox_url).claim({"names": ["bob.id"]})
+
+            async def walk(method: str, body: bytes | None, token: str) -> set[str]:
+                """The files that the server enters for one request. It is signed before, so only the server works."""
+                headers = {"Authorization": f"Bearer {token}"}
+                prints.files, prints.watching = set(), True
+                url = f"{world.inbox_url}/v1/messages"
+                async with world.session.request(method, url, data=body, headers=headers) as response:
+                    assert response.status in (200, 201)
+                prints.watching = False
+                return prints.files
+
+            def deliver(body: bytes) -> str:
+                return deliver_token(
+                    alice.app_key,
+                    body,
+                    sender="alice.id",
+                    recipient="bob.id",
+                    app=APP,
+                    inbox=world.inbox_url,
+                    now=clock(),
+                )
+
+            first, second = b'{"message_id":"first"}', b'{"message_id":"second"}'
+            await walk("POST", first, deliver(first))  # from here on both names are remembered
+            seen = {"delivery": await walk("POST", second, deliver(second))}
+            read = owner_token(bob.app_key, scope="read", app=APP, inbox=world.inbox_url, now=clock())
+            seen["unread"] = await walk("GET", None, read)
+
+    for name, most in (("delivery", 5), ("unread", 4)):
+        rooms, tools = walk_in_docs(name)
+        assert len(rooms) <= most
+        assert sorted({*rooms, *tools}) == sorted(seen[name])
