@@ -6,10 +6,10 @@ checked here. Source: stacks.js `profileTokens.ts`.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurvePublicKey
@@ -19,6 +19,11 @@ from inbox_server.addresses import NotAnAddress, hash160, is_app_address, owner_
 from inbox_server.resolver.contract import unproven
 
 MAX_PROFILE_BYTES: Final = 256 * 1024
+
+# Visible ASCII without `?`, `#` and backslash; a slash at the end or none.
+_BUCKET_URL: Final = re.compile(
+    r"""https?://[A-Za-z0-9._-]+(?::[0-9]{1,5})?/(?:[!"$->@-\[\]-~]*/)?(?P<address>[0-9A-Za-z]+)/*"""
+)
 
 # Only the signature is PyJWT's to check: ISO times are refused by its checks, and the rest are not in profiles.
 _SIGNATURE_ONLY: Final[Any] = {
@@ -66,15 +71,11 @@ def find_bucket(claim: Mapping[str, Any], app: str) -> Bucket:
     url = apps.get(app) if isinstance(apps, dict) else None
     if not isinstance(url, str):
         raise unproven("The profile names no bucket for this app. Sign in to the app with `publish_data`.")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise unproven("The profile's bucket for this app is not a URL.") from None
     # The whole last segment, not the last thing in the URL that looks like an address (as stacks.js searches).
-    address = parts.path.rstrip("/").rpartition("/")[2]
-    if parts.query or parts.fragment or not is_app_address(address):
-        raise unproven("The profile's bucket URL for this app does not end with a bucket address.")
-    return Bucket(url.rstrip("/") + "/", address, _stated_key(claim, app))
+    match = _BUCKET_URL.fullmatch(url)
+    if match is None or not is_app_address(match["address"]):
+        raise unproven("The profile's bucket for this app is not an http(s) URL that ends with a bucket address.")
+    return Bucket(url.rstrip("/") + "/", match["address"], _stated_key(claim, app))
 
 
 def _stated_key(claim: Mapping[str, Any], app: str) -> str | None:
