@@ -97,3 +97,7 @@ def row_counts(folder: Path) -> dict[str, int]:
     """How many rows each table has."""
     tables = [name for (name,) in read_rows(folder, "SELECT name FROM sqlite_schema WHERE type = 'table'")]
     return {table: read_rows(folder, f"SELECT count(*) FROM {table}")[0][0] for table in tables}
+
+
+def file_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inbox_server.base64url import encode
-from inbox_server.bodies import DeliveryBody, SettingsBody, parse_ack, parse_delivery, parse_settings
+from inbox_server.bodies import (
+    MAX_MESSAGE_ID_CHARACTERS,
+    DeliveryBody,
+    SettingsBody,
+    parse_ack,
+    parse_delivery,
+    parse_settings,
+)
 from inbox_server.errors import Refused
+from inbox_server.store.slots import SLOT_BYTES
 
 VECTORS: Any = json.loads((Path(__file__).parent / "vectors" / "stacks.json").read_text(encoding="utf-8"))
 BOB = VECTORS["keys"]["bobApp"]
@@ -272,3 +280,7 @@ def test_every_printable_text_is_delivered_as_it_is(message_id: str, ttl: int | 
 @given(st.lists(st.binary(min_size=32, max_size=32), max_size=5))
 def test_every_id_is_acknowledged_as_it_is(ids: list[bytes]) -> None:
     assert parse_ack(written({"ids": [encode(id) for id in ids]})) == tuple(ids)
+
+
+def test_the_longest_message_id_fits_a_slot() -> None:
+    assert MAX_MESSAGE_ID_CHARACTERS == SLOT_BYTES

@@ -149,7 +149,7 @@ async def test_a_tombstone_of_a_short_life_stays_for_an_hour(box: Box) -> None:
 async def test_a_tombstone_has_no_text(box: Box, tmp_path: Path) -> None:
     await box.deliver("opaque")
     await box.acknowledge("opaque")
-    assert read_rows(tmp_path, "SELECT id, message_id FROM message") == [(id_of("opaque"), None)]
+    assert read_rows(tmp_path, "SELECT id, slot FROM message") == [(id_of("opaque"), None)]
 
 
 async def test_acknowledging_twice_is_acknowledging_once(box: Box) -> None:

@@ -223,5 +223,5 @@ class Devices(RuleBasedStateMachine):
 
 TestStoreKeepsItsPromises = Devices.TestCase
 TestStoreKeepsItsPromises.settings = settings(
-    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

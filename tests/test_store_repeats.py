@@ -36,38 +36,33 @@ async def box(tmp_path: Path) -> AsyncIterator[Box]:
         yield box
 
 
-async def _answers(box: Box, steps: Sequence[Step], *, read_before: int | None, sweeping: bool) -> list[Delivered]:
-    """The answers to these deliveries, when the entry is read before one of them."""
-    answers = []
+async def _answers(box: Box, steps: Sequence[Step], *, sweeping: bool) -> dict[int | None, list[Delivered]]:
+    """The answers to these deliveries, by the one before which the entry is read: in an inbox each, at the same time.
+
+    None is never; 0 is before the first, which plants a tombstone.
+    """
+    boxes = {when: Box(box.store, box.clock, f"read before {when}".encode()) for when in [None, *range(len(steps))]}
+    for each in boxes.values():
+        await each.claim()
+    answers: dict[int | None, list[Delivered]] = {when: [] for when in boxes}
     for number, (wait, life) in enumerate(steps):
-        if number == read_before:
-            await box.acknowledge("opaque")
+        if number in boxes:
+            await boxes[number].acknowledge("opaque")
         box.clock.advance(wait)
         if sweeping:
             await box.sweep()
-        answers.append(await box.deliver("opaque", life))
+        for when, each in boxes.items():
+            answers[when].append(await each.deliver("opaque", life))
     return answers
-
-
-def _always_answered_alike(steps: Sequence[Step], *, sweeping: bool) -> None:
-    """Compare never reading with reading before each of the deliveries; before the first is planting a tombstone."""
-
-    async def answers(read_before: int | None) -> list[Delivered]:
-        with tempfile.TemporaryDirectory() as folder:
-            async with claimed_box(Path(folder)) as box:
-                return await _answers(box, steps, read_before=read_before, sweeping=sweeping)
-
-    unread = asyncio.run(answers(None))
-    for read_before in range(len(steps)):
-        assert asyncio.run(answers(read_before)) == unread
 
 
 @pytest.mark.parametrize("sweeping", [False, True], ids=["unswept", "swept"])
 @pytest.mark.parametrize("steps", SEQUENCES.values(), ids=SEQUENCES.keys())
-def test_a_repeat_is_answered_the_same_whether_the_entry_is_unread_or_read(
-    steps: Sequence[Step], sweeping: bool
+async def test_a_repeat_is_answered_the_same_whether_the_entry_is_unread_or_read(
+    box: Box, steps: Sequence[Step], sweeping: bool
 ) -> None:
-    _always_answered_alike(steps, sweeping=sweeping)
+    answers = await _answers(box, steps, sweeping=sweeping)
+    assert all(each == answers[None] for each in answers.values())
 
 
 @given(
@@ -76,7 +71,13 @@ def test_a_repeat_is_answered_the_same_whether_the_entry_is_unread_or_read(
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_sequence_of_repeats_tells_whether_the_entry_was_read(steps: list[Step], sweeping: bool) -> None:
-    _always_answered_alike(steps, sweeping=sweeping)
+    async def answer() -> dict[int | None, list[Delivered]]:
+        with tempfile.TemporaryDirectory() as folder:
+            async with claimed_box(Path(folder)) as box:
+                return await _answers(box, steps, sweeping=sweeping)
+
+    answers = asyncio.run(answer())
+    assert all(each == answers[None] for each in answers.values())
 
 
 @pytest.mark.parametrize("reading", [False, True], ids=["unread", "read"])

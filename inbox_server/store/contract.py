@@ -130,8 +130,8 @@ class Store(Protocol):
         Raises `Refused` no_inbox, stale_token, bad_token (another app) or not_registered.
         """
 
-    async def forget(self, inbox: bytes, *, issued: UnixTime, request: bytes) -> None:
-        """Drop the inbox and everything in it; no inbox is no error. Raises `Refused` stale_token."""
+    async def forget(self, inbox: bytes, *, issued: UnixTime, request: bytes) -> bool:
+        """Drop the inbox and everything in it; False when there is none. Raises `Refused` stale_token."""
 
     async def sweep(self, now: UnixTime) -> None:
         """Drop what has expired."""

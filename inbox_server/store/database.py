@@ -26,6 +26,7 @@ Work = Callable[[sqlite3.Connection], T]
 _BUSY_TIMEOUT_MS: Final = 5000  # `inbox-server invite` writes from another process
 _GROUP_LIMIT: Final = 512  # a group's answers wait for its slowest work
 _SCRUB_PAUSE_SECONDS: Final = 0.2  # acknowledgements share one checkpoint; the promise is gone within 1 s
+_LONGEST_SCRUB_PAUSE_SECONDS: Final = 3.2  # while somebody reads the file
 _STORAGE_RETRY_SECONDS: Final = 30
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,10 @@ class Connection(aiosqlite.Connection):
     A subclass, against the style's rule, because aiosqlite offers this only to subclasses (`_execute`); the
     alternative is a thread hop for every statement, 60 µs each (docs/decisions/0002-one-writer.md).
     """
+
+    async def end_thread(self) -> None:
+        """Wait for the thread of a connection that could not be opened; aiosqlite only tells it to stop."""
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
     async def run(self, work: Work[T]) -> T:
         return cast("T", await self._execute(lambda: work(self._conn)))  # type: ignore[no-untyped-call]
@@ -63,6 +68,7 @@ async def open_connection(path: Path, *, read_only: bool = False) -> AsyncIterat
     try:
         await connection
     except sqlite3.Error as error:
+        await connection.end_thread()
         raise BadDatabase(f"{path} cannot be opened as a database: {error}. It was left as it is.") from error
     try:
         yield connection
@@ -94,13 +100,11 @@ def schema_steps() -> list[str]:
 
 
 async def upgrade(connection: Connection, path: Path) -> None:
-    """Run the schema steps that this file has not seen, after copying it. Raises `BadDatabase` for a newer file."""
+    """Run the schema steps that this file has not seen, after copying it. Raises `BadDatabase`."""
     steps = schema_steps()
 
     def run(db: sqlite3.Connection) -> None:
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > len(steps):
-            raise BadDatabase(f"{path} was written by a newer version of inbox-server. Install that version again.")
         if 0 < version < len(steps):
             copy = path.with_name(f"{path.name}.before-step-{version + 1}")
             with contextlib.closing(sqlite3.connect(copy)) as target:
@@ -130,6 +134,7 @@ class Writer:
         self._arrived = asyncio.Event()
         self._erased = asyncio.Event()
         self._closing = False
+        self._failing = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -160,7 +165,6 @@ class Writer:
         try:
             return cast("T", await answer)
         except sqlite3.Error as error:
-            log.error("a write failed: %s", type(error).__name__)  # noqa: TRY400 — a traceback may hold values
             raise Unavailable(
                 "storage_full", "The server's disk refused to write.", retry_after=_STORAGE_RETRY_SECONDS
             ) from error
@@ -181,6 +185,7 @@ class Writer:
             outcomes = await self._connection.run(lambda db: _outcomes(db, works))
         except Exception as error:  # noqa: BLE001 — the writer's loop outlives whatever a group meets
             outcomes = [error] * len(group)
+        self._tell_health(any(isinstance(outcome, sqlite3.Error) for outcome in outcomes))
         for job, outcome in zip(group, outcomes, strict=True):
             if job.answer.done():  # its caller went away; the work is done all the same
                 continue
@@ -191,16 +196,24 @@ class Writer:
         if any(job.erases for job in group):
             self._erased.set()
 
+    def _tell_health(self, failing: bool) -> None:
+        """One line in the log when writing begins to fail, and one when it works again."""
+        if failing != self._failing:
+            self._failing = failing
+            log.log(logging.ERROR if failing else logging.INFO, "writing %s", "fails" if failing else "works again")
+
     async def _scrub_remnants(self) -> None:
         """Move erased bytes out of the write-ahead log. `secure_delete` has already blanked them in the pages."""
+        pause = _SCRUB_PAUSE_SECONDS
         while True:
             await self._erased.wait()
             self._erased.clear()
-            await asyncio.sleep(_SCRUB_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
             try:
                 busy = await self._connection.run(_checkpoint)
             except sqlite3.Error:
                 busy = True
+            pause = min(2 * pause, _LONGEST_SCRUB_PAUSE_SECONDS) if busy else _SCRUB_PAUSE_SECONDS
             if busy:
                 self._erased.set()
 
@@ -238,13 +251,20 @@ def _attempt(db: sqlite3.Connection, work: Work[Any]) -> Any:
 
 
 def _checkpoint(db: sqlite3.Connection) -> bool:
-    """Copy the write-ahead log into the file and empty it. True when a reader was in the way."""
-    busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    """Copy the write-ahead log into the file and empty it. True when a reader was in the way.
+
+    It does not wait for the reader, which may be a backup: every delivery would wait with it.
+    """
+    db.execute("PRAGMA busy_timeout=0").fetchall()
+    try:
+        busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        db.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}").fetchall()
     return bool(busy)
 
 
 def make_private(folder: Path) -> None:
-    """A directory that only its owner can read. Raises `BadDatabase`."""
+    """Make a directory that only its owner can read, or take the one that is there. Raises `BadDatabase`."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Final
 
 from inbox_server.clock import UnixTime
-from inbox_server.store.database import BadDatabase, Connection, Writer, make_private, open_connection, upgrade
+from inbox_server.store.database import (
+    BadDatabase,
+    Connection,
+    Writer,
+    make_private,
+    open_connection,
+    schema_steps,
+    upgrade,
+)
 from inbox_server.store.sqlite import Quota, SqliteStore
 
 DATABASE_NAME: Final = "inbox.sqlite3"
@@ -38,9 +46,10 @@ async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_valu
 async def _open_database(folder: Path, check_value: bytes) -> AsyncIterator[Connection]:
     path = folder / DATABASE_NAME
     path.touch(mode=0o600)
+    _check_file(path, check_value)
     async with open_connection(path) as connection:
         await upgrade(connection, path)
-        await connection.run(lambda db: _check_secret(db, check_value))
+        await connection.run(lambda db: db.execute("INSERT OR IGNORE INTO secret_check VALUES (?)", (check_value,)))
         yield connection
 
 
@@ -57,9 +66,17 @@ def _only_server(folder: Path) -> Iterator[None]:
         yield
 
 
-def _check_secret(db: sqlite3.Connection, check_value: bytes) -> None:
-    db.execute("INSERT INTO secret_check SELECT ? WHERE NOT EXISTS (SELECT 1 FROM secret_check)", (check_value,))
-    if db.execute("SELECT value FROM secret_check").fetchone() != (check_value,):
+def _check_file(path: Path, check_value: bytes) -> None:
+    """Refuse a file that is not ours before anything is changed in it. Raises `BadDatabase`."""
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version > len(schema_steps()):
+                raise BadDatabase(f"{path} was written by a newer version of inbox-server. Install that version again.")
+            kept = db.execute("SELECT value FROM secret_check").fetchall() if version else []
+    except sqlite3.Error as error:
+        raise BadDatabase(f"{path} is not this server's database: {error}. It was left as it is.") from error
+    if kept and kept != [(check_value,)]:
         raise BadDatabase(
             "The secret is not the one that this database was made with; nothing in it would be found."
             " Put the right secret file back, or start with an empty data directory."

@@ -5,6 +5,7 @@ import sqlite3
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Admission, Settings, SettingsChange, no_inbox
+from inbox_server.store.slots import blank_slot
 
 
 def read_settings(db: sqlite3.Connection, inbox: bytes) -> Settings | None:
@@ -87,10 +88,13 @@ def _check_order(issued: UnixTime, request: bytes, settings_at: int, settings_re
         raise Refused("stale_token", "A settings token that was signed later has been used. Read the settings first.")
 
 
-def forget(db: sqlite3.Connection, inbox: bytes, issued: UnixTime, request: bytes) -> None:
+def forget(db: sqlite3.Connection, inbox: bytes, issued: UnixTime, request: bytes) -> bool:
     row = db.execute("SELECT settings_at, settings_request FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
     if row is None:
-        return
+        return False
     _check_order(issued, request, *row)
+    for (slot,) in db.execute("SELECT slot FROM message WHERE inbox = ? AND slot IS NOT NULL", (inbox,)).fetchall():
+        blank_slot(db, slot)
     for table in ("message", "listed", "name", "inbox"):
         db.execute(f"DELETE FROM {table} WHERE inbox = ?", (inbox,))  # noqa: S608 — names above
+    return True

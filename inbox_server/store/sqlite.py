@@ -1,7 +1,7 @@
 """The SQLite store: deliveries, reading, acknowledging, expiry. Each function below is one unit of work.
 
 What the statements keep true: change numbers only grow; `inbox.unread`, `unread_bytes` and `tombstones` count the
-inbox's rows in `message`; a row is a tombstone exactly when `message_id` is NULL.
+inbox's rows in `message`; a row is a tombstone exactly when `slot` is NULL.
 """
 
 import sqlite3
@@ -23,6 +23,7 @@ from inbox_server.store.contract import (
 )
 from inbox_server.store.database import Connection, T, Work, Writer
 from inbox_server.store.settings import forget, read_settings, settle
+from inbox_server.store.slots import blank_slot, fill_slot, text_of
 
 TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
 _FULL_RETRY_SECONDS: Final = 3600
@@ -76,8 +77,8 @@ class SqliteStore:
     async def settle(self, inbox: bytes, change: SettingsChange, *, admission: Admission | None, now: UnixTime) -> bool:
         return await self._writer.write(lambda db: settle(db, inbox, change, admission, now), erases=True)
 
-    async def forget(self, inbox: bytes, *, issued: UnixTime, request: bytes) -> None:
-        await self._writer.write(lambda db: forget(db, inbox, issued, request), erases=True)
+    async def forget(self, inbox: bytes, *, issued: UnixTime, request: bytes) -> bool:
+        return await self._writer.write(lambda db: forget(db, inbox, issued, request), erases=True)
 
     async def sweep(self, now: UnixTime) -> None:
         while await self._read(lambda db: _due(db, now)):
@@ -85,7 +86,7 @@ class SqliteStore:
 
     async def ping(self) -> None:
         await self._read(lambda db: db.execute("SELECT 1 FROM inbox LIMIT 1").fetchone())
-        await self._writer.write(lambda _: None)
+        await self._writer.write(_touch)
 
     async def _read(self, work: Work[T]) -> T:
         """Run `work` on one snapshot of the database."""
@@ -132,14 +133,14 @@ def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, 
     if db.execute("SELECT 1 FROM inbox WHERE inbox = ?", (inbox,)).fetchone() is None:
         raise Refused("not_accepted", "The delivery is not accepted.")  # the owner deleted it a moment ago
     row = db.execute(
-        "SELECT change, message_id IS NULL, expires FROM message WHERE inbox = ? AND id = ?", (inbox, entry.id)
+        "SELECT change, slot, size, expires FROM message WHERE inbox = ? AND id = ?", (inbox, entry.id)
     ).fetchone()
     if row is None:
         return _insert(db, inbox, entry, quota, now)
-    change, read, expires = row
+    change, slot, size, expires = row
     new = expires <= now
     granted = entry.expires if new else max(entry.expires, expires)
-    if read:
+    if slot is None:
         if new and not _make_room(db, inbox, len(entry.message_id), quota, now):
             return None  # as an unread entry that expired would be refused now
         db.execute(
@@ -148,7 +149,7 @@ def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, 
         )
         return Delivered(new, UnixTime(granted))
     if new:
-        _remove(db, [(inbox, change, entry.message_id)])
+        _remove(db, [(inbox, change, slot, size)])
         return _insert(db, inbox, entry, quota, now)
     if granted > expires:  # a longer life is a change that every device must hear of
         db.execute(
@@ -162,9 +163,10 @@ def _insert(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, n
     size = len(entry.message_id)
     if not _make_room(db, inbox, size, quota, now):
         return None
+    slot = fill_slot(db, entry.message_id)
     db.execute(
-        "INSERT INTO message (inbox, change, id, message_id, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?)",
-        (inbox, _next_change(db, inbox), entry.id, entry.message_id, entry.expires, entry.expires),
+        "INSERT INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (inbox, _next_change(db, inbox), entry.id, slot, size, entry.expires, entry.expires),
     )
     db.execute("UPDATE inbox SET unread = unread + 1, unread_bytes = unread_bytes + ? WHERE inbox = ?", (size, inbox))
     return Delivered(new=True, expires=entry.expires)
@@ -175,7 +177,7 @@ def _make_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota, no
     if _has_room(db, inbox, size, quota):
         return True
     expired = db.execute(
-        "SELECT inbox, change, message_id FROM message WHERE inbox = ? AND message_id IS NOT NULL AND forget_at <= ?",
+        "SELECT inbox, change, slot, size FROM message WHERE inbox = ? AND slot IS NOT NULL AND forget_at <= ?",
         (inbox, now),
     ).fetchall()
     _remove(db, expired)
@@ -205,16 +207,18 @@ def _unread(db: sqlite3.Connection, inbox: bytes, after: Cursor | None, limit: i
     elif after.generation != generation or not horizon <= max(after.change, after.listed_at) <= change:
         raise Refused("cursor_gone", "The changes since this cursor are not kept any more. List anew, without `after`.")
     rows = db.execute(
-        "SELECT change, id, message_id, expires FROM message WHERE inbox = ? AND change > ?"
-        " AND CASE WHEN message_id IS NULL THEN change > ? ELSE expires > ? END ORDER BY change LIMIT ?",
+        "SELECT change, id, body, expires FROM message LEFT JOIN text USING (slot) WHERE inbox = ? AND change > ?"
+        " AND CASE WHEN slot IS NULL THEN change > ? ELSE expires > ? END ORDER BY change LIMIT ?",
         (inbox, after.change, after.listed_at, now, limit + 1),
     ).fetchall()
     more = len(rows) > limit
     rows = rows[:limit]
     reached = rows[-1][0] if more else change
     return Page(
-        messages=tuple(Unread(id, text, UnixTime(expires)) for _, id, text, expires in rows if text is not None),
-        read=tuple(id for _, id, text, _ in rows if text is None),
+        messages=tuple(
+            Unread(id, text_of(body), UnixTime(expires)) for _, id, body, expires in rows if body is not None
+        ),
+        read=tuple(id for _, id, body, _ in rows if body is None),
         cursor=Cursor(generation, reached, max(reached, after.listed_at) if more else reached),
         more=more,
     )
@@ -225,16 +229,17 @@ def _acknowledge(db: sqlite3.Connection, inbox: bytes, ids: tuple[bytes, ...], q
         raise no_inbox()
     for id in ids:
         row = db.execute(
-            "SELECT change, length(message_id), expires FROM message WHERE inbox = ? AND id = ?", (inbox, id)
+            "SELECT change, slot, size, expires FROM message WHERE inbox = ? AND id = ?", (inbox, id)
         ).fetchone()
         if row is None:
             _plant(db, inbox, id, quota, now)
             continue
-        change, size, expires = row
-        if size is None:  # read already
+        change, slot, size, expires = row
+        if slot is None:  # read already
             continue
+        blank_slot(db, slot)
         db.execute(
-            "UPDATE message SET message_id = NULL, change = ?, forget_at = ? WHERE inbox = ? AND change = ?",
+            "UPDATE message SET slot = NULL, size = 0, change = ?, forget_at = ? WHERE inbox = ? AND change = ?",
             (_next_change(db, inbox), max(expires, now + TOMBSTONE_SECONDS), inbox, change),
         )
         db.execute(
@@ -253,10 +258,16 @@ def _plant(db: sqlite3.Connection, inbox: bytes, id: bytes, quota: Quota, now: U
     if tombstones >= quota.entries:
         return
     db.execute(
-        "INSERT INTO message (inbox, change, id, message_id, expires, forget_at) VALUES (?, ?, ?, NULL, 0, ?)",
+        "INSERT INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, NULL, 0, 0, ?)",
         (inbox, _next_change(db, inbox), id, now + quota.max_retention),
     )
     db.execute("UPDATE inbox SET tombstones = tombstones + 1 WHERE inbox = ?", (inbox,))
+
+
+def _touch(db: sqlite3.Connection) -> None:
+    """Write something that changes nothing, to see whether writing works."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    db.execute(f"PRAGMA user_version={version}")
 
 
 def _due(db: sqlite3.Connection, now: UnixTime) -> bool:
@@ -271,18 +282,20 @@ def _due(db: sqlite3.Connection, now: UnixTime) -> bool:
 
 def _sweep(db: sqlite3.Connection, now: UnixTime) -> None:
     expired = db.execute(
-        "SELECT inbox, change, message_id FROM message WHERE forget_at <= ? LIMIT ?", (now, _SWEEP_ROWS)
+        "SELECT inbox, change, slot, size FROM message WHERE forget_at <= ? LIMIT ?", (now, _SWEEP_ROWS)
     ).fetchall()
     _remove(db, expired)
     db.execute("DELETE FROM invite WHERE expires <= ?", (now,))
     db.execute(f"PRAGMA incremental_vacuum({_SWEEP_ROWS})").fetchall()
 
 
-def _remove(db: sqlite3.Connection, rows: list[tuple[bytes, int, str | None]]) -> None:
+def _remove(db: sqlite3.Connection, rows: list[tuple[bytes, int, int | None, int]]) -> None:
     """Delete rows and keep the inbox's counts; a tombstone that goes moves the horizon."""
-    for inbox, change, message_id in rows:
+    for inbox, change, slot, size in rows:
         db.execute("DELETE FROM message WHERE inbox = ? AND change = ?", (inbox, change))
-        if message_id is None:
+        if slot is not None:
+            blank_slot(db, slot)
+        if slot is None:
             db.execute(
                 "UPDATE inbox SET tombstones = tombstones - 1, horizon = max(horizon, ?) WHERE inbox = ?",
                 (change, inbox),
@@ -290,5 +303,5 @@ def _remove(db: sqlite3.Connection, rows: list[tuple[bytes, int, str | None]]) -
         else:
             db.execute(
                 "UPDATE inbox SET unread = unread - 1, unread_bytes = unread_bytes - ?, refused = 0 WHERE inbox = ?",
-                (len(message_id), inbox),
+                (size, inbox),
             )

@@ -37,7 +37,8 @@ CREATE TABLE message (
     inbox      BLOB NOT NULL,
     change     INTEGER NOT NULL,        -- grows with every delivery and every acknowledgement in this inbox
     id         BLOB NOT NULL,           -- SHA-256 of the opaque text, 32 bytes
-    message_id TEXT,                    -- the opaque text as delivered; NULL once read (the row is then a tombstone)
+    slot       INTEGER,                 -- where the opaque text is; NULL once read (the row is then a tombstone)
+    size       INTEGER NOT NULL,        -- bytes of the text
     expires    INTEGER NOT NULL,        -- as answered to the sender; end of a UTC day when the life is a day or more
     forget_at  INTEGER NOT NULL,        -- when the row goes; later than `expires` only for a tombstone
     PRIMARY KEY (inbox, change)
@@ -45,6 +46,21 @@ CREATE TABLE message (
 
 CREATE UNIQUE INDEX message_by_id ON message (inbox, id);
 CREATE INDEX message_by_forget_at ON message (forget_at);
+
+-- Texts lie in slots of one size that are written over in place (inbox_server/store/slots.py says why).
+CREATE TABLE text (
+    slot INTEGER PRIMARY KEY,
+    body BLOB NOT NULL                  -- 1,024 bytes: the opaque text as delivered, then zeros; all zeros when free
+) STRICT;
+
+CREATE TABLE free_slot (
+    slot INTEGER PRIMARY KEY            -- a slot that the next text may have
+) STRICT;
+
+-- So many at once that the table has its shape before the first text comes.
+WITH RECURSIVE number (slot) AS (SELECT 1 UNION ALL SELECT slot + 1 FROM number WHERE slot < 64)
+INSERT INTO text (slot, body) SELECT slot, zeroblob(1024) FROM number;
+INSERT INTO free_slot (slot) SELECT slot FROM text;
 
 CREATE TABLE invite (
     code    BLOB PRIMARY KEY,           -- keyed hash of a one-time invite code, 16 bytes
