@@ -237,8 +237,12 @@ ADDRESS = BOB["btcAddress"]
 
 
 @pytest.mark.parametrize("end", ["", "/", "//"])
-def test_a_buckets_url_is_made_to_end_with_one_slash(end: str) -> None:
-    url = f"https://gaia.example/hub/{ADDRESS}"
+@pytest.mark.parametrize(
+    "before",
+    ["https://gaia.example/hub/", "http://127.0.0.1:8710/", "https://storage.googleapis.com/sdrive-001.app/x%20y/"],
+)
+def test_a_buckets_url_is_made_to_end_with_one_slash(before: str, end: str) -> None:
+    url = before + ADDRESS
     assert find_bucket({"apps": {APP: url + end}}, APP) == Bucket(url + "/", ADDRESS, None)
 
 
@@ -286,11 +290,21 @@ def test_a_url_that_does_not_end_with_a_buckets_address_is_no_bucket(url: Any) -
     assert MARK not in refusal.value.detail
 
 
-@pytest.mark.parametrize("before", ["", "/hub/", "//gaia.example/", "ftp://gaia.example/", "javascript:/", "https:/"])
+@pytest.mark.parametrize(
+    "before", ["", "/", "//a.example/", "ftp://a.example/", "x:/", "https:/", "https://u:p@a.example/"]
+)
 def test_a_bucket_that_nothing_can_be_fetched_from_is_the_owners_to_mend(before: str) -> None:
     """Otherwise its key is asked for in vain, and the answer is 503 for ever."""
     with pytest.raises(Refused, match="name_unproven"):
         find_bucket({"apps": {APP: f"{before}{ADDRESS}/"}}, APP)
+
+
+@pytest.mark.parametrize("unit", ["/", "a", "a/", "/a", "1", f"{ADDRESS}/", "%", "//a"])
+def test_no_url_of_the_largest_profile_keeps_the_reader_busy(unit: str) -> None:
+    """The timeout of every test is the assertion: a reader that tries every way to split would run for hours."""
+    for end in ("", "#", "é"):
+        with pytest.raises(Refused, match="name_unproven"):
+            find_bucket({"apps": {APP: "https://gaia.example/" + (unit * 250_000)[:250_000] + "x/" + end}}, APP)
 
 
 @pytest.mark.parametrize(

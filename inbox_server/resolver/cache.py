@@ -1,16 +1,24 @@
-"""Remembering look-ups, in memory and bounded, so that a known sender costs no request and an outage is survived."""
+"""Remembering look-ups, in memory and bounded, so that a known sender costs no request and an outage is survived.
+
+Strangers share a budget of look-ups. Names that are known have one of their own, and their answers lie apart from the
+refusals, so that a flood of made-up names neither queues before them nor pushes them out.
+"""
 
 import asyncio
+import contextlib
+import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from inbox_server.budget import Budget, Monotonic
 from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.keys import PublicKey
 from inbox_server.resolver.contract import Resolver, unavailable
 
+K = tuple[str, str]
 V = TypeVar("V")
 
 FRESH_SECONDS: Final = 600  # a wallet's new login takes this long to be noticed
@@ -18,16 +26,24 @@ NOT_FOUND_SECONDS: Final = 300
 STALE_SECONDS: Final = 86_400  # a signed profile a day old is better than no delivery
 FAILURE_SECONDS: Final = 45
 AGAIN_SECONDS: Final = 60  # how often a misfit may ask for a fresh look-up of one name
-_MAX_ENTRIES: Final = 10_000  # about 5 MB
+_MAX_KNOWN: Final = 10_000  # about 5 MB
+_MAX_REFUSED: Final = 5_000
+_MAX_WAIT_SECONDS: Final = 3.0
+_BUSY_RETRY_SECONDS: Final = 10
 
 
 class CachedResolver:
     """Implements `contract.Resolver` around another one."""
 
-    def __init__(self, resolver: Resolver, clock: Clock) -> None:
+    def __init__(self, resolver: Resolver, clock: Clock, *, monotonic: Monotonic = time.monotonic) -> None:
+        def budget(per_second: float, burst: int) -> Budget:
+            return Budget(per_second, burst, max_wait_seconds=_MAX_WAIT_SECONDS, monotonic=monotonic)
+
+        known = Share(budget(20, 200), flights=24)
         self._resolver = resolver
-        self._addresses: LookUps[str] = LookUps(clock)
-        self._keys: LookUps[PublicKey] = LookUps(clock)
+        self._addresses: LookUps[str] = LookUps(clock, strangers=Share(budget(20, 100), flights=24), known=known)
+        # A key is asked for before the owner's policy was, so strangers get less of it.
+        self._keys: LookUps[PublicKey] = LookUps(clock, strangers=Share(budget(5, 50), flights=8), known=known)
 
     async def address(self, name: str, app: str, *, fresh: bool = False) -> str:
         return await self._addresses.get((name, app), lambda: self._resolver.address(name, app), fresh=fresh)
@@ -36,70 +52,117 @@ class CachedResolver:
         return await self._keys.get((name, app), lambda: self._resolver.key(name, app), fresh=fresh)
 
 
-@dataclass(slots=True)
-class _Entry(Generic[V]):
-    """The last answer, when it came, and until when a failure since then keeps us from asking again."""
+class Share:
+    """A part of the look-ups: so many a second, and so many in flight, because a slow host holds each for seconds."""
 
-    answer: V | Refused
+    def __init__(self, budget: Budget, *, flights: int) -> None:
+        self._budget = budget
+        self._flights = asyncio.Semaphore(flights)
+
+    @contextlib.asynccontextmanager
+    async def take(self) -> AsyncIterator[bool]:
+        """A place, given back at the end; False at once when too many wait, or when none comes free in time."""
+        if not await self._budget.spend():
+            yield False
+            return
+        try:
+            async with asyncio.timeout(_MAX_WAIT_SECONDS):
+                await self._flights.acquire()
+        except TimeoutError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._flights.release()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known(Generic[V]):
+    """An answer, and when it came."""
+
+    answer: V
     at: UnixTime
-    wait_until: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A link that did not hold, or a failure; `until` then it is the answer."""
+
+    refusal: Refused
+    at: UnixTime
+    until: UnixTime
 
 
 class LookUps(Generic[V]):
     """Answers by key: fresh, stale while upstream fails, not found, failed; one flight for each key."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, strangers: Share, known: Share) -> None:
         self._clock = clock
-        self._entries: OrderedDict[tuple[str, str], _Entry[V]] = OrderedDict()
-        self._flights: dict[tuple[str, str], asyncio.Task[V | Refused]] = {}
+        self._strangers = strangers
+        self._knowns = known
+        self._known: OrderedDict[K, _Known[V]] = OrderedDict()
+        self._refused: OrderedDict[K, _Refusal] = OrderedDict()
+        self._flights: dict[K, asyncio.Task[V | Refused]] = {}
 
-    async def get(self, key: tuple[str, str], look_up: Callable[[], Awaitable[V]], *, fresh: bool) -> V:
-        """The answer, remembered or looked up. Raises what the look-up raised."""
-        entry = self._entries.get(key)
-        if entry and self._holds(entry, fresh=fresh):
-            self._entries.move_to_end(key)
-            return _open(entry.answer)
+    async def get(self, key: K, look_up: Callable[[], Awaitable[V]], *, fresh: bool) -> V:
+        """The answer, remembered or looked up. Raises what the look-up raised.
+
+        While upstream fails, what is remembered is the answer for a day; but not for who asks for a `fresh` one,
+        because what is remembered did not fit, and that is no last word.
+        """
+        now = self._clock()
+        known = self._known.get(key)
+        if known and now - known.at < (AGAIN_SECONDS if fresh else FRESH_SECONDS):
+            self._known.move_to_end(key)
+            return known.answer
+        refused = self._refused.get(key)
+        if refused and now < refused.until and not (fresh and now - refused.at >= AGAIN_SECONDS):
+            return self._open(known, refused.refusal, now, fresh=fresh)
         flight = self._flights.get(key)
         if flight is None:
             flight = asyncio.create_task(self._fly(key, look_up))
             self._flights[key] = flight
             flight.add_done_callback(lambda _: self._flights.pop(key, None))
-        return _open(await asyncio.shield(flight))  # one waiting caller that leaves does not end it for the others
+        # One waiting caller that leaves does not end the flight for the others.
+        return self._open(known, await asyncio.shield(flight), now, fresh=fresh)
 
-    def _holds(self, entry: _Entry[V], *, fresh: bool) -> bool:
-        now = self._clock()
-        if now < entry.wait_until:
-            return True
-        if isinstance(entry.answer, Unavailable):
-            return False
-        if fresh:
-            return now - entry.at < AGAIN_SECONDS
-        return now - entry.at < (NOT_FOUND_SECONDS if isinstance(entry.answer, Refused) else FRESH_SECONDS)
-
-    async def _fly(self, key: tuple[str, str], look_up: Callable[[], Awaitable[V]]) -> V | Refused:
-        known = self._entries.get(key)
-        now = self._clock()
-        try:
-            answer: V | Refused = await look_up()
-            wait_until = now
-        except Unavailable as failure:
-            wait_until = UnixTime(now + FAILURE_SECONDS)
-            if known and not isinstance(known.answer, Refused) and now - known.at < STALE_SECONDS:
-                answer, now = known.answer, known.at
-            else:
-                answer = failure
-        except Refused as refusal:
-            answer, wait_until = refusal, now
-        self._entries[key] = _Entry(answer, now, wait_until)
-        self._entries.move_to_end(key)
-        while len(self._entries) > _MAX_ENTRIES:
-            self._entries.popitem(last=False)
+    def _open(self, known: _Known[V] | None, answer: V | Refused, now: UnixTime, *, fresh: bool) -> V:
+        """The answer, a remembered one instead of a failure, or the refusal raised as a new one: a raised exception
+        keeps its caller's frames alive."""
+        if isinstance(answer, Unavailable):
+            if known and not fresh and now - known.at < STALE_SECONDS:
+                return known.answer
+            raise unavailable(answer.retry_after)
+        if isinstance(answer, Refused):
+            raise Refused(answer.code, answer.detail)
         return answer
 
+    async def _fly(self, key: K, look_up: Callable[[], Awaitable[V]]) -> V | Refused:
+        known, now = self._known.get(key), self._clock()
+        usable = known is not None and now - known.at < STALE_SECONDS
+        try:
+            async with (self._knowns if usable else self._strangers).take() as has_place:
+                if not has_place:
+                    return unavailable(_BUSY_RETRY_SECONDS)
+                answer = await look_up()
+        except Unavailable as failure:
+            return self._refuse(key, failure, now, UnixTime(now + FAILURE_SECONDS))
+        except Refused as refusal:
+            self._known.pop(key, None)
+            return self._refuse(key, refusal, now, UnixTime(now + NOT_FOUND_SECONDS))
+        self._refused.pop(key, None)
+        self._known[key] = _Known(answer, now)
+        _bound(self._known, key, _MAX_KNOWN)
+        return answer
 
-def _open(answer: V | Refused) -> V:
-    if isinstance(answer, Unavailable):
-        raise unavailable()
-    if isinstance(answer, Refused):
-        raise Refused(answer.code, answer.detail)  # a new one: a raised exception keeps its caller's frames alive
-    return answer
+    def _refuse(self, key: K, refusal: Refused, now: UnixTime, until: UnixTime) -> Refused:
+        self._refused[key] = _Refusal(refusal, now, until)
+        _bound(self._refused, key, _MAX_REFUSED)
+        return refusal
+
+
+def _bound(entries: OrderedDict[K, V], newest: K, most: int) -> None:
+    entries.move_to_end(newest)
+    while len(entries) > most:
+        entries.popitem(last=False)

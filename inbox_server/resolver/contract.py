@@ -1,9 +1,11 @@
 """What a resolver promises. Look-ups are by name and app; keys and addresses as identities need none."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.keys import PublicKey
+
+FAILURE_RETRY_SECONDS: Final = 45
 
 
 class Resolver(Protocol):
@@ -23,7 +25,9 @@ def unproven(detail: str) -> Refused:
     return Refused("name_unproven", detail)
 
 
-def unavailable() -> Unavailable:
+def unavailable(retry_after: int = FAILURE_RETRY_SECONDS) -> Unavailable:
     return Unavailable(
-        "names_unavailable", "A name could not be looked up for now. Repeat the same request later.", retry_after=45
+        "names_unavailable",
+        "A name could not be looked up for now. Repeat the same request later.",
+        retry_after=retry_after,
     )

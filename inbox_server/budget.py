@@ -1,0 +1,97 @@
+"""How much work strangers may cause at other people's servers: token buckets, and breakers for hosts that fail.
+
+Time is monotonic seconds, and comes in as an argument.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+Monotonic = Callable[[], float]
+
+_MAX_HOSTS: Final = 1000
+_FAILURES: Final = 5  # in a row, before a host is left alone
+_FIRST_PAUSE_SECONDS: Final = 30.0
+_LONGEST_PAUSE_SECONDS: Final = 300.0  # a name service that comes back is noticed in time
+
+
+class Budget:
+    """A token bucket whose callers may wait a little: `per_second` on average, `burst` at once."""
+
+    def __init__(self, per_second: float, burst: int, *, max_wait_seconds: float, monotonic: Monotonic) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._max_wait = max_wait_seconds
+        self._monotonic = monotonic
+        self._tokens = float(burst)
+        self._at = monotonic()
+
+    async def spend(self) -> bool:
+        """Take a token, after waiting for it; False at once when the wait would be too long."""
+        wait = self._reserve()
+        if wait is None:
+            return False
+        if wait > 0:
+            await asyncio.sleep(wait)
+        return True
+
+    def _reserve(self) -> float | None:
+        now = self._monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
+        self._at = now
+        wait = max(0.0, (1 - self._tokens) / self._per_second)
+        if wait > self._max_wait:
+            return None
+        self._tokens -= 1  # below zero: those who wait have reserved
+        return wait
+
+
+@dataclass(slots=True)
+class _Host:
+    budget: Budget
+    failures: int = 0
+    pause_seconds: float = _FIRST_PAUSE_SECONDS
+    closed_until: float = 0.0
+
+
+class Hosts:
+    """What each host is spared: a rate of its own, and rest after failing again and again. Bounded."""
+
+    def __init__(self, per_second: float, burst: int, *, monotonic: Monotonic) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._monotonic = monotonic
+        self._hosts: OrderedDict[str, _Host] = OrderedDict()
+
+    async def may_ask(self, host: str) -> bool:
+        """Whether this host may be asked now; waits a little for its rate."""
+        known = self._known(host)
+        return self._monotonic() >= known.closed_until and await known.budget.spend()
+
+    def answered(self, host: str) -> None:
+        """It answered, whatever it said."""
+        known = self._known(host)
+        known.failures, known.pause_seconds = 0, _FIRST_PAUSE_SECONDS
+
+    def failed(self, host: str) -> None:
+        """It did not answer, or with a failure of its own. After five in a row it rests, longer each time."""
+        known = self._known(host)
+        if self._monotonic() < known.closed_until:
+            return  # it was under way before the rest began
+        known.failures += 1
+        if known.failures >= _FAILURES:
+            known.closed_until = self._monotonic() + known.pause_seconds
+            known.pause_seconds = min(2 * known.pause_seconds, _LONGEST_PAUSE_SECONDS)
+            known.failures = _FAILURES - 1  # one more failure after the rest is enough
+
+    def _known(self, host: str) -> _Host:
+        known = self._hosts.get(host)
+        if known is None:
+            budget = Budget(self._per_second, self._burst, max_wait_seconds=1.0, monotonic=self._monotonic)
+            known = self._hosts[host] = _Host(budget)
+        self._hosts.move_to_end(host)
+        while len(self._hosts) > _MAX_HOSTS:
+            self._hosts.popitem(last=False)
+        return known

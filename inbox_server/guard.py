@@ -1,0 +1,113 @@
+"""Which URLs and addresses the server may be led to by strangers' zone files and profiles.
+
+Python's `ipaddress.is_global` is not a guard: it calls IPv4 loopback inside IPv6 (mapped, NAT64, 6to4), multicast and
+others global, differently in each version. So IPv4 has a list of what is refused, and IPv6 a list of what is allowed.
+Source: the IANA special-purpose address registries (RFC 6890 and its updates).
+"""
+
+import ipaddress
+import re
+from typing import Final
+
+from yarl import URL
+
+MAX_URL_CHARACTERS: Final = 2048
+_HTTPS_PORT: Final = 443  # profiles and buckets are on the web; other ports are other people's services
+_NO_HOSTS: Final = (
+    ".localhost",
+    ".local",
+    ".internal",
+    ".lan",
+    ".home",
+    ".corp",
+    ".onion",
+    ".arpa",
+    ".test",
+    ".invalid",
+)
+# Before yarl, which takes `[v1.a]`, `[::|]` and port `44_3`, and writes them as something else.
+_WEB_URL: Final = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:[/?#].*)?", re.IGNORECASE)
+# Two labels or more, the last of which is no number in any notation: it would be an address.
+_PUBLIC_NAME: Final = re.compile(r"(?:[a-z0-9_-]+\.)+(?!0x[0-9a-f]*$)[a-z0-9-]*[a-z][a-z0-9-]*")
+_VISIBLE: Final = re.compile(r"[!-\[\]-~]+")  # no space, no control, no backslash, ASCII only
+
+_REFUSED_IPV4: Final = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # carrier-grade NAT
+        "127.0.0.0/8",  # loopback
+        "169.254.0.0/16",  # link-local: cloud metadata services live here
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocol assignments
+        "192.0.2.0/24",  # documentation
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # multicast tunnelling
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",  # private
+        "192.175.48.0/24",  # AS112
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and broadcast
+    )
+)
+_ALLOWED_IPV6: Final = ipaddress.IPv6Network("2000::/3")  # what is given out; mapped, NAT64, private lie outside
+_REFUSED_IPV6: Final = tuple(
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: IPv4 of any kind inside
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+    )
+)
+
+
+class NotAllowed(ValueError):
+    """The guard refuses; the message says why and repeats none of it."""
+
+
+def is_public(address: str) -> bool:
+    """Whether a numeric IP address, as getaddrinfo gives it, is one on the public Internet."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return not any(parsed in network for network in _REFUSED_IPV4)
+    if parsed.scope_id is not None or parsed not in _ALLOWED_IPV6:
+        return False
+    return not any(parsed in network for network in _REFUSED_IPV6)
+
+
+def may_dial(address: str, port: int) -> bool:
+    """The last word, at the socket: a public address, at the web's port."""
+    return port == _HTTPS_PORT and is_public(address)
+
+
+def read_url(text: str) -> URL:
+    """A URL that can be asked at all, whoever named it. Raises `NotAllowed`."""
+    if len(text) > MAX_URL_CHARACTERS or not _VISIBLE.fullmatch(text):  # before yarl, which normalises other scripts
+        raise NotAllowed("is too long, or has other than visible ASCII characters")
+    if not _WEB_URL.fullmatch(text):
+        raise NotAllowed("is not an http(s) URL of a host, without user information")
+    try:
+        url = URL(text)
+        if not url.host:  # which decodes punycode only now
+            raise NotAllowed("names no host")
+    except ValueError:
+        raise NotAllowed("is not a URL") from None
+    return url
+
+
+def check_stranger_url(url: URL) -> None:
+    """The early refusals; what a name resolves to is checked at the resolver and at the socket. Raises `NotAllowed`."""
+    host = (url.raw_host or "").lower().rstrip(".")
+    if url.scheme != "https" or url.port != _HTTPS_PORT or url.fragment:
+        raise NotAllowed("is not an https URL at the usual port, without a fragment")
+    if not _PUBLIC_NAME.fullmatch(host) or host.endswith(_NO_HOSTS):
+        raise NotAllowed("has a host that is not a public name")
