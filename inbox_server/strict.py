@@ -21,24 +21,15 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         raise NotStrict("is not UTF-8") from None
     try:
         parsed = _decode(text)
+        if "\\u" in text:  # half a surrogate pair, escaped, can be read but not written
+            json.dumps(parsed, ensure_ascii=False).encode()
     except NotStrict:
         raise
     except (ValueError, RecursionError):  # RecursionError: 1,200 brackets fit into a token
         raise NotStrict("is not valid JSON") from None
-    if "\\u" in text and not _is_unicode(parsed):
-        raise NotStrict("has half of a surrogate pair")
     if not isinstance(parsed, dict):
         raise NotStrict("is not a JSON object")
     return parsed
-
-
-def _is_unicode(parsed: Any) -> bool:
-    """Whether every string can be written as UTF-8; half a surrogate pair, escaped, can be read but not written."""
-    try:
-        json.dumps(parsed, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _without_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

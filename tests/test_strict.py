@@ -131,6 +131,14 @@ def test_deep_nesting_is_refused(depth: int, pair: str) -> None:
             parse_object(raw.encode())
 
 
+@pytest.mark.parametrize("text", ["x", "\\u0041", "\\ud800"])
+def test_no_depth_is_read_and_then_fails(text: str) -> None:
+    """What is done with the text after reading it nests as deeply, a few frames further down."""
+    for depth in range(500, 1200):
+        with contextlib.suppress(NotStrict):
+            parse_object(b'{"a":' + b"[" * depth + f'"{text}"'.encode() + b"]" * depth + b"}")
+
+
 @pytest.mark.parametrize("raw", [b"[]", b'["a"]', b'"a"', b"1", b"true", b"null", b'[{"a":1}]'])
 def test_json_that_is_no_object_is_refused(raw: bytes) -> None:
     with pytest.raises(NotStrict, match="object"):

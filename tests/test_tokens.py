@@ -113,7 +113,8 @@ def bad_authorizations() -> Iterator[tuple[str | None, str, str | None]]:
 
 NOT_MEMBERS = ["1.0", "1e2", "1e400", "Infinity", "NaN", "01", "[" * 1000, '"\xff"']
 NOT_MEMBERS += [f'1,"a":"{MARK}"', f'1,"\\u0061":"{MARK}"']
-NOT_OBJECTS = [b"", b"[]", b"null", b'"x"', b"1", b"{", b"{}x", b"\xef\xbb\xbf{}", b"{,}", b"{'a':1}"]
+NOT_OBJECTS = [b"", b"[]", b"null", b'"x"', b'["salt"]', b"{", b"{}x", b"\xef\xbb\xbf{}", b"{,}", b"{'a':1}"]
+NOT_OBJECTS += [b'{"salt":' + b"[" * 1100]
 NOT_BASE64URL = ["e30=", "e+/9", "e30AA", "e31", "é30", "e30%3D", ":"]
 NOT_ALGS = ["none", "None", "", "HS256", "RS256", "ES256", "ES256k", "es256k", ["ES256K"], None, True, MARK]
 NOT_TYPES = ["JWT", "inbox-card+jwt", DELIVER.upper(), f"application/{OWNER}", "", None, [DELIVER], MARK]
@@ -254,6 +255,12 @@ def test_any_claim_of_a_gaia_token_has_its_own_refusal(kind: str, claim: str, va
         assert (refusal.code, refusal.member) == ("gaia_token", None)
 
 
+@pytest.mark.parametrize("claim", GAIA_CLAIMS)
+def test_a_claim_of_a_gaia_token_is_known_however_it_is_written(claim: str) -> None:
+    escaped = f'{{"\\u{ord(claim[0]):04x}{claim[1:]}":1}}'.encode()
+    assert refused("read", f"Bearer {jws({'typ': 'JWT', 'alg': 'ES256K'}, escaped)}").code == "gaia_token"
+
+
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("what", GAIA_TOKENS)
 def test_a_gaia_token_is_known_with_and_without_its_prefix(kind: str, what: str) -> None:
@@ -291,6 +298,14 @@ def test_a_token_is_for_one_body(kind: str) -> None:
     assert read(kind, empty, body=b"").issued == NOW
     for bearer, body in ((empty, BODY), (f"Bearer {good(kind)}", b""), (f"Bearer {good(kind)}", BODY + b" ")):
         assert refused(kind, bearer, body=body).member == "digest"
+
+
+@pytest.mark.parametrize("size", [0, 63, 65, 70])
+def test_a_signature_of_another_size_is_refused_before_anything_is_looked_up(size: int) -> None:
+    bearer = f"Bearer {good('deliver', key=LEFT_OUT).rpartition('.')[0]}.{encode(b'x' * size)}"
+    with pytest.raises(Refused) as refusal:
+        read_deliver_token(bearer, BODY, audience=AUD, now=NOW)
+    assert (refusal.value.code, refusal.value.member) == ("bad_token", "signature")
 
 
 def accepted() -> Iterator[tuple[str, str]]:

@@ -57,6 +57,10 @@ class Inbox:
         body = json.dumps({"ids": ids}).encode()
         await self._ask("POST", "/v1/messages/ack", self._owner_token("ack", body), body)
 
+    async def forget(self) -> None:
+        """Give the inbox up, with everything in it. Raises `InboxRefused`."""
+        await self._ask("DELETE", "/v1/inbox", self._owner_token("settings"), None)
+
     def _owner_token(self, scope: str, body: bytes = b"") -> str:
         return owner_token(self.key, scope=scope, app=self.app, inbox=self.url, now=self.clock(), body=body)
 

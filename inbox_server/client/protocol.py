@@ -10,7 +10,7 @@ from inbox_server.base64url import NotBase64Url, decode, encode
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.ecies import encrypt
 from inbox_server.clock import DAY_SECONDS, UnixTime
-from inbox_server.identities import is_origin
+from inbox_server.identities import is_origin, parse_sender
 from inbox_server.keys import NotAKey, parse_key
 from inbox_server.strict import NotStrict, parse_object
 
@@ -120,12 +120,13 @@ def make_message_id(pointer: Pointer, public: str, *, ephemeral: AppKey, iv: byt
 
 def read_pointer(plain: str | bytes) -> Pointer:
     """Raises ValueError for what is no pointer of version 1."""
-    members = json.loads(plain)
-    if not isinstance(members, dict) or members.get("v") != 1:
+    members = parse_object(plain.encode() if isinstance(plain, str) else plain)
+    version, id, sender, app = (members.get(name) for name in ("v", "id", "from", "app"))
+    if type(version) is not int or version != 1:
         raise ValueError("is not a pointer of version 1")
-    id, sender, app = (members.get(name) for name in ("id", "from", "app"))
     if not isinstance(id, str) or not _MESSAGE_ID.fullmatch(id):  # it becomes a path in the sender's bucket
         raise ValueError("has an id that is not 32 hex characters")
-    if not isinstance(sender, str) or not isinstance(app, str):
+    if not isinstance(sender, str) or not isinstance(app, str) or not is_origin(app):
         raise ValueError("names no sender or no app")
+    parse_sender(sender)  # it becomes a path at the name service
     return Pointer(id, sender, app)
