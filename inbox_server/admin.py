@@ -4,8 +4,9 @@ from typing import Final
 
 from aiohttp import web
 
+from inbox_server.peer import is_numeric_host
 from inbox_server.store.contract import Store
-from inbox_server.web import answer, edge
+from inbox_server.web import IS_OURS, answer, edge
 
 STORE: Final = web.AppKey("store", Store)
 
@@ -13,6 +14,7 @@ STORE: Final = web.AppKey("store", Store)
 def make_admin_app(store: Store) -> web.Application:
     app = web.Application(middlewares=[edge])
     app[STORE] = store
+    app[IS_OURS] = is_numeric_host
     app.router.add_get("/health", health)
     app.router.add_get("/ready", ready)
     return app

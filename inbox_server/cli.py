@@ -3,13 +3,13 @@
 import argparse
 import asyncio
 import contextlib
+import io
 import json
 import logging
 import secrets
 import signal
 import sys
 import tempfile
-import tomllib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,8 @@ from inbox_server.clock import DAY_SECONDS, UnixTime, system_clock
 from inbox_server.config import BadConfig
 from inbox_server.config_file import load_config, parse_config, render_config
 from inbox_server.identities import is_origin
+from inbox_server.listening import CannotListen
+from inbox_server.process import forbid_dumps
 from inbox_server.secret import BadSecret, read_secret, write_secret
 from inbox_server.server import serve
 from inbox_server.store.database import BadDatabase
@@ -40,6 +42,9 @@ _USAGE_EXIT: Final = 2
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 failed, 2 asked wrongly (arguments or configuration)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows ASCII only still gets the rest
     options = _parser().parse_args(arguments)
     _quiet_libraries()
     try:
@@ -47,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (BadConfig, BadSecret) as error:
         _complain(str(error))
         return _USAGE_EXIT
-    except (BadDatabase, PortsTaken, StepFailed, OSError) as error:
+    except (BadDatabase, CannotListen, PortsTaken, StepFailed, OSError) as error:
         _complain(str(error))
         return 1
     except KeyboardInterrupt:
@@ -163,8 +168,12 @@ def _init(options: argparse.Namespace) -> int:
         overrides["server.public_url"] = json.dumps(options.url)
     if options.listed:
         overrides["registration.listed"] = json.dumps(options.listed)
-    text = render_config(overrides)
-    parse_config(tomllib.loads(text), folder.resolve())  # a wrong --url or --listed is said now, and nothing is written
+    asked = {
+        "server": {"public_url": options.url or "https://inbox.example"},
+        "registration": {"listed": options.listed},
+    }
+    parse_config(asked, folder.resolve())  # says now what is wrong, before anything is written
+    text = render_config(overrides, leave_out=frozenset() if options.url else frozenset({"server.public_url"}))
     folder.mkdir(parents=True, exist_ok=True)
     write_secret(secret_path, secrets.token_bytes(SECRET_BYTES))
     config_path.write_text(text, encoding="utf-8")
@@ -178,8 +187,11 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    forbid_dumps()
     config = load_config(options.config)
     secret = read_secret(config.secret_file)
+    if config.outgoing_allow:
+        _complain(f"warning: outgoing.allow lets strangers' URLs lead to {', '.join(sorted(config.outgoing_allow))}")
     _run(serve(config, secret, announce=_tell))
     return 0
 
@@ -209,6 +221,7 @@ def _demo(options: argparse.Namespace) -> int:
             if not options.once:
                 _tell("\nThe world stays up for playing. Paste into another terminal:\n")
                 _tell("\n".join(paste_commands(world, alice, bob)))
+                _tell("\nTo run your own: inbox-server init, then inbox-server serve.")
                 await _until_interrupted()
 
     _run(demo())
@@ -227,6 +240,8 @@ def _dev(options: argparse.Namespace) -> int:
                 _tell(f"   app private key  {person.app_key.secret.hex()}")
                 _tell(f"   app public key   {person.app_key.public}")
                 _tell(f"   bucket           {world.read_url}{person.app_key.address}/")
+            _tell(f"\nIs it there?  curl {world.inbox_url}/.well-known/message-inbox")
+            _tell("How to sign tokens: docs/protocol.md")
             await _until_interrupted()
 
     _run(dev())

@@ -61,6 +61,9 @@ class Config:
     public_url: str
     listen: Listen
     admin_listen: Listen | None
+    behind_proxy: bool
+    proxy_header: str
+    hosts: frozenset[str]
     data_dir: Path
     secret_file: Path
     name_services: tuple[str, ...]
@@ -76,4 +79,7 @@ class Config:
     inbox_entries: int
     inbox_bytes: int
     list_entries: int
+    sender_per_hour: int
+    inbox_per_hour: int
+    network_per_hour: int
     outgoing_allow: frozenset[str]

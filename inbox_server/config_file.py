@@ -5,12 +5,13 @@ reported at once, each with its path.
 """
 
 import difflib
+import ipaddress
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inbox_server.config import BadConfig, Config
+from inbox_server.config import BadConfig, Config, Listen, Tcp
 from inbox_server.config_keys import KEYS
 from inbox_server.config_values import Mistakes
 
@@ -49,9 +50,28 @@ def parse_config(document: Mapping[str, Any], base: Path) -> Config:
     default, most = values.get("default_retention_seconds"), values.get("max_retention_seconds")
     if default is not None and most is not None and default > most:
         mistakes.append("limits.default_retention_seconds: must not be more than limits.max_retention_seconds")
+    data, secret = values.get("data_dir"), values.get("secret_file")
+    if data and secret and secret.is_relative_to(data):
+        mistakes.append("server.secret_file: must not be in server.data_dir, or who copies one has both")
+    for field in ("listen", "admin_listen"):
+        if not values.get("behind_proxy") and not is_private(values.get(field)):
+            mistakes.append(
+                f"server.{field}: is not loopback, and this server speaks no TLS: put a TLS proxy in front, and set"
+                " server.behind_proxy = true"
+            )
     if mistakes:
         raise BadConfig(mistakes)
     return Config(**values)
+
+
+def is_private(listen: Listen | None) -> bool:
+    """Whether only this machine can reach it."""
+    if not isinstance(listen, Tcp):
+        return True
+    try:
+        return ipaddress.ip_address(listen.host).is_loopback
+    except ValueError:
+        return listen.host == "localhost"
 
 
 def _unknown_keys(document: Mapping[str, Any]) -> list[str]:
@@ -72,8 +92,11 @@ def _unknown_keys(document: Mapping[str, Any]) -> list[str]:
     return mistakes
 
 
-def render_config(overrides: Mapping[str, str] | None = None) -> str:
-    """The commented file with every key at its default; `overrides` maps paths to other values, in TOML."""
+def render_config(overrides: Mapping[str, str] | None = None, *, leave_out: frozenset[str] = frozenset()) -> str:
+    """The commented file with every key at its default; `overrides` maps paths to other values, in TOML.
+
+    Paths in `leave_out` are comments too.
+    """
     overrides = overrides or {}
     lines = ["# inbox-server's configuration. Every key stands here at its default; unknown keys are mistakes."]
     section = ""
@@ -83,5 +106,6 @@ def render_config(overrides: Mapping[str, str] | None = None) -> str:
             section = of_key
             lines += ["", f"[{section}]"]
         lines += [f"# {line}" for line in key.comment.splitlines()]
-        lines.append(f"{name} = {overrides.get(key.path, key.default)}")
+        mark = "# " if key.path in leave_out else ""
+        lines.append(f"{mark}{name} = {overrides.get(key.path, key.default)}")
     return "\n".join(lines) + "\n"

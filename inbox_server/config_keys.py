@@ -50,6 +50,29 @@ KEYS: Final[tuple[Key, ...]] = (
         values.optional_listen,
     ),
     Key(
+        "server.behind_proxy",
+        "behind_proxy",
+        "false",
+        "This server speaks no TLS. Set this to true, with a TLS proxy in front, to listen on other than loopback\n"
+        "or a Unix socket.",
+        values.flag,
+    ),
+    Key(
+        "server.proxy_header",
+        "proxy_header",
+        '""',
+        'The header in which that proxy *sets* the client\'s address, such as "X-Real-IP", for the limit by network.\n'
+        "It is believed only from loopback and from Unix sockets. Empty: no address is taken from any header.",
+        values.header,
+    ),
+    Key(
+        "server.hosts",
+        "hosts",
+        "[]",
+        "Host headers to answer to beside public_url's and the numeric address that is listened on.",
+        lambda value, base: frozenset(values.each(values.host)(value, base)),
+    ),
+    Key(
         "server.data_dir",
         "data_dir",
         '"data"',
@@ -160,10 +183,33 @@ KEYS: Final[tuple[Key, ...]] = (
         values.between(0, 1500),  # one request of 64 KiB carries this many
     ),
     Key(
+        "limits.sender_per_hour",
+        "sender_per_hour",
+        "600",
+        "Deliveries from one sender to one inbox in an hour at most; 0 is no limit. Counted in memory, under a salt\n"
+        "that changes each hour, as are the next two.",
+        values.between(0, 1_000_000_000),
+    ),
+    Key(
+        "limits.inbox_per_hour",
+        "inbox_per_hour",
+        "6000",
+        "Deliveries to one inbox in an hour at most.",
+        values.between(0, 1_000_000_000),
+    ),
+    Key(
+        "limits.network_per_hour",
+        "network_per_hour",
+        "20000",
+        "Deliveries from one network (an IPv4 address, an IPv6 /64) in an hour at most, where its address is known.",
+        values.between(0, 1_000_000_000),
+    ),
+    Key(
         "outgoing.allow",
         "outgoing_allow",
         "[]",
-        "Origins that profiles and buckets may be fetched from although they are not https. For local worlds only.",
+        "Origins that profiles and buckets may be fetched from without the guard that keeps strangers' URLs away from\n"
+        "internal addresses. For local worlds only.",
         lambda value, base: frozenset(values.each(values.origin)(value, base)),
     ),
 )

@@ -14,6 +14,8 @@ from inbox_server.keys import parse_key
 
 T = TypeVar("T")
 
+# Clients write these, and proxies append to them.
+_UNTRUSTED_HEADERS: Final = frozenset({"x-forwarded-for", "forwarded", "authorization", "host"})
 _LISTEN_TCP: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
 
 
@@ -65,6 +67,20 @@ def service(value: Any, _: Path) -> str:
     if not re.fullmatch(r"https?://[^\s?#@]+", text):
         raise ValueError("must be a URL such as https://api.hiro.so, without user, query or fragment")
     return text.rstrip("/")
+
+
+def header(value: Any, _: Path) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"[A-Za-z0-9-]*", text) or text.lower() in _UNTRUSTED_HEADERS:
+        raise ValueError("must be the name of a header that the proxy sets itself, such as X-Real-IP")
+    return text
+
+
+def host(value: Any, _: Path) -> str:
+    text = _text(value)
+    if not is_origin(f"http://{text}"):
+        raise ValueError("must be a host, with its port if it is unusual, such as inbox.example:8443")
+    return text
 
 
 def mode(value: Any, _: Path) -> str:

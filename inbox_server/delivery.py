@@ -6,19 +6,18 @@ is refused up to there has cost us a hash, a signature and two reads, the same f
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final
 
 from inbox_server.blind import Blinder
 from inbox_server.bodies import parse_delivery
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
+from inbox_server.config import Config
 from inbox_server.errors import Refused
 from inbox_server.identities import Address, Name
 from inbox_server.keys import PublicKey
+from inbox_server.rates import Rates
 from inbox_server.resolver.contract import Resolver, unproven
 from inbox_server.store.contract import Door, Store
 from inbox_server.tokens import DeliverToken, read_deliver_token
-
-_NO_ADDRESS: Final = ""  # hashes to an inbox that nobody can claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +30,35 @@ class Receipt:
 
 
 class Deliveries:
-    """Takes deliveries. `audience` is the server's public origin; `max_retention` is in seconds."""
+    """Takes deliveries."""
 
-    def __init__(
-        self, store: Store, resolver: Resolver, blinder: Blinder, *, audience: str, max_retention: int
-    ) -> None:
+    def __init__(self, store: Store, resolver: Resolver, blinder: Blinder, rates: Rates, config: Config) -> None:
         self._store = store
         self._resolver = resolver
         self._blinder = blinder
-        self._audience = audience
-        self._max_retention = max_retention
+        self._rates = rates
+        self._config = config
 
-    async def deliver(self, authorization: str | None, body: bytes, now: UnixTime) -> Receipt:
-        """Raises `Refused` or `Unavailable`, and then nothing was stored."""
+    async def deliver(self, authorization: str | None, body: bytes, now: UnixTime, *, network: bytes | None) -> Receipt:
+        """Raises `Refused` or `Unavailable`, and then nothing was stored.
+
+        `network` is where the request came from, as far as a limit may tell; None when that is not known.
+        """
         parsed = parse_delivery(body)
-        token = read_deliver_token(authorization, body, audience=self._audience, now=now)
+        token = read_deliver_token(authorization, body, audience=self._config.public_url, now=now)
         key = await self._check_signature(token)
         inbox = await self._inbox(token)
+        self._check_rates(inbox, key, network)
+        app, own = self._blinder.app(inbox, token.app), inbox == self._blinder.inbox(key.address)
         door = await self._store.door(inbox, self._blinder.listed(inbox, key.address))
         if door is None or not may_deliver(
-            door,
-            same_app=door.app == self._blinder.app(inbox, token.app),
-            named=isinstance(token.sender, Name),
-            own=inbox == self._blinder.inbox(key.address),
+            door, same_app=door.app == app, named=isinstance(token.sender, Name), own=own
         ):
             raise not_accepted()
         await self._check_names(token, key, inbox)
-        expires = granted_expiry(token.issued, parsed.ttl, min(door.retention, self._max_retention))
+        # Only what the owner takes counts here, or strangers could use the hour up.
+        self._rates.check((b"inbox" + inbox, self._config.inbox_per_hour))
+        expires = granted_expiry(token.issued, parsed.ttl, min(door.retention, self._config.max_retention_seconds))
         if expires <= now:
             raise Refused("ttl_passed", "The `ttl`, reckoned from the token's `iat`, is over. Nothing was stored.")
         id = hashlib.sha256(parsed.message_id.encode()).digest()
@@ -81,11 +82,18 @@ class Deliveries:
             token.check_signature(key)
         return key
 
+    def _check_rates(self, inbox: bytes, key: PublicKey, network: bytes | None) -> None:
+        """The same for an inbox that does not exist. Raises `Refused` too_many."""
+        limits = [(b"sender" + inbox + key.address.encode(), self._config.sender_per_hour)]
+        if network is not None:
+            limits.append((b"network" + network, self._config.network_per_hour))
+        self._rates.check(*limits)
+
     async def _inbox(self, token: DeliverToken) -> bytes:
         """The recipient's inbox; for a name that nobody proved here, one that does not exist."""
         if isinstance(token.recipient, Name):
-            proven = await self._store.proven(self._blinder.name(token.recipient.text, token.app))
-            return proven or self._blinder.inbox(_NO_ADDRESS)
+            name = self._blinder.name(token.recipient.text, token.app)
+            return await self._store.proven(name) or name  # no inbox is called so, and each name has limits of its own
         return self._blinder.inbox(
             token.recipient.text if isinstance(token.recipient, Address) else token.recipient.address
         )

@@ -40,8 +40,10 @@ CODES: Final[dict[str, Code]] = {
     "stale_token": Code(
         409, "A later settings token was already used", "Read the settings, then sign a new token and try again."
     ),
+    "too_slow": Code(408, "The request took too long to arrive", "Send it again, on a better connection."),
     "cursor_gone": Code(410, "The changes since this cursor are not kept", "List anew, without a cursor."),
     "too_large": Code(413, "The request body is too large", "Send less, in more requests."),
+    "wrong_host": Code(421, "This server does not answer for that host", "Use the origin of its capability document."),
     "ttl_passed": Code(422, "The time to live was over before it arrived", "Sign again, or let it go."),
     "too_many": Code(429, "Too many for now", "Try again after `Retry-After` seconds."),
     "internal": Code(500, "The server failed", "Try again; tell the operator if it stays."),
@@ -81,6 +83,8 @@ class Refused(Exception):
 
 class Unavailable(Refused):
     """Not done because something that we need failed for now; `retry_after` is in seconds."""
+
+    retry_after: int
 
     def __init__(self, code: str, detail: str, *, retry_after: int) -> None:
         super().__init__(code, detail, retry_after=retry_after)

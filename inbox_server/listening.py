@@ -9,14 +9,21 @@ from typing import Final
 
 from aiohttp import web
 
-from inbox_server.config import Listen, Tcp
+from inbox_server.config import Listen, Tcp, Unix
 from inbox_server.errors import Refused
 from inbox_server.web import problem
 
-_SHUTDOWN_SECONDS: Final = 4  # for requests in flight, so that a stop takes at most 5 s
+_SHUTDOWN_SECONDS: Final = 2  # for requests in flight; aiohttp waits twice, so that a stop takes at most 5 s
 _BACKLOG: Final = 1024
+_HEADER_SECONDS: Final = 10  # what drips a request's headers holds a connection no longer
+_KEEPALIVE_SECONDS: Final = 180  # longer than proxies keep an idle connection, so that theirs ends first
+_LINGER_SECONDS: Final = 2  # for the rest of a body that nobody wants
 
 log = logging.getLogger(__name__)
+
+
+class CannotListen(Exception):
+    """The address is taken, or is none of this machine; the message says which."""
 
 
 @contextlib.asynccontextmanager
@@ -25,15 +32,36 @@ async def listening(app: web.Application, listen: Listen | socket.socket) -> Asy
     runner = QuietRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
-        if isinstance(listen, Tcp):
-            await web.TCPSite(runner, listen.host, listen.port, backlog=_BACKLOG).start()
-        elif isinstance(listen, socket.socket):
-            await web.SockSite(runner, listen, backlog=_BACKLOG).start()
-        else:
-            await web.UnixSite(runner, str(listen.path), backlog=_BACKLOG).start()
-        yield _urls(runner)
+        await _start(runner, listen)
+        try:
+            yield _urls(runner)
+        finally:
+            if isinstance(listen, Unix):
+                listen.path.unlink(missing_ok=True)
     finally:
         await runner.cleanup()
+
+
+async def _start(runner: web.AppRunner, listen: Listen | socket.socket) -> None:
+    site: web.BaseSite
+    if isinstance(listen, Tcp):
+        site = web.TCPSite(runner, listen.host, listen.port, backlog=_BACKLOG)
+    elif isinstance(listen, socket.socket):
+        site = web.SockSite(runner, listen, backlog=_BACKLOG)
+    else:
+        site = web.UnixSite(runner, str(listen.path), backlog=_BACKLOG)
+    try:
+        await site.start()
+        if isinstance(listen, Unix):
+            listen.path.chmod(0o666)  # a proxy is another user; its folder's mode says who may come near
+    except OSError as error:
+        raise CannotListen(f"cannot listen at {_place(listen)}: {error.strerror or error}") from error
+
+
+def _place(listen: Listen | socket.socket) -> str:
+    if isinstance(listen, Tcp):
+        return f"{listen.host}:{listen.port}"
+    return str(listen.path) if isinstance(listen, Unix) else str(listen.getsockname())
 
 
 def _urls(runner: web.AppRunner) -> list[str]:
@@ -51,8 +79,32 @@ class QuietRequestHandler(web.RequestHandler):
     """aiohttp's, but what the HTTP parser refuses is answered like everything else, and logged by no word of it.
 
     aiohttp's own answer repeats the bytes it could not parse, and its log adds the client's address: a malformed
-    header can hold a token.
+    header can hold a token. It also waits for ever for a request's headers; this does not.
     """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._headers_due = asyncio.get_running_loop().call_later(_HEADER_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        requests = self._request_count
+        super().data_received(data)
+        if self._request_count != requests:
+            self._headers_due.cancel()
+        elif self._headers_due.cancelled() and self._waiter is not None and not self._waiter.done() and self.transport:
+            # Idle until now, and not a whole request: it has begun to send the next one's headers.
+            self._headers_due = asyncio.get_running_loop().call_later(_HEADER_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._headers_due.cancel()
+        super().connection_lost(exc)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if isinstance(resp, web.HTTPException):  # aiohttp refused before any middleware: `Expect`
+            resp = self.handle_error(request, 400)
+        return await super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,
@@ -63,6 +115,8 @@ class QuietRequestHandler(web.RequestHandler):
     ) -> web.StreamResponse:
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
+        if isinstance(exc, ConnectionError):  # the client left; nobody reads an answer, and it is no failure of ours
+            raise exc
         if status < 500:
             response = problem(Refused("bad_request", "The request is not well-formed HTTP."))
         else:
@@ -88,4 +142,11 @@ class _QuietServer:
         self._server = server
 
     def __call__(self) -> web.RequestHandler:
-        return QuietRequestHandler(self._server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
+        return QuietRequestHandler(
+            self._server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]
+            auto_decompress=False,  # encoded bodies are refused, and must not be inflated to be thrown away
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            lingering_time=_LINGER_SECONDS,
+        )

@@ -1,7 +1,8 @@
 """Claiming an inbox, its settings, and giving it up: what an owner does with a `settings` token."""
 
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from inbox_server.blind import Blinder
@@ -52,12 +53,19 @@ class Owning:
         token = read_owner_token(authorization, body, scope="settings", audience=self._config.public_url, now=now)
         inbox = self._blinder.inbox(token.key.address)
         self._check_not_forgotten(inbox, token, now)
-        known = await self._store.settings(inbox) is not None
-        admission = None if known else self._admission(token, asked, now)
-        await self._prove_names(token, asked.names or ())
-        new = await self._store.settle(inbox, self._change(inbox, token, asked, body), admission=admission, now=now)
-        if new and self._config.registration == "open":
-            self._opened.append(now)
+        change = self._change(inbox, token, asked, body)
+        if await self._store.settings(inbox) is not None:
+            await self._prove_names(token, asked.names or ())
+            try:
+                await self._store.settle(inbox, change, admission=None, now=now)
+                return False, await self._answer(inbox)
+            except Refused as refusal:
+                if refusal.code != "no_inbox":  # deleted a moment ago: then this is a claim
+                    raise
+        admission = self._admission(token, asked)
+        with self._opening(now):
+            await self._prove_names(token, asked.names or ())
+            new = await self._store.settle(inbox, change, admission=admission, now=now)
         return new, await self._answer(inbox)
 
     async def forget(self, authorization: str | None, body: bytes, now: UnixTime) -> None:
@@ -66,8 +74,8 @@ class Owning:
             raise bad_request("body", "must be empty")
         token = read_owner_token(authorization, body, scope="settings", audience=self._config.public_url, now=now)
         inbox = self._blinder.inbox(token.key.address)
-        await self._store.forget(inbox, issued=token.issued, request=self._blinder.request("DELETE", body))
-        self._forgotten[inbox] = token.issued
+        if await self._store.forget(inbox, issued=token.issued, request=self._blinder.request("DELETE", body)):
+            self._forgotten[inbox] = token.issued
 
     def _check_not_forgotten(self, inbox: bytes, token: OwnerToken, now: UnixTime) -> None:
         """A settings token from before a DELETE must not bring the inbox back while it is still valid."""
@@ -77,7 +85,25 @@ class Owning:
         if token.issued < self._forgotten.get(inbox, UnixTime(0)):
             raise Refused("stale_token", "The inbox was deleted after this token was signed. Sign a new one to claim.")
 
-    def _admission(self, token: OwnerToken, asked: SettingsBody, now: UnixTime) -> Admission:
+    @contextlib.contextmanager
+    def _opening(self, now: UnixTime) -> Iterator[None]:
+        """A place among this hour's new inboxes, given back when the claim fails. Raises `Refused` too_many."""
+        if self._config.registration != "open":
+            yield
+            return
+        while self._opened and now - self._opened[0] >= _HOUR_SECONDS:
+            self._opened.popleft()
+        if len(self._opened) >= self._config.open_per_hour:
+            wait = _HOUR_SECONDS - (now - self._opened[0])
+            raise Refused("too_many", "Too many new inboxes for now. Try again later.", retry_after=max(wait, 1))
+        self._opened.append(now)
+        try:
+            yield
+        except BaseException:
+            self._opened.remove(now)
+            raise
+
+    def _admission(self, token: OwnerToken, asked: SettingsBody) -> Admission:
         """On what condition this owner gets an inbox; what needs no look-up is decided here. Raises `Refused`."""
         mode = self._config.registration
         invite = None
@@ -88,7 +114,7 @@ class Owning:
                 raise Refused("not_registered", "This server needs an `invite` code; ask its operator for one.")
             invite = self._blinder.invite(asked.invite)
         else:
-            self._check_open(asked, now)
+            self._check_open(asked)
         return Admission(
             generation=self._random_bytes(_GENERATION_BYTES),
             first_change=int.from_bytes(self._random_bytes(_FIRST_CHANGE_BYTES), "big"),
@@ -110,14 +136,9 @@ class Owning:
             " and send a listed name in `names`.",
         )
 
-    def _check_open(self, asked: SettingsBody, now: UnixTime) -> None:
+    def _check_open(self, asked: SettingsBody) -> None:
         if not asked.names and not self._config.open_to_keys:
             raise Refused("not_registered", "This server takes owners with a name: send it in `names`.")
-        while self._opened and now - self._opened[0] >= _HOUR_SECONDS:
-            self._opened.popleft()
-        if len(self._opened) >= self._config.open_per_hour:
-            wait = _HOUR_SECONDS - (now - self._opened[0])
-            raise Refused("too_many", "Too many new inboxes for now. Try again later.", retry_after=max(wait, 1))
 
     async def _prove_names(self, token: OwnerToken, names: tuple[str, ...]) -> None:
         for name in names:

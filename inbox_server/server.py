@@ -23,6 +23,8 @@ from inbox_server.errors import Unavailable
 from inbox_server.fetch import open_fetcher
 from inbox_server.listening import listening
 from inbox_server.owning import Owning
+from inbox_server.peer import hosts_of
+from inbox_server.rates import Rates
 from inbox_server.reading import Reading
 from inbox_server.resolver.cache import CachedResolver
 from inbox_server.resolver.chain import ChainResolver
@@ -30,7 +32,7 @@ from inbox_server.resolver.service import NameServices
 from inbox_server.store.contract import Store
 from inbox_server.store.opening import open_store
 from inbox_server.store.sqlite import Quota
-from inbox_server.web import CLOCK, CONFIG, DELIVERIES, OWNING, READING, add_routes, edge
+from inbox_server.web import CLOCK, CONFIG, DELIVERIES, IS_OURS, OWNING, READING, add_routes, edge
 
 _SWEEP_SECONDS: Final = 5  # an expired entry is never listed; this is how soon its bytes go
 
@@ -58,9 +60,8 @@ async def open_app(
         app = web.Application(middlewares=[edge], client_max_size=MAX_OWNER_BYTES)
         app[CLOCK] = clock
         app[CONFIG] = config
-        app[DELIVERIES] = Deliveries(
-            store, resolver, blinder, audience=config.public_url, max_retention=config.max_retention_seconds
-        )
+        app[DELIVERIES] = Deliveries(store, resolver, blinder, Rates(clock, random_bytes), config)
+        app[IS_OURS] = hosts_of(config)
         app[OWNING] = Owning(store, resolver, blinder, config, random_bytes)
         app[READING] = Reading(store, blinder, audience=config.public_url)
         add_routes(app)

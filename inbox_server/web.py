@@ -30,6 +30,7 @@ from inbox_server.config import Config
 from inbox_server.delivery import Deliveries
 from inbox_server.errors import CODES, Refused
 from inbox_server.owning import Owning
+from inbox_server.peer import network_of
 from inbox_server.reading import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, Reading
 from inbox_server.tokens import CLOCK_SKEW_SECONDS, MAX_TOKEN_CHARACTERS
 
@@ -39,14 +40,19 @@ CONFIG: Final = web.AppKey("config", Config)
 DELIVERIES: Final = web.AppKey("deliveries", Deliveries)
 OWNING: Final = web.AppKey("owning", Owning)
 READING: Final = web.AppKey("reading", Reading)
+IS_OURS: Final = web.AppKey[Callable[[str], bool]]("is_ours")
 
 _HEADERS: Final = CIMultiDict(
     {
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Expose-Headers": "Date, Retry-After, WWW-Authenticate",
         "Cache-Control": "no-store",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
         "Content-Type": "application/json",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+        "Referrer-Policy": "no-referrer",
         "Server": "inbox-server",
+        "X-Content-Type-Options": "nosniff",
     }
 )
 _PREFLIGHT: Final = {
@@ -55,17 +61,22 @@ _PREFLIGHT: Final = {
     "Access-Control-Max-Age": "7200",
 }
 
+_BODY_SECONDS: Final = 10
+
 log = logging.getLogger(__name__)
 
 
 def add_routes(app: web.Application) -> None:
-    app.router.add_get("/.well-known/message-inbox", capability_document, allow_head=False)
-    app.router.add_put("/v1/inbox", put_inbox)
-    app.router.add_get("/v1/inbox", get_inbox, allow_head=False)
-    app.router.add_delete("/v1/inbox", delete_inbox)
-    app.router.add_post("/v1/messages", post_message)
-    app.router.add_get("/v1/messages", get_messages, allow_head=False)
-    app.router.add_post("/v1/messages/ack", post_ack)
+    for method, path, handler in (
+        ("GET", "/.well-known/message-inbox", capability_document),
+        ("PUT", "/v1/inbox", put_inbox),
+        ("GET", "/v1/inbox", get_inbox),
+        ("DELETE", "/v1/inbox", delete_inbox),
+        ("POST", "/v1/messages", post_message),
+        ("GET", "/v1/messages", get_messages),
+        ("POST", "/v1/messages/ack", post_ack),
+    ):
+        app.router.add_route(method, path, handler)
 
 
 async def capability_document(request: web.Request) -> web.Response:
@@ -91,7 +102,12 @@ async def delete_inbox(request: web.Request) -> web.Response:
 
 async def post_message(request: web.Request) -> web.Response:
     body = await _body(request, MAX_DELIVERY_BYTES)
-    receipt = await request.app[DELIVERIES].deliver(_authorization(request), body, request.app[CLOCK]())
+    receipt = await request.app[DELIVERIES].deliver(
+        _authorization(request),
+        body,
+        request.app[CLOCK](),
+        network=network_of(request.remote, request.headers, request.app[CONFIG]),
+    )
     return answer(201 if receipt.new else 200, {"id": encode(receipt.id), "expires": receipt.expires})
 
 
@@ -140,6 +156,10 @@ async def edge(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Turn every refusal and failure into `application/problem+json`, and answer preflights."""
+    if not request.app[IS_OURS](request.host):
+        return problem(Refused("wrong_host", "The Host header names another server than this one."))
+    if [coding.lower() for coding in request.headers.getall("Transfer-Encoding", ())] not in ([], ["chunked"]):
+        return problem(_malformed())  # aiohttp takes others beside it, which a proxy may read otherwise
     if request.method == "OPTIONS":
         return _empty(204, _PREFLIGHT)
     try:
@@ -148,6 +168,8 @@ async def edge(
         return problem(refusal)
     except web.HTTPException as error:
         return _http_problem(error)
+    except web.RequestPayloadError:
+        return problem(Refused("bad_request", "The body is not as its headers say.", member="body"))
     except (asyncio.CancelledError, ConnectionError):  # the client left; nobody reads an answer
         raise
     except Exception as error:  # noqa: BLE001 — the one translation of bugs: a bare 500, and nothing of the request
@@ -197,7 +219,11 @@ def _http_problem(error: web.HTTPException) -> web.Response:
         return problem(Refused("not_found", "No route of this protocol has this path."))
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         return problem(_too_large(MAX_OWNER_BYTES))
-    return problem(Refused("bad_request", "The request is not well-formed HTTP."))
+    return problem(_malformed())
+
+
+def _malformed() -> Refused:
+    return Refused("bad_request", "The request is not well-formed HTTP.")
 
 
 def _authorization(request: web.Request) -> str | None:
@@ -216,9 +242,17 @@ def _refuse_query(request: web.Request) -> None:
 async def _body(request: web.Request, most: int) -> bytes:
     """The request's body. Raises `Refused` too_large before reading more than needed."""
     _refuse_query(request)
+    if "Content-Encoding" in request.headers:  # the digest is of what was sent, and so must be what is parsed
+        raise bad_request("Content-Encoding", "must not be there: send the body as it is")
     if request.content_length is not None and request.content_length > most:
         raise _too_large(most)
-    body = await request.read()
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise _too_large(most) from None
+    except TimeoutError:
+        raise Refused("too_slow", f"The body did not arrive within {_BODY_SECONDS} seconds.") from None
     if len(body) > most:
         raise _too_large(most)
     return body

@@ -117,5 +117,5 @@ def paste_commands(world: World, alice: Person, bob: Person) -> list[str]:
         f"curl -w '\\n' -H 'Authorization: Bearer {deliver}' -d '{body}' {world.inbox_url}/v1/messages",
         "# Bob's name and profile, as the server looks them up",
         f"curl -w '\\n' {world.names_url}/v1/names/{BOB}",
-        f"curl {world.read_url}{bob.data.address}/profile.json",
+        f"curl -w '\\n' {world.read_url}{bob.data.address}/profile.json",
     ]

@@ -75,9 +75,17 @@ class World:
 
 @contextlib.asynccontextmanager
 async def running_world(
-    data_dir: Path, *, clock: Clock, first_port: int = 0, secret: bytes | None = None
+    data_dir: Path,
+    *,
+    clock: Clock,
+    first_port: int = 0,
+    secret: bytes | None = None,
+    client_address: str | None = None,
 ) -> AsyncIterator[World]:
-    """Run it on `first_port` and the three after it; 0 lets the system choose. Raises `PortsTaken`."""
+    """Run it on `first_port` and the three after it; 0 lets the system choose. Raises `PortsTaken`.
+
+    `client_address` is where the people in it call from, if not from 127.0.0.1.
+    """
     register, hub = NameRegister(), Hub(clock)
     async with contextlib.AsyncExitStack() as stack:
         sockets = [stack.enter_context(_bind(first_port and first_port + i)) for i in range(_SERVERS)]
@@ -90,7 +98,8 @@ async def running_world(
         apps = (inbox_app, make_name_service(register), make_hub(hub), make_reader(hub))
         for app, each in zip(apps, sockets, strict=True):
             await stack.enter_async_context(listening(app, each))
-        session = await stack.enter_async_context(aiohttp.ClientSession())
+        connector = aiohttp.TCPConnector(local_addr=(client_address, 0) if client_address else None)
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         yield World(inbox_url, names_url, hub_url, hub.read_url, data_dir, register, hub, store, session, clock)
 
 
@@ -102,7 +111,7 @@ def world_config(data_dir: Path, inbox_url: str, names_url: str, reader_url: str
         "registration": {"mode": "open", "open_to_keys": True},
         "outgoing": {"allow": [reader_url]},
     }
-    return parse_config(document, data_dir)
+    return parse_config(document, data_dir.parent)
 
 
 def port_or_any(first_port: int) -> int:
@@ -114,6 +123,11 @@ def port_or_any(first_port: int) -> int:
         except PortsTaken:
             return 0
     return first_port
+
+
+def free_socket() -> socket.socket:
+    """Bound to a port of loopback that was free."""
+    return _bind(0)
 
 
 def _bind(port: int) -> socket.socket:
