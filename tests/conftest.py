@@ -1,6 +1,8 @@
 """What the tests share: a clock moved by hand, and a local world with Alice and Bob in it."""
 
-from collections.abc import AsyncIterator
+import logging
+import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,10 @@ import pytest
 from inbox_server.client.user import AppUser
 from inbox_server.clock import UnixTime
 from inbox_server.world.local import World, running_world
+from tests.secrecy import CLIENT_NETWORK, Listener
+
+# Linux has all of 127.0.0.0/8; elsewhere only the first address is there.
+CLIENT_ADDRESS = f"{CLIENT_NETWORK}0.1" if sys.platform == "linux" else None
 
 APP = "https://chat.example"
 START = UnixTime(1_800_000_000)
@@ -26,6 +32,26 @@ class HandClock:
         self.now = UnixTime(self.now + seconds)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def listener() -> Iterator[Listener]:
+    """Hears every logger at DEBUG while the whole suite runs, and fails it if any of them tells who."""
+    listener, root = Listener(), logging.getLogger()
+    level = root.level
+    root.addHandler(listener)
+    root.setLevel(logging.DEBUG)
+    yield listener
+    root.setLevel(level)
+    root.removeHandler(listener)
+    assert listener.told == []
+
+
+@pytest.fixture(autouse=True)
+def _loud_libraries() -> None:
+    """The command silences libraries; a test that ran it in this process must not silence them for the next one."""
+    for name in ("aiohttp", "aiosqlite", "asyncio"):
+        logging.getLogger(name).setLevel(logging.DEBUG)
+
+
 @pytest.fixture
 def clock() -> HandClock:
     return HandClock()
@@ -34,7 +60,7 @@ def clock() -> HandClock:
 @pytest.fixture
 async def world(tmp_path: Path, clock: HandClock) -> AsyncIterator[World]:
     """Name service, hub and inbox server on loopback; registration is open to everyone."""
-    async with running_world(tmp_path / "data", clock=clock) as world:
+    async with running_world(tmp_path / "data", clock=clock, client_address=CLIENT_ADDRESS) as world:
         yield world
 
 

@@ -1,0 +1,142 @@
+"""`inbox-server demo` and `dev`, as a newcomer runs them: real processes with a world of their own."""
+
+import argparse
+import asyncio
+import os
+import re
+import shlex
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from inbox_server.client.appkey import AppKey
+from inbox_server.clock import system_clock
+from tests.requests import Caller, at
+from tests.serving import client_session
+
+DEMO_SECONDS = 10
+START_SECONDS = 15
+STOP_SECONDS = 5
+
+
+@asynccontextmanager
+async def _started(folder: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command with `folder` as its place for temporary files; killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "inbox_server", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=os.environ | {"TMPDIR": str(folder)},
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def _until(process: asyncio.subprocess.Process, words: str) -> str:
+    """What it says up to a line with these words."""
+    assert process.stdout
+    said = ""
+    async with asyncio.timeout(START_SECONDS):
+        while words not in said:
+            line = await process.stdout.readline()
+            assert line, said
+            said += line.decode()
+    return said
+
+
+async def _stop(process: asyncio.subprocess.Process, by: signal.Signals) -> None:
+    process.send_signal(by)
+    await asyncio.wait_for(process.communicate(), STOP_SECONDS)
+    assert process.returncode == 0
+
+
+async def _paste(session: aiohttp.ClientSession, command: str) -> tuple[int, str]:
+    """The status of and the answer to a printed `curl` command."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    for option in ("-H", "-d", "-w"):
+        parser.add_argument(option)
+    asked = parser.parse_args(shlex.split(command)[1:])
+    headers = dict([asked.H.split(": ", 1)]) if asked.H else {}
+    async with session.request("POST" if asked.d else "GET", asked.url, data=asked.d, headers=headers) as response:
+        return response.status, await response.text()
+
+
+def _files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def test_the_demo_walks_all_steps_and_shows_the_rows(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    async with _started(tmp_path, "demo", "--once") as process:
+        said = (await process.communicate())[0].decode()
+    assert process.returncode == 0, said
+    assert time.monotonic() - begun < DEMO_SECONDS
+    assert [line[0] for line in said.splitlines() if re.match(r"[1-5]\. ", line)] == list("12345")
+    rows = said.partition("every row of it:")[2]
+    for table in ("inbox: 1 row", "message: 2 rows", "name: 1 row", "secret_check: 1 row", "listed: 0 rows"):
+        assert table in rows
+    for name in ("alice.id", "bob.id", "https://chat.example"):
+        assert name in said
+        assert name not in rows
+    assert "none is there" in rows
+    assert _files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+async def test_the_demo_stays_up_for_playing_until_it_is_stopped(tmp_path: Path, by: signal.Signals) -> None:
+    async with _started(tmp_path, "demo") as process, client_session() as session:
+        said = await _until(process, "Ctrl-C stops it")
+        commands = [line for line in said.splitlines() if line.startswith("curl ")]
+        assert len(commands) >= 5
+        answers = [await _paste(session, command) for command in commands]
+        assert {status for status, _ in answers} <= {200, 201}
+        assert any('"messages":[{' in body for _, body in answers)  # what Bob left unread
+        await _stop(process, by)
+    assert _files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+async def test_the_world_for_developers_starts_and_stops(tmp_path: Path, by: signal.Signals) -> None:
+    async with _started(tmp_path, "dev", "--port", "0", "--app", "https://my.example") as process:
+        said = await _until(process, "Ctrl-C stops it")
+        for words in ("inbox server", "name service", "Gaia hub", "alice.id for https://my.example", "bob.id for"):
+            assert words in said
+        async with client_session() as session:
+            await _try(session, said)
+        await _stop(process, by)
+    assert _files_in(tmp_path) == []
+
+
+async def _try(session: aiohttp.ClientSession, said: str) -> None:
+    """The keys and addresses that were printed work: Bob claims his inbox by name, and Alice writes to him."""
+    (url,) = set(re.findall(r"^inbox server +(\S+)", said, re.MULTILINE))
+    alice, bob = (AppKey.from_hex(key) for key in re.findall(r"app private key +([0-9a-f]{64})", said))
+    assert [alice.public, bob.public] == re.findall(r"app public key +([0-9a-f]{66})", said)
+    owner = Caller(session, url, bob, system_clock, "https://my.example")
+    assert (await owner.claim({"names": ["bob.id"]})).status == 201
+    assert (await at(owner, alice).deliver("opaque", sender="alice.id", recipient="bob.id")).status == 201
+    assert await owner.texts() == ["opaque"]
+
+
+async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    async with _started(tmp_path, "dev", "--port", "0") as process:
+        said = await _until(process, "inbox server")
+        port = re.search(r"inbox server +http://127\.0\.0\.1:(\d+)", said)
+        assert port
+        async with _started(tmp_path, "dev", "--port", port[1]) as second:
+            answer = (await second.communicate())[0].decode()
+        assert second.returncode == 1
+        assert port[1] in answer
+        assert "--port" in answer
+        assert "Traceback" not in answer
