@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test check format clean
+.PHONY: help demo run test check bench format clean
 
 help:
 	@echo "make demo    walk the whole workflow with Alice and Bob on this machine"
 	@echo "make run     the local world alone, for developing an app (Ctrl-C stops it)"
 	@echo "make test    every test"
 	@echo "make check   lint, types, layers, docs"
+	@echo "make bench   what refusals and floods cost, as ratios"
 	@echo "make format  put the code into its one form"
 	@echo "make clean   remove what these made"
 
@@ -30,6 +31,9 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_layers.py tests/test_rooms.py tests/test_docs.py
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/security.py
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
