@@ -1,6 +1,8 @@
 """The documentation says what the code does: tables, the example configuration, links, and one name for each file."""
 
+import contextlib
 import re
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from inbox_server.config_file import parse_config, render_config
 from inbox_server.errors import CODES
+from inbox_server.store.database import schema_steps
 from inbox_server.web import capabilities
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +46,20 @@ def test_the_example_configuration_is_every_key_at_its_default() -> None:
     assert (ROOT / "config.example.toml").read_text() == render_config()
 
 
+def test_the_readme_places_every_column_of_the_schema() -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        for step in schema_steps():
+            db.executescript(step)
+        columns = {
+            f"{table}.{column}"
+            for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+            for _, column, *_ in db.execute(f"PRAGMA table_info({table})")
+        }
+    section = (ROOT / "README.md").read_text().split("## What it can and cannot see")[1].split("\n## ")[0]
+    placed = re.findall(r"`(\w+\.\w+)`", section)
+    assert sorted(placed) == sorted(columns)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
@@ -53,6 +70,12 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def test_files_that_pages_name_exist(page: Path) -> None:
     for name in re.findall(r"`((?:inbox_server|tests|docs|systemd|\.ci)/[\w./-]+)`", page.read_text()):
         assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_every_test_that_the_threat_model_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "threat-model.md").read_text()))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    assert sorted(name for name in named if f"def {name}(" not in tests) == []
 
 
 def test_the_changelog_has_an_unreleased_heading() -> None:
