@@ -135,7 +135,7 @@ async def test_the_place_of_a_text_does_not_tell_when_it_came_beside_those_of_ot
     await carol.claim()
     for number in range(40):
         await (box, carol)[number % 2].deliver(f"{number}")
-    places = [place for (place,) in read_rows(tmp_path, "SELECT slot FROM message ORDER BY change, inbox")]
+    places = [place for (place,) in read_rows(tmp_path, "SELECT slot FROM message ORDER BY change, inbox DESC")]
     assert len(places) == 40
     assert places != sorted(places)
 

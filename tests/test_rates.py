@@ -247,7 +247,7 @@ async def test_a_limit_reached_at_one_name_that_nobody_proved_tells_nothing_of_a
     tmp_path: Path, clock: HandClock
 ) -> None:
     """Otherwise all unproved names share one count: fill it, and whatever is not 429 is a name with an inbox here."""
-    async with serving(tmp_path, clock=clock, limits__inbox_per_hour=3) as server:
+    async with serving(tmp_path, clock=clock, limits__sender_per_hour=3, limits__inbox_per_hour=3) as server:
         assert [(await deliver(server, clock, ALICE, "one.id"))[0] for _ in range(3)] == [403] * 3
         assert (await deliver(server, clock, ALICE, "two.id"))[0] == 403
 

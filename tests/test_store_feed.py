@@ -45,6 +45,14 @@ async def test_a_cursor_gives_what_changed_since(box: Box) -> None:
     assert (texts_of(page), page.read, page.more) == (["d"], (id_of("b"),), False)
 
 
+async def test_the_cursor_of_a_list_is_past_everything_that_has_happened(box: Box) -> None:
+    await box.deliver("unread")
+    await box.deliver("read")
+    await box.acknowledge("read")
+    cursor = await box.cursor()
+    assert await box.page(cursor) == Page((), (), cursor, more=False)
+
+
 async def test_an_entry_that_came_and_was_read_since_is_only_read(box: Box) -> None:
     cursor = await box.cursor()
     await box.deliver("opaque")

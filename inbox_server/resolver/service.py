@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from inbox_server.addresses import NotAnAddress, owner_hash
 from inbox_server.fetch import Absent, Fetcher, Unreachable
 from inbox_server.resolver.contract import unavailable, unproven
 
@@ -58,7 +59,7 @@ class NameServices:
             records = await asyncio.gather(*(self._ask(base, name) for base in self._bases))
         except Unreachable:
             raise unavailable() from None
-        owners = {record.owner if record else None for record in records}
+        owners = {_same_owner(record) for record in records}
         if len(owners) > 1:
             raise unavailable()
         return records[0]
@@ -79,6 +80,16 @@ class NameServices:
             return _record(json.loads(body))
         except (ValueError, RecursionError):
             raise Unreachable from None
+
+
+def _same_owner(record: NameRecord | None) -> str | None:
+    """Equal for equal owners, in whichever of their two forms a service writes an address."""
+    if record is None:
+        return None
+    try:
+        return owner_hash(record.owner).hex()
+    except NotAnAddress:
+        return record.owner
 
 
 def _record(answer: Any) -> NameRecord:
