@@ -107,6 +107,7 @@ async def upgrade(connection: Connection, path: Path) -> None:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if 0 < version < len(steps):
             copy = path.with_name(f"{path.name}.before-step-{version + 1}")
+            copy.touch(mode=0o600)
             with contextlib.closing(sqlite3.connect(copy)) as target:
                 db.backup(target)
         for number, step in enumerate(steps[version:], version + 1):

@@ -12,16 +12,24 @@ from typing import Final
 SLOT_BYTES: Final = 1024  # the longest message ID; tests hold it equal to the protocol's limit
 _BLANK: Final = bytes(SLOT_BYTES)
 _GROW_SLOTS: Final = 64
+_ENOUGH_SLOTS: Final = 32  # to choose among
+# The first free slot from a random place on, or else the first one.
+_TAKE_ANY: Final = """
+    DELETE FROM free_slot WHERE slot = coalesce(
+        (SELECT slot FROM free_slot WHERE slot >= (SELECT abs(random() % max(slot)) FROM free_slot) LIMIT 1),
+        (SELECT min(slot) FROM free_slot)
+    ) RETURNING slot
+"""
 
 
 def fill_slot(db: sqlite3.Connection, text: str) -> int:
-    """Keep a text of printable ASCII; its slot."""
-    slot = _take_free(db)
-    if slot is None:
+    """Keep a text of printable ASCII; its slot, any of the free ones: its number says little about when it came."""
+    (free,) = db.execute("SELECT count(*) FROM (SELECT 1 FROM free_slot LIMIT ?)", (_ENOUGH_SLOTS,)).fetchone()
+    if free < _ENOUGH_SLOTS:
         _grow(db)
-        slot = _take_free(db)
+    (slot,) = db.execute(_TAKE_ANY).fetchone()
     db.execute("UPDATE text SET body = ? WHERE slot = ?", (text.encode().ljust(SLOT_BYTES, b"\0"), slot))
-    return int(slot or 0)
+    return int(slot)
 
 
 def blank_slot(db: sqlite3.Connection, slot: int) -> None:
@@ -32,11 +40,6 @@ def blank_slot(db: sqlite3.Connection, slot: int) -> None:
 
 def text_of(body: bytes) -> str:
     return body.rstrip(b"\0").decode()
-
-
-def _take_free(db: sqlite3.Connection) -> int | None:
-    row = db.execute("DELETE FROM free_slot WHERE slot = (SELECT min(slot) FROM free_slot) RETURNING slot").fetchone()
-    return row[0] if row else None
 
 
 def _grow(db: sqlite3.Connection) -> None:
