@@ -99,6 +99,14 @@ class QuietRequestHandler(web.RequestHandler):
         self._headers_due.cancel()
         super().connection_lost(exc)
 
+    async def start(self) -> None:
+        try:
+            await super().start()
+        except ValueError:  # a target such as http://xn--a/: yarl cannot decode its host, so there is no request
+            if self.transport:
+                self.transport.write(_plain_refusal())
+                self.transport.close()
+
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
@@ -124,6 +132,15 @@ class QuietRequestHandler(web.RequestHandler):
             response = problem(Refused("internal", "This is a fault of the server, not of the request."))
         response.force_close()
         return response
+
+
+def _plain_refusal() -> bytes:
+    """The answer to what is not even a request, as it goes over the wire."""
+    response = problem(Refused("bad_request", "The request is not well-formed HTTP."))
+    body = response.body if isinstance(response.body, bytes) else b""
+    headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 400 Bad Request\r\n{head}\r\n".encode() + body
 
 
 class QuietRunner(web.AppRunner):
