@@ -1,5 +1,6 @@
 """What the tests share: a clock moved by hand, and a local world with Alice and Bob in it."""
 
+import itertools
 import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -12,8 +13,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.world.local import World, running_world
 from tests.secrecy import CLIENT_NETWORK, Listener
 
-# Linux has all of 127.0.0.0/8; elsewhere only the first address is there.
-CLIENT_ADDRESS = f"{CLIENT_NETWORK}0.1" if sys.platform == "linux" else None
+_WORLDS = itertools.count()
 
 APP = "https://chat.example"
 START = UnixTime(1_800_000_000)
@@ -57,10 +57,16 @@ def clock() -> HandClock:
     return HandClock()
 
 
+def _client_address() -> str | None:
+    """Another one for each world. Linux has all of 127.0.0.0/8; elsewhere only the first address is there."""
+    number = next(_WORLDS)
+    return f"{CLIENT_NETWORK}{number // 250 % 250}.{number % 250 + 1}" if sys.platform == "linux" else None
+
+
 @pytest.fixture
 async def world(tmp_path: Path, clock: HandClock) -> AsyncIterator[World]:
     """Name service, hub and inbox server on loopback; registration is open to everyone."""
-    async with running_world(tmp_path / "data", clock=clock, client_address=CLIENT_ADDRESS) as world:
+    async with running_world(tmp_path / "data", clock=clock, client_address=_client_address()) as world:
         yield world
 
 
