@@ -21,7 +21,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from inbox_server.budget import Hosts, Monotonic
-from inbox_server.guard import NotAllowed, check_stranger_url, is_public, may_dial, read_url
+from inbox_server.guard import HTTPS_PORT, NotAllowed, check_stranger_url, may_dial, read_url
 
 _TOTAL_SECONDS: Final = 8  # over all redirects; a sender is waiting for the answer
 _CONNECT_SECONDS: Final = 3
@@ -188,7 +188,7 @@ async def open_fetcher(
     *, allow: frozenset[str], guard: MayDial = may_dial, monotonic: Monotonic = time.monotonic
 ) -> AsyncIterator[Fetcher]:
     """`guard` is `guard.may_dial` outside tests, which let a part of loopback play the public Internet."""
-    connector = guarded_connector(guard, GuardedResolver(is_public if guard is may_dial else lambda ip: guard(ip, 443)))
+    connector = guarded_connector(guard, GuardedResolver(lambda address: guard(address, HTTPS_PORT)))
     async with _session(connector) as guarded, _session(aiohttp.TCPConnector(limit=_CONNECTIONS)) as trusted:
         yield Fetcher(guarded=guarded, trusted=trusted, allow=allow, monotonic=monotonic)
 

@@ -12,7 +12,7 @@ from typing import Final
 from yarl import URL
 
 MAX_URL_CHARACTERS: Final = 2048
-_HTTPS_PORT: Final = 443  # profiles and buckets are on the web; other ports are other people's services
+HTTPS_PORT: Final = 443  # profiles and buckets are on the web; other ports are other people's services
 _NO_HOSTS: Final = (
     ".localhost",
     ".local",
@@ -86,7 +86,7 @@ def is_public(address: str) -> bool:
 
 def may_dial(address: str, port: int) -> bool:
     """The last word, at the socket: a public address, at the web's port."""
-    return port == _HTTPS_PORT and is_public(address)
+    return port == HTTPS_PORT and is_public(address)
 
 
 def read_url(text: str) -> URL:
@@ -107,7 +107,7 @@ def read_url(text: str) -> URL:
 def check_stranger_url(url: URL) -> None:
     """The early refusals; what a name resolves to is checked at the resolver and at the socket. Raises `NotAllowed`."""
     host = (url.raw_host or "").lower().rstrip(".")
-    if url.scheme != "https" or url.port != _HTTPS_PORT or url.fragment:
+    if url.scheme != "https" or url.port != HTTPS_PORT or url.fragment:
         raise NotAllowed("is not an https URL at the usual port, without a fragment")
     if not _PUBLIC_NAME.fullmatch(host) or host.endswith(_NO_HOSTS):
         raise NotAllowed("has a host that is not a public name")

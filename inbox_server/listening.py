@@ -10,8 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from inbox_server.config import Listen, Tcp, Unix
-from inbox_server.errors import Refused
-from inbox_server.web import problem
+from inbox_server.web import internal, malformed, problem
 
 _SHUTDOWN_SECONDS: Final = 2  # for requests in flight; aiohttp waits twice, so that a stop takes at most 5 s
 _BACKLOG: Final = 1024
@@ -126,17 +125,17 @@ class QuietRequestHandler(web.RequestHandler):
         if isinstance(exc, ConnectionError):  # the client left; nobody reads an answer, and it is no failure of ours
             raise exc
         if status < 500:
-            response = problem(Refused("bad_request", "The request is not well-formed HTTP."))
+            response = problem(malformed())
         else:
             log.error("a request failed: %s", type(exc).__name__)
-            response = problem(Refused("internal", "This is a fault of the server, not of the request."))
+            response = problem(internal())
         response.force_close()
         return response
 
 
 def _plain_refusal() -> bytes:
     """The answer to what is not even a request, as it goes over the wire."""
-    response = problem(Refused("bad_request", "The request is not well-formed HTTP."))
+    response = problem(malformed())
     body = response.body if isinstance(response.body, bytes) else b""
     headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

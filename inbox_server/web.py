@@ -159,7 +159,7 @@ async def edge(
     if not request.app[IS_OURS](request.host):
         return problem(Refused("wrong_host", "The Host header names another server than this one."))
     if [coding.lower() for coding in request.headers.getall("Transfer-Encoding", ())] not in ([], ["chunked"]):
-        return problem(_malformed())  # aiohttp takes others beside it, which a proxy may read otherwise
+        return problem(malformed())  # aiohttp takes others beside it, which a proxy may read otherwise
     if request.method == "OPTIONS":
         return _empty(204, _PREFLIGHT)
     try:
@@ -174,7 +174,7 @@ async def edge(
         raise
     except Exception as error:  # noqa: BLE001 — the one translation of bugs: a bare 500, and nothing of the request
         log.error("a request failed: %s", type(error).__name__)  # noqa: TRY400 — a traceback may hold values
-        return problem(Refused("internal", "This is a fault of the server, not of the request."))
+        return problem(internal())
 
 
 def problem(refusal: Refused) -> web.Response:
@@ -210,20 +210,22 @@ def _empty(status: int, headers: Mapping[str, str] | None = None) -> web.Respons
 
 
 def _http_problem(error: web.HTTPException) -> web.Response:
-    """aiohttp's own refusals: no such path, wrong method, body too large, and what cannot be parsed."""
+    """aiohttp's own refusals: no such path, wrong method, and what cannot be parsed."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         response = problem(Refused("wrong_method", "See the `Allow` header for what this path takes."))
         response.headers["Allow"] = ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
         return response
     if isinstance(error, web.HTTPNotFound):
         return problem(Refused("not_found", "No route of this protocol has this path."))
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return problem(_too_large(MAX_OWNER_BYTES))
-    return problem(_malformed())
+    return problem(malformed())
 
 
-def _malformed() -> Refused:
+def malformed() -> Refused:
     return Refused("bad_request", "The request is not well-formed HTTP.")
+
+
+def internal() -> Refused:
+    return Refused("internal", "This is a fault of the server, not of the request.")
 
 
 def _authorization(request: web.Request) -> str | None:
