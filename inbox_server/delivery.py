@@ -15,7 +15,7 @@ from inbox_server.errors import Refused
 from inbox_server.identities import Address, Name
 from inbox_server.keys import PublicKey
 from inbox_server.rates import Rates
-from inbox_server.resolver.contract import Resolver, unproven
+from inbox_server.resolver.contract import Resolver, leads_to, unproven
 from inbox_server.store.contract import Door, Store
 from inbox_server.tokens import DeliverToken, read_deliver_token
 
@@ -100,12 +100,9 @@ class Deliveries:
 
     async def _check_names(self, token: DeliverToken, key: PublicKey, inbox: bytes) -> None:
         """Whether the names in the token still lead where they must. The only look-ups, both through the cache."""
-        if isinstance(token.sender, Name) and token.key:
-            name = token.sender.text
-            if await self._resolver.address(name, token.app) != key.address:
-                fresh = await self._resolver.address(name, token.app, fresh=True)
-                if fresh != key.address:
-                    raise unproven("The name in `iss` leads to another app key than the one in `key`.")
+        named = token.sender if token.key else None  # without a key in the token, the name gave it
+        if isinstance(named, Name) and not await leads_to(self._resolver, named.text, token.app, key.address):
+            raise unproven("The name in `iss` leads to another app key than the one in `key`.")
         if isinstance(token.recipient, Name):
             try:
                 address = await self._resolver.address(token.recipient.text, token.app)

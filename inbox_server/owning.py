@@ -11,7 +11,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.config import Config
 from inbox_server.errors import Refused
 from inbox_server.identities import Address, Name
-from inbox_server.resolver.contract import Resolver, unproven
+from inbox_server.resolver.contract import Resolver, leads_to, unproven
 from inbox_server.store.contract import Admission, Settings, SettingsChange, Store, no_inbox
 from inbox_server.tokens import CLOCK_SKEW_SECONDS, OWNER_LIFE_SECONDS, OwnerToken, read_owner_token
 
@@ -142,9 +142,7 @@ class Owning:
 
     async def _prove_names(self, token: OwnerToken, names: tuple[str, ...]) -> None:
         for name in names:
-            if await self._resolver.address(name, token.app) == token.key.address:
-                continue
-            if await self._resolver.address(name, token.app, fresh=True) != token.key.address:
+            if not await leads_to(self._resolver, name, token.app, token.key.address):
                 raise unproven("A name in `names` leads to another app key than the one that signed.")
 
     def _change(self, inbox: bytes, token: OwnerToken, asked: SettingsBody, body: bytes) -> SettingsChange:

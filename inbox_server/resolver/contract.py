@@ -20,6 +20,16 @@ class Resolver(Protocol):
         """The app public key, which hashes to that address."""
 
 
+async def leads_to(resolver: Resolver, name: str, app: str, address: str) -> bool:
+    """Whether the name's bucket for this app is at `address`; a remembered answer that does not fit is asked anew.
+
+    Raises as `Resolver` does.
+    """
+    if await resolver.address(name, app) == address:
+        return True
+    return await resolver.address(name, app, fresh=True) == address
+
+
 def unproven(detail: str) -> Refused:
     """A link that does not hold. `detail` tells its owner what to mend and repeats nothing of it."""
     return Refused("name_unproven", detail)
