@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from inbox_server.errors import Refused, Unavailable
-from inbox_server.store.database import Connection, Writer, open_connection
+from inbox_server.store.database import Connection, open_connection
+from inbox_server.store.writer import Writer
 from tests.stores import claimed_box, file_names
 
 NAME = "notes.sqlite3"

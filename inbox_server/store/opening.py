@@ -11,13 +11,14 @@ from inbox_server.clock import UnixTime
 from inbox_server.store.database import (
     BadDatabase,
     Connection,
-    Writer,
     make_private,
     open_connection,
     schema_steps,
     upgrade,
 )
+from inbox_server.store.reader import Reader
 from inbox_server.store.sqlite import Quota, SqliteStore
+from inbox_server.store.writer import Writer
 
 DATABASE_NAME: Final = "inbox.sqlite3"
 
@@ -26,10 +27,11 @@ DATABASE_NAME: Final = "inbox.sqlite3"
 async def open_store(folder: Path, *, check_value: bytes, quota: Quota) -> AsyncIterator[SqliteStore]:
     """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`."""
     make_private(folder)
-    with _only_server(folder):
+    with only_server(folder):
         async with (
             _open_database(folder, check_value) as connection,
-            open_connection(folder / DATABASE_NAME, read_only=True) as reader,
+            open_connection(folder / DATABASE_NAME, read_only=True) as second,
+            Reader(second) as reader,
             Writer(connection) as writer,
         ):
             yield SqliteStore(reader, writer, quota)
@@ -46,7 +48,7 @@ async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_valu
 async def _open_database(folder: Path, check_value: bytes) -> AsyncIterator[Connection]:
     path = folder / DATABASE_NAME
     path.touch(mode=0o600)
-    _check_file(path, check_value)
+    check_file(path, check_value)
     async with open_connection(path) as connection:
         await upgrade(connection, path)
         await connection.run(lambda db: db.execute("INSERT OR IGNORE INTO secret_check VALUES (?)", (check_value,)))
@@ -54,7 +56,7 @@ async def _open_database(folder: Path, check_value: bytes) -> AsyncIterator[Conn
 
 
 @contextlib.contextmanager
-def _only_server(folder: Path) -> Iterator[None]:
+def only_server(folder: Path) -> Iterator[None]:
     """One process serves a data directory: two would each answer for what the other does not know."""
     path = folder / "lock"
     path.touch(mode=0o600)
@@ -66,7 +68,7 @@ def _only_server(folder: Path) -> Iterator[None]:
         yield
 
 
-def _check_file(path: Path, check_value: bytes) -> None:
+def check_file(path: Path, check_value: bytes) -> None:
     """Refuse a file that is not ours before anything is changed in it. Raises `BadDatabase`."""
     try:
         with contextlib.closing(sqlite3.connect(path)) as db:

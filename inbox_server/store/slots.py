@@ -11,25 +11,25 @@ from typing import Final
 
 SLOT_BYTES: Final = 1024  # the longest message ID; tests hold it equal to the protocol's limit
 _BLANK: Final = bytes(SLOT_BYTES)
-_GROW_SLOTS: Final = 64
-_ENOUGH_SLOTS: Final = 32  # to choose among
-# The first free slot from a random place on, or else the first one.
-_TAKE_ANY: Final = """
-    DELETE FROM free_slot WHERE slot = coalesce(
-        (SELECT slot FROM free_slot WHERE slot >= (SELECT abs(random() % max(slot)) FROM free_slot) LIMIT 1),
-        (SELECT min(slot) FROM free_slot)
-    ) RETURNING slot
-"""
+_CHOICE: Final = 64
+"""How many of the lowest free slots a text has the choice of. More would say still less about when it came, but would
+scatter a group's texts over as many pages, each of which is written for every one of them."""
+_GROW_SLOTS: Final = 2 * _CHOICE
+_TAKE: Final = (
+    "DELETE FROM free_slot WHERE slot ="
+    " (SELECT slot FROM free_slot ORDER BY slot LIMIT 1 OFFSET abs(random() % ?)) RETURNING slot"
+)
 
 
 def fill_slot(db: sqlite3.Connection, text: str) -> int:
-    """Keep a text of printable ASCII; its slot, any of the free ones: its number says little about when it came."""
-    (free,) = db.execute("SELECT count(*) FROM (SELECT 1 FROM free_slot LIMIT ?)", (_ENOUGH_SLOTS,)).fetchone()
-    if free < _ENOUGH_SLOTS:
+    """Keep a text of printable ASCII; its slot, any of the next free ones: it says little about when the text came."""
+    taken = db.execute(_TAKE, (_CHOICE,)).fetchall()
+    while not taken:  # the choice fell on a slot that is not there
         _grow(db)
-    (slot,) = db.execute(_TAKE_ANY).fetchone()
+        taken = db.execute(_TAKE, (_CHOICE,)).fetchall()
+    slot: int = taken[0][0]
     db.execute("UPDATE text SET body = ? WHERE slot = ?", (text.encode().ljust(SLOT_BYTES, b"\0"), slot))
-    return int(slot)
+    return slot
 
 
 def blank_slot(db: sqlite3.Connection, slot: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from inbox_server.clock import UnixTime
-from inbox_server.errors import Refused, Unavailable
+from inbox_server.errors import Refused
 from inbox_server.store.contract import (
     Admission,
     Cursor,
@@ -21,9 +21,10 @@ from inbox_server.store.contract import (
     Unread,
     no_inbox,
 )
-from inbox_server.store.database import Connection, T, Work, Writer
+from inbox_server.store.reader import Reader
 from inbox_server.store.settings import forget, read_settings, settle
 from inbox_server.store.slots import blank_slot, fill_slot, text_of
+from inbox_server.store.writer import Writer
 
 TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
 _FULL_RETRY_SECONDS: Final = 3600
@@ -42,16 +43,16 @@ class Quota:
 class SqliteStore:
     """Implements `contract.Store`."""
 
-    def __init__(self, reader: Connection, writer: Writer, quota: Quota) -> None:
+    def __init__(self, reader: Reader, writer: Writer, quota: Quota) -> None:
         self._reader = reader
         self._writer = writer
         self._quota = quota
 
     async def proven(self, name: bytes) -> bytes | None:
-        return await self._read(lambda db: _proven(db, name))
+        return await self._reader.read(lambda db: _proven(db, name))
 
     async def door(self, inbox: bytes, sender: bytes) -> Door | None:
-        return await self._read(lambda db: _door(db, inbox, sender))
+        return await self._reader.read(lambda db: _door(db, inbox, sender))
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
         delivered = await self._writer.write(
@@ -66,13 +67,13 @@ class SqliteStore:
         return delivered
 
     async def unread(self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime) -> Page:
-        return await self._read(lambda db: _unread(db, inbox, after, limit, now))
+        return await self._reader.read(lambda db: _unread(db, inbox, after, limit, now))
 
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
         await self._writer.write(lambda db: _acknowledge(db, inbox, ids, self._quota, now), erases=True)
 
     async def settings(self, inbox: bytes) -> Settings | None:
-        return await self._read(lambda db: read_settings(db, inbox))
+        return await self._reader.read(lambda db: read_settings(db, inbox))
 
     async def settle(self, inbox: bytes, change: SettingsChange, *, admission: Admission | None, now: UnixTime) -> bool:
         return await self._writer.write(lambda db: settle(db, inbox, change, admission, now), erases=True)
@@ -81,27 +82,12 @@ class SqliteStore:
         return await self._writer.write(lambda db: forget(db, inbox, issued, request), erases=True)
 
     async def sweep(self, now: UnixTime) -> None:
-        while await self._read(lambda db: _due(db, now)):
+        while await self._reader.read(lambda db: _due(db, now)):
             await self._writer.write(lambda db: _sweep(db, now), erases=True)
 
     async def ping(self) -> None:
-        await self._read(lambda db: db.execute("SELECT 1 FROM inbox LIMIT 1").fetchone())
+        await self._reader.read(lambda db: db.execute("SELECT 1 FROM inbox LIMIT 1").fetchone())
         await self._writer.write(_touch)
-
-    async def _read(self, work: Work[T]) -> T:
-        """Run `work` on one snapshot of the database."""
-
-        def snapshot(db: sqlite3.Connection) -> T:
-            db.execute("BEGIN")
-            try:
-                return work(db)
-            finally:
-                db.execute("COMMIT")
-
-        try:
-            return await self._reader.run(snapshot)
-        except sqlite3.Error as error:
-            raise Unavailable("storage_full", "The server's disk could not be read.", retry_after=30) from error
 
 
 def _proven(db: sqlite3.Connection, name: bytes) -> bytes | None:
@@ -109,19 +95,18 @@ def _proven(db: sqlite3.Connection, name: bytes) -> bytes | None:
     return row[0] if row else None
 
 
+# Asks the lists also for an inbox that does not exist, so that it costs the same.
+_DOOR: Final = """
+    SELECT app, accept, retention,
+        EXISTS (SELECT 1 FROM listed WHERE inbox = ?1 AND kind = 'contact' AND address = ?2),
+        EXISTS (SELECT 1 FROM listed WHERE inbox = ?1 AND kind = 'blocked' AND address = ?2)
+    FROM (SELECT ?1 AS inbox) LEFT JOIN inbox USING (inbox)
+"""
+
+
 def _door(db: sqlite3.Connection, inbox: bytes, sender: bytes) -> Door | None:
-    on_lists = {
-        kind
-        for (kind,) in db.execute(
-            "SELECT kind FROM listed WHERE inbox = ? AND kind IN ('contact', 'blocked') AND address = ?",
-            (inbox, sender),
-        )
-    }
-    row = db.execute("SELECT app, accept, retention FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
-    if row is None:
-        return None
-    app, accept, retention = row
-    return Door(app, accept, retention, contact="contact" in on_lists, blocked="blocked" in on_lists)
+    app, accept, retention, contact, blocked = db.execute(_DOOR, (inbox, sender)).fetchone()
+    return None if app is None else Door(app, accept, retention, contact=bool(contact), blocked=bool(blocked))
 
 
 def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime) -> Delivered | None:
@@ -130,8 +115,6 @@ def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, 
     A repeat is answered alike whether the entry is unread or read, so a sender cannot probe: a tombstone moves its
     `expires` as the unread entry would, and once that has passed the answer is that of a new delivery.
     """
-    if db.execute("SELECT 1 FROM inbox WHERE inbox = ?", (inbox,)).fetchone() is None:
-        raise Refused("not_accepted", "The delivery is not accepted.")  # the owner deleted it a moment ago
     row = db.execute(
         "SELECT change, slot, size, expires FROM message WHERE inbox = ? AND id = ?", (inbox, entry.id)
     ).fetchone()
@@ -161,15 +144,27 @@ def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, 
 
 def _insert(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime) -> Delivered | None:
     size = len(entry.message_id)
-    if not _make_room(db, inbox, size, quota, now):
-        return None
+    change = _count_in(db, inbox, size, quota)
+    if change is None:
+        if not _make_room(db, inbox, size, quota, now):
+            return None
+        change = _count_in(db, inbox, size, quota)
     slot = fill_slot(db, entry.message_id)
     db.execute(
         "INSERT INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (inbox, _next_change(db, inbox), entry.id, slot, size, entry.expires, entry.expires),
+        (inbox, change, entry.id, slot, size, entry.expires, entry.expires),
     )
-    db.execute("UPDATE inbox SET unread = unread + 1, unread_bytes = unread_bytes + ? WHERE inbox = ?", (size, inbox))
     return Delivered(new=True, expires=entry.expires)
+
+
+def _count_in(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota) -> int | None:
+    """Count one more entry of `size` bytes; its change number. None when it does not fit."""
+    row = db.execute(
+        "UPDATE inbox SET change = change + 1, unread = unread + 1, unread_bytes = unread_bytes + ?1"
+        " WHERE inbox = ?2 AND unread < ?3 AND unread_bytes + ?1 <= ?4 RETURNING change",
+        (size, inbox, quota.entries, quota.bytes),
+    ).fetchall()
+    return row[0][0] if row else None
 
 
 def _make_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota, now: UnixTime) -> bool:
@@ -188,7 +183,10 @@ def _make_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota, no
 
 
 def _has_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota) -> bool:
-    unread, unread_bytes = db.execute("SELECT unread, unread_bytes FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    row = db.execute("SELECT unread, unread_bytes FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    if row is None:
+        raise Refused("not_accepted", "The delivery is not accepted.")  # the owner deleted it a moment ago
+    unread, unread_bytes = row
     return bool(unread < quota.entries and unread_bytes + size <= quota.bytes)
 
 

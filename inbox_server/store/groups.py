@@ -1,0 +1,82 @@
+"""Work in groups: whatever waits goes to the database's thread at once, and is answered when all of it is done.
+
+A hop to the thread and back costs more than most works do, and an fsync more than all of them. So nothing travels
+alone while something else is under way: the busier the server, the larger the groups.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Self, TypeVar, cast
+
+from inbox_server.errors import Unavailable
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+"""A unit of work: run whole on the connection's thread, so that no other task's statements come between its own."""
+
+_GROUP_LIMIT: Final = 512  # a group's answers wait for its slowest work
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A work that waits. `erases` says that its old bytes must leave the files soon."""
+
+    work: Work[Any]
+    erases: bool
+    answer: asyncio.Future[Any]
+
+
+class Groups:
+    """Hands groups of jobs, in order of arrival, to `run_group`, one group at a time.
+
+    It returns the outcome of each job: what its work returned, or the exception that it raised.
+    """
+
+    def __init__(self, run_group: Callable[[list[Job]], Awaitable[list[Any]]]) -> None:
+        self._run_group = run_group
+        self._waiting: list[Job] = []
+        self._arrived = asyncio.Event()
+        self._closing = False
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run_groups())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Finish what waits, then stop."""
+        self._closing = True
+        self._arrived.set()
+        await self._task
+
+    async def run(self, work: Work[T], *, erases: bool = False) -> T:
+        """What `work` returns or raises. A caller that is cancelled does not cancel the work."""
+        if self._closing:
+            raise Unavailable("stopping", "The server is stopping.", retry_after=5)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Job(work, erases, answer))
+        self._arrived.set()
+        return cast("T", await answer)
+
+    async def _run_groups(self) -> None:
+        while self._waiting or not self._closing:
+            await self._arrived.wait()
+            group, self._waiting = self._waiting[:_GROUP_LIMIT], self._waiting[_GROUP_LIMIT:]
+            if not self._waiting and not self._closing:
+                self._arrived.clear()
+            if group:
+                await self._answer(group)
+
+    async def _answer(self, group: list[Job]) -> None:
+        try:
+            outcomes = await self._run_group(group)
+        except Exception as error:  # noqa: BLE001 — the loop outlives whatever a group meets
+            outcomes = [error] * len(group)
+        for job, outcome in zip(group, outcomes, strict=True):
+            if job.answer.done():  # its caller went away; the work is done all the same
+                continue
+            if isinstance(outcome, Exception):
+                job.answer.set_exception(outcome)
+            else:
+                job.answer.set_result(outcome)

@@ -1,0 +1,131 @@
+"""Writing: one task owns the write connection, commits everything that waits as one transaction, and then answers.
+
+With `synchronous=FULL` an answer means that the work is on disk, and one fsync serves many deliveries.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+from inbox_server.errors import Refused, Unavailable
+from inbox_server.store.database import BUSY_TIMEOUT_MS, Connection
+from inbox_server.store.groups import Groups, Job, T, Work
+
+_SCRUB_PAUSE_SECONDS: Final = 0.2  # acknowledgements share one checkpoint; the promise is gone within 1 s
+_LONGEST_SCRUB_PAUSE_SECONDS: Final = 3.2  # while somebody reads the file
+_RETRY_SECONDS: Final = 30
+
+log = logging.getLogger(__name__)
+
+
+class Writer:
+    """The one task that writes. `write` returns when the work's group is on disk."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._groups = Groups(self._commit_group)
+        self._erased = asyncio.Event()
+        self._failing = False
+
+    async def __aenter__(self) -> Self:
+        self._erased.set()  # a crash may have left acknowledged bytes in the write-ahead log
+        self._scrubs = asyncio.create_task(self._scrub_remnants())
+        await self._groups.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Finish what waits, then stop."""
+        await self._groups.__aexit__()
+        self._scrubs.cancel()
+        await asyncio.wait([self._scrubs])
+        await self._connection.run(_checkpoint)
+
+    async def write(self, work: Work[T], *, erases: bool = False) -> T:
+        """Run `work` in a group's transaction. A caller that is cancelled does not cancel the work.
+
+        `work` raises `Refused` only before it writes. `erases` says that its old bytes must leave the files soon.
+        """
+        try:
+            return await self._groups.run(work, erases=erases)
+        except sqlite3.Error as error:
+            raise Unavailable(
+                "storage_full", "The server's disk refused to write.", retry_after=_RETRY_SECONDS
+            ) from error
+
+    async def _commit_group(self, jobs: list[Job]) -> list[Any]:
+        works = [job.work for job in jobs]
+        try:
+            outcomes = await self._connection.run(lambda db: _outcomes(db, works))
+        finally:
+            if any(job.erases for job in jobs):
+                self._erased.set()
+        self._tell_health(any(isinstance(outcome, sqlite3.Error) for outcome in outcomes))
+        return outcomes
+
+    def _tell_health(self, failing: bool) -> None:
+        """One line in the log when writing begins to fail, and one when it works again."""
+        if failing != self._failing:
+            self._failing = failing
+            log.log(logging.ERROR if failing else logging.INFO, "writing %s", "fails" if failing else "works again")
+
+    async def _scrub_remnants(self) -> None:
+        """Move erased bytes out of the write-ahead log. `secure_delete` has already blanked them in the pages."""
+        pause = _SCRUB_PAUSE_SECONDS
+        while True:
+            await self._erased.wait()
+            self._erased.clear()
+            await asyncio.sleep(pause)
+            try:
+                busy = await self._connection.run(_checkpoint)
+            except sqlite3.Error:
+                busy = True
+            pause = min(2 * pause, _LONGEST_SCRUB_PAUSE_SECONDS) if busy else _SCRUB_PAUSE_SECONDS
+            if busy:
+                self._erased.set()
+
+
+def _outcomes(db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
+    """The outcome of each work, a value or an exception. A work that fails does not take the others with it."""
+    try:
+        return _transaction(db, works)
+    except Exception as error:  # noqa: BLE001 — a worker's loop: the failure becomes the outcome of the work
+        if len(works) == 1:
+            return [error]
+    return [_outcomes(db, [work])[0] for work in works]
+
+
+def _transaction(db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        outcomes = [_attempt(db, work) for work in works]
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # SQLite has already rolled back when the disk is full
+            db.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+def _attempt(db: sqlite3.Connection, work: Work[Any]) -> Any:
+    before = db.total_changes
+    try:
+        return work(db)
+    except Refused as refusal:
+        if db.total_changes != before:
+            raise  # half a work must not be committed: the group is rolled back and run one by one
+        return refusal
+
+
+def _checkpoint(db: sqlite3.Connection) -> bool:
+    """Copy the write-ahead log into the file and empty it. True when a reader was in the way.
+
+    It does not wait for the reader, which may be a backup: every delivery would wait with it.
+    """
+    db.execute("PRAGMA busy_timeout=0").fetchall()
+    try:
+        busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        db.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}").fetchall()
+    return bool(busy)
