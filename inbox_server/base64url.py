@@ -1,13 +1,17 @@
 """base64url without padding (RFC 4648 section 5), in its one canonical form.
 
-Python's decoder skips foreign characters and takes loose tails, so what it decodes is encoded again and compared.
+Python's decoder skips foreign characters and takes loose tails, so both are looked at before it.
 """
 
 import base64
+import binascii
 import re
 from typing import Final
 
 _ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]*")
+_TO_BASE64: Final = bytes.maketrans(b"-_", b"+/")
+# By how many characters stand in the last group of four: what the last one may be, so that no bit of it is lost.
+_LAST: Final = {2: "AQgw", 3: "AEIMQUYcgkosw048"}
 
 
 class NotBase64Url(ValueError):
@@ -20,9 +24,7 @@ def encode(raw: bytes) -> str:
 
 def decode(text: str) -> bytes:
     """Raises `NotBase64Url`."""
-    if not _ALPHABET.fullmatch(text) or len(text) % 4 == 1:
+    rest = len(text) % 4
+    if rest == 1 or not _ALPHABET.fullmatch(text) or (rest and text[-1] not in _LAST[rest]):
         raise NotBase64Url
-    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    if encode(raw) != text:
-        raise NotBase64Url
-    return raw
+    return binascii.a2b_base64(text.encode().translate(_TO_BASE64) + b"==")

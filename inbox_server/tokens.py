@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from inbox_server.base64url import NotBase64Url, decode, encode
@@ -151,7 +153,7 @@ def _read(authorization: str | None, expected_type: str) -> tuple[_Signed, dict[
         raise _gaia_token()
     if len(token) > MAX_TOKEN_CHARACTERS:
         raise bad_token("token", f"has more than {MAX_TOKEN_CHARACTERS} characters")
-    header = _object("header", _decode("header", parts[0]))
+    header = _header(parts[0])
     claims = _object("claims", raw_claims)
     _check_header(header, expected_type)
     signature = _decode("signature", parts[2])
@@ -162,7 +164,7 @@ def _read(authorization: str | None, expected_type: str) -> tuple[_Signed, dict[
 
 def _opens_a_bucket(raw_claims: bytes) -> bool:
     """Whether these are a Gaia token's claims. Read loosely, because wallets write floats and dates into them."""
-    if b"\\u" not in raw_claims and not any(claim in raw_claims for claim in _GAIA_CLAIM_BYTES):
+    if b"\\u" not in raw_claims and not any(map(raw_claims.__contains__, _GAIA_CLAIM_BYTES)):
         return False
     try:
         claims = json.loads(raw_claims)
@@ -176,6 +178,11 @@ def _gaia_token() -> Refused:
         "gaia_token",
         "A Gaia hub token writes to its owner's bucket. It was not kept; if it went to anyone else, revoke it.",
     )
+
+
+@lru_cache(maxsize=64)  # libraries write few headers, again and again; a refusal is not remembered
+def _header(part: str) -> Mapping[str, Any]:
+    return MappingProxyType(_object("header", _decode("header", part)))
 
 
 def _check_header(header: Mapping[str, Any], expected_type: str) -> None:
