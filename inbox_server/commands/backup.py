@@ -1,0 +1,57 @@
+"""`inbox-server backup` and `inbox-server restore`: copies of the database."""
+
+import argparse
+import secrets
+from pathlib import Path
+
+from inbox_server.blind import Blinder
+from inbox_server.commands.terminal import Commands, add_config, tell
+from inbox_server.config_file import load_config
+from inbox_server.secret import read_secret
+from inbox_server.store.backup import back_up, restore
+
+
+def add_backup(commands: Commands) -> None:
+    command = commands.add_parser(
+        "backup",
+        help="copy the database, also while the server runs",
+        description="Copy the database as it is at one moment, and check the copy. The server may run. The secret is"
+        " not in the copy: without it nobody can use the copy, you neither, so keep it in another place.",
+        epilog="A copy keeps what is read later, so delete it when you have the next one.",
+    )
+    add_config(command)
+    command.add_argument("--settings-only", action="store_true", help="inboxes and their settings, but no messages")
+    command.add_argument("file", type=Path, metavar="FILE", help="the copy, a file that does not exist yet")
+    command.set_defaults(run=_backup)
+
+
+def add_restore(commands: Commands) -> None:
+    command = commands.add_parser(
+        "restore",
+        help="make a copy the database again",
+        description="Put a copy into server.data_dir, which must hold no database, while the server is stopped. The"
+        " secret must be the one that the copy was made under.",
+        epilog="What was read or deleted since the copy was made comes back as unread; what arrived since is not in"
+        " it. Clients notice, and list everything anew.",
+    )
+    add_config(command)
+    command.add_argument("file", type=Path, metavar="FILE", help="a copy made by `inbox-server backup`")
+    command.set_defaults(run=_restore)
+
+
+def _backup(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    copied = back_up(config.data_dir, options.file, settings_only=options.settings_only)
+    what = "no messages" if options.settings_only else f"{copied.unread} unread"
+    tell(f"wrote {options.file}: {copied.inboxes} inboxes, {what}; opened and checked")
+    tell(f"The secret ({config.secret_file}) is not in it. Without it nobody can use this copy: keep it elsewhere.")
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    blinder = Blinder(read_secret(config.secret_file))
+    copied = restore(config.data_dir, options.file, check_value=blinder.check_value(), random_bytes=secrets.token_bytes)
+    tell(f"restored {copied.inboxes} inboxes with {copied.unread} unread to {config.data_dir}")
+    tell("What was read since the copy was made is unread again. Clients notice, and list everything anew.")
+    return 0

@@ -1,0 +1,46 @@
+"""What commands share: arguments, the event loop, and speaking to a person."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+try:
+    from uvloop import new_event_loop  # answers about a third more requests
+except ImportError:  # not on every platform
+    from asyncio import new_event_loop  # type: ignore[assignment]
+
+Commands = Any  # what argparse gives for subcommands has no public name
+
+USAGE_EXIT: Final = 2
+_DEFAULT_CONFIG: Final = Path("config.toml")
+
+
+def add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config", metavar="FILE", type=Path, default=_DEFAULT_CONFIG, help="the configuration (default: config.toml)"
+    )
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(work)
+
+
+def tell(text: str) -> None:
+    print(text, flush=True)
+
+
+def complain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
