@@ -1,0 +1,103 @@
+"""A database as if years had passed: inboxes and entries put in by bulk, with the shape that deliveries would give it.
+
+Entries come in the order of time, one to each inbox in turn, so that the trees are as ragged and an inbox's texts as
+scattered as after real deliveries.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import random
+import secrets
+import sqlite3
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from benchmarks.signing import APP, MESSAGE_ID_CHARACTERS, Person, message_id
+from inbox_server.blind import Blinder
+from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
+from inbox_server.store.opening import DATABASE_NAME, open_store
+from inbox_server.store.slots import SLOT_BYTES
+from inbox_server.store.sqlite import Quota
+
+_RETENTION_DAYS: Final = 30
+_GROUP: Final = 10_000  # rows a statement
+_CACHE_KIB: Final = 4 << 20
+
+
+def fill(folder: Path, secret: bytes, owners: Sequence[Person], *, entries: int) -> None:
+    """Make the database in `folder`: an inbox for each owner, which takes anyone's, with as many unread `entries`."""
+    blinder = Blinder(secret)
+    asyncio.run(_make(folder, blinder))
+    inboxes = [blinder.inbox(owner.address) for owner in owners]
+    with contextlib.closing(sqlite3.connect(folder / DATABASE_NAME, isolation_level=None)) as db:
+        for pragma in ("synchronous=OFF", "journal_mode=OFF", f"cache_size=-{_CACHE_KIB}"):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+        db.execute("BEGIN")
+        _add_inboxes(db, blinder, inboxes, entries)
+        _add_entries(db, inboxes, entries)
+        db.execute("COMMIT")
+        db.execute("PRAGMA journal_mode=WAL").fetchall()
+    with (folder / DATABASE_NAME).open("rb+") as file:
+        os.fsync(file.fileno())  # or the first runs pay for it
+
+
+def stored(folder: Path) -> int:
+    """How many unread entries stand in the database; a server may run on it."""
+    uri = f"file:{folder / DATABASE_NAME}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+        return int(db.execute("SELECT count(*) FROM message WHERE slot IS NOT NULL").fetchone()[0])
+
+
+async def _make(folder: Path, blinder: Blinder) -> None:
+    async with open_store(folder, check_value=blinder.check_value(), quota=Quota(1, 1, 1)):
+        pass
+
+
+def _add_inboxes(db: sqlite3.Connection, blinder: Blinder, inboxes: Sequence[bytes], entries: int) -> None:
+    db.executemany(
+        "INSERT INTO inbox (inbox, app, generation, change, horizon, retention, accept, unread, unread_bytes,"
+        " tombstones, refused, settings_at, settings_request) VALUES (?, ?, ?, ?, 0, ?, 'anyone', ?, ?, 0, 0, 0, ?)",
+        (
+            (
+                inbox,
+                blinder.app(inbox, APP),
+                secrets.token_bytes(8),
+                entries,
+                _RETENTION_DAYS * DAY_SECONDS,
+                entries,
+                entries * MESSAGE_ID_CHARACTERS,
+                bytes(16),
+            )
+            for inbox in inboxes
+        ),
+    )
+
+
+def _add_entries(db: sqlite3.Connection, inboxes: Sequence[bytes], entries: int) -> None:
+    (last,) = db.execute("SELECT max(slot) FROM text").fetchone()
+    turn = random.sample(inboxes, len(inboxes))
+    places = ((change, inbox) for change in range(1, entries + 1) for inbox in turn)
+    total, start = entries * len(inboxes), end_of_day(UnixTime(int(time.time())))
+    rows = (
+        _row(inbox, change, slot, UnixTime(start + DAY_SECONDS * (1 + _RETENTION_DAYS * number // total)))
+        for number, (slot, (change, inbox)) in enumerate(enumerate(places, last + 1))
+    )
+    while group := list(islice(rows, _GROUP)):
+        db.executemany("INSERT INTO text (slot, body) VALUES (?, ?)", ((slot, body) for slot, body, *_ in group))
+        db.executemany(
+            "INSERT INTO message (slot, inbox, change, id, size, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((slot, *row) for slot, _, *row in group),
+        )
+
+
+def _row(
+    inbox: bytes, change: int, slot: int, expires: UnixTime
+) -> tuple[int, bytes, bytes, int, bytes, int, int, int]:
+    text = message_id().encode()
+    id = hashlib.sha256(text).digest()
+    return slot, text.ljust(SLOT_BYTES, b"\0"), inbox, change, id, len(text), expires, expires

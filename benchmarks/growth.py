@@ -1,0 +1,89 @@
+"""Whether a delivery or a query costs more when much is stored: latencies on a small and on a large database, in turn.
+
+An inbox has 100 entries in both, so that a page is as long; the large one has more inboxes. The small one is copied
+anew for each round, or deliveries would make it grow.
+"""
+
+import itertools
+import random
+import shutil
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.delivering import Delivering
+from benchmarks.filling import fill
+from benchmarks.ratios import Pace
+from benchmarks.servers import SECRET, Server, deployment, inbox_server
+from benchmarks.signing import Person, deliveries, people, query, write_requests
+from benchmarks.wrk import Run, run_wrk
+from tests.serving import Deployment
+
+ENTRIES: Final = 100
+_SMALL_INBOXES: Final = 100
+_CONNECTIONS: Final = 8  # a modest load
+_SENDERS: Final = 64
+_DELIVERIES: Final = 4_000
+_WARMING: Final = 500
+_TOKENS: Final = 10_000  # as many different ones for both sizes, so that a cache of tokens helps neither more
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A server's folder with a database that was filled, and whose inboxes are in it."""
+
+    deployed: Deployment
+    owners: list[Person]
+
+
+def filled(folder: Path, inboxes: int) -> Filled:
+    owners, deployed = people(inboxes), deployment(folder)
+    fill(deployed.data, SECRET, owners, entries=ENTRIES)
+    return Filled(deployed, owners)
+
+
+def measure_growth(folder: Path, pace: Pace, large: Filled) -> dict[str, Any]:
+    """The medians of p50 and p99 on the large database as ratios to those on the small one."""
+    small = filled(folder / "small", _SMALL_INBOXES)
+    kept = folder / "small-kept"
+    shutil.copytree(small.deployed.data, kept)
+    runs: dict[str, list[Run]] = {f"{size}_{what}": [] for size in ("small", "large") for what in ("deliver", "list")}
+    for _ in range(pace.rounds):
+        shutil.rmtree(small.deployed.data)
+        shutil.copytree(kept, small.deployed.data)
+        for size, database in (("small", small), ("large", large)):
+            with inbox_server(database.deployed) as server:
+                runs[f"{size}_list"].append(_list(server, folder / "requests", database, pace))
+                runs[f"{size}_deliver"].append(_deliver(server, folder / "requests", database, pace))
+
+    found: dict[str, Any] = {"small_stored": ENTRIES * _SMALL_INBOXES, "large_stored": ENTRIES * len(large.owners)}
+    for what, percentile in itertools.product(("deliver", "list"), ("p50", "p99")):
+        small_ms, large_ms = (
+            statistics.median(getattr(run, f"{percentile}_ms") for run in runs[f"{size}_{what}"])
+            for size in ("small", "large")
+        )
+        found[f"{what}_{percentile}"] = large_ms / small_ms
+        found[f"{what}_{percentile}_ms"] = {"small": small_ms, "large": large_ms}
+    return found
+
+
+def _list(server: Server, path: Path, database: Filled, pace: Pace) -> Run:
+    """Pages of 100, of inboxes in any order; the first second warms up."""
+    count = max(_TOKENS, len(database.owners))
+    asking = [query(database.owners[n % len(database.owners)], server.url, variant=n) for n in range(count)]
+    requests = write_requests(path, iter(random.sample(asking, count)), count)
+    run_wrk(server.url, requests, connections=_CONNECTIONS, seconds=1, again=True)
+    return run_wrk(server.url, requests, connections=_CONNECTIONS, seconds=pace.seconds, again=True)
+
+
+def _deliver(server: Server, path: Path, database: Filled, pace: Pace) -> Run:
+    """A number of deliveries to inboxes in any order, the same for both sizes; the first ones warm up."""
+    delivering = Delivering(server, connections=_CONNECTIONS)
+    endless = deliveries(people(_SENDERS), random.sample(database.owners, len(database.owners)), server.url)
+
+    def run(count: int, *, seconds: int) -> Run:
+        return delivering.run(write_requests(path, endless, count), seconds=seconds)
+
+    run(_WARMING, seconds=1)
+    return run(_DELIVERIES, seconds=pace.seconds)

@@ -1,0 +1,127 @@
+"""Requests made and signed before the clock starts: all-different deliveries, and queries with a token to reuse.
+
+Tokens are put together here and signed by coincurve, because the client's own way takes ten times as long and a run
+needs tens of thousands. All requests of one file have one length, so that the generator can read them without parsing.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import coincurve
+
+from inbox_server.addresses import app_address
+from inbox_server.base64url import encode
+
+APP: Final = "https://chat.example"
+MESSAGE_ID_CHARACTERS: Final = 600
+_DELIVER_SECONDS: Final = 300
+_READ_SECONDS: Final = 3600
+_VARIANTS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An app key; a sender or an owner."""
+
+    key: coincurve.PrivateKey
+    public: str
+
+    @property
+    def address(self) -> str:
+        return app_address(bytes.fromhex(self.public))
+
+
+def people(count: int) -> list[Person]:
+    """As many new keys."""
+    keys = (coincurve.PrivateKey(secrets.token_bytes(32)) for _ in range(count))
+    return [Person(key, key.public_key.format().hex()) for key in keys]
+
+
+def message_id() -> str:
+    """What nobody but its recipient could tell from any other."""
+    return base64.urlsafe_b64encode(os.urandom(MESSAGE_ID_CHARACTERS * 3 // 4)).decode()
+
+
+def delivery(sender: Person, recipient: Person, url: str) -> bytes:
+    """`POST /v1/messages` as it goes over the wire."""
+    body = b'{"message_id":"%s"}' % message_id().encode()
+    now = int(time.time())
+    claims = {
+        "iss": sender.public,
+        "sub": recipient.public,
+        "app": APP,
+        "aud": url,
+        "digest": encode(hashlib.sha256(body).digest()),
+        "iat": now,
+        "exp": now + _DELIVER_SECONDS,
+    }
+    return _head("POST", "/v1/messages", url, _token(sender, "inbox-deliver+jwt", claims), len(body)) + body
+
+
+def query(owner: Person, url: str, parameters: str = "", *, variant: int = 0) -> bytes:
+    """`GET /v1/messages` with a token that lasts longer than any run; another `variant` gives another token."""
+    now = int(time.time())
+    expires = now + _READ_SECONDS - variant % _VARIANTS
+    claims = {"iss": owner.public, "app": APP, "aud": url, "scope": "read", "iat": now, "exp": expires}
+    return _head("GET", "/v1/messages" + parameters, url, _token(owner, "inbox-owner+jwt", claims))
+
+
+def capabilities(url: str) -> bytes:
+    """`GET /.well-known/message-inbox`, which needs no token."""
+    return _head("GET", "/.well-known/message-inbox", url)
+
+
+def _head(method: str, target: str, url: str, token: str | None = None, length: int | None = None) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {url.removeprefix('http://')}"]
+    if token is not None:
+        lines.append(f"Authorization: Bearer {token}")
+    if length is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {length}"]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _token(signer: Person, typ: str, claims: dict[str, Any]) -> str:
+    header, payload = (
+        encode(json.dumps(part, separators=(",", ":")).encode()) for part in ({"typ": typ, "alg": "ES256K"}, claims)
+    )
+    signed = f"{header}.{payload}"
+    return f"{signed}.{encode(signer.key.sign_recoverable(signed.encode())[:64])}"
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """A file of requests, one after another, each of `size` bytes."""
+
+    path: Path
+    size: int
+    count: int
+
+
+def write_requests(path: Path, requests: Iterator[bytes], count: int) -> Requests:
+    """The first `count` of them in a file."""
+    size = 0
+    with path.open("wb") as file:
+        for request in islice(requests, count):
+            size = size or len(request)
+            assert len(request) == size, "the generator reads requests of one length"
+            file.write(request)
+    return Requests(path, size, count)
+
+
+def deliveries(senders: Sequence[Person], recipients: Sequence[Person], url: str) -> Iterator[bytes]:
+    """Without end, all different, the senders and the recipients in turn."""
+    number = 0
+    while True:
+        # Another sender for the same recipient each time around.
+        sender = senders[(number + number // len(recipients)) % len(senders)]
+        yield delivery(sender, recipients[number % len(recipients)], url)
+        number += 1
