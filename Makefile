@@ -5,14 +5,17 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test check bench format clean
+.PHONY: help demo run test check torture bench format clean
+
+MINUTES ?= 30
 
 help:
 	@echo "make demo    walk the whole workflow with Alice and Bob on this machine"
 	@echo "make run     the local world alone, for developing an app (Ctrl-C stops it)"
 	@echo "make test    every test"
 	@echo "make check   lint, types, layers, docs"
-	@echo "make bench   what refusals and floods cost, as ratios"
+	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
+	@echo "make bench   speed, memory and floods, as ratios to a bare server (needs wrk; about 10 minutes)"
 	@echo "make format  put the code into its one form"
 	@echo "make clean   remove what these made"
 
@@ -32,8 +35,12 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_layers.py tests/test_rooms.py tests/test_docs.py
 
+torture: $(VENV)/installed-dev
+	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) --kills 200
+
 bench: $(VENV)/installed-dev
-	$(BIN)/python benchmarks/security.py
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.security
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .

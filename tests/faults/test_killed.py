@@ -1,0 +1,21 @@
+"""What was answered outlives SIGKILL: the short form of `make torture`."""
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.faults.torture import Figures, torture
+
+KILLS = 10
+
+
+@pytest.mark.timeout(180)
+async def test_what_was_answered_outlives_being_killed(tmp_path: Path) -> None:
+    seed, figures = secrets.token_hex(4), Figures()
+    await torture(tmp_path, f"{seed}/0", KILLS, figures)
+    told = "\n".join([f"again: python -m tests.faults.torture --kills {KILLS} --seed {seed}", *figures.faults.told])
+    assert not figures.faults.counts, told
+    assert figures.tally["kills"] == KILLS
+    done = {word: figures.tally[word] > 0 for word in ("answered", "repeats", "cut off", "acks", "pages")}
+    assert all(done.values()), done
