@@ -7,6 +7,7 @@ an optional member can widen them; PyJWT is the second opinion in the tests. Not
 import hashlib
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -30,6 +31,7 @@ CLOCK_SKEW_SECONDS: Final = 60
 DELIVER_LIFE_SECONDS: Final = 300
 READ_LIFE_SECONDS: Final = 3600  # a reading token is reused by every poll
 OWNER_LIFE_SECONDS: Final = 300
+MOST_READ_TOKENS: Final = 4096  # about 1 KB each
 
 _DELIVER_CLAIMS: Final = frozenset({"iss", "sub", "app", "aud", "digest", "iat", "exp"})
 _OWNER_CLAIMS: Final = frozenset({"iss", "app", "aud", "scope", "iat", "exp"})
@@ -123,6 +125,37 @@ def read_owner_token(
     return OwnerToken(key, app, scope, issued, expires, claims.get("digest"))
 
 
+class ReadTokens:
+    """Reading tokens that were found good. A poll sends the same one again, and then only the clock has changed.
+
+    They are known by their SHA-256, so that no token is kept.
+    """
+
+    def __init__(self, *, audience: str, most: int = MOST_READ_TOKENS) -> None:
+        self._audience = audience
+        self._most = most
+        self._good: OrderedDict[bytes, OwnerToken] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._good)
+
+    def read(self, authorization: str | None, now: UnixTime) -> OwnerToken:
+        """A verified owner token of scope read. Raises `Refused`."""
+        if authorization is None:
+            raise _no_token()
+        mark = hashlib.sha256(authorization.encode("utf-8", "surrogateescape")).digest()
+        token = self._good.get(mark)
+        if token is not None:
+            self._good.move_to_end(mark)
+            _check_clock(token.issued, token.expires, now)
+            return token
+        token = read_owner_token(authorization, b"", scope="read", audience=self._audience, now=now)
+        self._good[mark] = token
+        if len(self._good) > self._most:
+            self._good.popitem(last=False)
+        return token
+
+
 def digest_of(body: bytes) -> str:
     """base64url(SHA-256(body)) without padding: 43 characters. An empty body has one too."""
     return encode(hashlib.sha256(body).digest())
@@ -138,7 +171,7 @@ def bad_token(member: str, rule: str, *, server_time: UnixTime | None = None) ->
 
 def _read(authorization: str | None, expected_type: str) -> tuple[_Signed, dict[str, Any]]:
     if authorization is None:
-        raise Refused("no_token", "There is no Authorization header.")
+        raise _no_token()
     match = _BEARER.fullmatch(authorization)
     if not match:
         raise bad_token("Authorization", "must be `Bearer` and one token")
@@ -160,6 +193,10 @@ def _read(authorization: str | None, expected_type: str) -> tuple[_Signed, dict[
     if len(signature) != 64:
         raise bad_token("signature", "is not 64 bytes of r and s; DER is not taken")
     return _Signed(f"{parts[0]}.{parts[1]}".encode(), signature), claims
+
+
+def _no_token() -> Refused:
+    return Refused("no_token", "There is no Authorization header.")
 
 
 def _opens_a_bucket(raw_claims: bytes) -> bool:
@@ -249,11 +286,15 @@ def _check_times(claims: Mapping[str, Any], life_seconds: int, now: UnixTime) ->
     issued, expires = _time(claims, "iat"), _time(claims, "exp")
     if not 0 < expires - issued <= life_seconds:
         raise bad_token("exp", f"must be 1 to {life_seconds} seconds after `iat`")
+    _check_clock(issued, expires, now)
+    return issued, expires
+
+
+def _check_clock(issued: UnixTime, expires: UnixTime, now: UnixTime) -> None:
     if issued > now + CLOCK_SKEW_SECONDS:
         raise bad_token("iat", f"is more than {CLOCK_SKEW_SECONDS} seconds in the future", server_time=now)
     if expires <= now - CLOCK_SKEW_SECONDS:
         raise bad_token("exp", "has passed", server_time=now)
-    return issued, expires
 
 
 def _time(claims: Mapping[str, Any], claim: str) -> UnixTime:

@@ -8,8 +8,9 @@ import pytest
 
 from inbox_server.reading import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES
 from inbox_server.store.sqlite import TOMBSTONE_SECONDS
+from inbox_server.tokens import CLOCK_SKEW_SECONDS, ReadTokens
 from inbox_server.world.local import World
-from tests.conftest import HandClock
+from tests.conftest import APP, START, HandClock
 from tests.requests import LEFT_OUT, Answer, Caller, at, caller, check_common_headers, check_problem, id_of, new_key
 from tests.stores import read_rows
 
@@ -43,6 +44,12 @@ async def test_the_list_has_what_waits_in_order(owner: Caller) -> None:
     assert [entry["message_id"] for entry in messages] == ["b", "a", "c"]
     assert all(entry.keys() == {"id", "message_id", "expires"} for entry in messages)
     assert [entry["id"] for entry in messages] == [id_of(text) for text in ("b", "a", "c")]
+
+
+async def test_any_printable_text_is_listed_as_it_was_delivered(owner: Caller) -> None:
+    texts = ['"', "\\", 'a "quoted" \\"text\\\\', "</script>", "{}[],:", " ", "~!@#$%^&*()_+`'"]
+    await _fill(owner, *texts)
+    assert await owner.texts() == texts
 
 
 async def test_acknowledging_takes_entries_off_the_list(owner: Caller) -> None:
@@ -224,6 +231,36 @@ async def test_a_token_to_read_lasts_an_hour_and_others_five_minutes(owner: Call
     assert (await owner.unread(bend=hour)).status == 200
     check_problem(await owner.acknowledge(bend=hour), "bad_token", "exp")
     check_problem(await owner.claim(bend=hour), "bad_token", "exp")
+
+
+async def test_a_token_that_was_used_before_passes_with_its_time(owner: Caller, clock: HandClock) -> None:
+    token = owner.owner_token("read")
+    for _ in range(2):
+        assert (await owner.send("GET", "/v1/messages", token=token)).status == 200
+    clock.advance(300 + CLOCK_SKEW_SECONDS)
+    assert check_problem(await owner.send("GET", "/v1/messages", token=token), "bad_token", "exp")["now"] == clock()
+    clock.advance(-2 * (300 + CLOCK_SKEW_SECONDS))
+    check_problem(await owner.send("GET", "/v1/messages", token=token), "bad_token", "iat")
+
+
+async def test_a_token_that_was_used_before_is_bent_by_any_change(owner: Caller) -> None:
+    token = owner.owner_token("read")
+    assert (await owner.send("GET", "/v1/messages", token=token)).status == 200
+    first = "A" if token[-10] != "A" else "B"
+    check_problem(
+        await owner.send("GET", "/v1/messages", token=f"{token[:-10]}{first}{token[-9:]}"), "bad_token", "signature"
+    )
+    assert (await owner.send("POST", "/v1/messages/ack", b'{"ids":[]}', token=token)).status == 401
+
+
+def test_few_tokens_to_read_are_remembered() -> None:
+    key, now = new_key(), START
+    tokens = ReadTokens(audience="https://inbox.example", most=2)
+    for life in (10, 20, 30, 10):
+        claims = {"iss": key.public, "app": APP, "aud": "https://inbox.example", "scope": "read", "iat": now}
+        token = key.token(claims | {"exp": now + life}, "inbox-owner+jwt")
+        assert tokens.read(f"Bearer {token}", now).expires == now + life
+        assert len(tokens) <= 2
 
 
 async def test_a_token_to_read_has_no_digest_and_others_must(owner: Caller) -> None:

@@ -51,7 +51,7 @@ async def _opened(folder: Path) -> AsyncIterator[Notes]:
             lambda db: db.execute("CREATE TABLE note (number INTEGER PRIMARY KEY, text TEXT UNIQUE) STRICT")
         )
         await connection.run(lambda db: db.set_trace_callback(statements.append))
-        async with Writer(connection) as writer:
+        async with Writer(connection, lambda _: None) as writer:
             yield Notes(path, connection, writer, statements)
 
 

@@ -65,6 +65,7 @@ def _prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
         f"busy_timeout={BUSY_TIMEOUT_MS}",
         "auto_vacuum=INCREMENTAL",  # heeded only before the first table is made
         "journal_mode=WAL",
+        "cache_size=-16384",
         "synchronous=FULL",  # a commit is on disk before it is answered
         "secure_delete=ON",  # not stored in the file, and off in SQLite's own default build
         "temp_store=MEMORY",  # no copy of anything in a temporary file

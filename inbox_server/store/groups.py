@@ -21,9 +21,10 @@ _GROUP_LIMIT: Final = 512  # a group's answers wait for its slowest work
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A work that waits. `erases` says that its old bytes must leave the files soon."""
+    """A work that waits. It changes `inbox`, if any; `erases` says that its old bytes must leave the files soon."""
 
     work: Work[Any]
+    inbox: bytes | None
     erases: bool
     answer: asyncio.Future[Any]
 
@@ -50,12 +51,12 @@ class Groups:
         self._arrived.set()
         await self._task
 
-    async def run(self, work: Work[T], *, erases: bool = False) -> T:
+    async def run(self, work: Work[T], *, inbox: bytes | None = None, erases: bool = False) -> T:
         """What `work` returns or raises. A caller that is cancelled does not cancel the work."""
         if self._closing:
             raise Unavailable("stopping", "The server is stopping.", retry_after=5)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Job(work, erases, answer))
+        self._waiting.append(Job(work, inbox, erases, answer))
         self._arrived.set()
         return cast("T", await answer)
 

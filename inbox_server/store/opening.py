@@ -18,6 +18,7 @@ from inbox_server.store.database import (
 )
 from inbox_server.store.reader import Reader
 from inbox_server.store.sqlite import Quota, SqliteStore
+from inbox_server.store.standings import Standings
 from inbox_server.store.writer import Writer
 
 DATABASE_NAME: Final = "inbox.sqlite3"
@@ -27,14 +28,15 @@ DATABASE_NAME: Final = "inbox.sqlite3"
 async def open_store(folder: Path, *, check_value: bytes, quota: Quota) -> AsyncIterator[SqliteStore]:
     """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`."""
     make_private(folder)
+    standings = Standings()
     with only_server(folder):
         async with (
             _open_database(folder, check_value) as connection,
             open_connection(folder / DATABASE_NAME, read_only=True) as second,
             Reader(second) as reader,
-            Writer(connection) as writer,
+            Writer(connection, standings.changed) as writer,
         ):
-            yield SqliteStore(reader, writer, quota)
+            yield SqliteStore(reader, writer, standings, quota)
 
 
 async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_value: bytes) -> None:

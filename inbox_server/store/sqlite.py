@@ -21,9 +21,11 @@ from inbox_server.store.contract import (
     Unread,
     no_inbox,
 )
+from inbox_server.store.feed import read_feed
 from inbox_server.store.reader import Reader
 from inbox_server.store.settings import forget, read_settings, settle
-from inbox_server.store.slots import blank_slot, fill_slot, text_of
+from inbox_server.store.slots import blank_slot, fill_slot
+from inbox_server.store.standings import Standings
 from inbox_server.store.writer import Writer
 
 TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
@@ -43,9 +45,10 @@ class Quota:
 class SqliteStore:
     """Implements `contract.Store`."""
 
-    def __init__(self, reader: Reader, writer: Writer, quota: Quota) -> None:
+    def __init__(self, reader: Reader, writer: Writer, standings: Standings, quota: Quota) -> None:
         self._reader = reader
         self._writer = writer
+        self._standings = standings
         self._quota = quota
 
     async def proven(self, name: bytes) -> bytes | None:
@@ -56,7 +59,7 @@ class SqliteStore:
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
         delivered = await self._writer.write(
-            lambda db: _deliver(db, inbox, Unread(id, message_id, expires), self._quota, now)
+            lambda db: _deliver(db, inbox, Unread(id, message_id, expires), self._quota, now), inbox=inbox
         )
         if delivered is None:
             raise Refused(
@@ -67,19 +70,25 @@ class SqliteStore:
         return delivered
 
     async def unread(self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime) -> Page:
-        return await self._reader.read(lambda db: _unread(db, inbox, after, limit, now))
+        known = self._standings.get(inbox)
+        nothing = known.page_after(after) if known else None
+        if nothing:
+            return nothing
+        with self._standings.reading(inbox) as reading:
+            page, reading.standing = await self._reader.read(lambda db: read_feed(db, inbox, after, limit, now))
+        return page
 
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
-        await self._writer.write(lambda db: _acknowledge(db, inbox, ids, self._quota, now), erases=True)
+        await self._writer.write(lambda db: _acknowledge(db, inbox, ids, self._quota, now), inbox=inbox, erases=True)
 
     async def settings(self, inbox: bytes) -> Settings | None:
         return await self._reader.read(lambda db: read_settings(db, inbox))
 
     async def settle(self, inbox: bytes, change: SettingsChange, *, admission: Admission | None, now: UnixTime) -> bool:
-        return await self._writer.write(lambda db: settle(db, inbox, change, admission, now), erases=True)
+        return await self._writer.write(lambda db: settle(db, inbox, change, admission, now), inbox=inbox, erases=True)
 
     async def forget(self, inbox: bytes, *, issued: UnixTime, request: bytes) -> bool:
-        return await self._writer.write(lambda db: forget(db, inbox, issued, request), erases=True)
+        return await self._writer.write(lambda db: forget(db, inbox, issued, request), inbox=inbox, erases=True)
 
     async def sweep(self, now: UnixTime) -> None:
         while await self._reader.read(lambda db: _due(db, now)):
@@ -193,33 +202,6 @@ def _has_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota) -> 
 def _next_change(db: sqlite3.Connection, inbox: bytes) -> int:
     (change,) = db.execute("UPDATE inbox SET change = change + 1 WHERE inbox = ? RETURNING change", (inbox,)).fetchone()
     return int(change)
-
-
-def _unread(db: sqlite3.Connection, inbox: bytes, after: Cursor | None, limit: int, now: UnixTime) -> Page:
-    row = db.execute("SELECT generation, change, horizon FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
-    if row is None:
-        raise no_inbox()
-    generation, change, horizon = row
-    if after is None:
-        after = Cursor(generation, -1, change)
-    elif after.generation != generation or not horizon <= max(after.change, after.listed_at) <= change:
-        raise Refused("cursor_gone", "The changes since this cursor are not kept any more. List anew, without `after`.")
-    rows = db.execute(
-        "SELECT change, id, body, expires FROM message LEFT JOIN text USING (slot) WHERE inbox = ? AND change > ?"
-        " AND CASE WHEN slot IS NULL THEN change > ? ELSE expires > ? END ORDER BY change LIMIT ?",
-        (inbox, after.change, after.listed_at, now, limit + 1),
-    ).fetchall()
-    more = len(rows) > limit
-    rows = rows[:limit]
-    reached = rows[-1][0] if more else change
-    return Page(
-        messages=tuple(
-            Unread(id, text_of(body), UnixTime(expires)) for _, id, body, expires in rows if body is not None
-        ),
-        read=tuple(id for _, id, body, _ in rows if body is None),
-        cursor=Cursor(generation, reached, max(reached, after.listed_at) if more else reached),
-        more=more,
-    )
 
 
 def _acknowledge(db: sqlite3.Connection, inbox: bytes, ids: tuple[bytes, ...], quota: Quota, now: UnixTime) -> None:

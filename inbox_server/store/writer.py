@@ -6,7 +6,7 @@ With `synchronous=FULL` an answer means that the work is on disk, and one fsync 
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
 from inbox_server.errors import Refused, Unavailable
@@ -21,10 +21,14 @@ log = logging.getLogger(__name__)
 
 
 class Writer:
-    """The one task that writes. `write` returns when the work's group is on disk."""
+    """The one task that writes. `write` returns when the work's group is on disk.
 
-    def __init__(self, connection: Connection) -> None:
+    `changed` is called for every inbox of a group, when the group is on disk and before any of it is answered.
+    """
+
+    def __init__(self, connection: Connection, changed: Callable[[bytes], None]) -> None:
         self._connection = connection
+        self._changed = changed
         self._groups = Groups(self._commit_group)
         self._erased = asyncio.Event()
         self._failing = False
@@ -42,13 +46,13 @@ class Writer:
         await asyncio.wait([self._scrubs])
         await self._connection.run(_checkpoint)
 
-    async def write(self, work: Work[T], *, erases: bool = False) -> T:
-        """Run `work` in a group's transaction. A caller that is cancelled does not cancel the work.
+    async def write(self, work: Work[T], *, inbox: bytes | None = None, erases: bool = False) -> T:
+        """Run `work`, which may change `inbox`, in a group. A caller that is cancelled does not cancel the work.
 
         `work` raises `Refused` only before it writes. `erases` says that its old bytes must leave the files soon.
         """
         try:
-            return await self._groups.run(work, erases=erases)
+            return await self._groups.run(work, inbox=inbox, erases=erases)
         except sqlite3.Error as error:
             raise Unavailable(
                 "storage_full", "The server's disk refused to write.", retry_after=_RETRY_SECONDS
@@ -59,6 +63,9 @@ class Writer:
         try:
             outcomes = await self._connection.run(lambda db: _outcomes(db, works))
         finally:
+            for job in jobs:
+                if job.inbox is not None:
+                    self._changed(job.inbox)
             if any(job.erases for job in jobs):
                 self._erased.set()
         self._tell_health(any(isinstance(outcome, sqlite3.Error) for outcome in outcomes))

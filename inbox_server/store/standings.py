@@ -1,0 +1,73 @@
+"""Where inboxes stand, as last read and not written since: most polls find nothing, and need not ask the database.
+
+One process owns the database, so every change passes through it. A change makes its inbox's standing unknown before
+anybody is told of it, and also one that is being read at that moment.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from inbox_server.store.contract import Cursor, Page
+
+_MOST: Final = 16_384  # about 300 bytes each
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The end of an inbox's feed, and whether anything is unread."""
+
+    end: Cursor
+    unread: bool
+
+    def page_after(self, after: Cursor | None) -> Page | None:
+        """The empty page, if that is what there is after this cursor; None when the database must be asked."""
+        if after is None:
+            return None if self.unread else Page((), (), self.end, more=False)
+        caught_up = after.generation == self.end.generation and after.change == self.end.change >= after.listed_at
+        return Page((), (), self.end, more=False) if caught_up else None
+
+
+class _Reading:
+    """A standing that is being read."""
+
+    standing: Standing | None = None
+
+
+class Standings:
+    """What is known, the longest unused of it forgotten first."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._known: OrderedDict[bytes, Standing] = OrderedDict()
+        self._reading: dict[bytes, _Reading] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, inbox: bytes) -> Standing | None:
+        standing = self._known.get(inbox)
+        if standing is not None:
+            self._known.move_to_end(inbox)
+        return standing
+
+    @contextmanager
+    def reading(self, inbox: bytes) -> Iterator[_Reading]:
+        """Keep the `standing` that is set meanwhile, unless the inbox changed since this began."""
+        reading = self._reading[inbox] = _Reading()
+        try:
+            yield reading
+        finally:
+            if self._reading.get(inbox) is reading:  # no change since, and no later reading
+                del self._reading[inbox]
+                if reading.standing:
+                    self._known[inbox] = reading.standing
+                    if len(self._known) > self._most:
+                        self._known.popitem(last=False)
+
+    def changed(self, inbox: bytes) -> None:
+        """Forget the inbox's standing, and what is being read of it."""
+        self._known.pop(inbox, None)
+        self._reading.pop(inbox, None)
