@@ -10,6 +10,7 @@ make a port scanner of us.
 
 import asyncio
 import contextlib
+import errno
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -114,8 +115,7 @@ class Fetcher:
                 hosts.failed(host)
             raise
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            ours = isinstance(error, ValueError) or isinstance(getattr(error, "os_error", error), Refusal)
-            if not ours:
+            if not _is_ours(error):
                 hosts.failed(host)
             raise Unreachable from None
         if status >= 500:
@@ -225,6 +225,12 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         max_headers=64,
         read_bufsize=_READ_BUFFER_BYTES,
     )
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether a request failed for a reason that is not its host's: our guard, our limits, no more files to open."""
+    cause = getattr(error, "os_error", error)
+    return isinstance(cause, (ValueError, Refusal)) or getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE)
 
 
 def _numeric(address: tuple[Any, ...]) -> str:

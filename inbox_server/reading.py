@@ -86,5 +86,5 @@ def _entry_json(entry: Unread) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A JSON string. `text` is printable ASCII, of which only two characters must be escaped."""
-    return json.dumps(text) if '"' in text or "\\" in text else f'"{text}"'
+    """A JSON string. Of printable characters only two must be escaped."""
+    return json.dumps(text) if '"' in text or "\\" in text or not text.isprintable() else f'"{text}"'

@@ -27,7 +27,7 @@ ROWS = (
         "resolver.keyfile",
         "resolver.profile",
     ),
-    ("config_keys", "store.groups", "store.settings", "store.standings", "resolver.service"),
+    ("config_keys", "store.groups", "store.health", "store.settings", "store.standings", "resolver.service"),
     ("store.reader", "store.writer"),
     ("store.feed",),
     ("config_file", "store.sqlite", "resolver.chain"),

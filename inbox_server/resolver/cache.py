@@ -113,11 +113,11 @@ class LookUps(Generic[V]):
         """
         now = self._clock()
         known = self._known.get(key)
-        if known and now - known.at < (AGAIN_SECONDS if fresh else FRESH_SECONDS):
+        if known and 0 <= now - known.at < (AGAIN_SECONDS if fresh else FRESH_SECONDS):
             self._known.move_to_end(key)
             return known.answer
         refused = self._refused.get(key)
-        if refused and now < refused.until and not (fresh and now - refused.at >= AGAIN_SECONDS):
+        if refused and refused.at <= now < refused.until and not (fresh and now - refused.at >= AGAIN_SECONDS):
             return self._open(known, refused.refusal, now, fresh=fresh)
         flight = self._flights.get(key)
         if flight is None:

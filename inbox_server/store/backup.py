@@ -4,14 +4,13 @@ A copy is made beside its final name, checked, and only then given that name; a 
 """
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from inbox_server.store.database import BadDatabase, make_private, schema_steps
+from inbox_server.store.database import BadDatabase, make_private, schema_steps, sync
 from inbox_server.store.opening import DATABASE_NAME, check_file, only_server
 
 _GENERATION_BYTES: Final = 8
@@ -88,9 +87,9 @@ def _new_file(target: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)  # of a copy that was broken off
         partial.touch(mode=0o600)
         yield partial
-        _sync(partial)
+        sync(partial)
         partial.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise BadDatabase(f"{target} cannot be written: {error.strerror}.") from error
     finally:
@@ -127,12 +126,3 @@ def _checked(path: Path) -> Copied:
             raise BadDatabase(f"The copy is damaged, and so is the original: {verdict}. No copy was kept.")
         inboxes, unread = db.execute("SELECT count(*), coalesce(sum(unread), 0) FROM inbox").fetchone()
         return Copied(inboxes, unread)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -61,11 +61,12 @@ async def open_connection(path: Path, *, read_only: bool = False) -> AsyncIterat
 
 
 def _prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
+    new = connection.execute("PRAGMA page_count").fetchone() == (0,)
     for pragma in (
         f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "auto_vacuum=INCREMENTAL",  # heeded only before the first table is made
+        *(["auto_vacuum=INCREMENTAL"] if new else []),  # heeded only then, and it writes to the file each time
         "journal_mode=WAL",
-        "cache_size=-16384",
+        "cache_size=-16384",  # KiB; SQLite's own 2 MiB do not hold the trees of a few thousand inboxes
         "synchronous=FULL",  # a commit is on disk before it is answered
         "secure_delete=ON",  # not stored in the file, and off in SQLite's own default build
         "temp_store=MEMORY",  # no copy of anything in a temporary file
@@ -104,10 +105,21 @@ async def upgrade(connection: Connection, path: Path) -> None:
         raise BadDatabase(f"{path} could not be brought up to date: {error}. It was left as it is.") from error
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def make_private(folder: Path) -> None:
     """Make a directory that only its owner can read, or take the one that is there. Raises `BadDatabase`."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not folder.exists():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync(folder.parent)
     except OSError as error:
         raise BadDatabase(f"{folder} cannot be made: {error.strerror}. Make it, or set server.data_dir.") from error
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -14,6 +14,7 @@ from inbox_server.store.database import (
     make_private,
     open_connection,
     schema_steps,
+    sync,
     upgrade,
 )
 from inbox_server.store.reader import Reader
@@ -22,6 +23,7 @@ from inbox_server.store.standings import Standings
 from inbox_server.store.writer import Writer
 
 DATABASE_NAME: Final = "inbox.sqlite3"
+_RESTORE: Final = "move what is there away and use `inbox-server restore`"
 
 
 @contextlib.asynccontextmanager
@@ -49,12 +51,28 @@ async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_valu
 @contextlib.asynccontextmanager
 async def _open_database(folder: Path, check_value: bytes) -> AsyncIterator[Connection]:
     path = folder / DATABASE_NAME
-    path.touch(mode=0o600)
+    if not path.exists():
+        await _make(path)
     check_file(path, check_value)
     async with open_connection(path) as connection:
         await upgrade(connection, path)
         await connection.run(lambda db: db.execute("INSERT OR IGNORE INTO secret_check VALUES (?)", (check_value,)))
         yield connection
+
+
+async def _make(path: Path) -> None:
+    """An empty database, which gets its name when it is whole: one that has the name and is empty lost something."""
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise BadDatabase(f"{path} is gone, but {log.name} holds what was written last. Put both back, or {_RESTORE}.")
+    new = path.with_name(f"{path.name}.new")
+    for left in path.parent.glob(f"{new.name}*"):  # by a start that was broken off
+        left.unlink()
+    new.touch(mode=0o600)
+    async with open_connection(new) as connection:
+        await upgrade(connection, new)
+    new.rename(path)
+    sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -71,15 +89,19 @@ def only_server(folder: Path) -> Iterator[None]:
 
 
 def check_file(path: Path, check_value: bytes) -> None:
-    """Refuse a file that is not ours before anything is changed in it. Raises `BadDatabase`."""
+    """Refuse a file that is not ours, and change nothing: not even its log is merged. Raises `BadDatabase`."""
+    if not path.stat().st_size:
+        raise BadDatabase(f"{path} is empty, which no database of this server is. Put it back, or {_RESTORE}.")
     try:
-        with contextlib.closing(sqlite3.connect(path)) as db:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version > len(schema_steps()):
                 raise BadDatabase(f"{path} was written by a newer version of inbox-server. Install that version again.")
             kept = db.execute("SELECT value FROM secret_check").fetchall() if version else []
     except sqlite3.Error as error:
-        raise BadDatabase(f"{path} is not this server's database: {error}. It was left as it is.") from error
+        raise BadDatabase(
+            f"{path} is not this server's database: {error}. It was left as it is. Put it back, or {_RESTORE}."
+        ) from error
     if kept and kept != [(check_value,)]:
         raise BadDatabase(
             "The secret is not the one that this database was made with; nothing in it would be found."

@@ -1,5 +1,6 @@
 """Reading: every group of reads sees one snapshot of the database, which no write changes under it."""
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Self
@@ -7,6 +8,7 @@ from typing import Any, Self
 from inbox_server.errors import Unavailable
 from inbox_server.store.database import Connection
 from inbox_server.store.groups import Groups, Job, T, Work
+from inbox_server.store.health import Health
 
 _RETRY_SECONDS = 30
 
@@ -17,6 +19,7 @@ class Reader:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._groups = Groups(self._read_group)
+        self._health = Health("reading")
 
     async def __aenter__(self) -> Self:
         await self._groups.__aenter__()
@@ -36,7 +39,9 @@ class Reader:
 
     async def _read_group(self, jobs: list[Job]) -> list[Any]:
         works = [job.work for job in jobs]
-        return await self._connection.run(lambda db: _outcomes(db, works))
+        outcomes = await self._connection.run(lambda db: _outcomes(db, works))
+        self._health.note(outcomes)
+        return outcomes
 
 
 def _outcomes(db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
@@ -44,7 +49,8 @@ def _outcomes(db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
     try:
         return [_attempt(db, work) for work in works]
     finally:
-        db.execute("COMMIT")
+        with contextlib.suppress(sqlite3.Error):  # after a damaged page; the snapshot has ended all the same
+            db.rollback()
 
 
 def _attempt(db: sqlite3.Connection, work: Work[Any]) -> Any:

@@ -1,11 +1,16 @@
 """Claims and settings in SQLite: each function below is one unit of work."""
 
 import sqlite3
+from typing import Final
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Admission, Settings, SettingsChange, no_inbox
 from inbox_server.store.slots import blank_slot
+
+_MOST_APART_SECONDS: Final = 420
+"""How much later a token that was used can have been signed than one that is good now: a life and twice the skew. One
+from further ahead was taken by a clock that was wrong, and must not lock its owner out until then."""
 
 
 def read_settings(db: sqlite3.Connection, inbox: bytes) -> Settings | None:
@@ -37,8 +42,9 @@ def settle(
             raise Refused("bad_token", "`app` is not the app that this inbox was claimed for.", member="app")
         _check_order(change.issued, change.request, settings_at, settings_request)
         db.execute(
-            "UPDATE inbox SET settings_at = max(settings_at, ?), settings_request = ? WHERE inbox = ?",
-            (change.issued, change.request, inbox),
+            "UPDATE inbox SET settings_at = iif(settings_at > ?1 + ?4, ?1, max(settings_at, ?1)), settings_request = ?2"
+            " WHERE inbox = ?3",
+            (change.issued, change.request, inbox, _MOST_APART_SECONDS),
         )
     for column, value in (("retention", change.retention), ("accept", change.accept)):
         if value is not None:
@@ -84,7 +90,7 @@ def _admit(db: sqlite3.Connection, inbox: bytes, change: SettingsChange, admissi
 
 def _check_order(issued: UnixTime, request: bytes, settings_at: int, settings_request: bytes) -> None:
     """An old settings token must not undo a later one; the same request again is a retry."""
-    if issued < settings_at and request != settings_request:
+    if issued < settings_at <= issued + _MOST_APART_SECONDS and request != settings_request:
         raise Refused("stale_token", "A settings token that was signed later has been used. Read the settings first.")
 
 

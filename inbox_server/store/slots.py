@@ -25,7 +25,7 @@ def fill_slot(db: sqlite3.Connection, text: str) -> int:
     """Keep a text of printable ASCII; its slot, any of the next free ones: it says little about when the text came."""
     taken = db.execute(_TAKE, (_CHOICE,)).fetchall()
     while not taken:  # the choice fell on a slot that is not there
-        _grow(db)
+        grow_slots(db)
         taken = db.execute(_TAKE, (_CHOICE,)).fetchall()
     slot: int = taken[0][0]
     db.execute("UPDATE text SET body = ? WHERE slot = ?", (text.encode().ljust(SLOT_BYTES, b"\0"), slot))
@@ -39,10 +39,12 @@ def blank_slot(db: sqlite3.Connection, slot: int) -> None:
 
 
 def text_of(body: bytes) -> str:
-    return body.rstrip(b"\0").decode()
+    """The text as it was delivered. What a failing disk made of it is not hidden: its id tells that it is another."""
+    return body.rstrip(b"\0").decode("ascii", "replace")
 
 
-def _grow(db: sqlite3.Connection) -> None:
+def grow_slots(db: sqlite3.Connection) -> None:
+    """Append blank slots."""
     (last,) = db.execute("SELECT coalesce(max(slot), 0) FROM text").fetchone()
     new = range(last + 1, last + 1 + _GROW_SLOTS)
     db.executemany("INSERT INTO text (slot, body) VALUES (?, ?)", ((slot, _BLANK) for slot in new))

@@ -24,7 +24,7 @@ from inbox_server.store.contract import (
 from inbox_server.store.feed import read_feed
 from inbox_server.store.reader import Reader
 from inbox_server.store.settings import forget, read_settings, settle
-from inbox_server.store.slots import blank_slot, fill_slot
+from inbox_server.store.slots import blank_slot, fill_slot, grow_slots
 from inbox_server.store.standings import Standings
 from inbox_server.store.writer import Writer
 
@@ -96,7 +96,8 @@ class SqliteStore:
 
     async def ping(self) -> None:
         await self._reader.read(lambda db: db.execute("SELECT 1 FROM inbox LIMIT 1").fetchone())
-        await self._writer.write(_touch)
+        # While writing fails, a page may have room though a delivery has none; slots are of use in any case.
+        await self._writer.write(grow_slots if self._writer.failing else _touch)
 
 
 def _proven(db: sqlite3.Connection, name: bytes) -> bytes | None:

@@ -4,7 +4,7 @@ With `synchronous=FULL` an answer means that the work is on disk, and one fsync 
 """
 
 import asyncio
-import logging
+import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
@@ -12,12 +12,11 @@ from typing import Any, Final, Self
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.store.database import BUSY_TIMEOUT_MS, Connection
 from inbox_server.store.groups import Groups, Job, T, Work
+from inbox_server.store.health import Health
 
 _SCRUB_PAUSE_SECONDS: Final = 0.2  # acknowledgements share one checkpoint; the promise is gone within 1 s
 _LONGEST_SCRUB_PAUSE_SECONDS: Final = 3.2  # while somebody reads the file
 _RETRY_SECONDS: Final = 30
-
-log = logging.getLogger(__name__)
 
 
 class Writer:
@@ -31,7 +30,12 @@ class Writer:
         self._changed = changed
         self._groups = Groups(self._commit_group)
         self._erased = asyncio.Event()
-        self._failing = False
+        self._health = Health("writing")
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last group met a disk that refused it."""
+        return self._health.failing
 
     async def __aenter__(self) -> Self:
         self._erased.set()  # a crash may have left acknowledged bytes in the write-ahead log
@@ -44,7 +48,8 @@ class Writer:
         await self._groups.__aexit__()
         self._scrubs.cancel()
         await asyncio.wait([self._scrubs])
-        await self._connection.run(_checkpoint)
+        with contextlib.suppress(sqlite3.Error):  # a full disk; nothing is lost, the next start finds the log
+            await self._connection.run(_checkpoint)
 
     async def write(self, work: Work[T], *, inbox: bytes | None = None, erases: bool = False) -> T:
         """Run `work`, which may change `inbox`, in a group. A caller that is cancelled does not cancel the work.
@@ -68,14 +73,10 @@ class Writer:
                     self._changed(job.inbox)
             if any(job.erases for job in jobs):
                 self._erased.set()
-        self._tell_health(any(isinstance(outcome, sqlite3.Error) for outcome in outcomes))
+        self._health.note(outcomes)
+        if self.failing:  # it may be the log that fills the disk
+            self._erased.set()
         return outcomes
-
-    def _tell_health(self, failing: bool) -> None:
-        """One line in the log when writing begins to fail, and one when it works again."""
-        if failing != self._failing:
-            self._failing = failing
-            log.log(logging.ERROR if failing else logging.INFO, "writing %s", "fails" if failing else "works again")
 
     async def _scrub_remnants(self) -> None:
         """Move erased bytes out of the write-ahead log. `secure_delete` has already blanked them in the pages."""
