@@ -3,8 +3,10 @@
 The inbox is the address of the key that signed the token; nothing else in a request can name one.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from inbox_server.base64url import NotBase64Url, decode, encode
@@ -12,14 +14,26 @@ from inbox_server.blind import Blinder
 from inbox_server.bodies import bad_request, parse_ack
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
+from inbox_server.recent import Recent
 from inbox_server.store.contract import Cursor, Page, Store, Unread
-from inbox_server.tokens import ReadTokens, read_owner_token
+from inbox_server.tokens import OwnerToken, ReadTokens, read_owner_token
 
 DEFAULT_PAGE_ENTRIES: Final = 100
 MAX_PAGE_ENTRIES: Final = 1000
 _GENERATION_BYTES: Final = 8
 _CHANGE_BYTES: Final = 8
+_MOST_POLLS: Final = 4096  # about 1 KB each
 _MOST: Final = (1 << 63) - 1  # SQLite's integers hold no more, and every inbox has less: refused there as ahead
+
+
+@dataclass(frozen=True, slots=True)
+class _Poll:
+    """A request that found nothing."""
+
+    token: OwnerToken
+    inbox: bytes
+    end: Cursor
+    answer: bytes
 
 
 class Reading:
@@ -30,19 +44,40 @@ class Reading:
         self._blinder = blinder
         self._audience = audience
         self._tokens = ReadTokens(audience=audience)
+        self._polls: Recent[bytes, _Poll] = Recent(_MOST_POLLS)
 
-    async def unread(self, authorization: str | None, query: Mapping[str, str], now: UnixTime) -> bytes:
+    def poll(self, authorization: str | None, target: str, now: UnixTime) -> bytes | None:
+        """The answer once more, if this very request found nothing before and nothing changed. Raises `Refused`.
+
+        `target` is the path and query as they came.
+        """
+        poll = self._polls.get(_mark(authorization, target))
+        if poll is None or self._store.end(poll.inbox) is not poll.end:
+            return None
+        poll.token.check_clock(now)
+        return poll.answer
+
+    async def unread(self, authorization: str | None, target: str, query: Mapping[str, str], now: UnixTime) -> bytes:
         """A page of the feed as JSON. Raises `Refused`."""
         after, limit = _page_query(query)
         token = self._tokens.read(authorization, now)
-        page = await self._store.unread(self._blinder.inbox(token.key.address), after=after, limit=limit, now=now)
-        return _page_json(page, with_read=after is not None)
+        inbox = self._blinder.inbox(token.key.address)
+        page = await self._store.unread(inbox, after=after, limit=limit, now=now)
+        answer = _page_json(page, with_read=after is not None)
+        if page.cursor is self._store.end(inbox):
+            self._polls.keep(_mark(authorization, target), _Poll(token, inbox, page.cursor, answer))
+        return answer
 
     async def acknowledge(self, authorization: str | None, body: bytes, now: UnixTime) -> None:
         """Raises `Refused`."""
         ids = parse_ack(body)
         token = read_owner_token(authorization, body, scope="ack", audience=self._audience, now=now)
         await self._store.acknowledge(self._blinder.inbox(token.key.address), ids, now=now)
+
+
+def _mark(authorization: str | None, target: str) -> bytes:
+    """What a request is known again by; it keeps no token."""
+    return hashlib.sha256(f"{authorization} {target}".encode("utf-8", "surrogateescape")).digest()
 
 
 def write_cursor(cursor: Cursor) -> str:

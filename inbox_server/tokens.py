@@ -7,7 +7,6 @@ an optional member can widen them; PyJWT is the second opinion in the tests. Not
 import hashlib
 import json
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +18,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.identities import Address, Name, NotAnIdentity, is_origin, parse_recipient, parse_sender
 from inbox_server.keys import NotAKey, PublicKey, parse_key
+from inbox_server.recent import Recent
 from inbox_server.strict import NotStrict, parse_object
 
 Scope = Literal["read", "ack", "settings"]
@@ -79,6 +79,10 @@ class OwnerToken:
     expires: UnixTime
     digest: str | None
 
+    def check_clock(self, now: UnixTime) -> None:
+        """Raises `Refused` unless now is within the token's life."""
+        _check_clock(self.issued, self.expires, now)
+
 
 def read_deliver_token(authorization: str | None, body: bytes, *, audience: str, now: UnixTime) -> DeliverToken:
     """Everything about a deliver token but its signature, which may need a look-up. Raises `Refused`."""
@@ -133,8 +137,7 @@ class ReadTokens:
 
     def __init__(self, *, audience: str, most: int = MOST_READ_TOKENS) -> None:
         self._audience = audience
-        self._most = most
-        self._good: OrderedDict[bytes, OwnerToken] = OrderedDict()
+        self._good: Recent[bytes, OwnerToken] = Recent(most)
 
     def __len__(self) -> int:
         return len(self._good)
@@ -146,13 +149,10 @@ class ReadTokens:
         mark = hashlib.sha256(authorization.encode("utf-8", "surrogateescape")).digest()
         token = self._good.get(mark)
         if token is not None:
-            self._good.move_to_end(mark)
-            _check_clock(token.issued, token.expires, now)
+            token.check_clock(now)
             return token
         token = read_owner_token(authorization, b"", scope="read", audience=self._audience, now=now)
-        self._good[mark] = token
-        if len(self._good) > self._most:
-            self._good.popitem(last=False)
+        self._good.keep(mark, token)
         return token
 
 

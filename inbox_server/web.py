@@ -112,9 +112,12 @@ async def post_message(request: web.Request) -> web.Response:
 
 
 async def get_messages(request: web.Request) -> web.Response:
-    if len(request.query) != len(set(request.query)):
-        raise bad_request("query", "has the same parameter twice")
-    page = await request.app[READING].unread(_authorization(request), request.query, request.app[CLOCK]())
+    reading, authorization, now = request.app[READING], _authorization(request), request.app[CLOCK]()
+    page = reading.poll(authorization, request.raw_path, now)
+    if page is None:
+        if len(request.query) != len(set(request.query)):
+            raise bad_request("query", "has the same parameter twice")
+        page = await reading.unread(authorization, request.raw_path, request.query, now)
     return web.Response(body=page, headers=_HEADERS)
 
 
@@ -158,7 +161,8 @@ async def edge(
     """Turn every refusal and failure into `application/problem+json`, and answer preflights."""
     if not request.app[IS_OURS](request.host):
         return problem(Refused("wrong_host", "The Host header names another server than this one."))
-    if [coding.lower() for coding in request.headers.getall("Transfer-Encoding", ())] not in ([], ["chunked"]):
+    codings = request.headers.getall("Transfer-Encoding", None)
+    if codings and [coding.lower() for coding in codings] != ["chunked"]:
         return problem(malformed())  # aiohttp takes others beside it, which a proxy may read otherwise
     if request.method == "OPTIONS":
         return _empty(204, _PREFLIGHT)

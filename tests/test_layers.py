@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "inbox_server"
 
 # Each row may import from the rows above it, never from its own.
 ROWS = (
-    ("", "errors", "clock", "base64url", "strict", "addresses"),
+    ("", "errors", "clock", "base64url", "strict", "addresses", "recent"),
     ("keys", "blind", "guard", "budget"),
     ("identities",),
     ("config", "store.contract", "resolver.contract", "rates"),

@@ -296,3 +296,42 @@ async def test_reading_needs_no_look_up(world: World, owner: Caller) -> None:
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/inbox"])
 async def test_reading_without_a_token_is_refused(owner: Caller, path: str) -> None:
     check_problem(await owner.send("GET", path), "no_token")
+
+
+@pytest.mark.parametrize("with_cursor", [False, True])
+async def test_a_poll_that_is_repeated_sees_every_change(owner: Caller, with_cursor: bool) -> None:
+    token = owner.owner_token("read")
+
+    async def poll(path: str) -> tuple[list[str], list[str]]:
+        document = (await owner.send("GET", path, token=token)).json()
+        return [entry["message_id"] for entry in document["messages"]], document.get("read", [])
+
+    cursor = (await owner.unread()).json()["cursor"]
+    path = f"/v1/messages?after={cursor}" if with_cursor else "/v1/messages"
+    for _ in range(4):
+        assert await poll(path) == ([], [])
+    await _fill(owner, "a")
+    for _ in range(4):
+        assert await poll(path) == (["a"], [])
+    await owner.acknowledge(id_of("a"))
+    for _ in range(4):
+        assert await poll(path) == ([], [id_of("a")] if with_cursor else [])
+    await owner.give_up()
+    check_problem(await owner.send("GET", path, token=token), "no_inbox")
+
+
+async def test_a_poll_that_is_repeated_is_refused_when_its_token_is_over(owner: Caller, clock: HandClock) -> None:
+    token = owner.owner_token("read")
+    for _ in range(4):
+        assert (await owner.send("GET", "/v1/messages", token=token)).status == 200
+    clock.advance(300 + CLOCK_SKEW_SECONDS)
+    check_problem(await owner.send("GET", "/v1/messages", token=token), "bad_token", "exp")
+
+
+async def test_a_poll_is_answered_to_its_own_token_and_target_only(owner: Caller) -> None:
+    token, stranger = owner.owner_token("read"), at(owner)
+    for _ in range(4):
+        assert (await owner.send("GET", "/v1/messages", token=token)).status == 200
+    check_problem(await owner.send("GET", "/v1/messages", token=stranger.owner_token("read")), "no_inbox")
+    check_problem(await owner.send("GET", "/v1/messages?limit=0", token=token), "bad_request", "limit")
+    check_problem(await owner.send("GET", "/v1/messages"), "no_token")

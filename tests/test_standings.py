@@ -134,3 +134,16 @@ async def test_a_change_in_one_inbox_is_none_in_another(box: Box) -> None:
     await carol.deliver("for Carol")
     assert (await box.page(mine)).messages == ()
     assert len((await carol.page(hers)).messages) == 1
+
+
+async def test_the_end_is_the_same_object_while_nothing_changes(box: Box) -> None:
+    assert box.store.end(box.inbox) is None
+    first = await box.page()
+    assert box.store.end(box.inbox) == first.cursor
+    empty = await box.page(first.cursor)
+    assert empty.cursor is box.store.end(box.inbox)
+    await box.deliver("one")
+    assert box.store.end(box.inbox) is None
+    full = await box.page(first.cursor)
+    assert full.messages
+    assert full.cursor is not box.store.end(box.inbox)

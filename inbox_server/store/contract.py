@@ -119,6 +119,12 @@ class Store(Protocol):
     async def unread(self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime) -> Page:
         """The unread entries, or with `after` what changed since. Raises `Refused` no_inbox or cursor_gone."""
 
+    def end(self, inbox: bytes) -> Cursor | None:
+        """The end of the inbox's feed, if it is known without asking: the same object while nothing changes.
+
+        A page whose cursor is this very object is empty.
+        """
+
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
         """Mark entries as read and drop their text; an unknown id is remembered. Raises `Refused` no_inbox."""
 

@@ -78,6 +78,10 @@ class SqliteStore:
             page, reading.standing = await self._reader.read(lambda db: read_feed(db, inbox, after, limit, now))
         return page
 
+    def end(self, inbox: bytes) -> Cursor | None:
+        known = self._standings.get(inbox)
+        return known.end if known else None
+
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
         await self._writer.write(lambda db: _acknowledge(db, inbox, ids, self._quota, now), inbox=inbox, erases=True)
 

@@ -4,12 +4,12 @@ One process owns the database, so every change passes through it. A change makes
 anybody is told of it, and also one that is being read at that moment.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from inbox_server.recent import Recent
 from inbox_server.store.contract import Cursor, Page
 
 _MOST: Final = 16_384  # about 300 bytes each
@@ -40,18 +40,14 @@ class Standings:
     """What is known, the longest unused of it forgotten first."""
 
     def __init__(self, most: int = _MOST) -> None:
-        self._most = most
-        self._known: OrderedDict[bytes, Standing] = OrderedDict()
+        self._known: Recent[bytes, Standing] = Recent(most)
         self._reading: dict[bytes, _Reading] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
     def get(self, inbox: bytes) -> Standing | None:
-        standing = self._known.get(inbox)
-        if standing is not None:
-            self._known.move_to_end(inbox)
-        return standing
+        return self._known.get(inbox)
 
     @contextmanager
     def reading(self, inbox: bytes) -> Iterator[_Reading]:
@@ -63,11 +59,9 @@ class Standings:
             if self._reading.get(inbox) is reading:  # no change since, and no later reading
                 del self._reading[inbox]
                 if reading.standing:
-                    self._known[inbox] = reading.standing
-                    if len(self._known) > self._most:
-                        self._known.popitem(last=False)
+                    self._known.keep(inbox, reading.standing)
 
     def changed(self, inbox: bytes) -> None:
         """Forget the inbox's standing, and what is being read of it."""
-        self._known.pop(inbox, None)
+        self._known.drop(inbox)
         self._reading.pop(inbox, None)
