@@ -11,7 +11,7 @@ from inbox_server.store.contract import Cursor
 from inbox_server.store.standings import Standing, Standings
 from tests.stores import CAROL, Box, claimed_box
 
-STANDING = Standing(Cursor(b"12345678", 10, 10), unread=False)
+STANDING = Standing(Cursor(b"12345678", 10, 10), empty=True)
 KEYS = [bytes([number]) * 16 for number in range(3)]
 
 
@@ -43,7 +43,7 @@ def test_a_change_during_a_reading_leaves_nothing_known() -> None:
 
 
 def test_a_reading_that_began_before_a_change_does_not_outlive_one_that_began_after() -> None:
-    standings, fresh = Standings(), Standing(Cursor(b"12345678", 11, 11), unread=True)
+    standings, fresh = Standings(), Standing(Cursor(b"12345678", 11, 11), empty=False)
     with standings.reading(KEYS[0]) as old:
         standings.changed(KEYS[0])
         with standings.reading(KEYS[0]) as new:
@@ -125,6 +125,14 @@ async def test_what_expired_is_not_listed_though_nothing_changed(box: Box) -> No
     assert await box.texts() == ["one"]
     box.clock.advance(50)
     assert await box.texts() == []
+
+
+async def test_what_the_end_was_read_with_does_not_tell_that_nothing_is_unread(box: Box) -> None:
+    await box.deliver("one")
+    cursor = await box.cursor()
+    for _ in range(3):
+        assert (await box.page(cursor)).messages == ()
+        assert await box.texts() == ["one"]
 
 
 async def test_a_change_in_one_inbox_is_none_in_another(box: Box) -> None:

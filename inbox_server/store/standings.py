@@ -17,15 +17,15 @@ _MOST: Final = 16_384  # about 300 bytes each
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The end of an inbox's feed, and whether anything is unread."""
+    """The end of an inbox's feed, and whether a list from the start was seen to be empty."""
 
     end: Cursor
-    unread: bool
+    empty: bool
 
     def page_after(self, after: Cursor | None) -> Page | None:
         """The empty page, if that is what there is after this cursor; None when the database must be asked."""
         if after is None:
-            return None if self.unread else Page((), (), self.end, more=False)
+            return Page((), (), self.end, more=False) if self.empty else None
         caught_up = after.generation == self.end.generation and after.change == self.end.change >= after.listed_at
         return Page((), (), self.end, more=False) if caught_up else None
 
