@@ -127,6 +127,15 @@ async def test_what_expired_is_not_listed_though_nothing_changed(box: Box) -> No
     assert await box.texts() == []
 
 
+async def test_what_expired_by_a_clock_that_was_ahead_is_listed_when_it_is_set_back(box: Box) -> None:
+    await box.deliver("one", life=50)
+    box.clock.advance(86_400)
+    for _ in range(3):
+        assert await box.texts() == []
+    box.clock.advance(-86_400)
+    assert await box.texts() == ["one"]
+
+
 async def test_what_the_end_was_read_with_does_not_tell_that_nothing_is_unread(box: Box) -> None:
     await box.deliver("one")
     cursor = await box.cursor()

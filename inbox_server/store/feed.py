@@ -13,10 +13,10 @@ def read_feed(
     db: sqlite3.Connection, inbox: bytes, after: Cursor | None, limit: int, now: UnixTime
 ) -> tuple[Page, Standing]:
     """A page of an inbox's feed, and where the inbox stands. Raises `Refused` no_inbox or cursor_gone."""
-    row = db.execute("SELECT generation, change, horizon FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    row = db.execute("SELECT generation, change, horizon, unread FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
     if row is None:
         raise no_inbox()
-    generation, change, horizon = row
+    generation, change, horizon, unread = row
     from_the_start = after is None
     if after is None:
         after = Cursor(generation, -1, change)
@@ -38,4 +38,5 @@ def read_feed(
         cursor=Cursor(generation, reached, max(reached, after.listed_at) if more else reached),
         more=more,
     )
-    return page, Standing(Cursor(generation, change, change), empty=from_the_start and not rows)
+    # What has expired is not in the list, but would be again once a clock was set back: so the count must agree.
+    return page, Standing(Cursor(generation, change, change), empty=from_the_start and not rows and not unread)
