@@ -23,7 +23,7 @@ def read_feed(
     elif after.generation != generation or not horizon <= max(after.change, after.listed_at) <= change:
         raise Refused("cursor_gone", "The changes since this cursor are not kept any more. List anew, without `after`.")
     rows = db.execute(
-        "SELECT change, id, body, expires FROM message LEFT JOIN text USING (slot) WHERE inbox = ? AND change > ?"
+        "SELECT change, id, body, size, expires FROM message LEFT JOIN text USING (slot) WHERE inbox = ? AND change > ?"
         " AND CASE WHEN slot IS NULL THEN change > ? ELSE expires > ? END ORDER BY change LIMIT ?",
         (inbox, after.change, after.listed_at, now, limit + 1),
     ).fetchall()
@@ -32,9 +32,11 @@ def read_feed(
     reached = rows[-1][0] if more else change
     page = Page(
         messages=tuple(
-            Unread(id, text_of(body), UnixTime(expires)) for _, id, body, expires in rows if body is not None
+            Unread(id, text_of(body, size), UnixTime(expires))
+            for _, id, body, size, expires in rows
+            if body is not None
         ),
-        read=tuple(id for _, id, body, _ in rows if body is None),
+        read=tuple(id for _, id, body, _, _ in rows if body is None),
         cursor=Cursor(generation, reached, max(reached, after.listed_at) if more else reached),
         more=more,
     )

@@ -38,9 +38,9 @@ def blank_slot(db: sqlite3.Connection, slot: int) -> None:
     db.execute("INSERT INTO free_slot (slot) VALUES (?)", (slot,))
 
 
-def text_of(body: bytes) -> str:
+def text_of(body: bytes, size: int) -> str:
     """The text as it was delivered. What a failing disk made of it is not hidden: its id tells that it is another."""
-    return body.rstrip(b"\0").decode("ascii", "replace")
+    return body[:size].decode("ascii", "replace")
 
 
 def grow_slots(db: sqlite3.Connection) -> None:
