@@ -15,7 +15,7 @@ from inbox_server.commands.terminal import USAGE_EXIT, complain
 from inbox_server.config import BadConfig
 from inbox_server.listening import CannotListen
 from inbox_server.secret import BadSecret
-from inbox_server.store.database import BadDatabase
+from inbox_server.store.files import BadDatabase
 from inbox_server.world.demo import StepFailed
 from inbox_server.world.local import PortsTaken
 

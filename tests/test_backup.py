@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import shutil
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
@@ -12,7 +13,8 @@ import pytest
 from inbox_server.cli import main
 from inbox_server.errors import Refused
 from inbox_server.store.backup import Copied, back_up, restore
-from inbox_server.store.database import BadDatabase, schema_steps
+from inbox_server.store.database import schema_steps
+from inbox_server.store.files import BadDatabase, new_file
 from inbox_server.store.opening import DATABASE_NAME, open_store
 from tests.stores import CAROL, CHECK_VALUE, QUOTA, Box, claimed_box, file_names, id_of, read_rows, texts_of
 
@@ -184,10 +186,62 @@ async def test_a_damaged_database_gives_no_copy(box: Box, tmp_path: Path) -> Non
 
 
 async def test_a_copy_that_was_broken_off_is_in_nobodys_way(box: Box, tmp_path: Path) -> None:
-    (tmp_path / "copy.partial").write_bytes(b"half of an older copy")
+    others = (tmp_path / "copy.partial", tmp_path / "copy.partial-notes")
+    for path in others:
+        path.write_text("somebody's")
     await box.deliver("one")
     assert back_up(tmp_path / "running", tmp_path / "copy", settings_only=False).unread == 1
-    assert file_names(tmp_path) == ["copy", "running"]
+    assert file_names(tmp_path) == ["copy", "copy.partial", "copy.partial-notes", "running"]
+    assert all(path.read_text() == "somebody's" for path in others)
+
+
+async def test_what_a_killed_restore_left_is_cleared_at_the_next_start(box: Box, tmp_path: Path) -> None:
+    left = tmp_path / "fresh" / f"{DATABASE_NAME}.x1.partial"
+    left.mkdir(parents=True)
+    (left / DATABASE_NAME).write_bytes(b"half of it")
+    async for _ in _reopened(tmp_path / "fresh", box):
+        assert not left.exists()
+
+
+async def test_a_log_that_is_left_of_another_database_is_never_read_into_a_restored_one(
+    box: Box, tmp_path: Path
+) -> None:
+    back_up(tmp_path / "running", tmp_path / "copy", settings_only=False)
+    for number in range(20):
+        await box.deliver(f"after the copy {number}")
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    log = tmp_path / "running" / f"{DATABASE_NAME}-wal"
+    assert log.stat().st_size
+    shutil.copy(log, fresh)  # as a killed server leaves it, when only the file itself is moved away
+    for make in (
+        _put_back,
+        lambda folder, copy: back_up(tmp_path / "running", folder / DATABASE_NAME, settings_only=False),
+    ):
+        with pytest.raises(BadDatabase, match="-wal is there"):
+            make(fresh, tmp_path / "copy")
+    assert not (fresh / DATABASE_NAME).exists()
+
+
+async def test_a_copy_can_be_read_where_nothing_can_be_written(box: Box, tmp_path: Path) -> None:
+    await box.deliver("one")
+    for settings_only in (False, True):
+        copy = tmp_path / f"copy {settings_only}"
+        back_up(tmp_path / "running", copy, settings_only=settings_only)
+        assert copy.read_bytes()[18:20] == b"\1\1"  # no write-ahead log: that one is read with two files beside it
+        with contextlib.closing(sqlite3.connect(f"{copy.as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+            assert db.execute("SELECT count(*) FROM inbox").fetchone() == (1,)
+
+
+async def test_a_backup_never_takes_a_name_that_was_taken_meanwhile(box: Box, tmp_path: Path) -> None:
+    def write() -> None:
+        with new_file(tmp_path / "copy") as partial:
+            partial.write_text("ours")
+            (tmp_path / "copy").write_text("theirs")
+
+    with pytest.raises(BadDatabase, match="exists already"):
+        write()
+    assert (tmp_path / "copy").read_text() == "theirs"
 
 
 def test_where_there_is_no_database_there_is_no_copy(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ ROWS = (
     ("", "errors", "clock", "base64url", "strict", "addresses", "recent"),
     ("keys", "blind", "guard", "budget"),
     ("identities",),
-    ("config", "store.contract", "resolver.contract", "rates"),
+    ("config", "store.contract", "store.files", "resolver.contract", "rates"),
     (
         "peer",
         "fetch",

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from inbox_server.clock import UnixTime
-from inbox_server.store.database import BadDatabase, open_connection, schema_steps, upgrade
+from inbox_server.errors import Unavailable
+from inbox_server.store.database import open_connection, schema_steps, upgrade, upgrade_steps
+from inbox_server.store.files import BadDatabase
 from inbox_server.store.opening import DATABASE_NAME, add_invite, open_store
 from tests.stores import CHECK_VALUE, QUOTA, claimed_box, read_rows, row_counts
 
@@ -91,7 +93,13 @@ def _almost(path: Path) -> None:
     path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 40)
 
 
-@pytest.mark.parametrize("make", [_newer, _newer_copy, _text, _almost])
+def _anothers(path: Path) -> None:
+    path.unlink()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE recipe (text TEXT)")
+
+
+@pytest.mark.parametrize("make", [_newer, _newer_copy, _text, _almost, _anothers])
 async def test_a_file_that_is_not_ours_is_refused_and_not_changed(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = tmp_path / DATABASE_NAME
     await _open(tmp_path)
@@ -198,3 +206,59 @@ async def test_an_invite_can_be_added_beside_a_running_server(tmp_path: Path) ->
         await add_invite(tmp_path, b"code", expires=UnixTime(box.clock() + 1), check_value=CHECK_VALUE)
         await box.deliver("opaque")
         assert row_counts(tmp_path)["invite"] == 1
+
+
+async def test_an_invite_never_makes_or_changes_a_database_that_is_served(tmp_path: Path) -> None:
+    async with claimed_box(tmp_path) as box:
+        with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as db:
+            db.execute("PRAGMA user_version=1")
+            (tmp_path / DATABASE_NAME).rename(tmp_path / "moved")
+            with pytest.raises(BadDatabase, match="No such file"):
+                await add_invite(tmp_path, b"code", expires=UnixTime(1), check_value=CHECK_VALUE)
+            assert not (tmp_path / DATABASE_NAME).exists()
+            (tmp_path / "moved").rename(tmp_path / DATABASE_NAME)
+        await box.deliver("opaque")
+
+
+async def test_invites_that_are_made_at_once_all_stand(tmp_path: Path) -> None:
+    async def add(number: int) -> None:
+        await add_invite(tmp_path, bytes([number]), expires=UnixTime(1), check_value=CHECK_VALUE)
+
+    await _open(tmp_path)
+    await asyncio.gather(*map(add, range(5)))
+    assert row_counts(tmp_path)["invite"] == 5
+
+
+async def test_the_copies_of_earlier_upgrades_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / DATABASE_NAME
+    for _ in range(2):
+        path.unlink(missing_ok=True)
+        async with open_connection(path) as connection:
+            await connection.run(lambda db: db.executescript(f"{schema_steps()[0]}\nPRAGMA user_version=1;"))
+            await connection.run(
+                lambda db: upgrade_steps(db, path, [*schema_steps(), "CREATE TABLE extra (a INTEGER) STRICT;"])
+            )
+    first, second = (path.with_name(f"{DATABASE_NAME}.before-step-2{end}") for end in ("", ".2"))
+    assert first.exists()
+    assert second.exists()
+    with contextlib.closing(sqlite3.connect(first)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("rename", [True, False])
+async def test_what_would_be_written_to_a_file_without_a_name_is_refused(tmp_path: Path, rename: bool) -> None:
+    path = tmp_path / DATABASE_NAME
+    async with claimed_box(tmp_path) as box:
+        await box.deliver("one")
+        if rename:
+            path.rename(tmp_path / "moved")
+        else:
+            path.unlink()
+        with pytest.raises(Unavailable):
+            await box.deliver("two")
+        with pytest.raises(Unavailable):
+            await box.store.ping()
+        if rename:
+            (tmp_path / "moved").rename(path)
+            assert (await box.deliver("two")).new
+            await box.store.ping()

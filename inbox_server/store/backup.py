@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from inbox_server.store.database import BadDatabase, make_private, schema_steps, sync
+from inbox_server.store.database import check_copy, copy_database, schema_steps
+from inbox_server.store.files import BadDatabase, make_private, new_file
 from inbox_server.store.opening import DATABASE_NAME, check_file, only_server
 
 _GENERATION_BYTES: Final = 8
@@ -35,14 +36,14 @@ def back_up(folder: Path, target: Path, *, settings_only: bool) -> Copied:
     path = folder / DATABASE_NAME
     if not path.exists():
         raise BadDatabase(f"There is no database at {path}. Is server.data_dir right?")
-    with _new_file(target) as partial, _opened(path) as source:
+    with new_file(target) as partial, _opened(path) as source:
         _check_version(path, source)
         if settings_only:
             _copy_settings(path, partial)
+            check_copy(partial)
         else:
-            with contextlib.closing(sqlite3.connect(partial)) as copy:
-                source.backup(copy)
-        return _checked(partial)
+            copy_database(source, partial)
+        return _content(partial)
 
 
 def restore(folder: Path, source: Path, *, check_value: bytes, random_bytes: Callable[[int], bytes]) -> Copied:
@@ -50,21 +51,17 @@ def restore(folder: Path, source: Path, *, check_value: bytes, random_bytes: Cal
 
     Every inbox gets a new generation, because what a client remembers of the old one may be ahead of the copy.
     """
-    if not source.exists():
-        raise BadDatabase(f"There is no file {source}.")
-    check_file(source, check_value)
+    check_file(source, check_value, advice="Take another copy.")
     make_private(folder)
-    with only_server(folder), _new_file(folder / DATABASE_NAME) as partial, _opened(source) as copy:
-        if not copy.execute("PRAGMA user_version").fetchone()[0]:
-            raise BadDatabase(f"{source} is not a backup of an inbox-server.")
+    with only_server(folder), new_file(folder / DATABASE_NAME) as partial, _opened(source) as copy:
+        copy_database(copy, partial)
         with contextlib.closing(sqlite3.connect(partial, isolation_level=None)) as database:
-            copy.backup(database)
             database.execute("BEGIN")
             for (inbox,) in database.execute("SELECT inbox FROM inbox").fetchall():
                 generation = random_bytes(_GENERATION_BYTES)
                 database.execute("UPDATE inbox SET generation = ? WHERE inbox = ?", (generation, inbox))
             database.execute("COMMIT")
-        return _checked(partial)
+        return _content(partial)
 
 
 @contextlib.contextmanager
@@ -75,26 +72,6 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
             yield db
     except sqlite3.Error as error:
         raise BadDatabase(f"{path} cannot be copied: {error}.") from error
-
-
-@contextlib.contextmanager
-def _new_file(target: Path) -> Iterator[Path]:
-    """Where to write what will be at `target` once it is whole and on disk."""
-    if target.exists():
-        raise BadDatabase(f"{target} exists already, and was left as it is. Move it away, or name another file.")
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        partial.unlink(missing_ok=True)  # of a copy that was broken off
-        partial.touch(mode=0o600)
-        yield partial
-        sync(partial)
-        partial.rename(target)
-        sync(target.parent)
-    except OSError as error:
-        raise BadDatabase(f"{target} cannot be written: {error.strerror}.") from error
-    finally:
-        for left in target.parent.glob(f"{partial.name}*"):
-            left.unlink()
 
 
 def _copy_settings(path: Path, partial: Path) -> None:
@@ -118,11 +95,7 @@ def _check_version(path: Path, db: sqlite3.Connection) -> None:
         raise BadDatabase(f"{path} is of another version of inbox-server. Back it up with that version.")
 
 
-def _checked(path: Path) -> Copied:
-    """Read the whole copy, as a server would that opens it. Raises `BadDatabase`."""
+def _content(path: Path) -> Copied:
     with _opened(path) as db:
-        (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-        if verdict != "ok":
-            raise BadDatabase(f"The copy is damaged, and so is the original: {verdict}. No copy was kept.")
         inboxes, unread = db.execute("SELECT count(*), coalesce(sum(unread), 0) FROM inbox").fetchone()
         return Copied(inboxes, unread)

@@ -2,22 +2,22 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
 import aiosqlite
 
+from inbox_server.store.files import BadDatabase, new_file
+
 T = TypeVar("T")
 
+RESERVE_BYTES: Final = 16 << 20  # of a small disk a quarter; the log has about 4 MB before it is copied
 BUSY_TIMEOUT_MS: Final = 5000  # `inbox-server invite` writes from another process
-
-
-class BadDatabase(Exception):
-    """The database file must not be used; the message says why and what to do."""
 
 
 class Connection(aiosqlite.Connection):
@@ -26,6 +26,25 @@ class Connection(aiosqlite.Connection):
     A subclass, against the style's rule, because aiosqlite offers this only to subclasses (`_execute`); the
     alternative is a thread hop for every statement, 60 µs each (docs/decisions/0002-one-writer.md).
     """
+
+    opened: tuple[Path, os.stat_result] | None = None
+
+    def in_place(self) -> bool:
+        """Whether the file that was opened still has its name. What is written to one without a name is lost."""
+        if self.opened is None:
+            return True
+        path, file = self.opened
+        try:
+            return os.path.samestat(file, path.stat())
+        except OSError:
+            return False
+
+    def has_reserve(self) -> bool:
+        """Whether the disk has more left than erasing may need: the log first grows by what then becomes free."""
+        if self.opened is None:
+            return True
+        disk = os.statvfs(self.opened[0].parent)
+        return disk.f_bavail * disk.f_frsize > min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 4)
 
     async def end_thread(self) -> None:
         """Wait for the thread of a connection that could not be opened; aiosqlite only tells it to stop."""
@@ -55,6 +74,7 @@ async def open_connection(path: Path, *, read_only: bool = False) -> AsyncIterat
         await connection.end_thread()
         raise BadDatabase(f"{path} cannot be opened as a database: {error}. It was left as it is.") from error
     try:
+        connection.opened = path, os.stat(path)  # noqa: PTH116 — a Path's own is thought to block, and this one as little
         yield connection
     finally:
         await connection.close()
@@ -85,42 +105,45 @@ def schema_steps() -> list[str]:
     return [step.read_text(encoding="utf-8") for step in sorted(folder.iterdir(), key=lambda file: file.name)]
 
 
+def copy_database(source: sqlite3.Connection, target: Path) -> None:
+    """Copy a database as it is at one moment, and read the copy through. Raises `BadDatabase`."""
+    try:
+        with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            source.backup(copy)
+        check_copy(target)
+    except sqlite3.Error as error:
+        raise BadDatabase(
+            f"No copy could be made: {error}. Has the disk that it is written to room, and is the original whole?"
+        ) from error
+
+
+def check_copy(path: Path) -> None:
+    """Read a database through that was just written, and leave it as one that can be read without writing beside it."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
+        copy.execute("PRAGMA journal_mode=DELETE").fetchall()
+        (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        raise BadDatabase("The copy is damaged, because what was copied is. No copy was kept.")
+
+
+def upgrade_steps(db: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if 0 < version < len(steps):
+        with new_file(_free_name(path.with_name(f"{path.name}.before-step-{version + 1}"))) as copy:
+            copy_database(db, copy)
+    for number, step in enumerate(steps[version:], version + 1):
+        db.executescript(f"BEGIN IMMEDIATE;\n{step}\nPRAGMA user_version={number};\nCOMMIT;")
+
+
+def _free_name(path: Path) -> Path:
+    """This name, or with a number behind it, whichever is free: the copies of earlier upgrades are not ours to drop."""
+    names = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([path], names) if not name.exists())
+
+
 async def upgrade(connection: Connection, path: Path) -> None:
     """Run the schema steps that this file has not seen, after copying it. Raises `BadDatabase`."""
-    steps = schema_steps()
-
-    def run(db: sqlite3.Connection) -> None:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if 0 < version < len(steps):
-            copy = path.with_name(f"{path.name}.before-step-{version + 1}")
-            copy.touch(mode=0o600)
-            with contextlib.closing(sqlite3.connect(copy)) as target:
-                db.backup(target)
-        for number, step in enumerate(steps[version:], version + 1):
-            db.executescript(f"BEGIN IMMEDIATE;\n{step}\nPRAGMA user_version={number};\nCOMMIT;")
-
     try:
-        await connection.run(run)
+        await connection.run(lambda db: upgrade_steps(db, path, schema_steps()))
     except sqlite3.Error as error:
         raise BadDatabase(f"{path} could not be brought up to date: {error}. It was left as it is.") from error
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def make_private(folder: Path) -> None:
-    """Make a directory that only its owner can read, or take the one that is there. Raises `BadDatabase`."""
-    try:
-        if not folder.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync(folder.parent)
-    except OSError as error:
-        raise BadDatabase(f"{folder} cannot be made: {error.strerror}. Make it, or set server.data_dir.") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise BadDatabase(f"{folder} cannot be written. Give it to the user that runs the server.")

@@ -2,28 +2,24 @@
 
 import contextlib
 import fcntl
+import shutil
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
 from inbox_server.clock import UnixTime
-from inbox_server.store.database import (
-    BadDatabase,
-    Connection,
-    make_private,
-    open_connection,
-    schema_steps,
-    sync,
-    upgrade,
-)
+from inbox_server.store.database import Connection, open_connection, schema_steps, upgrade
+from inbox_server.store.files import BadDatabase, check_free, make_private, new_file
 from inbox_server.store.reader import Reader
 from inbox_server.store.sqlite import Quota, SqliteStore
 from inbox_server.store.standings import Standings
 from inbox_server.store.writer import Writer
 
 DATABASE_NAME: Final = "inbox.sqlite3"
-_RESTORE: Final = "move what is there away and use `inbox-server restore`"
+_ADVICE: Final = "Put it back, or move what is there away and use `inbox-server restore`."
+_LOCK_SECONDS: Final = 2  # `inbox-server invite` holds it for a moment
 
 
 @contextlib.asynccontextmanager
@@ -44,13 +40,22 @@ async def open_store(folder: Path, *, check_value: bytes, quota: Quota) -> Async
 async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_value: bytes) -> None:
     """Remember an invite, beside a running server or without one. Raises `BadDatabase`."""
     make_private(folder)
-    async with _open_database(folder, check_value) as connection:
-        await connection.run(lambda db: db.execute("INSERT INTO invite (code, expires) VALUES (?, ?)", (code, expires)))
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(only_server(folder, wait_seconds=0))
+            database = _open_database(folder, check_value)
+        except InUse:  # the server that runs made the file, and it alone may change its schema
+            check_file(folder / DATABASE_NAME, check_value, exact=True)
+            database = open_connection(folder / DATABASE_NAME)
+        async with database as connection:
+            insert = "INSERT INTO invite (code, expires) VALUES (?, ?)"
+            await connection.run(lambda db: db.execute(insert, (code, expires)))
 
 
 @contextlib.asynccontextmanager
 async def _open_database(folder: Path, check_value: bytes) -> AsyncIterator[Connection]:
     path = folder / DATABASE_NAME
+    _clear(folder)
     if not path.exists():
         await _make(path)
     check_file(path, check_value)
@@ -60,50 +65,64 @@ async def _open_database(folder: Path, check_value: bytes) -> AsyncIterator[Conn
         yield connection
 
 
+def _clear(folder: Path) -> None:
+    """Remove what a start or a `restore` left that was killed."""
+    for left in folder.glob(f"{DATABASE_NAME}.*.partial"):
+        shutil.rmtree(left)
+
+
 async def _make(path: Path) -> None:
     """An empty database, which gets its name when it is whole: one that has the name and is empty lost something."""
-    log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:
-        raise BadDatabase(f"{path} is gone, but {log.name} holds what was written last. Put both back, or {_RESTORE}.")
-    new = path.with_name(f"{path.name}.new")
-    for left in path.parent.glob(f"{new.name}*"):  # by a start that was broken off
-        left.unlink()
-    new.touch(mode=0o600)
-    async with open_connection(new) as connection:
-        await upgrade(connection, new)
-    new.rename(path)
-    sync(path.parent)
+    check_free(path)
+    with new_file(path) as new:
+        async with open_connection(new) as connection:
+            await upgrade(connection, new)
+
+
+class InUse(BadDatabase):
+    """Another process serves this data directory."""
 
 
 @contextlib.contextmanager
-def only_server(folder: Path) -> Iterator[None]:
-    """One process serves a data directory: two would each answer for what the other does not know."""
+def only_server(folder: Path, *, wait_seconds: float = _LOCK_SECONDS) -> Iterator[None]:
+    """One process serves a data directory: two would each answer for what the other does not know. Raises `InUse`."""
     path = folder / "lock"
     path.touch(mode=0o600)
+    end = time.monotonic() + wait_seconds
     with path.open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadDatabase(f"{folder} is in use by another inbox-server. Stop that one first.") from None
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise InUse(f"{folder} is in use by another inbox-server. Stop that one first.") from None
+                time.sleep(_LOCK_SECONDS / 20)
         yield
 
 
-def check_file(path: Path, check_value: bytes) -> None:
-    """Refuse a file that is not ours, and change nothing: not even its log is merged. Raises `BadDatabase`."""
-    if not path.stat().st_size:
-        raise BadDatabase(f"{path} is empty, which no database of this server is. Put it back, or {_RESTORE}.")
+def check_file(path: Path, check_value: bytes, *, advice: str = _ADVICE, exact: bool = False) -> None:
+    """Refuse a file that is not ours, or with `exact` of another version. Nothing changes: not even its log is merged.
+
+    Raises `BadDatabase`, whose text ends with the advice.
+    """
+    newest = len(schema_steps())
     try:
+        if not path.stat().st_size:
+            raise BadDatabase(f"{path} is empty, which no database of this server is. {advice}")
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version > len(schema_steps()):
+            if version > newest:
                 raise BadDatabase(f"{path} was written by a newer version of inbox-server. Install that version again.")
+            if exact and 0 < version < newest:
+                raise BadDatabase(f"{path} is in use by an older version of inbox-server. Restart the server first.")
             kept = db.execute("SELECT value FROM secret_check").fetchall() if version else []
-    except sqlite3.Error as error:
-        raise BadDatabase(
-            f"{path} is not this server's database: {error}. It was left as it is. Put it back, or {_RESTORE}."
-        ) from error
+    except (sqlite3.Error, OSError) as error:
+        raise BadDatabase(f"{path} is not this server's database: {error}. It was left as it is. {advice}") from error
+    if not version:
+        raise BadDatabase(f"{path} is a database of another program. It was left as it is. {advice}")
     if kept and kept != [(check_value,)]:
         raise BadDatabase(
-            "The secret is not the one that this database was made with; nothing in it would be found."
-            " Put the right secret file back, or start with an empty data directory."
+            f"The secret is not the one that {path} was made with; nothing in it would be found."
+            " Put the file with that secret back."
         )

@@ -64,9 +64,8 @@ class Writer:
             ) from error
 
     async def _commit_group(self, jobs: list[Job]) -> list[Any]:
-        works = [job.work for job in jobs]
         try:
-            outcomes = await self._connection.run(lambda db: _outcomes(db, works))
+            outcomes = await self._connection.run(lambda db: self._run(db, jobs))
         finally:
             for job in jobs:
                 if job.inbox is not None:
@@ -77,6 +76,15 @@ class Writer:
         if self.failing:  # it may be the log that fills the disk
             self._erased.set()
         return outcomes
+
+    def _run(self, db: sqlite3.Connection, jobs: list[Job]) -> list[Any]:
+        """The outcomes of a group. Without a reserve of room only what erases is done, for that is what makes room."""
+        if not self._connection.in_place():
+            return [sqlite3.OperationalError("the database file was moved or deleted")] * len(jobs)
+        if self._connection.has_reserve():
+            return _outcomes(db, [job.work for job in jobs])
+        done = iter(_outcomes(db, [job.work for job in jobs if job.erases]))
+        return [next(done) if job.erases else sqlite3.OperationalError("the reserve is reached") for job in jobs]
 
     async def _scrub_remnants(self) -> None:
         """Move erased bytes out of the write-ahead log. `secure_delete` has already blanked them in the pages."""

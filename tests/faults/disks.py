@@ -12,11 +12,12 @@ from typing import Protocol
 
 import pytest
 
+from inbox_server.store.database import RESERVE_BYTES
 from inbox_server.store.opening import DATABASE_NAME
 from tests.faults.probes import Watched, deploy_watched
 
 LOG_NAME = f"{DATABASE_NAME}-wal"
-DISK_BYTES = 6 << 20
+DISK_BYTES = 24 << 20
 
 
 class Disk(Protocol):
@@ -61,7 +62,8 @@ class SmallDisk:
     def leave(self, process: asyncio.subprocess.Process, room: int) -> None:
         disk = os.statvfs(self.watched.place.data)
         with self._ballast.open("ab") as ballast:
-            ballast.write(bytes(max(0, disk.f_bavail * disk.f_frsize - room)))
+            reserve = min(RESERVE_BYTES, DISK_BYTES // 4) if room else 0  # which the server leaves for erasing
+            ballast.write(bytes(max(0, disk.f_bavail * disk.f_frsize - room - reserve)))
 
     def give(self, room: int) -> None:
         os.truncate(self._ballast, self._ballast.stat().st_size - room)

@@ -1,0 +1,69 @@
+"""Files that are whole or not there: what is written gets its name at the end, and takes it from nobody."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class BadDatabase(Exception):
+    """The database file must not be used, or cannot be made; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """Where to write what is called `target` once the context ends, when it is on disk. Raises `BadDatabase`."""
+    check_free(target)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.", suffix=".partial") as folder:
+            partial = Path(folder) / target.name
+            partial.touch(mode=0o600)
+            yield partial
+            sync(partial)
+            try:
+                os.link(partial, target)  # unlike a rename it never takes a name that somebody took meanwhile
+            except FileExistsError:
+                raise _taken(target) from None
+            except OSError:  # not every filesystem has links
+                partial.rename(target)
+        sync(target.parent)
+    except OSError as error:
+        raise BadDatabase(f"{target} cannot be written: {error.strerror}.") from error
+
+
+def check_free(target: Path) -> None:
+    """That nothing has this name, nor left its log: SQLite would write it into the new file. Raises `BadDatabase`."""
+    if target.exists() or target.is_symlink():
+        raise _taken(target)
+    for log in (target.with_name(f"{target.name}-wal"), target.with_name(f"{target.name}-journal")):
+        if log.exists() and log.stat().st_size:
+            raise BadDatabase(
+                f"{target} is gone, but {log.name} is there and holds what was written to it last."
+                " Put the file back that it belongs to, or move the log away too."
+            )
+
+
+def _taken(target: Path) -> BadDatabase:
+    return BadDatabase(f"{target} exists already, and was left as it is. Move it away, or name another file.")
+
+
+def make_private(folder: Path) -> None:
+    """Make a directory that only its owner can read, or take the one that is there. Raises `BadDatabase`."""
+    try:
+        if not folder.exists():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync(folder.parent)
+    except OSError as error:
+        raise BadDatabase(f"{folder} cannot be made: {error.strerror}. Make it, or set server.data_dir.") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadDatabase(f"{folder} cannot be written. Give it to the user that runs the server.")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
