@@ -1,6 +1,7 @@
 """What is remembered of an inbox never hides a change: not one that came before, meanwhile or after."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -26,18 +27,45 @@ def _read(standings: Standings, inbox: bytes = KEYS[0]) -> None:
         reading.standing = STANDING
 
 
+def _change(standings: Standings) -> None:
+    with standings.changing({KEYS[0]}):
+        pass
+
+
 def test_what_was_read_is_known_until_it_changes() -> None:
     standings = Standings()
     _read(standings)
     assert standings.get(KEYS[0]) == STANDING
-    standings.changed(KEYS[0])
+    _change(standings)
+    assert standings.get(KEYS[0]) is None
+
+
+def test_while_an_inbox_changes_nothing_is_known_of_it() -> None:
+    """Another reader may have seen the change already, before the writer knows that it is done."""
+    standings = Standings()
+    _read(standings)
+    with standings.changing({KEYS[0]}):
+        assert standings.get(KEYS[0]) is None
+        _read(standings)
+        assert standings.get(KEYS[0]) is None
+        _read(standings, KEYS[1])
+        assert standings.get(KEYS[1]) == STANDING
+    assert standings.get(KEYS[0]) is None
+
+
+def test_a_reading_that_begins_during_a_change_leaves_nothing_known() -> None:
+    standings = Standings()
+    with contextlib.ExitStack() as stack:
+        with standings.changing({KEYS[0]}):
+            reading = stack.enter_context(standings.reading(KEYS[0]))
+        reading.standing = STANDING
     assert standings.get(KEYS[0]) is None
 
 
 def test_a_change_during_a_reading_leaves_nothing_known() -> None:
     standings = Standings()
     with standings.reading(KEYS[0]) as reading:
-        standings.changed(KEYS[0])
+        _change(standings)
         reading.standing = STANDING
     assert standings.get(KEYS[0]) is None
 
@@ -45,7 +73,7 @@ def test_a_change_during_a_reading_leaves_nothing_known() -> None:
 def test_a_reading_that_began_before_a_change_does_not_outlive_one_that_began_after() -> None:
     standings, fresh = Standings(), Standing(Cursor(b"12345678", 11, 11), empty=False)
     with standings.reading(KEYS[0]) as old:
-        standings.changed(KEYS[0])
+        _change(standings)
         with standings.reading(KEYS[0]) as new:
             new.standing = fresh
         old.standing = STANDING

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ async def _opened(folder: Path) -> AsyncIterator[Notes]:
             lambda db: db.execute("CREATE TABLE note (number INTEGER PRIMARY KEY, text TEXT UNIQUE) STRICT")
         )
         await connection.run(lambda db: db.set_trace_callback(statements.append))
-        async with Writer(connection, lambda _: None) as writer:
+        async with Writer(connection, lambda _: contextlib.nullcontext()) as writer:
             yield Notes(path, connection, writer, statements)
 
 
@@ -250,3 +250,22 @@ async def test_deliveries_and_acknowledgements_at_once_leave_nothing_twice(tmp_p
         )
         assert await box.texts() == texts[1::2]
         assert (await box.counts())[0] == 25
+
+
+async def test_inboxes_are_changing_from_before_the_transaction_until_before_the_answers(tmp_path: Path) -> None:
+    happened: list[str] = []
+
+    @contextlib.contextmanager
+    def changing(inboxes: Collection[bytes]) -> Iterator[None]:
+        happened.append(f"changing {sorted(inboxes)}")
+        yield
+        happened.append("changed")
+
+    async with open_connection(tmp_path / NAME) as connection:
+        await connection.run(lambda db: db.set_trace_callback(happened.append))
+        async with Writer(connection, changing) as writer:
+            happened.clear()
+            await writer.write(lambda db: happened.append("work"), inbox=b"Bob's")
+            happened.append("answered")
+    told = [what for what in happened if not what.startswith("PRAGMA")]
+    assert told == ['changing [b"Bob\'s"]', "BEGIN IMMEDIATE", "work", "COMMIT", "changed", "answered"]

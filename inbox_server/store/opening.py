@@ -32,7 +32,7 @@ async def open_store(folder: Path, *, check_value: bytes, quota: Quota) -> Async
             _open_database(folder, check_value) as connection,
             open_connection(folder / DATABASE_NAME, read_only=True) as second,
             Reader(second) as reader,
-            Writer(connection, standings.changed) as writer,
+            Writer(connection, standings.changing) as writer,
         ):
             yield SqliteStore(reader, writer, standings, quota)
 

@@ -1,10 +1,11 @@
 """Where inboxes stand, as last read and not written since: most polls find nothing, and need not ask the database.
 
-One process owns the database, so every change passes through it. A change makes its inbox's standing unknown before
-anybody is told of it, and also one that is being read at that moment.
+One process owns the database, so every change passes through it. From before a change is committed until it is, nothing
+is known of its inbox: the moment at which others can read it lies in between, and what one reader has seen must not be
+denied to the next.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -42,6 +43,7 @@ class Standings:
     def __init__(self, most: int = _MOST) -> None:
         self._known: Recent[bytes, Standing] = Recent(most)
         self._reading: dict[bytes, _Reading] = {}
+        self._changing: Collection[bytes] = ()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -51,17 +53,25 @@ class Standings:
 
     @contextmanager
     def reading(self, inbox: bytes) -> Iterator[_Reading]:
-        """Keep the `standing` that is set meanwhile, unless the inbox changed since this began."""
+        """Keep the `standing` that is set meanwhile, unless the inbox changed or changes since this began."""
         reading = self._reading[inbox] = _Reading()
         try:
             yield reading
         finally:
             if self._reading.get(inbox) is reading:  # no change since, and no later reading
                 del self._reading[inbox]
-                if reading.standing:
+                if reading.standing and inbox not in self._changing:
                     self._known.keep(inbox, reading.standing)
 
-    def changed(self, inbox: bytes) -> None:
-        """Forget the inbox's standing, and what is being read of it."""
-        self._known.drop(inbox)
-        self._reading.pop(inbox, None)
+    @contextmanager
+    def changing(self, inboxes: Collection[bytes]) -> Iterator[None]:
+        """While these change, which no others do, nothing is known of them; nor of what was read meanwhile."""
+        self._changing = inboxes
+        for inbox in inboxes:
+            self._known.drop(inbox)
+        try:
+            yield
+        finally:
+            self._changing = ()
+            for inbox in inboxes:
+                self._reading.pop(inbox, None)

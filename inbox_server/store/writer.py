@@ -6,7 +6,8 @@ With `synchronous=FULL` an answer means that the work is on disk, and one fsync 
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final, Self
 
 from inbox_server.errors import Refused, Unavailable
@@ -22,12 +23,14 @@ _RETRY_SECONDS: Final = 30
 class Writer:
     """The one task that writes. `write` returns when the work's group is on disk.
 
-    `changed` is called for every inbox of a group, when the group is on disk and before any of it is answered.
+    `changing` is entered with the inboxes of a group before it begins, and left before any of it is answered.
     """
 
-    def __init__(self, connection: Connection, changed: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, connection: Connection, changing: Callable[[Collection[bytes]], AbstractContextManager[None]]
+    ) -> None:
         self._connection = connection
-        self._changed = changed
+        self._changing = changing
         self._groups = Groups(self._commit_group)
         self._erased = asyncio.Event()
         self._health = Health("writing")
@@ -65,11 +68,9 @@ class Writer:
 
     async def _commit_group(self, jobs: list[Job]) -> list[Any]:
         try:
-            outcomes = await self._connection.run(lambda db: self._run(db, jobs))
+            with self._changing({job.inbox for job in jobs if job.inbox is not None}):
+                outcomes = await self._connection.run(lambda db: self._run(db, jobs))
         finally:
-            for job in jobs:
-                if job.inbox is not None:
-                    self._changed(job.inbox)
             if any(job.erases for job in jobs):
                 self._erased.set()
         self._health.note(outcomes)

@@ -144,6 +144,24 @@ async def test_room_for_a_page_does_not_make_it_ready(small: SmallDisk, session:
                 assert (await small.watched.ready(filled.owner)).status in (503, 507)
 
 
+async def test_a_disk_that_deliveries_filled_is_emptied_by_its_owners(
+    small: SmallDisk, session: aiohttp.ClientSession
+) -> None:
+    """What they leave free is enough for acknowledging, which writes before it makes room."""
+    owner = Caller(session, small.watched.place.url, new_key(), system_clock)
+    async with small.watched.place.running() as process:
+        assert (await owner.claim({"accept": "anyone"})).status == 201
+        filled = Filled(process, owner, at(owner), [], [])
+        await _deliver(filled, 0)
+        small.leave(process, ROOM_BYTES)
+        await _fill(filled)
+        texts = list(filled.taken)
+        for start in range(0, len(texts), 50):
+            assert (await owner.acknowledge(*map(id_of, texts[start : start + 50]))).status == 204
+        assert await listed(owner) == []
+        assert (await owner.claim({"retention": 3600})).status == 200
+
+
 async def test_when_there_is_room_again_it_takes_what_it_refused(disk: Disk, session: aiohttp.ClientSession) -> None:
     async with _filled(disk, session) as filled:
         disk.free(filled.process)
@@ -261,7 +279,7 @@ async def test_a_commit_that_fails_refuses_its_whole_group(tmp_path: Path) -> No
         connection,
         open_connection(path, read_only=True) as second,
         Reader(second) as reader,
-        Writer(connection, standings.changed) as writer,
+        Writer(connection, standings.changing) as writer,
     ):
         box.store = SqliteStore(reader, writer, standings, QUOTA)
         texts = [f"delivery {number}" for number in range(20)]
