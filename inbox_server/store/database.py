@@ -44,7 +44,8 @@ class Connection(aiosqlite.Connection):
         if self.opened is None:
             return True
         disk = os.statvfs(self.opened[0].parent)
-        return disk.f_bavail * disk.f_frsize > min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 4)
+        size, left = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+        return not size or left > min(RESERVE_BYTES, size // 4)  # some filesystems do not tell their size
 
     async def end_thread(self) -> None:
         """Wait for the thread of a connection that could not be opened; aiosqlite only tells it to stop."""
