@@ -12,7 +12,7 @@ from inbox_server.config import Config
 from inbox_server.errors import Refused
 from inbox_server.identities import Address, Name
 from inbox_server.resolver.contract import Resolver, leads_to, unproven
-from inbox_server.store.contract import Admission, Settings, SettingsChange, Store, no_inbox
+from inbox_server.store.contract import Admission, Settings, SettingsChange, Store, no_inbox, notices_of
 from inbox_server.tokens import CLOCK_SKEW_SECONDS, OWNER_LIFE_SECONDS, OwnerToken, read_owner_token
 
 _GENERATION_BYTES: Final = 8
@@ -181,5 +181,5 @@ def settings_document(settings: Settings, config: Config) -> dict[str, Any]:
             "bytes": config.inbox_bytes,
             "bytes_used": settings.unread_bytes,
         },
-        "notices": ["inbox_full"] if settings.refused else [],
+        "notices": notices_of(refused=settings.refused),
     }

@@ -115,7 +115,8 @@ def _page_json(page: Page, *, with_read: bool) -> bytes:
     ids = ",".join([_quoted(encode(id)) for id in page.read])
     read = f',"read":[{ids}]' if with_read else ""
     more = "true" if page.more else "false"
-    return f'{{"messages":[{messages}]{read},"cursor":"{write_cursor(page.cursor)}","more":{more}}}'.encode()
+    notices = f',"notices":{json.dumps(page.notices, separators=(",", ":"))}' if page.notices else ""
+    return f'{{"messages":[{messages}]{read},"cursor":"{write_cursor(page.cursor)}","more":{more}{notices}}}'.encode()
 
 
 def _entry_json(entry: Unread) -> str:

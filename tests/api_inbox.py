@@ -167,6 +167,8 @@ class Inbox:
         }
         if place:
             document["read"] = [id_of(each.text) for each in shown if each.read]
+        if self.refused:
+            document["notices"] = ["inbox_full"]
         reached = shown[-1].change if more else self.change
         return (200, document), Place(self.generation, reached, max(reached, began))
 

@@ -177,7 +177,11 @@ async def test_a_full_inbox_tells_sender_and_owner(world: World, tmp_path: Path)
             assert (await sender.deliver(text, recipient=owner.key.address)).status == 201
         check_problem(await sender.deliver("three", recipient=owner.key.address), "inbox_full")
         assert (await owner.settings()).json()["notices"] == ["inbox_full"]
+        full = (await owner.unread()).json()
+        assert full["notices"] == ["inbox_full"]
+        assert (await owner.unread(after=full["cursor"])).json()["notices"] == ["inbox_full"]
         assert await owner.texts() == ["one", "two"]
         await owner.acknowledge(id_of("one"))
         assert (await owner.settings()).json()["notices"] == []
+        assert "notices" not in (await owner.unread()).json()
         assert (await sender.deliver("three", recipient=owner.key.address)).status == 201

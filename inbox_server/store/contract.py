@@ -11,6 +11,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 
 Accept = Literal["names", "anyone", "contacts", "nobody"]
+Notice = Literal["inbox_full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,16 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of the feed, in order of change number. `more` means that the next page is not empty."""
+    """A part of the feed, in order of change number. `more` means that the next page is not empty.
+
+    `notices` are what the owner must know, whether or not anything else is new.
+    """
 
     messages: tuple[Unread, ...]
     read: tuple[bytes, ...]
     cursor: Cursor
     more: bool
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,11 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Raises `Unavailable` when the database cannot be read or written."""
+
+
+def notices_of(*, refused: bool) -> tuple[Notice, ...]:
+    """What an owner must know of an inbox: a delivery was refused for want of room, and none was made since."""
+    return ("inbox_full",) if refused else ()
 
 
 def no_inbox() -> Refused:

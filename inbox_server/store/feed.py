@@ -4,19 +4,25 @@ import sqlite3
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
-from inbox_server.store.contract import Cursor, Page, Unread, no_inbox
+from inbox_server.store.contract import Cursor, Page, Unread, no_inbox, notices_of
 from inbox_server.store.slots import text_of
 from inbox_server.store.standings import Standing
 
 
 def read_feed(
     db: sqlite3.Connection, inbox: bytes, after: Cursor | None, limit: int, now: UnixTime
-) -> tuple[Page, Standing]:
-    """A page of an inbox's feed, and where the inbox stands. Raises `Refused` no_inbox or cursor_gone."""
-    row = db.execute("SELECT generation, change, horizon, unread FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+) -> tuple[Page, Standing | None]:
+    """A page of an inbox's feed, and where the inbox stands if that may be remembered.
+
+    Raises `Refused` no_inbox or cursor_gone.
+    """
+    row = db.execute(
+        "SELECT generation, change, horizon, unread, refused FROM inbox WHERE inbox = ?", (inbox,)
+    ).fetchone()
     if row is None:
         raise no_inbox()
-    generation, change, horizon, unread = row
+    generation, change, horizon, unread, refused = row
+    notices = notices_of(refused=bool(refused))
     from_the_start = after is None
     if after is None:
         after = Cursor(generation, -1, change)
@@ -39,6 +45,9 @@ def read_feed(
         read=tuple(id for _, id, body, _, _ in rows if body is None),
         cursor=Cursor(generation, reached, max(reached, after.listed_at) if more else reached),
         more=more,
+        notices=notices,
     )
     # What has expired is not in the list, but would be again once a clock was set back: so the count must agree.
-    return page, Standing(Cursor(generation, change, change), empty=from_the_start and not rows and not unread)
+    empty = from_the_start and not rows and not unread
+    # A notice may be taken back by a sweep, of which nobody is told: so with one, nothing is remembered.
+    return page, None if notices else Standing(Cursor(generation, change, change), empty)
