@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from inbox_server.config import Listen, Tcp, Unix
-from inbox_server.web import internal, malformed, problem
+from inbox_server.web import WAITS, internal, malformed, problem
 
 _SHUTDOWN_SECONDS: Final = 2  # for requests in flight; aiohttp waits twice, so that a stop takes at most 5 s
 _BACKLOG: Final = 1024
@@ -95,8 +95,13 @@ class QuietRequestHandler(web.RequestHandler):
             self._headers_due = asyncio.get_running_loop().call_later(_HEADER_SECONDS, self.transport.close)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        """What is held for a client ends when it leaves; what it began to write is finished."""
         self._headers_due.cancel()
+        held = self._current_request is not None and self._current_request.get(WAITS, False)
+        task = self._task_handler
         super().connection_lost(exc)
+        if held and task is not None:
+            task.cancel()
 
     async def start(self) -> None:
         try:

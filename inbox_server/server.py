@@ -22,6 +22,7 @@ from inbox_server.config import Config
 from inbox_server.delivery import Deliveries
 from inbox_server.errors import Unavailable
 from inbox_server.fetch import open_fetcher
+from inbox_server.following import Following
 from inbox_server.listening import listening
 from inbox_server.owning import Owning
 from inbox_server.peer import hosts_of
@@ -33,9 +34,11 @@ from inbox_server.resolver.service import NameServices
 from inbox_server.store.contract import Store
 from inbox_server.store.opening import open_store
 from inbox_server.store.sqlite import Quota
+from inbox_server.wakes import Wakes
 from inbox_server.web import CLOCK, CONFIG, DELIVERIES, IS_OURS, OWNING, READING, add_routes, edge
 
 _SWEEP_SECONDS: Final = 5  # an expired entry is never listed; this is how soon its bytes go
+WAKES: Final = web.AppKey("wakes", Wakes)
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +52,10 @@ async def open_app(
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> AsyncIterator[tuple[web.Application, Store]]:
     """The public application with everything behind it open. Raises `BadDatabase`."""
-    blinder = Blinder(secret)
+    blinder, wakes = Blinder(secret), Wakes()
     quota = Quota(config.inbox_entries, config.inbox_bytes, config.max_retention_seconds)
     async with (
-        open_store(config.data_dir, check_value=blinder.check_value(), quota=quota) as store,
+        open_store(config.data_dir, check_value=blinder.check_value(), quota=quota, changed=wakes.wake) as store,
         open_fetcher(allow=config.outgoing_allow) as fetcher,
         _sweeping(store, clock),
     ):
@@ -64,9 +67,15 @@ async def open_app(
         app[DELIVERIES] = Deliveries(store, resolver, blinder, Rates(clock, random_bytes), config)
         app[IS_OURS] = hosts_of(config)
         app[OWNING] = Owning(store, resolver, blinder, config, random_bytes)
-        app[READING] = Reading(store, blinder, audience=config.public_url)
+        app[READING] = Reading(store, Following(store, wakes, clock), blinder, audience=config.public_url)
+        app[WAKES] = wakes
         add_routes(app)
+        app.on_shutdown.append(_end_waiting)
         yield app, store
+
+
+async def _end_waiting(app: web.Application) -> None:
+    app[WAKES].stop()
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ any origin can read it (there is no ambient authority here for CORS to protect: 
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,9 +31,11 @@ from inbox_server.config import Config
 from inbox_server.delivery import Deliveries
 from inbox_server.errors import CODES, Refused
 from inbox_server.owning import Owning
+from inbox_server.pages import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_WAIT_SECONDS
 from inbox_server.peer import network_of
-from inbox_server.reading import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, Reading
+from inbox_server.reading import Reading
 from inbox_server.tokens import CLOCK_SKEW_SECONDS, MAX_TOKEN_CHARACTERS
+from inbox_server.wakes import MAX_WAITING_READERS
 
 PROTOCOL_VERSION: Final = 1
 CLOCK: Final = web.AppKey[Clock]("clock")
@@ -40,6 +43,8 @@ CONFIG: Final = web.AppKey("config", Config)
 DELIVERIES: Final = web.AppKey("deliveries", Deliveries)
 OWNING: Final = web.AppKey("owning", Owning)
 READING: Final = web.AppKey("reading", Reading)
+WAITS: Final = web.RequestKey("waits", bool)
+"""Of a request that may be held for long: when its client leaves, nothing is done for it any more."""
 IS_OURS: Final = web.AppKey[Callable[[str], bool]]("is_ours")
 
 _HEADERS: Final = CIMultiDict(
@@ -61,7 +66,12 @@ _PREFLIGHT: Final = {
     "Access-Control-Max-Age": "7200",
 }
 
+_STREAM: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "X-Accel-Buffering": "no",  # nginx would otherwise keep events until it has a buffer full
+}
 _BODY_SECONDS: Final = 10
+_EVENT_SECONDS: Final = 60
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +85,7 @@ def add_routes(app: web.Application) -> None:
         ("POST", "/v1/messages", post_message),
         ("GET", "/v1/messages", get_messages),
         ("POST", "/v1/messages/ack", post_ack),
+        ("GET", "/v1/events", get_events),
     ):
         app.router.add_route(method, path, handler)
 
@@ -115,8 +126,7 @@ async def get_messages(request: web.Request) -> web.Response:
     reading, authorization, now = request.app[READING], _authorization(request), request.app[CLOCK]()
     page = reading.poll(authorization, request.raw_path, now)
     if page is None:
-        if len(request.query) != len(set(request.query)):
-            raise bad_request("query", "has the same parameter twice")
+        request[WAITS] = "wait" in request.query
         page = await reading.unread(authorization, request.raw_path, request.query, now)
     return web.Response(body=page, headers=_HEADERS)
 
@@ -125,6 +135,32 @@ async def post_ack(request: web.Request) -> web.Response:
     body = await _body(request, MAX_OWNER_BYTES)
     await request.app[READING].acknowledge(_authorization(request), body, request.app[CLOCK]())
     return _empty(204)
+
+
+async def get_events(request: web.Request) -> web.StreamResponse:
+    request[WAITS] = True
+    last_event_id = request.headers.get("Last-Event-ID")
+    events = request.app[READING].events(_authorization(request), request.query, last_event_id, request.app[CLOCK]())
+    async with contextlib.aclosing(events):
+        first = await anext(events)  # a refusal here is still an answer of its own
+        response = web.StreamResponse(headers={**_HEADERS, **_STREAM})
+        await response.prepare(request)
+        await _send(request, response, first)
+        async for event in events:
+            await _send(request, response, event)
+    await response.write_eof()
+    return response
+
+
+async def _send(request: web.Request, response: web.StreamResponse, event: bytes) -> None:
+    """Send an event, and give up on a client that does not take it: nothing is kept for it."""
+    try:
+        async with asyncio.timeout(_EVENT_SECONDS):
+            await response.write(event)
+    except TimeoutError:
+        if request.transport:
+            request.transport.abort()
+        raise ConnectionResetError("the client took no event") from None
 
 
 def capabilities(config: Config) -> dict[str, Any]:
@@ -149,6 +185,8 @@ def capabilities(config: Config) -> dict[str, Any]:
             "default_page_entries": DEFAULT_PAGE_ENTRIES,
             "max_page_entries": MAX_PAGE_ENTRIES,
             "ack_ids": MAX_ACK_IDS,
+            "wait_seconds": MAX_WAIT_SECONDS,
+            "waiting_readers": MAX_WAITING_READERS,
         },
         "software": f"inbox-server/{__version__}",
     }
@@ -178,6 +216,8 @@ async def edge(
         raise
     except Exception as error:  # noqa: BLE001 — the one translation of bugs: a bare 500, and nothing of the request
         log.error("a request failed: %s", type(error).__name__)  # noqa: TRY400 — a traceback may hold values
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the answer has begun") from None
         return problem(internal())
 
 

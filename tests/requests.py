@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
+from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from inbox_server.base64url import encode
@@ -181,6 +182,15 @@ def check_common_headers(answer: Answer, *, cache: str = "no-store") -> None:
 @contextlib.asynccontextmanager
 async def inbox_server(world: World, folder: Path, settings: Mapping[str, Mapping[str, Any]]) -> AsyncIterator[Caller]:
     """Another inbox server beside the world's, with this configuration; somebody new who calls it."""
+    async with inbox_app(world, folder, settings) as (caller, _):
+        yield caller
+
+
+@contextlib.asynccontextmanager
+async def inbox_app(
+    world: World, folder: Path, settings: Mapping[str, Mapping[str, Any]]
+) -> AsyncIterator[tuple[Caller, web.Application]]:
+    """The same, with the application that serves it."""
     with free_socket() as bound:
         url = f"http://127.0.0.1:{bound.getsockname()[1]}"
         document: dict[str, dict[str, Any]] = {
@@ -192,4 +202,4 @@ async def inbox_server(world: World, folder: Path, settings: Mapping[str, Mappin
             document[section] = document.get(section, {}) | dict(keys)
         config = parse_config(document, folder.parent)
         async with open_app(config, SECRET, clock=world.clock) as (app, _), listening(app, bound):
-            yield Caller(world.session, url, new_key(), world.clock)
+            yield Caller(world.session, url, new_key(), world.clock), app

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from inbox_server.base64url import encode
 from inbox_server.errors import Refused
-from inbox_server.reading import parse_cursor, write_cursor
+from inbox_server.pages import parse_cursor, write_cursor
 from inbox_server.store.contract import Cursor
 
 GENERATION = bytes(range(8))

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "inbox_server"
 ROWS = (
     ("", "errors", "clock", "base64url", "strict", "addresses", "recent"),
     ("keys", "blind", "guard", "budget"),
-    ("identities",),
+    ("identities", "wakes"),
     ("config", "store.contract", "store.files", "resolver.contract", "rates"),
     (
         "peer",
@@ -27,12 +27,13 @@ ROWS = (
         "resolver.keyfile",
         "resolver.profile",
     ),
-    ("config_keys", "store.groups", "store.health", "store.settings", "store.standings", "resolver.service"),
+    ("pages", "config_keys", "store.groups", "store.health", "store.settings", "store.standings", "resolver.service"),
     ("store.reader", "store.writer"),
     ("store.feed",),
     ("config_file", "store.sqlite", "resolver.chain"),
     ("store.opening", "resolver.cache"),
     ("store.backup",),
+    ("following",),
     ("delivery", "reading", "owning"),
     ("web",),
     ("admin", "listening"),

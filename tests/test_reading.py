@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inbox_server.reading import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES
+from inbox_server.pages import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES
 from inbox_server.store.sqlite import TOMBSTONE_SECONDS
 from inbox_server.tokens import CLOCK_SKEW_SECONDS, ReadTokens
 from inbox_server.world.local import World

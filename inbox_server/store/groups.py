@@ -32,11 +32,17 @@ class Job:
 class Groups:
     """Hands groups of jobs, in order of arrival, to `run_group`, one group at a time.
 
-    It returns the outcome of each job: what its work returned, or the exception that it raised.
+    It returns the outcome of each job: what its work returned, or the exception that it raised. `answered` is called
+    with the same two lists once all jobs have their answers, also those whose callers went away.
     """
 
-    def __init__(self, run_group: Callable[[list[Job]], Awaitable[list[Any]]]) -> None:
+    def __init__(
+        self,
+        run_group: Callable[[list[Job]], Awaitable[list[Any]]],
+        answered: Callable[[list[Job], list[Any]], None] = lambda _jobs, _outcomes: None,
+    ) -> None:
         self._run_group = run_group
+        self._answered = answered
         self._waiting: list[Job] = []
         self._arrived = asyncio.Event()
         self._closing = False
@@ -81,3 +87,4 @@ class Groups:
                 job.answer.set_exception(outcome)
             else:
                 job.answer.set_result(outcome)
+        self._answered(group, outcomes)

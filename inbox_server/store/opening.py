@@ -5,7 +5,7 @@ import fcntl
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +23,17 @@ _LOCK_SECONDS: Final = 2  # `inbox-server invite` holds it for a moment
 
 
 @contextlib.asynccontextmanager
-async def open_store(folder: Path, *, check_value: bytes, quota: Quota) -> AsyncIterator[SqliteStore]:
-    """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`."""
+async def open_store(
+    folder: Path,
+    *,
+    check_value: bytes,
+    quota: Quota,
+    changed: Callable[[Collection[bytes]], None] = lambda _inboxes: None,
+) -> AsyncIterator[SqliteStore]:
+    """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`.
+
+    `changed` is called with the inboxes that a commit changed, after whoever asked for the change was answered.
+    """
     make_private(folder)
     standings = Standings()
     with only_server(folder):
@@ -32,7 +41,7 @@ async def open_store(folder: Path, *, check_value: bytes, quota: Quota) -> Async
             _open_database(folder, check_value) as connection,
             open_connection(folder / DATABASE_NAME, read_only=True) as second,
             Reader(second) as reader,
-            Writer(connection, standings.changing) as writer,
+            Writer(connection, standings.changing, changed) as writer,
         ):
             yield SqliteStore(reader, writer, standings, quota)
 

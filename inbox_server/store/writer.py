@@ -24,14 +24,19 @@ class Writer:
     """The one task that writes. `write` returns when the work's group is on disk.
 
     `changing` is entered with the inboxes of a group before it begins, and left before any of it is answered.
+    `changed` is called with those that did change, after it was.
     """
 
     def __init__(
-        self, connection: Connection, changing: Callable[[Collection[bytes]], AbstractContextManager[None]]
+        self,
+        connection: Connection,
+        changing: Callable[[Collection[bytes]], AbstractContextManager[None]],
+        changed: Callable[[Collection[bytes]], None] = lambda _inboxes: None,
     ) -> None:
         self._connection = connection
         self._changing = changing
-        self._groups = Groups(self._commit_group)
+        self._changed = changed
+        self._groups = Groups(self._commit_group, self._tell)
         self._erased = asyncio.Event()
         self._health = Health("writing")
 
@@ -77,6 +82,16 @@ class Writer:
         if self.failing:  # it may be the log that fills the disk
             self._erased.set()
         return outcomes
+
+    def _tell(self, jobs: list[Job], outcomes: list[Any]) -> None:
+        """Commit, then answer, then wake."""
+        self._changed(
+            {
+                job.inbox
+                for job, outcome in zip(jobs, outcomes, strict=True)
+                if job.inbox is not None and not isinstance(outcome, Exception)
+            }
+        )
 
     def _run(self, db: sqlite3.Connection, jobs: list[Job]) -> list[Any]:
         """The outcomes of a group. Without a reserve of room only what erases is done, for that is what makes room."""

@@ -38,7 +38,7 @@ with atheris.instrument_imports(include=["inbox_server", "jwt"]):
     from inbox_server.guard import NotAllowed, check_stranger_url, read_url
     from inbox_server.identities import NotAnIdentity, is_origin, parse_recipient, parse_sender
     from inbox_server.keys import PublicKey, parse_key
-    from inbox_server.reading import parse_cursor, write_cursor
+    from inbox_server.pages import parse_cursor, write_cursor
     from inbox_server.resolver.keyfile import read_key_file
     from inbox_server.resolver.profile import find_bucket, read_profile
     from inbox_server.resolver.zonefile import profile_url

@@ -1,0 +1,87 @@
+"""Waking those who wait: a commit wakes whoever listens for the inboxes that it changed, and they look again.
+
+A wake-up carries nothing, so it cannot be wrong: the store is the only truth. Enter the listening before you read, or a
+change between the reading and the waiting is missed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from inbox_server.errors import Refused
+
+MAX_WAITING_READERS: Final = 16  # per inbox: more devices than people have
+_RETRY_SECONDS: Final = 60
+
+
+class Listener:
+    """Hears whether its inbox changed since it last listened."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+        self.stopping = False
+
+    def listen(self) -> None:
+        """From now on a change counts. Read after this."""
+        self._changed.clear()
+
+    async def changed(self, seconds: float) -> bool:
+        """Whether something changed within `seconds`; False at once when the server stops."""
+        if seconds > 0 and not self.stopping:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait()
+        return self._changed.is_set() and not self.stopping
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    def stop(self) -> None:
+        self.stopping = True
+        self._changed.set()
+
+
+class Wakes:
+    """Who listens for which inbox."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[bytes, list[Listener]] = {}
+        self._stopping = False
+
+    def __len__(self) -> int:
+        return sum(len(listeners) for listeners in self._listeners.values())
+
+    @contextlib.contextmanager
+    def listening(self, inbox: bytes) -> Iterator[Listener]:
+        """Listen for an inbox for as long as the context lasts. Raises `Refused` too_many."""
+        listeners = self._listeners.setdefault(inbox, [])
+        if len(listeners) >= MAX_WAITING_READERS:
+            raise Refused(
+                "too_many",
+                f"{MAX_WAITING_READERS} readers wait for this inbox already. End one of them, or try again later.",
+                retry_after=_RETRY_SECONDS,
+            )
+        listener = Listener()
+        if self._stopping:
+            listener.stop()
+        listeners.append(listener)
+        try:
+            yield listener
+        finally:
+            listeners.remove(listener)
+            if not listeners:
+                del self._listeners[inbox]
+
+    def wake(self, inboxes: Collection[bytes]) -> None:
+        """These have changed, and it is committed."""
+        for inbox in inboxes:
+            for listener in self._listeners.get(inbox, ()):
+                listener.wake()
+
+    def stop(self) -> None:
+        """Nobody waits any longer: the server stops."""
+        self._stopping = True
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.stop()
