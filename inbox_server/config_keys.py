@@ -46,7 +46,7 @@ KEYS: Final[tuple[Key, ...]] = (
         "server.admin_listen",
         "admin_listen",
         '"127.0.0.1:8711"',
-        'Where /health and /ready answer. Never expose it. "" turns it off.',
+        'Where /health, /ready and /metrics answer. Never expose it. "" turns it off.',
         values.optional_listen,
     ),
     Key(

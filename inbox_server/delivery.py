@@ -14,6 +14,7 @@ from inbox_server.config import Config
 from inbox_server.errors import Refused
 from inbox_server.identities import Address, Name
 from inbox_server.keys import PublicKey
+from inbox_server.metrics import Metrics
 from inbox_server.rates import Rates
 from inbox_server.resolver.contract import Resolver, leads_to, unproven
 from inbox_server.store.contract import Door, Store
@@ -32,12 +33,15 @@ class Receipt:
 class Deliveries:
     """Takes deliveries."""
 
-    def __init__(self, store: Store, resolver: Resolver, blinder: Blinder, rates: Rates, config: Config) -> None:
+    def __init__(
+        self, store: Store, resolver: Resolver, blinder: Blinder, rates: Rates, config: Config, metrics: Metrics
+    ) -> None:
         self._store = store
         self._resolver = resolver
         self._blinder = blinder
         self._rates = rates
         self._config = config
+        self._metrics = metrics
 
     async def deliver(self, authorization: str | None, body: bytes, now: UnixTime, *, network: bytes | None) -> Receipt:
         """Raises `Refused` or `Unavailable`, and then nothing was stored.
@@ -63,6 +67,7 @@ class Deliveries:
             raise Refused("ttl_passed", "The `ttl`, reckoned from the token's `iat`, is over. Nothing was stored.")
         id = hashlib.sha256(parsed.message_id.encode()).digest()
         delivered = await self._store.deliver(inbox, id, parsed.message_id, expires=expires, now=now)
+        self._metrics.delivered(new=delivered.new)
         return Receipt(id, delivered.expires, delivered.new)
 
     async def _check_signature(self, token: DeliverToken) -> PublicKey:

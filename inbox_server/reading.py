@@ -41,6 +41,10 @@ class Reading:
         self._tokens = ReadTokens(audience=audience)
         self._polls: Recent[bytes, _Poll] = Recent(_MOST_POLLS)
 
+    def remembered(self) -> dict[str, float]:
+        """How many tokens and answers are remembered."""
+        return {"read_tokens": len(self._tokens), "polls": len(self._polls)}
+
     def poll(self, authorization: str | None, target: str, now: UnixTime) -> bytes | None:
         """The answer once more, if this very request found nothing before and nothing changed. Raises `Refused`.
 

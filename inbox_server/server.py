@@ -24,6 +24,7 @@ from inbox_server.errors import Unavailable
 from inbox_server.fetch import open_fetcher
 from inbox_server.following import Following
 from inbox_server.listening import listening
+from inbox_server.metrics import Metrics
 from inbox_server.owning import Owning
 from inbox_server.peer import hosts_of
 from inbox_server.rates import Rates
@@ -35,7 +36,7 @@ from inbox_server.store.contract import Store
 from inbox_server.store.opening import open_store
 from inbox_server.store.sqlite import Quota
 from inbox_server.wakes import Wakes
-from inbox_server.web import CLOCK, CONFIG, DELIVERIES, IS_OURS, OWNING, READING, add_routes, edge
+from inbox_server.web import CLOCK, CONFIG, DELIVERIES, IS_OURS, METRICS, OWNING, READING, add_routes, edge
 
 _SWEEP_SECONDS: Final = 5  # an expired entry is never listed; this is how soon its bytes go
 WAKES: Final = web.AppKey("wakes", Wakes)
@@ -52,26 +53,50 @@ async def open_app(
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> AsyncIterator[tuple[web.Application, Store]]:
     """The public application with everything behind it open. Raises `BadDatabase`."""
-    blinder, wakes = Blinder(secret), Wakes()
+    blinder, wakes, metrics = Blinder(secret), Wakes(), Metrics()
     quota = Quota(config.inbox_entries, config.inbox_bytes, config.max_retention_seconds)
     async with (
-        open_store(config.data_dir, check_value=blinder.check_value(), quota=quota, changed=wakes.wake) as store,
+        open_store(
+            config.data_dir,
+            check_value=blinder.check_value(),
+            quota=quota,
+            changed=wakes.wake,
+            committed=metrics.committed,
+        ) as store,
         open_fetcher(allow=config.outgoing_allow) as fetcher,
         _sweeping(store, clock),
     ):
         names = NameServices(fetcher, config.name_services, agreement=config.agreement)
-        resolver = CachedResolver(ChainResolver(fetcher, names, config.static), clock)
+        resolver = CachedResolver(ChainResolver(fetcher, names, config.static), clock, metrics.looked_up)
         app = web.Application(middlewares=[edge], client_max_size=MAX_OWNER_BYTES)
         app[CLOCK] = clock
         app[CONFIG] = config
-        app[DELIVERIES] = Deliveries(store, resolver, blinder, Rates(clock, random_bytes), config)
+        app[DELIVERIES] = Deliveries(store, resolver, blinder, Rates(clock, random_bytes), config, metrics)
         app[IS_OURS] = hosts_of(config)
         app[OWNING] = Owning(store, resolver, blinder, config, random_bytes)
         app[READING] = Reading(store, Following(store, wakes, clock), blinder, audience=config.public_url)
+        app[METRICS] = metrics
         app[WAKES] = wakes
+        _watch(metrics, store, resolver, app[READING], wakes)
         add_routes(app)
         app.on_shutdown.append(_end_waiting)
         yield app, store
+
+
+def _watch(metrics: Metrics, store: Store, resolver: CachedResolver, reading: Reading, wakes: Wakes) -> None:
+    metrics.watch("inbox_write_queue", "Works that wait for a commit.", lambda: store.load().waiting)
+    metrics.watch(
+        "inbox_remnants_pending",
+        "Erasing works whose bytes are not yet out of all files.",
+        lambda: store.load().remnants,
+    )
+    metrics.watch("inbox_waiting_readers", "Held answers and open event streams.", lambda: len(wakes))
+    metrics.watch(
+        "inbox_cache_entries",
+        "What is remembered in memory.",
+        lambda: {**resolver.remembered(), **reading.remembered(), "standings": store.load().standings},
+        label="cache",
+    )
 
 
 async def _end_waiting(app: web.Application) -> None:
@@ -87,7 +112,7 @@ async def running(
         public = await stack.enter_async_context(listening(app, config.listen))
         admin: list[str] = []
         if config.admin_listen:
-            admin = await stack.enter_async_context(listening(make_admin_app(store), config.admin_listen))
+            admin = await stack.enter_async_context(listening(make_admin_app(store, app[METRICS]), config.admin_listen))
         yield public, admin
 
 
@@ -121,6 +146,6 @@ async def serve(config: Config, secret: bytes, *, announce: Callable[[str], None
         gc.freeze()  # what was made until now stays: looking through it again and again costs a tenth of all work
         announce(f"inbox-server for {config.public_url} listens at {', '.join(public)}")
         if admin:
-            announce(f"health and readiness at {', '.join(admin)}")
+            announce(f"health, readiness and metrics at {', '.join(admin)}")
         await stop.wait()
         announce("stopping")

@@ -30,6 +30,7 @@ from inbox_server.clock import Clock
 from inbox_server.config import Config
 from inbox_server.delivery import Deliveries
 from inbox_server.errors import CODES, Refused
+from inbox_server.metrics import Metrics
 from inbox_server.owning import Owning
 from inbox_server.pages import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_WAIT_SECONDS
 from inbox_server.peer import network_of
@@ -41,6 +42,7 @@ PROTOCOL_VERSION: Final = 1
 CLOCK: Final = web.AppKey[Clock]("clock")
 CONFIG: Final = web.AppKey("config", Config)
 DELIVERIES: Final = web.AppKey("deliveries", Deliveries)
+METRICS: Final = web.AppKey("metrics", Metrics)
 OWNING: Final = web.AppKey("owning", Owning)
 READING: Final = web.AppKey("reading", Reading)
 WAITS: Final = web.RequestKey("waits", bool)
@@ -197,31 +199,35 @@ async def edge(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Turn every refusal and failure into `application/problem+json`, and answer preflights."""
-    if not request.app[IS_OURS](request.host):
-        return problem(Refused("wrong_host", "The Host header names another server than this one."))
-    codings = request.headers.getall("Transfer-Encoding", None)
-    if codings and [coding.lower() for coding in codings] != ["chunked"]:
-        return problem(malformed())  # aiohttp takes others beside it, which a proxy may read otherwise
-    if request.method == "OPTIONS":
-        return _empty(204, _PREFLIGHT)
     try:
-        return await handler(request)
-    except Refused as refusal:
-        return problem(refusal)
+        _check_request(request)
+        return _empty(204, _PREFLIGHT) if request.method == "OPTIONS" else await handler(request)
+    except Refused as error:
+        refusal, headers = error, None
     except web.HTTPException as error:
-        return _http_problem(error)
+        refusal, headers = _refusal_of(error)
     except web.RequestPayloadError:
-        return problem(Refused("bad_request", "The body is not as its headers say.", member="body"))
+        refusal, headers = Refused("bad_request", "The body is not as its headers say.", member="body"), None
     except (asyncio.CancelledError, ConnectionError):  # the client left; nobody reads an answer
         raise
     except Exception as error:  # noqa: BLE001 — the one translation of bugs: a bare 500, and nothing of the request
         log.error("a request failed: %s", type(error).__name__)  # noqa: TRY400 — a traceback may hold values
         if request.writer.output_size > 0:
             raise ConnectionResetError("the answer has begun") from None
-        return problem(internal())
+        refusal, headers = internal(), None
+    request.app[METRICS].refused(refusal.code)
+    return problem(refusal, headers)
 
 
-def problem(refusal: Refused) -> web.Response:
+def _check_request(request: web.Request) -> None:
+    if not request.app[IS_OURS](request.host):
+        raise Refused("wrong_host", "The Host header names another server than this one.")
+    codings = request.headers.getall("Transfer-Encoding", None)
+    if codings and [coding.lower() for coding in codings] != ["chunked"]:
+        raise malformed()  # aiohttp takes others beside it, which a proxy may read otherwise
+
+
+def problem(refusal: Refused, more_headers: Mapping[str, str] | None = None) -> web.Response:
     """RFC 9457. `code` is stable; `detail` is for people; `member` names what to mend; `now` is the server's time."""
     code = CODES[refusal.code]
     document: dict[str, Any] = {
@@ -230,7 +236,7 @@ def problem(refusal: Refused) -> web.Response:
         "title": code.title,
         "detail": refusal.detail,
     }
-    headers = {"Content-Type": "application/problem+json"}
+    headers = {"Content-Type": "application/problem+json", **(more_headers or {})}
     if refusal.member is not None:
         document["member"] = refusal.member
     if refusal.server_time is not None:
@@ -253,15 +259,14 @@ def _empty(status: int, headers: Mapping[str, str] | None = None) -> web.Respons
     return response
 
 
-def _http_problem(error: web.HTTPException) -> web.Response:
-    """aiohttp's own refusals: no such path, wrong method, and what cannot be parsed."""
+def _refusal_of(error: web.HTTPException) -> tuple[Refused, Mapping[str, str] | None]:
+    """aiohttp's own refusals (no such path, wrong method, what cannot be parsed), with the headers they take."""
     if isinstance(error, web.HTTPMethodNotAllowed):
-        response = problem(Refused("wrong_method", "See the `Allow` header for what this path takes."))
-        response.headers["Allow"] = ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
-        return response
+        allow = {"Allow": ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))}
+        return Refused("wrong_method", "See the `Allow` header for what this path takes."), allow
     if isinstance(error, web.HTTPNotFound):
-        return problem(Refused("not_found", "No route of this protocol has this path."))
-    return problem(malformed())
+        return Refused("not_found", "No route of this protocol has this path."), None
+    return malformed(), None
 
 
 def malformed() -> Refused:

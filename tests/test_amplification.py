@@ -18,6 +18,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.fetch import open_fetcher
 from inbox_server.keys import PublicKey, parse_key
+from inbox_server.metrics import Metrics
 from inbox_server.resolver.cache import (
     AGAIN_SECONDS,
     FAILURE_SECONDS,
@@ -232,7 +233,7 @@ def monotonic() -> HandMonotonic:
 
 @pytest.fixture
 def resolver(upstream: Upstream, clock: HandClock, monotonic: HandMonotonic) -> CachedResolver:
-    return CachedResolver(upstream, clock, monotonic=monotonic)
+    return CachedResolver(upstream, clock, Metrics().looked_up, monotonic=monotonic)
 
 
 async def outcome(look_up: Awaitable[object]) -> object:
@@ -332,7 +333,7 @@ async def test_a_key_is_looked_up_within_a_smaller_budget(resolver: CachedResolv
 async def test_a_flood_neither_evicts_known_names_nor_makes_them_wait(
     upstream: Upstream, clock: HandClock, monotonic: HandMonotonic
 ) -> None:
-    resolver = CachedResolver(upstream, clock, monotonic=monotonic)
+    resolver = CachedResolver(upstream, clock, Metrics().looked_up, monotonic=monotonic)
     assert await resolver.address("alice.id", APP) == ALICE.address
     for round in range(60):
         monotonic.advance(1000)
@@ -449,7 +450,7 @@ async def test_an_old_answer_that_misfits_a_refused_name_is_asked_anew_once_a_mi
 async def resolver_of_world(world: World, clock: HandClock, monotonic: HandMonotonic) -> AsyncIterator[CachedResolver]:
     async with open_fetcher(allow=frozenset({world.read_url.removesuffix("/hub/")}), monotonic=monotonic) as fetcher:
         chain = ChainResolver(fetcher, NameServices(fetcher, (world.names_url,), agreement=False), ())
-        yield CachedResolver(chain, clock, monotonic=monotonic)
+        yield CachedResolver(chain, clock, Metrics().looked_up, monotonic=monotonic)
 
 
 async def test_strangers_do_not_spend_at_the_hosts_what_known_names_need(

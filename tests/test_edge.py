@@ -25,6 +25,7 @@ from inbox_server.clock import Clock
 from inbox_server.config import BadConfig, Config
 from inbox_server.config_file import parse_config
 from inbox_server.listening import listening
+from inbox_server.metrics import Metrics
 from inbox_server.peer import hosts_of, network_of
 from inbox_server.server import open_app
 from inbox_server.store.contract import Store
@@ -258,7 +259,7 @@ async def test_a_target_that_names_another_host_is_refused(server: LiveServer) -
 
 
 async def test_the_admin_listener_answers_to_numbers_and_localhost_only(server: LiveServer) -> None:
-    async with listening(make_admin_app(server.store), await free_socket()) as (url,):
+    async with listening(make_admin_app(server.store, Metrics()), await free_socket()) as (url,):
         port = int(url.rpartition(":")[2])
         for host in (
             f"127.0.0.1:{port}",

@@ -14,6 +14,7 @@ from inbox_server.bodies import MAX_DELIVERY_BYTES, MAX_OWNER_BYTES
 from inbox_server.config import Tcp
 from inbox_server.errors import CODES
 from inbox_server.listening import listening
+from inbox_server.metrics import Metrics
 from inbox_server.world.local import World
 from tests.requests import Answer, Caller, caller, check_common_headers, check_problem
 
@@ -169,7 +170,7 @@ async def test_the_capability_document_says_what_an_app_must_know(someone: Calle
 
 
 async def test_the_admin_listener_tells_health_and_readiness(world: World) -> None:
-    async with listening(make_admin_app(world.store), Tcp("127.0.0.1", 0)) as (url,):
+    async with listening(make_admin_app(world.store, Metrics()), Tcp("127.0.0.1", 0)) as (url,):
         admin = Caller(world.session, url, caller(world).key, world.clock)
         health, ready = await admin.send("GET", "/health"), await admin.send("GET", "/ready")
         assert (health.status, health.json()["status"]) == (200, "ok")

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "inbox_server"
 # Each row may import from the rows above it, never from its own.
 ROWS = (
     ("", "errors", "clock", "base64url", "strict", "addresses", "recent"),
-    ("keys", "blind", "guard", "budget"),
+    ("keys", "blind", "guard", "budget", "metrics"),
     ("identities", "wakes"),
     ("config", "store.contract", "store.files", "resolver.contract", "rates"),
     (
@@ -60,6 +60,7 @@ DOORS = {
     "aiosqlite": ("store.database",),
     "coincurve": ("keys", "client.appkey"),
     "cryptography": ("resolver.profile", "client.", "world.hub"),
+    "prometheus_client": ("metrics",),
     "jwt": ("resolver.profile", "client.appkey", "world.hub"),
     "sqlite3": ("store.", "world.evidence"),
     "inbox_server.store.sqlite": ("store.opening", "server"),

@@ -8,6 +8,7 @@ import pytest
 
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.keys import PublicKey
+from inbox_server.metrics import Metrics
 from inbox_server.resolver.cache import FAILURE_SECONDS, FRESH_SECONDS, NOT_FOUND_SECONDS, CachedResolver
 from inbox_server.resolver.contract import unavailable, unproven
 from tests.conftest import APP, HandClock
@@ -49,7 +50,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 def ask(upstream: Upstream, clock: HandClock) -> Ask:
     """Ask for a name's address; so much time passes in between that no budget is ever spent."""
     moments = itertools.count(0.0, 1000.0)
-    resolver = CachedResolver(upstream, clock, monotonic=lambda: next(moments))
+    resolver = CachedResolver(upstream, clock, Metrics().looked_up, monotonic=lambda: next(moments))
 
     async def ask(name: str = "alice.id", *, fresh: bool = False) -> str:
         return await resolver.address(name, APP, fresh=fresh)

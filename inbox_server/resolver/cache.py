@@ -16,8 +16,10 @@ from inbox_server.budget import Budget, Monotonic
 from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.keys import PublicKey
+from inbox_server.metrics import LookUp
 from inbox_server.resolver.contract import Resolver, unavailable
 
+Count = Callable[[LookUp], None]
 K = tuple[str, str]
 V = TypeVar("V")
 
@@ -35,15 +37,21 @@ _BUSY_RETRY_SECONDS: Final = 10
 class CachedResolver:
     """Implements `contract.Resolver` around another one."""
 
-    def __init__(self, resolver: Resolver, clock: Clock, *, monotonic: Monotonic = time.monotonic) -> None:
+    def __init__(
+        self, resolver: Resolver, clock: Clock, count: Count, *, monotonic: Monotonic = time.monotonic
+    ) -> None:
         def budget(per_second: float, burst: int) -> Budget:
             return Budget(per_second, burst, max_wait_seconds=_MAX_WAIT_SECONDS, monotonic=monotonic)
 
         known = Share(budget(20, 200), flights=24)
         self._resolver = resolver
-        self._addresses: LookUps[str] = LookUps(clock, strangers=Share(budget(20, 100), flights=24), known=known)
+        self._addresses: LookUps[str] = LookUps(clock, count, strangers=Share(budget(20, 100), flights=24), known=known)
         # A key is asked for before the owner's policy was, so strangers get less of it.
-        self._keys: LookUps[PublicKey] = LookUps(clock, strangers=Share(budget(5, 50), flights=8), known=known)
+        self._keys: LookUps[PublicKey] = LookUps(clock, count, strangers=Share(budget(5, 50), flights=8), known=known)
+
+    def remembered(self) -> dict[str, float]:
+        """How many answers are remembered, by kind."""
+        return {"addresses": len(self._addresses), "keys": len(self._keys)}
 
     async def address(self, name: str, app: str, *, fresh: bool = False) -> str:
         return await self._addresses.get((name, app), lambda: self._resolver.address(name, app), fresh=fresh)
@@ -97,13 +105,17 @@ class _Refusal:
 class LookUps(Generic[V]):
     """Answers by key: fresh, stale while upstream fails, not found, failed; one flight for each key."""
 
-    def __init__(self, clock: Clock, *, strangers: Share, known: Share) -> None:
+    def __init__(self, clock: Clock, count: Count, *, strangers: Share, known: Share) -> None:
         self._clock = clock
+        self._count = count
         self._strangers = strangers
         self._knowns = known
         self._known: OrderedDict[K, _Known[V]] = OrderedDict()
         self._refused: OrderedDict[K, _Refusal] = OrderedDict()
         self._flights: dict[K, asyncio.Task[V | Refused]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known) + len(self._refused)
 
     async def get(self, key: K, look_up: Callable[[], Awaitable[V]], *, fresh: bool) -> V:
         """The answer, remembered or looked up. Raises what the look-up raised.
@@ -115,9 +127,11 @@ class LookUps(Generic[V]):
         known = self._known.get(key)
         if known and 0 <= now - known.at < (AGAIN_SECONDS if fresh else FRESH_SECONDS):
             self._known.move_to_end(key)
+            self._count("remembered")
             return known.answer
         refused = self._refused.get(key)
         if refused and refused.at <= now < refused.until and not (fresh and now - refused.at >= AGAIN_SECONDS):
+            self._count("remembered")
             return self._open(known, refused.refusal, now, fresh=fresh)
         flight = self._flights.get(key)
         if flight is None:
@@ -132,6 +146,7 @@ class LookUps(Generic[V]):
         keeps its caller's frames alive."""
         if isinstance(answer, Unavailable):
             if known and not fresh and now - known.at < STALE_SECONDS:
+                self._count("stale")
                 return known.answer
             raise unavailable(answer.retry_after)
         if isinstance(answer, Refused):
@@ -144,13 +159,17 @@ class LookUps(Generic[V]):
         try:
             async with (self._knowns if usable else self._strangers).take() as has_place:
                 if not has_place:
+                    self._count("busy")
                     return unavailable(_BUSY_RETRY_SECONDS)
                 answer = await look_up()
         except Unavailable as failure:
+            self._count("failed")
             return self._refuse(key, failure, now, UnixTime(now + FAILURE_SECONDS))
         except Refused as refusal:
+            self._count("refused")
             self._known.pop(key, None)
             return self._refuse(key, refusal, now, UnixTime(now + NOT_FOUND_SECONDS))
+        self._count("found")
         self._refused.pop(key, None)
         self._known[key] = _Known(answer, now)
         _bound(self._known, key, _MAX_KNOWN)

@@ -111,6 +111,18 @@ class Admission:
     """None: no invite is needed. Otherwise it is used up, or the claim is refused."""
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much work a store has: what waits for a commit, and what was erased but is not yet out of all files.
+
+    `standings` is how many inboxes are known without asking the database.
+    """
+
+    waiting: int
+    remnants: int
+    standings: int
+
+
 class Store(Protocol):
     async def proven(self, name: bytes) -> bytes | None:
         """The inbox whose owner proved this name, if any."""
@@ -129,6 +141,8 @@ class Store(Protocol):
 
         A page whose cursor is this very object is empty.
         """
+
+    def load(self) -> Load: ...
 
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
         """Mark entries as read and drop their text; an unknown id is remembered. Raises `Refused` no_inbox."""

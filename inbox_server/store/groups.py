@@ -57,6 +57,10 @@ class Groups:
         self._arrived.set()
         await self._task
 
+    def __len__(self) -> int:
+        """How many jobs wait."""
+        return len(self._waiting)
+
     async def run(self, work: Work[T], *, inbox: bytes | None = None, erases: bool = False) -> T:
         """What `work` returns or raises. A caller that is cancelled does not cancel the work."""
         if self._closing:

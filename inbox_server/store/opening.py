@@ -29,10 +29,12 @@ async def open_store(
     check_value: bytes,
     quota: Quota,
     changed: Callable[[Collection[bytes]], None] = lambda _inboxes: None,
+    committed: Callable[[int, float], None] = lambda _works, _seconds: None,
 ) -> AsyncIterator[SqliteStore]:
     """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`.
 
-    `changed` is called with the inboxes that a commit changed, after whoever asked for the change was answered.
+    `changed` is called with the inboxes that a commit changed, after whoever asked for the change was answered;
+    `committed` with the size of each commit and the seconds that it took.
     """
     make_private(folder)
     standings = Standings()
@@ -41,7 +43,7 @@ async def open_store(
             _open_database(folder, check_value) as connection,
             open_connection(folder / DATABASE_NAME, read_only=True) as second,
             Reader(second) as reader,
-            Writer(connection, standings.changing, changed) as writer,
+            Writer(connection, standings.changing, changed, committed) as writer,
         ):
             yield SqliteStore(reader, writer, standings, quota)
 

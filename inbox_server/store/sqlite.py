@@ -15,6 +15,7 @@ from inbox_server.store.contract import (
     Cursor,
     Delivered,
     Door,
+    Load,
     Page,
     Settings,
     SettingsChange,
@@ -81,6 +82,9 @@ class SqliteStore:
     def end(self, inbox: bytes) -> Cursor | None:
         known = self._standings.get(inbox)
         return known.end if known else None
+
+    def load(self) -> Load:
+        return Load(len(self._writer), self._writer.remnants, len(self._standings))
 
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
         await self._writer.write(lambda db: _acknowledge(db, inbox, ids, self._quota, now), inbox=inbox, erases=True)

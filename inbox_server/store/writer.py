@@ -6,6 +6,7 @@ With `synchronous=FULL` an answer means that the work is on disk, and one fsync 
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Self
@@ -24,7 +25,7 @@ class Writer:
     """The one task that writes. `write` returns when the work's group is on disk.
 
     `changing` is entered with the inboxes of a group before it begins, and left before any of it is answered.
-    `changed` is called with those that did change, after it was.
+    `changed` is called with those that did change, after it was, and `committed` with each group's size and seconds.
     """
 
     def __init__(
@@ -32,10 +33,16 @@ class Writer:
         connection: Connection,
         changing: Callable[[Collection[bytes]], AbstractContextManager[None]],
         changed: Callable[[Collection[bytes]], None] = lambda _inboxes: None,
+        committed: Callable[[int, float], None] = lambda _works, _seconds: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
         self._changing = changing
         self._changed = changed
+        self._committed = committed
+        self._monotonic = monotonic
+        self.remnants = 0
+        """Erasing works whose old bytes may still be in the write-ahead log."""
         self._groups = Groups(self._commit_group, self._tell)
         self._erased = asyncio.Event()
         self._health = Health("writing")
@@ -45,8 +52,13 @@ class Writer:
         """Whether the last group met a disk that refused it."""
         return self._health.failing
 
+    def __len__(self) -> int:
+        """How many works wait for a commit."""
+        return len(self._groups)
+
     async def __aenter__(self) -> Self:
         self._erased.set()  # a crash may have left acknowledged bytes in the write-ahead log
+        self.remnants = 1
         self._scrubs = asyncio.create_task(self._scrub_remnants())
         await self._groups.__aenter__()
         return self
@@ -72,12 +84,15 @@ class Writer:
             ) from error
 
     async def _commit_group(self, jobs: list[Job]) -> list[Any]:
+        start = self._monotonic()
         try:
             with self._changing({job.inbox for job in jobs if job.inbox is not None}):
                 outcomes = await self._connection.run(lambda db: self._run(db, jobs))
         finally:
-            if any(job.erases for job in jobs):
+            if erasing := sum(job.erases for job in jobs):
+                self.remnants += erasing
                 self._erased.set()
+        self._committed(len(jobs), self._monotonic() - start)
         self._health.note(outcomes)
         if self.failing:  # it may be the log that fills the disk
             self._erased.set()
@@ -109,6 +124,7 @@ class Writer:
             await self._erased.wait()
             self._erased.clear()
             await asyncio.sleep(pause)
+            remnants = self.remnants
             try:
                 busy = await self._connection.run(_checkpoint)
             except sqlite3.Error:
@@ -116,6 +132,8 @@ class Writer:
             pause = min(2 * pause, _LONGEST_SCRUB_PAUSE_SECONDS) if busy else _SCRUB_PAUSE_SECONDS
             if busy:
                 self._erased.set()
+            else:
+                self.remnants -= remnants
 
 
 def _outcomes(db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:

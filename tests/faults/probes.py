@@ -59,7 +59,7 @@ async def said_when_stopped(process: asyncio.subprocess.Process, *, kill: bool =
     else:
         process.terminate()
     said, _ = await process.communicate()
-    return [line for line in said.decode().splitlines() if not line.startswith("health and readiness")]
+    return [line for line in said.decode().splitlines() if not line.startswith("health, readiness")]
 
 
 async def said_so_far(process: asyncio.subprocess.Process) -> bytes:
