@@ -6,7 +6,7 @@ from typing import Final
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Admission, Settings, SettingsChange, no_inbox
-from inbox_server.store.slots import blank_slot
+from inbox_server.store.expiry import drop_entries
 
 _MOST_APART_SECONDS: Final = 420
 """How much later a token that was used can have been signed than one that is good now: a life and twice the skew. One
@@ -94,13 +94,14 @@ def _check_order(issued: UnixTime, request: bytes, settings_at: int, settings_re
         raise Refused("stale_token", "A settings token that was signed later has been used. Read the settings first.")
 
 
-def forget(db: sqlite3.Connection, inbox: bytes, issued: UnixTime, request: bytes) -> bool:
+def forget(db: sqlite3.Connection, inbox: bytes, issued: UnixTime, request: bytes) -> bool | None:
+    """Drop the inbox: False when there is none; None when a part of it is gone, and this must be repeated."""
     row = db.execute("SELECT settings_at, settings_request FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
     if row is None:
         return False
     _check_order(issued, request, *row)
-    for (slot,) in db.execute("SELECT slot FROM message WHERE inbox = ? AND slot IS NOT NULL", (inbox,)).fetchall():
-        blank_slot(db, slot)
-    for table in ("message", "listed", "name", "inbox"):
+    if not drop_entries(db, inbox):
+        return None
+    for table in ("listed", "name", "inbox"):
         db.execute(f"DELETE FROM {table} WHERE inbox = ?", (inbox,))  # noqa: S608 — names above
     return True

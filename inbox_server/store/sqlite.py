@@ -1,4 +1,4 @@
-"""The SQLite store: deliveries, reading, acknowledging, expiry. Each function below is one unit of work.
+"""The SQLite store: deliveries, reading, acknowledging. Each function below is one unit of work.
 
 What the statements keep true: change numbers only grow; `inbox.unread`, `unread_bytes` and `tombstones` count the
 inbox's rows in `message`; a row is a tombstone exactly when `slot` is NULL.
@@ -6,6 +6,7 @@ inbox's rows in `message`; a row is a tombstone exactly when `slot` is NULL.
 
 import sqlite3
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from inbox_server.clock import UnixTime
@@ -22,16 +23,18 @@ from inbox_server.store.contract import (
     Unread,
     no_inbox,
 )
+from inbox_server.store.expiry import drop_entry, drop_expired, is_due, sweep
 from inbox_server.store.feed import read_feed
 from inbox_server.store.reader import Reader
 from inbox_server.store.settings import forget, read_settings, settle
-from inbox_server.store.slots import blank_slot, fill_slot, grow_slots
+from inbox_server.store.slots import SLOT_BYTES, blank_slot, fill_slot, grow_slots
 from inbox_server.store.standings import Standings
 from inbox_server.store.writer import Writer
 
 TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
 _FULL_RETRY_SECONDS: Final = 3600
-_SWEEP_ROWS: Final = 500  # small, so that deliveries never wait long for a sweep
+_ACK_BATCH: Final = 100  # a thousand ids in one commit would hold up everybody for tens of milliseconds
+_EXPIRED_BATCH: Final = SLOT_BYTES  # so many entries, of a byte or more each, make room for any other
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,11 @@ class SqliteStore:
         return Load(len(self._writer), self._writer.remnants, len(self._standings))
 
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
-        await self._writer.write(lambda db: _acknowledge(db, inbox, ids, self._quota, now), inbox=inbox, erases=True)
+        for start in range(0, max(len(ids), 1), _ACK_BATCH):
+            batch = ids[start : start + _ACK_BATCH]
+            await self._writer.write(
+                partial(_acknowledge, inbox=inbox, ids=batch, quota=self._quota, now=now), inbox=inbox, erases=True
+            )
 
     async def settings(self, inbox: bytes) -> Settings | None:
         return await self._reader.read(lambda db: read_settings(db, inbox))
@@ -96,11 +103,14 @@ class SqliteStore:
         return await self._writer.write(lambda db: settle(db, inbox, change, admission, now), inbox=inbox, erases=True)
 
     async def forget(self, inbox: bytes, *, issued: UnixTime, request: bytes) -> bool:
-        return await self._writer.write(lambda db: forget(db, inbox, issued, request), inbox=inbox, erases=True)
+        done = None
+        while done is None:
+            done = await self._writer.write(lambda db: forget(db, inbox, issued, request), inbox=inbox, erases=True)
+        return done
 
     async def sweep(self, now: UnixTime) -> None:
-        while await self._reader.read(lambda db: _due(db, now)):
-            await self._writer.write(lambda db: _sweep(db, now), erases=True)
+        while await self._reader.read(lambda db: is_due(db, now)):
+            await self._writer.write(lambda db: sweep(db, now), erases=True)
 
     async def ping(self) -> None:
         await self._reader.read(lambda db: db.execute("SELECT 1 FROM inbox LIMIT 1").fetchone())
@@ -150,7 +160,7 @@ def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, 
         )
         return Delivered(new, UnixTime(granted))
     if new:
-        _remove(db, [(inbox, change, slot, size)])
+        drop_entry(db, inbox, change, slot, size)
         return _insert(db, inbox, entry, quota, now)
     if granted > expires:  # a longer life is a change that every device must hear of
         db.execute(
@@ -189,11 +199,7 @@ def _make_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota, no
     """Whether an entry of `size` bytes fits, once what has expired is gone. If not, the owner will be told."""
     if _has_room(db, inbox, size, quota):
         return True
-    expired = db.execute(
-        "SELECT inbox, change, slot, size FROM message WHERE inbox = ? AND slot IS NOT NULL AND forget_at <= ?",
-        (inbox, now),
-    ).fetchall()
-    _remove(db, expired)
+    drop_expired(db, inbox, now, most=_EXPIRED_BATCH)
     if _has_room(db, inbox, size, quota):
         return True
     db.execute("UPDATE inbox SET refused = 1 WHERE inbox = ?", (inbox,))
@@ -257,40 +263,3 @@ def _touch(db: sqlite3.Connection) -> None:
     """Write something that changes nothing, to see whether writing works."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     db.execute(f"PRAGMA user_version={version}")
-
-
-def _due(db: sqlite3.Connection, now: UnixTime) -> bool:
-    return bool(
-        db.execute(
-            "SELECT EXISTS (SELECT 1 FROM message WHERE forget_at <= ?)"
-            " OR EXISTS (SELECT 1 FROM invite WHERE expires <= ?)",
-            (now, now),
-        ).fetchone()[0]
-    )
-
-
-def _sweep(db: sqlite3.Connection, now: UnixTime) -> None:
-    expired = db.execute(
-        "SELECT inbox, change, slot, size FROM message WHERE forget_at <= ? LIMIT ?", (now, _SWEEP_ROWS)
-    ).fetchall()
-    _remove(db, expired)
-    db.execute("DELETE FROM invite WHERE expires <= ?", (now,))
-    db.execute(f"PRAGMA incremental_vacuum({_SWEEP_ROWS})").fetchall()
-
-
-def _remove(db: sqlite3.Connection, rows: list[tuple[bytes, int, int | None, int]]) -> None:
-    """Delete rows and keep the inbox's counts; a tombstone that goes moves the horizon."""
-    for inbox, change, slot, size in rows:
-        db.execute("DELETE FROM message WHERE inbox = ? AND change = ?", (inbox, change))
-        if slot is not None:
-            blank_slot(db, slot)
-        if slot is None:
-            db.execute(
-                "UPDATE inbox SET tombstones = tombstones - 1, horizon = max(horizon, ?) WHERE inbox = ?",
-                (change, inbox),
-            )
-        else:
-            db.execute(
-                "UPDATE inbox SET unread = unread - 1, unread_bytes = unread_bytes - ?, refused = 0 WHERE inbox = ?",
-                (size, inbox),
-            )
