@@ -1,25 +1,25 @@
-"""A Gaia hub and its read side, in memory, in the real hub's shapes (stacks-network/gaia).
+"""A Gaia hub's files, in memory, with the rules of the real hub (stacks-network/gaia): conditions, paths, pages.
 
-What it has: `hub_info`, `store` with version 1 tokens, the challenge and entity tags as conditions, reading, CORS.
-What it has not yet: deleting, listing, association tokens and scopes; those are refused, not ignored.
+What the real hub has besides, and this one has not: association tokens, scopes with their archive of old files,
+proofs, and `revoke-all`.
 """
 
+import contextlib
 import hashlib
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
-from email.utils import formatdate
-from typing import Any, Final
-
-import jwt
-from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurvePublicKey
+from typing import Final
+from urllib.parse import quote, unquote
 
 from inbox_server.clock import Clock
-from inbox_server.keys import NotAKey, key_from_bytes
+from inbox_server.world.refusals import HubRefused
 
-_CHALLENGE: Final = '["gaiahub","0","local.hub","blockstack_storage_please_sign"]'
-_MAX_MEGABYTES: Final = 20
-# Only the signature is PyJWT's to check: the real hub looks at no other registered claim but `exp`.
-_SIGNATURE_ONLY: Final[Any] = {f"verify_{claim}": False for claim in ("exp", "iat", "nbf", "aud", "iss", "sub", "jti")}
+MAX_FILE_BYTES: Final = 20 << 20  # the real hub's default
+PAGE_ENTRIES: Final = 100  # the real hub's default
+_MAX_BYTES: Final = 1 << 30  # of everybody together: they stay in memory until the world stops
+_MAX_PATH_BYTES: Final = 1024  # as cloud storage has it; a page's mark is a path, and its request has 4,096 bytes
+_MAX_PATH_PARTS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,144 +30,85 @@ class StoredFile:
     stored_at: int
 
 
-class HubRefused(Exception):
-    """A refusal in the hub's own words: the status, the name of its error class, the message."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Files by their paths in order, and the mark to ask for the next page with, if there is one."""
 
-    def __init__(self, status: int, error: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.error = error
+    files: dict[str, StoredFile]
+    next: str | None
 
 
 class Hub:
     """The files of the local world. `read_url` is where the read side answers, with a slash at the end."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.files: dict[str, StoredFile] = {}
+    def __init__(self, clock: Clock, *, max_bytes: int = _MAX_BYTES) -> None:
         self.read_url = ""
         self.write_url = ""
-        self._clock = clock
+        self.clock = clock
+        self._buckets: dict[str, dict[str, StoredFile]] = {}
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._at_work: set[tuple[str, str]] = set()
 
-    def store(self, address: str, path: str, content: bytes, content_type: str) -> StoredFile:
-        if ".." in path.split("/"):
-            raise HubRefused(403, "BadPathError", "Invalid Path")
-        etag = hashlib.md5(content, usedforsecurity=False).hexdigest()  # as the real hub's disk driver
-        file = StoredFile(content, content_type, etag, self._clock())
-        self.files[f"{address}/{path}"] = file
-        return file
+    def read(self, address: str, path: str) -> StoredFile | None:
+        return self._buckets.get(address, {}).get(path)
+
+    @contextlib.contextmanager
+    def working_on(self, address: str, path: str) -> Iterator[None]:
+        """Nobody else writes this file meanwhile, so that a condition still holds when it comes to storing."""
+        if (address, path) in self._at_work:
+            raise HubRefused("ConflictError", f"Somebody is storing or deleting {path} at this moment")
+        self._at_work.add((address, path))
+        try:
+            yield
+        finally:
+            self._at_work.discard((address, path))
 
     def check_condition(self, address: str, path: str, *, match: str | None, none_match: str | None) -> None:
-        """`If-Match` updates the file with that tag; `If-None-Match: *` makes a new one. Raises `HubRefused`."""
-        file = self.files.get(f"{address}/{path}")
-        holds = none_match is None or (none_match == "*" and match is None and file is None)
-        if match not in (None, "*"):
-            holds = holds and file is not None and file.etag == match
-        if not holds:
-            raise HubRefused(412, "PreconditionFailedError", "The entity has been changed, or is there already.")
+        """`If-Match` updates the file with that tag, or any with `*`; `If-None-Match: *` makes a new one."""
+        file = self.read(address, path)
+        etag = file.etag if file else None
+        if match and none_match:
+            reason = "If-Match and If-None-Match do not go together"
+        elif match not in (None, "*", etag):
+            reason = "The file changed since, or it is not there: its ETag is another"
+        elif none_match == "*" and file:
+            reason = "There is a file already"
+        elif none_match not in (None, "*"):
+            reason = "If-None-Match can only be *"
+        else:
+            return
+        raise HubRefused("PreconditionFailedError", reason, etag=etag)
 
-    def check_token(self, authorization: str, address: str) -> None:
-        """Raises `HubRefused` unless the token, with the bucket's key, may write to the bucket at `address`."""
-        if authorization[:6].lower() != "bearer" or not authorization[7:].startswith("v1:"):
-            raise _invalid("Failed to parse authentication header.")
-        token = authorization[10:]
-        try:
-            claims = jwt.decode(token, options={"verify_signature": False})
-            raw_key = bytes.fromhex(claims["iss"])
-            writer = key_from_bytes(raw_key).address  # an uncompressed key writes to the compressed one's bucket
-            key = EllipticCurvePublicKey.from_encoded_point(SECP256K1(), raw_key)
-        except (jwt.PyJWTError, NotAKey, ValueError, LookupError, TypeError):
-            raise _invalid("Failed to parse authentication header.") from None
-        if writer != address:
-            raise _invalid(f"Address not allowed to write on this path: {address}")
-        if "scopes" in claims or "associationToken" in claims:
-            raise _invalid("This local hub takes no scopes and no association tokens.")
-        if claims.get("hubUrl", self.write_url).rstrip("/") != self.write_url:
-            raise _invalid(f"Auth token's claimed hub url '{claims['hubUrl']}' not found in this hub's set")
-        try:
-            jwt.decode(token, key, algorithms=["ES256K"], options=_SIGNATURE_ONLY)
-        except jwt.PyJWTError:
-            raise _invalid("Failed to verify JWT: invalid signature") from None
-        if claims.get("gaiaChallenge") != _CHALLENGE:
-            raise _invalid("Invalid gaiaChallenge text in supplied JWT")
-        if "exp" in claims and not claims["exp"] >= self._clock():
-            raise _invalid("Expired authentication token")
+    def store(self, address: str, path: str, content: bytes, content_type: str) -> StoredFile:
+        """Over an older file if there is one."""
+        old = self.read(address, path)
+        grown = self._bytes + len(content) - (len(old.content) if old else 0)
+        if grown > self._max_bytes:
+            raise HubRefused("PayloadTooLargeError", f"This local hub keeps {self._max_bytes >> 20} megabytes, no more")
+        self._bytes = grown
+        etag = hashlib.md5(content, usedforsecurity=False).hexdigest()  # as the real hub's disk driver
+        file = StoredFile(content, content_type, etag, self.clock())
+        self._buckets.setdefault(address, {})[path] = file
+        return file
 
+    def delete(self, address: str, path: str) -> None:
+        file = self._buckets.get(address, {}).pop(path, None)
+        if file is None:
+            raise HubRefused("DoesNotExist", "File does not exist")
+        self._bytes -= len(file.content)
 
-HUB: Final = web.AppKey("hub", Hub)
-
-
-def make_hub(hub: Hub) -> web.Application:
-    """The write side."""
-    app = web.Application(middlewares=[_hub_cors], client_max_size=_MAX_MEGABYTES << 20)
-    app[HUB] = hub
-    app.router.add_get("/hub_info", hub_info)
-    app.router.add_get("/hub_info/", hub_info)
-    app.router.add_post("/store/{address:[a-zA-Z0-9]+}/{path:.+}", store)
-    return app
+    def list(self, address: str, page: str | None) -> Page:
+        """A page after the mark `page`. The mark is the last path, so deleting between two pages skips nothing."""
+        bucket = self._buckets.get(address, {})
+        paths = sorted(bucket)
+        start = bisect_right(paths, unquote(page)) if page else 0
+        listed = paths[start : start + PAGE_ENTRIES]
+        more = start + PAGE_ENTRIES < len(paths)
+        # In ASCII: stacks.js counts characters where it says how many bytes it sends.
+        return Page({path: bucket[path] for path in listed}, quote(listed[-1]) if more else None)
 
 
-def make_reader(hub: Hub) -> web.Application:
-    """The read side: what a bucket's public URL leads to."""
-    app = web.Application()
-    app[HUB] = hub
-    app.router.add_get("/hub/{address}/{path:.+}", read)
-    return app
-
-
-async def hub_info(request: web.Request) -> web.Response:
-    return web.json_response(
-        {
-            "challenge_text": _CHALLENGE,
-            "latest_auth_version": "v1",
-            "max_file_upload_size_megabytes": _MAX_MEGABYTES,
-            "read_url_prefix": request.app[HUB].read_url,
-        }
-    )
-
-
-async def store(request: web.Request) -> web.Response:
-    hub = request.app[HUB]
-    address, path = request.match_info["address"], request.match_info["path"].removesuffix("/")
-    hub.check_token(request.headers.get("Authorization", ""), address)
-    hub.check_condition(
-        address,
-        path,
-        match=request.headers.get("If-Match"),
-        none_match=request.headers.get("If-None-Match"),
-    )
-    content_type = request.headers.get("Content-Type", "application/octet-stream")
-    file = hub.store(address, path, await request.read(), content_type)
-    return web.json_response({"publicURL": f"{hub.read_url}{address}/{path}", "etag": file.etag}, status=202)
-
-
-async def read(request: web.Request) -> web.Response:
-    headers = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Content-Type,ETag"}
-    file = request.app[HUB].files.get(f"{request.match_info['address']}/{request.match_info['path']}")
-    if file is None:
-        return web.Response(status=404, text="File not found", headers=headers)
-    headers |= {
-        "Content-Type": file.content_type,
-        "ETag": file.etag,
-        "Last-Modified": formatdate(file.stored_at, usegmt=True),
-        "Cache-Control": "no-cache",
-    }
-    return web.Response(body=file.content, headers=headers)
-
-
-@web.middleware
-async def _hub_cors(request: web.Request, handler: Any) -> web.StreamResponse:
-    try:
-        response: web.StreamResponse = web.Response() if request.method == "OPTIONS" else await handler(request)
-    except HubRefused as refusal:
-        answer = {"message": str(refusal), "error": refusal.error}
-        response = web.json_response(answer, status=refusal.status)
-    response.headers["Access-Control-Allow-Origin"] = "*"
-    if request.method == "OPTIONS":
-        response.headers["Access-Control-Allow-Methods"] = "DELETE,POST,GET,OPTIONS,HEAD"
-        response.headers["Access-Control-Allow-Headers"] = "Authorization,Content-Type,If-Match,If-None-Match"
-        response.headers["Access-Control-Max-Age"] = "86400"
-    return response
-
-
-def _invalid(message: str) -> HubRefused:
-    return HubRefused(401, "ValidationError", message)
+def check_path(path: str) -> None:
+    if ".." in path or len(path.encode()) > _MAX_PATH_BYTES or path.count("/") >= _MAX_PATH_PARTS:
+        raise HubRefused("BadPathError", "Invalid Path")

@@ -21,7 +21,8 @@ from inbox_server.resolver.chain import ChainResolver
 from inbox_server.resolver.service import NameServices
 from inbox_server.server import open_app
 from inbox_server.store.contract import Store
-from inbox_server.world.hub import Hub, make_hub, make_reader
+from inbox_server.world.hub import Hub
+from inbox_server.world.hub_http import make_hub, make_reader
 from inbox_server.world.names import NameRegister, make_name_service
 from inbox_server.world.people import Person, make_person, settle_person
 

@@ -1,0 +1,27 @@
+"""What the hub refuses, in the real hub's shape: a status, and JSON with the name of an error class and a message."""
+
+from typing import Final
+
+_STATUSES: Final = {
+    "ValidationError": 401,
+    "BadPathError": 403,
+    "DoesNotExist": 404,
+    "ConflictError": 409,
+    "PreconditionFailedError": 412,
+    "PayloadTooLargeError": 413,
+}
+
+
+class HubRefused(Exception):
+    """`error` is one of the real hub's classes; clients look at the status and, in logs, at the rest."""
+
+    def __init__(self, error: str, message: str, *, etag: str | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+        self.status = _STATUSES[error]
+        self.etag = etag
+        """What is stored now, beside a condition that did not hold."""
+
+    def document(self) -> dict[str, str]:
+        document = {"message": str(self), "error": self.error}
+        return document if self.etag is None else document | {"etag": self.etag}
