@@ -23,7 +23,7 @@ from inbox_server.server import open_app
 from inbox_server.store.contract import Store
 from inbox_server.world.hub import Hub
 from inbox_server.world.hub_http import make_hub, make_reader
-from inbox_server.world.names import NameRegister, make_name_service
+from inbox_server.world.names import LEGACY, NameRegister, make_name_service
 from inbox_server.world.people import Person, make_person, settle_person
 
 _SERVERS: Final = 4  # inbox, names, hub, reader: on four ports in a row
@@ -47,6 +47,11 @@ class World:
     store: Store
     session: aiohttp.ClientSession
     clock: Clock
+
+    @property
+    def legacy_names_url(self) -> str:
+        """For clients of the time before the Stacks API."""
+        return self.names_url + LEGACY
 
     async def settle(self, name: str, app: str) -> Person:
         """A new person with a name and a published profile, but no inbox and nothing in the app's bucket."""

@@ -1,9 +1,22 @@
-"""A name service in the shape of the Stacks API: `GET /v1/names/{name}`."""
+"""A name service in the shape of the Stacks API, `GET /v1/names/{name}`, and, below `/legacy`, of the one before it.
+
+Both kinds of clients need their own: @stacks/profile takes a profile only from an owner written in c32, blockstack.js
+only from one written in base58.
+"""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from aiohttp import web
+
+from inbox_server.addresses import base58check_encode, owner_hash
+from inbox_server.world.cors import open_to_pages
+
+LEGACY: Final = "/legacy"
+"""What stands before `/v1/names/` for the answers of core.blockstack.org, which is gone."""
+_BITCOIN_MAINNET_VERSION: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,33 +35,57 @@ class NameRegister:
         self.look_ups = 0
         """How often it was asked, so that a demo can show what a delivery costs."""
 
+    def look_up(self, name: str) -> Registration | None:
+        self.look_ups += 1
+        return self.names.get(name)
+
 
 REGISTER = web.AppKey("register", NameRegister)
 
 
 def make_name_service(register: NameRegister) -> web.Application:
-    app = web.Application()
+    app = web.Application(middlewares=[open_to_pages(methods="GET,HEAD,OPTIONS")])
     app[REGISTER] = register
     app.router.add_get("/v1/names/{name}", get_name)
+    app.router.add_get(LEGACY + "/v1/names/{name}", get_legacy_name)
     return app
 
 
 async def get_name(request: web.Request) -> web.Response:
-    register = request.app[REGISTER]
-    register.look_ups += 1
     name = request.match_info["name"]
-    headers = {"Access-Control-Allow-Origin": "*"}
-    registration = register.names.get(name)
+    is_subdomain = name.count(".") == 2
+    registration = request.app[REGISTER].look_up(name)
     if registration is None:
-        what = "subdomain" if name.count(".") == 2 else "name"
-        return web.json_response({"error": f"cannot find {what} {name}"}, status=404, headers=headers)
-    zone_file = registration.zone_file
+        return web.json_response({"error": f"cannot find {'subdomain' if is_subdomain else 'name'} {name}"}, status=404)
     answer = {
         "address": registration.owner,
         "blockchain": "stacks",
-        "last_txid": "0x" + hashlib.sha256(name.encode()).hexdigest(),
-        "status": "registered_subdomain" if name.count(".") == 2 else "name-register",
-        "zonefile": zone_file,
-        "zonefile_hash": hashlib.sha256(zone_file.encode()).hexdigest()[:40],
+        "last_txid": "0x" + _made_up_id(name),
+        "status": "registered_subdomain" if is_subdomain else "name-register",
+        **_zone_file(registration),
     }
-    return web.json_response(answer, headers=headers)
+    return web.json_response(answer)
+
+
+async def get_legacy_name(request: web.Request) -> web.Response:
+    name = request.match_info["name"]
+    registration = request.app[REGISTER].look_up(name)
+    if registration is None:
+        return web.json_response({"status": "available"}, status=404)
+    answer = {
+        "address": base58check_encode(_BITCOIN_MAINNET_VERSION, owner_hash(registration.owner)),
+        "blockchain": "bitcoin",
+        "last_txid": _made_up_id(name),
+        "status": "registered_subdomain" if name.count(".") == 2 else "registered",
+        **_zone_file(registration),
+    }
+    return web.json_response(answer)
+
+
+def _zone_file(registration: Registration) -> Mapping[str, str]:
+    text = registration.zone_file
+    return {"zonefile": text, "zonefile_hash": hashlib.sha256(text.encode()).hexdigest()[:40]}
+
+
+def _made_up_id(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
