@@ -100,7 +100,7 @@ COMMANDS = {
     ("serve",): ("--config", "SIGTERM", "exit code 2"),
     ("invite",): ("new",),
     ("invite", "new"): ("--count", "--days", "--config", "one-time", "While the server runs".lower()),
-    ("dev",): ("--app", "--port", "Gaia hub", "alice.id"),
+    ("dev",): ("--app", "--port", "Gaia hub", "--name", "carol.btc", "repeat it", "alice.id", "--json"),
 }
 
 
@@ -132,6 +132,8 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         ["invite", "new", "--days", "-1"],
         ["dev", "--app", "chat.example"],
         ["dev", "--port", "70000"],
+        ["dev", "--name", "Bob"],
+        ["dev", "--name", "bob"],
     ],
 )
 def test_arguments_that_are_wrong_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

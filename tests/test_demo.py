@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ import aiohttp
 import pytest
 
 from inbox_server.client.appkey import AppKey
+from inbox_server.client.bucket import open_bucket
 from inbox_server.clock import system_clock
 from tests.requests import Caller, at
 from tests.serving import client_session
@@ -127,6 +129,39 @@ async def _try(session: aiohttp.ClientSession, said: str) -> None:
     assert (await owner.claim({"names": ["bob.id"]})).status == 201
     assert (await at(owner, alice).deliver("opaque", sender="alice.id", recipient="bob.id")).status == 201
     assert await owner.texts() == ["opaque"]
+
+
+async def test_the_world_for_developers_has_the_people_who_were_named(tmp_path: Path) -> None:
+    names = ("--name", "carol.btc", "--name", "dan.id.blockstack", "--name", "carol.btc")
+    async with _started(tmp_path, "dev", "--port", "0", *names) as process:
+        said = await _until(process, "Ctrl-C stops it")
+        people = re.findall(r"^(\S+) for https://chat\.example$", said, re.MULTILINE)
+        assert people == ["carol.btc", "dan.id.blockstack"]
+        await _stop(process, signal.SIGTERM)
+
+
+async def test_a_script_is_told_everything_in_one_line_when_it_is_up(tmp_path: Path) -> None:
+    asked = ("--json", "--app", "http://localhost:3000", "--name", "alice.id", "--name", "carol.btc")
+    async with _started(tmp_path, "dev", "--port", "0", *asked) as process, client_session() as session:
+        assert process.stdout
+        told = json.loads(await asyncio.wait_for(process.stdout.readline(), START_SECONDS))
+        assert told["app"] == "http://localhost:3000"
+        assert [person["name"] for person in told["people"]] == ["alice.id", "carol.btc"]
+        alice, carol = (AppKey.from_hex(person["app_private_key"]) for person in told["people"])
+        assert [person["app_public_key"] for person in told["people"]] == [alice.public, carol.public]
+
+        owner = Caller(session, told["inbox_url"], carol, system_clock, told["app"])
+        assert (await owner.claim({"names": ["carol.btc"]})).status == 201
+        assert (await at(owner, alice).deliver("opaque", sender="alice.id", recipient="carol.btc")).status == 201
+
+        bucket = await open_bucket(session, told["hub_url"], carol, bytes(16))
+        assert bucket.url == told["people"][1]["bucket_url"] == f"{told['read_url']}{carol.address}/"
+        for names in (told["names_url"], told["legacy_names_url"]):
+            async with session.get(f"{names}/v1/names/carol.btc") as answer:
+                assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        rest, _ = await asyncio.wait_for(process.communicate(), STOP_SECONDS)
+        assert (process.returncode, rest) == (0, b"")
 
 
 async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

@@ -3,17 +3,19 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from inbox_server.clock import system_clock
 from inbox_server.commands.terminal import Commands, run, tell, whole
-from inbox_server.identities import is_origin
-from inbox_server.world.demo import APP, paste_commands, walk
+from inbox_server.identities import NotAnIdentity, is_origin, parse_name
+from inbox_server.world.demo import ALICE, APP, BOB, paste_commands, walk
 from inbox_server.world.local import World, port_or_any, running_world
+from inbox_server.world.people import Person
 
 _WORLD_PORT: Final = 8720
 
@@ -32,11 +34,23 @@ def add_dev(commands: Commands) -> None:
     command = commands.add_parser(
         "dev",
         help="run the local world for developing an app without internet",
-        description="Run a name service, a Gaia hub and an inbox server on loopback, with alice.id and bob.id in it."
-        " Everything is gone when it stops.",
+        description="Run a name service, a Gaia hub and an inbox server on loopback, with people in it who have names,"
+        " published profiles, and buckets for your app. Everything is gone when it stops.",
     )
     command.add_argument(
-        "--app", metavar="ORIGIN", type=_origin, default=APP, help=f"your app's origin (default: {APP})"
+        "--name",
+        metavar="NAME",
+        dest="names",
+        type=_name,
+        action="append",
+        help="somebody in it, such as carol.btc; repeat it for more (default: alice.id and bob.id)",
+    )
+    command.add_argument(
+        "--app",
+        metavar="ORIGIN",
+        type=_origin,
+        default=APP,
+        help=f"your app's origin, for which everybody's app key is (default: {APP})",
     )
     command.add_argument(
         "--port",
@@ -44,7 +58,17 @@ def add_dev(commands: Commands) -> None:
         default=_WORLD_PORT,
         help=f"the first of four ports (default: {_WORLD_PORT}; 0: any that are free)",
     )
+    command.add_argument(
+        "--json", action="store_true", help="print URLs and keys as one line of JSON, once everything is up"
+    )
     command.set_defaults(run=_dev)
+
+
+def _name(text: str) -> str:
+    try:
+        return parse_name(text).text
+    except NotAnIdentity as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _origin(text: str) -> str:
@@ -68,23 +92,53 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _dev(options: argparse.Namespace) -> int:
+    names = dict.fromkeys(options.names or (ALICE, BOB))  # whoever is named twice is one person
+
     async def dev() -> None:
         async with _temporary_world(options.port) as world:
-            tell(f"inbox server   {world.inbox_url}   (takes everyone)")
-            tell(f"name service   {world.names_url}/v1/names/")
-            tell(f"Gaia hub       {world.hub_url}   reads at {world.read_url}")
-            for name in ("alice.id", "bob.id"):
-                person = await world.settle(name, options.app)
-                tell(f"\n{name} for {options.app}")
-                tell(f"   app private key  {person.app_key.secret.hex()}")
-                tell(f"   app public key   {person.app_key.public}")
-                tell(f"   bucket           {world.read_url}{person.app_key.address}/")
-            tell(f"\nIs it there?  curl {world.inbox_url}/.well-known/message-inbox")
-            tell("How to sign tokens: docs/protocol.md")
-            await _until_interrupted()
+            people = [await world.settle(name, options.app) for name in names]
+            if options.json:
+                tell(json.dumps(_described(world, options.app, people)))
+            else:
+                tell("\n".join(_told(world, people)))
+            await _until_interrupted(say=not options.json)
 
     run(dev())
     return 0
+
+
+def _told(world: World, people: list[Person]) -> Iterator[str]:
+    yield f"inbox server   {world.inbox_url}   (takes everyone)"
+    yield f"name service   {world.names_url}/v1/names/   (for blockstack.js: {world.legacy_names_url})"
+    yield f"Gaia hub       {world.hub_url}   reads at {world.read_url}"
+    for person in people:
+        yield f"\n{person.name} for {person.app}"
+        yield f"   app private key  {person.app_key.secret.hex()}"
+        yield f"   app public key   {person.app_key.public}"
+        yield f"   bucket           {world.bucket_url(person)}"
+    yield f"\nIs it there?  curl {world.inbox_url}/.well-known/message-inbox"
+    yield "How to sign tokens: docs/protocol.md"
+
+
+def _described(world: World, app: str, people: list[Person]) -> dict[str, Any]:
+    """The same for a script."""
+    return {
+        "inbox_url": world.inbox_url,
+        "names_url": world.names_url,
+        "legacy_names_url": world.legacy_names_url,
+        "hub_url": world.hub_url,
+        "read_url": world.read_url,
+        "app": app,
+        "people": [
+            {
+                "name": person.name,
+                "app_private_key": person.app_key.secret.hex(),
+                "app_public_key": person.app_key.public,
+                "bucket_url": world.bucket_url(person),
+            }
+            for person in people
+        ],
+    }
 
 
 @contextlib.asynccontextmanager
@@ -94,10 +148,12 @@ async def _temporary_world(first_port: int) -> AsyncIterator[World]:
             yield world
 
 
-async def _until_interrupted() -> None:
-    tell("\nCtrl-C stops it, and nothing is kept.")
+async def _until_interrupted(*, say: bool = True) -> None:
+    if say:
+        tell("\nCtrl-C stops it, and nothing is kept.")
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     await stop.wait()
-    tell("")
+    if say:
+        tell("")

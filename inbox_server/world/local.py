@@ -53,6 +53,10 @@ class World:
         """For clients of the time before the Stacks API."""
         return self.names_url + LEGACY
 
+    def bucket_url(self, person: Person) -> str:
+        """Of the bucket that the person has for the app."""
+        return f"{self.read_url}{person.app_key.address}/"
+
     async def settle(self, name: str, app: str) -> Person:
         """A new person with a name and a published profile, but no inbox and nothing in the app's bucket."""
         person = make_person(name, app, secrets.token_bytes)
