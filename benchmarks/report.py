@@ -43,6 +43,12 @@ TARGETS: Final = (
     Target("memory.idle_mb", "resident when idle, MB", 60),
     Target("memory.per_connection_kb", "for each idle connection, KB", 25),
     Target("memory.second_half_growth_mb", "grown by the second half of all senders, MB", 5),  # what is bounded is full
+    Target("live.streams_mb", "resident with 5,000 open streams, MB", 200),
+    Target("live.reached_p99_ms", "from a delivery to its waiting reader, p99, ms", 20),
+    Target("busy.page_last_to_first", "last pages of a large inbox, of the first", 1.5),
+    Target("busy.acking_p99_ms", "deliveries while 10,000 are acknowledged, p99, ms", 50),
+    Target("busy.giving_up_p99_ms", "deliveries while a large inbox goes, p99, ms", 50),
+    Target("busy.sweeping_p99_ms", "deliveries while the sweeper works, p99, ms", 50),
     Target("start.empty_s", "start on an empty database, s", 0.5),
     Target("start.large_s", "start on a filled database, s", 1.0),
 )

@@ -25,6 +25,7 @@ APP: Final = "https://chat.example"
 MESSAGE_ID_CHARACTERS: Final = 600
 _DELIVER_SECONDS: Final = 300
 _READ_SECONDS: Final = 3600
+_OWNER_SECONDS: Final = 300
 _VARIANTS: Final = 1000
 
 
@@ -73,6 +74,42 @@ def query(owner: Person, url: str, parameters: str = "", *, variant: int = 0) ->
     expires = now + _READ_SECONDS - variant % _VARIANTS
     claims = {"iss": owner.public, "app": APP, "aud": url, "scope": "read", "iat": now, "exp": expires}
     return _head("GET", "/v1/messages" + parameters, url, _token(owner, "inbox-owner+jwt", claims))
+
+
+def events(owner: Person, url: str) -> bytes:
+    """`GET /v1/events`."""
+    now = int(time.time())
+    claims = {"iss": owner.public, "app": APP, "aud": url, "scope": "read", "iat": now, "exp": now + _READ_SECONDS}
+    return _head("GET", "/v1/events", url, _token(owner, "inbox-owner+jwt", claims))
+
+
+def claim(owner: Person, url: str) -> bytes:
+    """`PUT /v1/inbox`, for deliveries from anyone."""
+    return _owned(owner, url, "PUT", "/v1/inbox", "settings", b'{"accept":"anyone"}')
+
+
+def acknowledgement(owner: Person, url: str, ids: Sequence[str]) -> bytes:
+    """`POST /v1/messages/ack`."""
+    return _owned(owner, url, "POST", "/v1/messages/ack", "ack", json.dumps({"ids": ids}).encode())
+
+
+def giving_up(owner: Person, url: str) -> bytes:
+    """`DELETE /v1/inbox`."""
+    return _owned(owner, url, "DELETE", "/v1/inbox", "settings", b"")
+
+
+def _owned(owner: Person, url: str, method: str, target: str, scope: str, body: bytes) -> bytes:
+    now = int(time.time())
+    claims = {
+        "iss": owner.public,
+        "app": APP,
+        "aud": url,
+        "scope": scope,
+        "digest": encode(hashlib.sha256(body).digest()),
+        "iat": now,
+        "exp": now + _OWNER_SECONDS,
+    }
+    return _head(method, target, url, _token(owner, "inbox-owner+jwt", claims), len(body)) + body
 
 
 def capabilities(url: str) -> bytes:

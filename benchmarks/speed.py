@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import report
+from benchmarks.busy import measure_busy
 from benchmarks.growth import ENTRIES, Filled, filled, measure_growth
+from benchmarks.live import measure_live
 from benchmarks.memory import measure_memory
 from benchmarks.pinning import generator_core, server_core
 from benchmarks.ratios import Pace, measure_deliver, measure_list_100, measure_list_empty
@@ -32,6 +34,8 @@ class Plan:
     pace: Pace
     inboxes: int
     senders: int
+    streams: int
+    unread: int
 
     @cached_property
     def large(self) -> Filled:
@@ -48,6 +52,8 @@ PARTS: Final[dict[str, Callable[[Plan], dict[str, Any]]]] = {
     "list_100": lambda plan: measure_list_100(plan.folder, plan.pace),
     "growth": lambda plan: measure_growth(plan.folder, plan.pace, plan.large),
     "memory": lambda plan: measure_memory(plan.folder, plan.pace, plan.senders),
+    "live": lambda plan: measure_live(plan.folder / "live", plan.streams, plan.pace.seconds * 250),
+    "busy": lambda plan: measure_busy(plan.folder / "busy", plan.unread),
     "start": lambda plan: measure_start(plan.folder, plan.large.deployed),
 }
 
@@ -66,7 +72,14 @@ def main() -> None:
             "versions": report.versions(folder, wrk),
             "pace": {"seconds": options.seconds, "rounds": options.rounds},
         }
-        plan = Plan(folder, Pace(options.seconds, options.rounds), options.stored // ENTRIES, options.senders)
+        plan = Plan(
+            folder,
+            Pace(options.seconds, options.rounds),
+            inboxes=options.stored // ENTRIES,
+            senders=options.senders,
+            streams=options.streams,
+            unread=options.unread,
+        )
         for part in options.only:
             print(f"{part} …", flush=True)
             results[part] = PARTS[part](plan)
@@ -87,6 +100,8 @@ def _options() -> argparse.Namespace:
     options.rounds = options.rounds or (1 if options.quick else 5)
     options.stored = 50_000 if options.quick else 5_000_000 if options.large else 1_000_000
     options.senders = 5_000 if options.quick else 100_000
+    options.streams = 100 if options.quick else 5_000
+    options.unread = 5_000 if options.quick else 100_000
     return options
 
 

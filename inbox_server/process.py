@@ -1,4 +1,4 @@
-"""What the process denies others about itself: no core dump, no peeking by other processes of the same user."""
+"""What the process denies others about itself (a core dump, a look into it), and what it allows itself: many files."""
 
 import ctypes
 import logging
@@ -7,6 +7,7 @@ import sys
 from typing import Final
 
 _PR_SET_DUMPABLE: Final = 4  # <sys/prctl.h>
+_MOST_FILES: Final = 1 << 16
 
 log = logging.getLogger(__name__)
 
@@ -18,3 +19,11 @@ def forbid_dumps() -> None:
         # The limit alone does not bind core handlers that are piped to; this does.
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
             log.warning("this process can be dumped: prctl failed")
+
+
+def allow_many_files(most: int = _MOST_FILES) -> None:
+    """Each waiting reader holds a connection; shells and services often begin with 1,024 where more are allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = most if hard == resource.RLIM_INFINITY else min(hard, most)
+    if resource.RLIM_INFINITY != soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -57,6 +57,18 @@ def test_a_quick_run_tells_ratios_and_writes_them(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([written, written.with_suffix(".md")])  # no database is left behind
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("wrk")
+def test_waiting_readers_and_long_work_are_measured(tmp_path: Path) -> None:
+    done = bench("--quick", "--only", "live,busy", "--results", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    [written] = tmp_path.glob("*.json")
+    results: dict[str, Any] = json.loads(written.read_text())
+    assert results["live"]["streams"] == 100
+    assert 0 < results["live"]["answered_p50_ms"] <= results["live"]["reached_p99_ms"]
+    assert all(results["busy"][f"{work}_deliveries"] >= 2 for work in ("acking", "giving_up", "sweeping"))
+
+
 def test_without_the_generator_it_says_what_to_install(tmp_path: Path) -> None:
     done = bench("--results", str(tmp_path), env={**os.environ, "PATH": str(tmp_path)})
     assert (done.returncode, done.stdout) == (2, "")

@@ -4,7 +4,7 @@ import argparse
 
 from inbox_server.commands.terminal import Commands, add_config, complain, run, tell
 from inbox_server.config_file import load_config
-from inbox_server.process import forbid_dumps
+from inbox_server.process import allow_many_files, forbid_dumps
 from inbox_server.secret import read_secret
 from inbox_server.server import serve
 
@@ -21,6 +21,7 @@ def add_serve(commands: Commands) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     forbid_dumps()
+    allow_many_files()
     config = load_config(options.config)
     secret = read_secret(config.secret_file)
     if config.outgoing_allow:
