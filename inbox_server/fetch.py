@@ -11,11 +11,12 @@ make a port scanner of us.
 import asyncio
 import contextlib
 import errno
+import re
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -40,8 +41,10 @@ _SERVICE_BURST: Final = 1000
 _MAX_HEADER_BYTES: Final = 4096
 _READ_BUFFER_BYTES: Final = 16 * 1024
 _ABSENT_STATUSES: Final = frozenset({403, 404, 410})  # S3 answers 403 for a file that is not there
+_GONE_STATUSES: Final = frozenset({404, 410})
 _REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 
+T = TypeVar("T")
 MayDial = Callable[[str, int], bool]
 
 
@@ -58,7 +61,7 @@ class Refusal(OSError):
 
 
 class Fetcher:
-    """GET, and nothing else: no cookies, no credentials, no decompression, no proxy from the environment.
+    """GET, and POST that reads no answer: no cookies, no decompression, no proxy from the environment.
 
     `guarded` is for URLs that strangers named, `trusted` for the operator's own and the origins in `allow`.
     """
@@ -99,17 +102,51 @@ class Fetcher:
         except (NotAllowed, TimeoutError):
             raise Unreachable from None
 
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, configured: bool = False) -> None:
+        """Send `body` there, once; no redirect is followed and no answer read. A host that says 429 is left alone.
+
+        Raises `Absent` for 404 and 410, or `Unreachable`.
+        """
+        try:
+            async with asyncio.timeout(_TOTAL_SECONDS):
+                target = read_url(url)
+                status, retry_after = await self._answer(
+                    target, lambda session: _send(session, target, body, headers), configured=configured
+                )
+        except (NotAllowed, TimeoutError):
+            raise Unreachable from None
+        if status == 429:
+            self._hosts_of(configured=configured).rest(str(target.origin()), retry_after)
+        if status in _GONE_STATUSES:
+            raise Absent
+        if not 200 <= status < 300:
+            raise Unreachable
+
     async def _follow(
         self, url: URL, max_bytes: int, redirects: int, absent: frozenset[int], *, configured: bool
     ) -> bytes:
+        status, said = await self._answer(url, lambda session: _ask(session, url, max_bytes), configured=configured)
+        if status == 200:
+            return said
+        if status in absent:
+            raise Absent
+        if status in _REDIRECT_STATUSES and redirects > 0:
+            target = read_location(url, said.decode())
+            return await self._follow(target, max_bytes, redirects - 1, absent, configured=False)
+        raise Unreachable
+
+    async def _answer(
+        self, url: URL, ask: Callable[[aiohttp.ClientSession], Awaitable[tuple[int, T]]], *, configured: bool
+    ) -> tuple[int, T]:
+        """The status, below 500, and what `ask` made of the answer; the host is spared what it cannot take."""
         session = self._session(url, configured=configured)
         host = str(url.origin())
-        hosts = self._services if configured else self._hosts
+        hosts = self._hosts_of(configured=configured)
         if not await hosts.may_ask(host):
             raise Unreachable
         start = self._monotonic()
         try:
-            status, said = await _ask(session, url, max_bytes)
+            status, said = await ask(session)
         except asyncio.CancelledError:  # the time of all hops is over; this one is to blame if it had its own
             if self._monotonic() - start >= _READ_SECONDS:
                 hosts.failed(host)
@@ -122,14 +159,10 @@ class Fetcher:
             hosts.failed(host)
             raise Unreachable
         hosts.answered(host)
-        if status == 200:
-            return said
-        if status in absent:
-            raise Absent
-        if status in _REDIRECT_STATUSES and redirects > 0:
-            target = read_location(url, said.decode())
-            return await self._follow(target, max_bytes, redirects - 1, absent, configured=False)
-        raise Unreachable
+        return status, said
+
+    def _hosts_of(self, *, configured: bool) -> Hosts:
+        return self._services if configured else self._hosts
 
     def _session(self, url: URL, *, configured: bool) -> aiohttp.ClientSession:
         if configured or str(url.origin()) in self._allow:
@@ -185,11 +218,16 @@ class GuardedResolver(AbstractResolver):
 
 @contextlib.asynccontextmanager
 async def open_fetcher(
-    *, allow: frozenset[str], guard: MayDial = may_dial, monotonic: Monotonic = time.monotonic
+    *, allow: frozenset[str], keep: bool = True, guard: MayDial = may_dial, monotonic: Monotonic = time.monotonic
 ) -> AsyncIterator[Fetcher]:
-    """`guard` is `guard.may_dial` outside tests, which let a part of loopback play the public Internet."""
+    """`guard` is `guard.may_dial` outside tests, which let a part of loopback play the public Internet.
+
+    `keep` lets trusted connections be used again. One that its host meanwhile closed is noticed too late, and aiohttp
+    sends a GET once more but never a POST.
+    """
     connector = guarded_connector(guard, GuardedResolver(lambda address: guard(address, HTTPS_PORT)))
-    async with _session(connector) as guarded, _session(aiohttp.TCPConnector(limit=_CONNECTIONS)) as trusted:
+    plain = aiohttp.TCPConnector(limit=_CONNECTIONS, force_close=not keep)
+    async with _session(connector) as guarded, _session(plain) as trusted:
         yield Fetcher(guarded=guarded, trusted=trusted, allow=allow, monotonic=monotonic)
 
 
@@ -245,6 +283,15 @@ async def _ask(session: aiohttp.ClientSession, url: URL, max_bytes: int) -> tupl
         if response.status in _REDIRECT_STATUSES:
             return response.status, response.headers.get("Location", "").encode()
         return response.status, await _read(response, max_bytes) if response.status == 200 else b""
+
+
+async def _send(
+    session: aiohttp.ClientSession, url: URL, body: bytes, headers: Mapping[str, str]
+) -> tuple[int, int | None]:
+    """The status, and the seconds of a `Retry-After`; one that names a date is read as none."""
+    async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+        wait = response.headers.get("Retry-After", "")
+        return response.status, int(wait) if re.fullmatch("[0-9]{1,9}", wait) else None
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
