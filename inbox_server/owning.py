@@ -181,5 +181,5 @@ def settings_document(settings: Settings, config: Config) -> dict[str, Any]:
             "bytes": config.inbox_bytes,
             "bytes_used": settings.unread_bytes,
         },
-        "notices": notices_of(refused=settings.refused),
+        "notices": notices_of(refused=settings.refused, push_gone=settings.push_gone),
     }

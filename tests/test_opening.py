@@ -18,9 +18,10 @@ from tests.stores import CHECK_VALUE, QUOTA, claimed_box, read_rows, row_counts
 
 COLUMNS = {
     "inbox": "inbox app generation change horizon retention accept unread unread_bytes tombstones refused"
-    " settings_at settings_request",
+    " settings_at settings_request push_gone",
     "name": "name inbox",
     "listed": "inbox kind address",
+    "push": "inbox id sealed",
     "message": "inbox change id slot size expires forget_at",
     "text": "slot body",
     "free_slot": "slot",

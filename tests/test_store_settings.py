@@ -42,7 +42,16 @@ async def _refusal(box: Box, admission: Admission | None = None, **changes: Any)
 
 async def test_a_new_inbox_has_the_defaults(box: Box) -> None:
     assert await box.settings() == Settings(
-        RETENTION, "names", contacts=0, blocked=0, names=0, unread=0, unread_bytes=0, refused=False
+        RETENTION,
+        "names",
+        contacts=0,
+        blocked=0,
+        names=0,
+        unread=0,
+        unread_bytes=0,
+        refused=False,
+        push=0,
+        push_gone=False,
     )
 
 

@@ -15,7 +15,7 @@ from inbox_server.store.files import BadDatabase, make_private, new_file
 from inbox_server.store.opening import DATABASE_NAME, check_file, only_server
 
 _GENERATION_BYTES: Final = 8
-_SETTINGS_TABLES: Final = ("inbox", "name", "listed", "invite", "secret_check")
+_SETTINGS_TABLES: Final = ("inbox", "name", "listed", "push", "invite", "secret_check")
 # No entry comes along, so no cursor from before may be taken for one that has seen them.
 _FORGET_MESSAGES: Final = "UPDATE inbox SET horizon = change, unread = 0, unread_bytes = 0, tombstones = 0, refused = 0"
 

@@ -11,18 +11,22 @@ from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 
 Accept = Literal["names", "anyone", "contacts", "nobody"]
-Notice = Literal["inbox_full"]
+Notice = Literal["inbox_full", "push_gone"]
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What a delivery meets: the owner's policy, and whether this sender is on a list."""
+    """What a delivery meets: the owner's policy, and whether this sender is on a list.
+
+    `subscribed` says that some browser of the owner's is told of it by push.
+    """
 
     app: bytes
     accept: Accept
     retention: int
     contact: bool
     blocked: bool
+    subscribed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,16 @@ class Settings:
     unread: int
     unread_bytes: int
     refused: bool
+    push: int
+    push_gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A push subscription: a keyed hash of its endpoint, and all of it sealed (`hints/sealing.py`)."""
+
+    id: bytes
+    sealed: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +172,22 @@ class Store(Protocol):
     async def forget(self, inbox: bytes, *, issued: UnixTime, request: bytes) -> bool:
         """Drop the inbox and everything in it; False when there is none. Raises `Refused` stale_token."""
 
+    async def subscribe(
+        self, inbox: bytes, change: SettingsChange, subscription: Subscribed, *, most: int, now: UnixTime
+    ) -> None:
+        """Keep a subscription; one with the same `id` is replaced. `change` changes nothing else.
+
+        Raises `Refused` no_inbox, stale_token, bad_token (another app), or bad_request when there are `most` others.
+        """
+
+    async def unsubscribe(self, inbox: bytes, change: SettingsChange, id: bytes | None, *, now: UnixTime) -> None:
+        """Drop a subscription, or with None all. Raises as `subscribe`; one that is not there is no error."""
+
+    async def subscriptions(self, inbox: bytes) -> tuple[Subscribed, ...]: ...
+
+    async def drop_subscription(self, inbox: bytes, subscription: Subscribed) -> None:
+        """Drop one that its push service does not know any more; the owner gets a notice until the next change."""
+
     async def sweep(self, now: UnixTime) -> None:
         """Drop what has expired."""
 
@@ -165,9 +195,14 @@ class Store(Protocol):
         """Raises `Unavailable` when the database cannot be read or written."""
 
 
-def notices_of(*, refused: bool) -> tuple[Notice, ...]:
-    """What an owner must know of an inbox: a delivery was refused for want of room, and none was made since."""
-    return ("inbox_full",) if refused else ()
+def notices_of(*, refused: bool, push_gone: bool) -> tuple[Notice, ...]:
+    """What an owner must know of an inbox.
+
+    A delivery was refused for want of room, and none was made since; a push subscription went, and none was changed
+    since.
+    """
+    full: tuple[Notice, ...] = ("inbox_full",) if refused else ()
+    return (*full, "push_gone") if push_gone else full
 
 
 def no_inbox() -> Refused:

@@ -19,13 +19,16 @@ def read_settings(db: sqlite3.Connection, inbox: bytes) -> Settings | None:
         " (SELECT count(*) FROM listed WHERE listed.inbox = inbox.inbox AND kind = 'contact'),"
         " (SELECT count(*) FROM listed WHERE listed.inbox = inbox.inbox AND kind = 'blocked'),"
         " (SELECT count(*) FROM name WHERE name.inbox = inbox.inbox),"
-        " unread, unread_bytes, refused FROM inbox WHERE inbox = ?",
+        " unread, unread_bytes, refused,"
+        " (SELECT count(*) FROM push WHERE push.inbox = inbox.inbox), push_gone FROM inbox WHERE inbox = ?",
         (inbox,),
     ).fetchone()
     if row is None:
         return None
-    retention, accept, contacts, blocked, names, unread, unread_bytes, refused = row
-    return Settings(retention, accept, contacts, blocked, names, unread, unread_bytes, refused=bool(refused))
+    retention, accept, contacts, blocked, names, unread, unread_bytes, refused, push, push_gone = row
+    return Settings(
+        retention, accept, contacts, blocked, names, unread, unread_bytes, bool(refused), push, bool(push_gone)
+    )
 
 
 def settle(
@@ -102,6 +105,6 @@ def forget(db: sqlite3.Connection, inbox: bytes, issued: UnixTime, request: byte
     _check_order(issued, request, *row)
     if not drop_entries(db, inbox):
         return None
-    for table in ("listed", "name", "inbox"):
+    for table in ("listed", "name", "push", "inbox"):
         db.execute(f"DELETE FROM {table} WHERE inbox = ?", (inbox,))  # noqa: S608 — names above
     return True

@@ -20,11 +20,14 @@ from inbox_server.store.contract import (
     Page,
     Settings,
     SettingsChange,
+    Subscribed,
     Unread,
     no_inbox,
 )
+from inbox_server.store.door import door, proven
 from inbox_server.store.expiry import drop_entry, drop_expired, is_due, sweep
 from inbox_server.store.feed import read_feed
+from inbox_server.store.push import drop_subscription, subscribe, subscriptions, unsubscribe
 from inbox_server.store.reader import Reader
 from inbox_server.store.settings import forget, read_settings, settle
 from inbox_server.store.slots import SLOT_BYTES, blank_slot, fill_slot, grow_slots
@@ -56,10 +59,10 @@ class SqliteStore:
         self._quota = quota
 
     async def proven(self, name: bytes) -> bytes | None:
-        return await self._reader.read(lambda db: _proven(db, name))
+        return await self._reader.read(lambda db: proven(db, name))
 
     async def door(self, inbox: bytes, sender: bytes) -> Door | None:
-        return await self._reader.read(lambda db: _door(db, inbox, sender))
+        return await self._reader.read(lambda db: door(db, inbox, sender))
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
         delivered = await self._writer.write(
@@ -108,6 +111,22 @@ class SqliteStore:
             done = await self._writer.write(lambda db: forget(db, inbox, issued, request), inbox=inbox, erases=True)
         return done
 
+    async def subscribe(
+        self, inbox: bytes, change: SettingsChange, subscription: Subscribed, *, most: int, now: UnixTime
+    ) -> None:
+        await self._writer.write(
+            lambda db: subscribe(db, inbox, change, subscription, most, now), inbox=inbox, erases=True
+        )
+
+    async def unsubscribe(self, inbox: bytes, change: SettingsChange, id: bytes | None, *, now: UnixTime) -> None:
+        await self._writer.write(lambda db: unsubscribe(db, inbox, change, id, now), inbox=inbox, erases=True)
+
+    async def subscriptions(self, inbox: bytes) -> tuple[Subscribed, ...]:
+        return await self._reader.read(lambda db: subscriptions(db, inbox))
+
+    async def drop_subscription(self, inbox: bytes, subscription: Subscribed) -> None:
+        await self._writer.write(lambda db: drop_subscription(db, inbox, subscription), inbox=inbox, erases=True)
+
     async def sweep(self, now: UnixTime) -> None:
         while await self._reader.read(lambda db: is_due(db, now)):
             await self._writer.write(lambda db: sweep(db, now), erases=True)
@@ -116,25 +135,6 @@ class SqliteStore:
         await self._reader.read(lambda db: db.execute("SELECT 1 FROM inbox LIMIT 1").fetchone())
         # While writing fails, a page may have room though a delivery has none; slots are of use in any case.
         await self._writer.write(grow_slots if self._writer.failing else _touch)
-
-
-def _proven(db: sqlite3.Connection, name: bytes) -> bytes | None:
-    row = db.execute("SELECT inbox FROM name WHERE name = ?", (name,)).fetchone()
-    return row[0] if row else None
-
-
-# Asks the lists also for an inbox that does not exist, so that it costs the same.
-_DOOR: Final = """
-    SELECT app, accept, retention,
-        EXISTS (SELECT 1 FROM listed WHERE inbox = ?1 AND kind = 'contact' AND address = ?2),
-        EXISTS (SELECT 1 FROM listed WHERE inbox = ?1 AND kind = 'blocked' AND address = ?2)
-    FROM (SELECT ?1 AS inbox) LEFT JOIN inbox USING (inbox)
-"""
-
-
-def _door(db: sqlite3.Connection, inbox: bytes, sender: bytes) -> Door | None:
-    app, accept, retention, contact, blocked = db.execute(_DOOR, (inbox, sender)).fetchone()
-    return None if app is None else Door(app, accept, retention, contact=bool(contact), blocked=bool(blocked))
 
 
 def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime) -> Delivered | None:

@@ -1,0 +1,28 @@
+"""What a delivery meets, in SQLite: whose inbox a name leads to, and the owner's policy."""
+
+import sqlite3
+from typing import Final
+
+from inbox_server.store.contract import Door
+
+
+def proven(db: sqlite3.Connection, name: bytes) -> bytes | None:
+    row = db.execute("SELECT inbox FROM name WHERE name = ?", (name,)).fetchone()
+    return row[0] if row else None
+
+
+# Asks the lists also for an inbox that does not exist, so that it costs the same.
+_DOOR: Final = """
+    SELECT app, accept, retention,
+        EXISTS (SELECT 1 FROM listed WHERE inbox = ?1 AND kind = 'contact' AND address = ?2),
+        EXISTS (SELECT 1 FROM listed WHERE inbox = ?1 AND kind = 'blocked' AND address = ?2),
+        EXISTS (SELECT 1 FROM push WHERE inbox = ?1)
+    FROM (SELECT ?1 AS inbox) LEFT JOIN inbox USING (inbox)
+"""
+
+
+def door(db: sqlite3.Connection, inbox: bytes, sender: bytes) -> Door | None:
+    app, accept, retention, contact, blocked, subscribed = db.execute(_DOOR, (inbox, sender)).fetchone()
+    if app is None:
+        return None
+    return Door(app, accept, retention, contact=bool(contact), blocked=bool(blocked), subscribed=bool(subscribed))
