@@ -47,6 +47,18 @@ class Blinder:
         """A settings request, to know it again. Keyed, because its body may hold a name that can be guessed."""
         return self._blind(b"request", method.encode(), body)
 
+    def endpoint(self, inbox: bytes, endpoint: str) -> bytes:
+        """Where an inbox's hints are pushed to; different for each inbox."""
+        return self._blind(b"push", inbox, endpoint.encode())
+
+    def sealing_key(self) -> bytes:
+        """The AES key that push subscriptions are sealed with, 32 bytes."""
+        return hmac.digest(self._secret, b"seal\0push", "sha256")
+
+    def vapid_seed(self) -> bytes:
+        """What the key is made of that push services know this server by, 64 bytes."""
+        return hmac.digest(self._secret, b"vapid", "sha512")
+
     def check_value(self) -> bytes:
         """Kept in the database, so that a start with another secret is noticed."""
         return self._blind(b"check")

@@ -7,6 +7,8 @@ from typing import Any, Final, get_args
 from inbox_server.addresses import is_app_address
 from inbox_server.base64url import NotBase64Url, decode
 from inbox_server.errors import Refused
+from inbox_server.guard import NotAllowed, read_stranger_url
+from inbox_server.hints.sealing import AUTH_BYTES, MAX_ENDPOINT_CHARACTERS, Subscription, is_point
 from inbox_server.identities import NotAnIdentity, parse_name
 from inbox_server.store.contract import Accept
 from inbox_server.strict import NotStrict, parse_object
@@ -18,6 +20,7 @@ MIN_TTL_SECONDS: Final = 10  # for presence and typing signals
 MAX_ACK_IDS: Final = 1000
 MAX_PROVEN_NAMES: Final = 5  # each costs a look-up
 MIN_RETENTION_SECONDS: Final = 3600
+MAX_SUBSCRIPTIONS: Final = 8  # browsers and devices of one owner
 
 _INVITE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]+")
@@ -87,6 +90,52 @@ def parse_settings(body: bytes, *, max_retention: int, list_entries: int) -> Set
         names=_names(members),
         invite=invite,
     )
+
+
+def parse_subscription(body: bytes, *, allow: frozenset[str]) -> Subscription:
+    """What `PushSubscription.toJSON()` gives in a browser; `allow` are origins without a guard. Raises `Refused`."""
+    members = _members(body, {"endpoint", "keys", "expirationTime"})
+    if not isinstance(members.get("expirationTime", 0), int | None) or isinstance(members.get("expirationTime"), bool):
+        raise bad_request("expirationTime", "must be a whole number, or null")  # and not used: the push service tells
+    keys = members.get("keys")
+    if not isinstance(keys, dict) or keys.keys() != {"p256dh", "auth"}:
+        raise bad_request("keys", "must have p256dh and auth, and nothing else")
+    p256dh, auth = _raw(keys, "p256dh"), _raw(keys, "auth")
+    if not is_point(p256dh):
+        raise bad_request("p256dh", "must be an uncompressed point on P-256, in base64url without padding")
+    if len(auth) != AUTH_BYTES:
+        raise bad_request("auth", f"must be {AUTH_BYTES} bytes, in base64url without padding")
+    return Subscription(_endpoint(members, allow), p256dh, auth)
+
+
+def parse_unsubscription(body: bytes) -> str | None:
+    """The endpoint to forget; None for all. Raises `Refused`."""
+    if not body:
+        return None
+    members = _members(body, {"endpoint"})
+    if "endpoint" not in members:
+        raise bad_request("endpoint", "is missing; an empty body drops all subscriptions")
+    return _text(members, "endpoint")
+
+
+def _endpoint(members: dict[str, Any], allow: frozenset[str]) -> str:
+    if "endpoint" not in members:
+        raise bad_request("endpoint", "is missing")
+    endpoint = _text(members, "endpoint")
+    if len(endpoint) > MAX_ENDPOINT_CHARACTERS:
+        raise bad_request("endpoint", f"must have at most {MAX_ENDPOINT_CHARACTERS} characters")
+    try:
+        read_stranger_url(endpoint, allow=allow)
+    except NotAllowed as error:
+        raise bad_request("endpoint", str(error)) from None
+    return endpoint
+
+
+def _raw(members: dict[str, Any], member: str) -> bytes:
+    try:
+        return decode(_text(members, member))
+    except NotBase64Url:
+        raise bad_request(member, "must be base64url without padding") from None
 
 
 def bad_request(member: str, rule: str) -> Refused:

@@ -82,4 +82,6 @@ class Config:
     sender_per_hour: int
     inbox_per_hour: int
     network_per_hour: int
+    hint_pause_seconds: int
+    hint_jitter_seconds: int
     outgoing_allow: frozenset[str]

@@ -6,6 +6,7 @@ is refused up to there has cost us a hash, a signature and two reads, the same f
 
 import hashlib
 from dataclasses import dataclass
+from typing import Protocol
 
 from inbox_server.blind import Blinder
 from inbox_server.bodies import parse_delivery
@@ -30,11 +31,24 @@ class Receipt:
     new: bool
 
 
+class Soon(Protocol):
+    """Has the owner of an inbox told, elsewhere, that something new waits; answers at once, and may forget it."""
+
+    def __call__(self, inbox: bytes, *, subscribed: bool) -> None: ...
+
+
 class Deliveries:
     """Takes deliveries."""
 
     def __init__(
-        self, store: Store, resolver: Resolver, blinder: Blinder, rates: Rates, config: Config, metrics: Metrics
+        self,
+        store: Store,
+        resolver: Resolver,
+        blinder: Blinder,
+        rates: Rates,
+        config: Config,
+        metrics: Metrics,
+        hint: Soon,
     ) -> None:
         self._store = store
         self._resolver = resolver
@@ -42,6 +56,7 @@ class Deliveries:
         self._rates = rates
         self._config = config
         self._metrics = metrics
+        self._hint = hint
 
     async def deliver(self, authorization: str | None, body: bytes, now: UnixTime, *, network: bytes | None) -> Receipt:
         """Raises `Refused` or `Unavailable`, and then nothing was stored.
@@ -68,6 +83,8 @@ class Deliveries:
         id = hashlib.sha256(parsed.message_id.encode()).digest()
         delivered = await self._store.deliver(inbox, id, parsed.message_id, expires=expires, now=now)
         self._metrics.delivered(new=delivered.new)
+        if delivered.new:  # on disk by now
+            self._hint(inbox, subscribed=door.subscribed)
         return Receipt(id, delivered.expires, delivered.new)
 
     async def _check_signature(self, token: DeliverToken) -> PublicKey:

@@ -104,6 +104,14 @@ def read_url(text: str) -> URL:
     return url
 
 
+def read_stranger_url(text: str, *, allow: frozenset[str]) -> URL:
+    """A URL as a stranger may name it; the origins in `allow` pass as they are. Raises `NotAllowed`."""
+    url = read_url(text)
+    if str(url.origin()) not in allow:
+        check_stranger_url(url)
+    return url
+
+
 def check_stranger_url(url: URL) -> None:
     """The early refusals; what a name resolves to is checked at the resolver and at the socket. Raises `NotAllowed`."""
     host = (url.raw_host or "").lower().rstrip(".")

@@ -181,5 +181,6 @@ def settings_document(settings: Settings, config: Config) -> dict[str, Any]:
             "bytes": config.inbox_bytes,
             "bytes_used": settings.unread_bytes,
         },
+        "push": settings.push,
         "notices": notices_of(refused=settings.refused, push_gone=settings.push_gone),
     }

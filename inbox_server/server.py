@@ -9,7 +9,9 @@ import gc
 import logging
 import secrets
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from typing import Final
 
 from aiohttp import web
@@ -23,10 +25,16 @@ from inbox_server.delivery import Deliveries
 from inbox_server.errors import Unavailable
 from inbox_server.fetch import open_fetcher
 from inbox_server.following import Following
+from inbox_server.hints.contract import Channel, Tally
+from inbox_server.hints.hints import Hints, Pace
+from inbox_server.hints.sealing import Sealer
+from inbox_server.hints.vapid import VapidKey
+from inbox_server.hints.webpush import WebPush
 from inbox_server.listening import listening
 from inbox_server.metrics import Metrics
 from inbox_server.owning import Owning
 from inbox_server.peer import hosts_of
+from inbox_server.pushing import Pushing
 from inbox_server.rates import Rates
 from inbox_server.reading import Reading
 from inbox_server.resolver.cache import CachedResolver
@@ -36,7 +44,19 @@ from inbox_server.store.contract import Store
 from inbox_server.store.opening import open_store
 from inbox_server.store.sqlite import Quota
 from inbox_server.wakes import Wakes
-from inbox_server.web import CLOCK, CONFIG, DELIVERIES, IS_OURS, METRICS, OWNING, READING, add_routes, edge
+from inbox_server.web import (
+    CLOCK,
+    CONFIG,
+    DELIVERIES,
+    IS_OURS,
+    METRICS,
+    OWNING,
+    PUSHING,
+    READING,
+    VAPID_KEY,
+    add_routes,
+    edge,
+)
 
 _SWEEP_SECONDS: Final = 5  # an expired entry is never listed; this is how soon its bytes go
 WAKES: Final = web.AppKey("wakes", Wakes)
@@ -55,6 +75,8 @@ async def open_app(
     """The public application with everything behind it open. Raises `BadDatabase`."""
     blinder, wakes, metrics = Blinder(secret), Wakes(), Metrics()
     quota = Quota(config.inbox_entries, config.inbox_bytes, config.max_retention_seconds)
+    sealer = Sealer(blinder.sealing_key(), random_bytes)
+    vapid = VapidKey(blinder.vapid_seed(), subject=config.public_url, clock=clock)
     async with (
         open_store(
             config.data_dir,
@@ -64,6 +86,7 @@ async def open_app(
             committed=metrics.committed,
         ) as store,
         open_fetcher(allow=config.outgoing_allow) as fetcher,
+        _hinting(store, config, sealer, vapid, random_bytes) as hints,
         _sweeping(store, clock),
     ):
         names = NameServices(fetcher, config.name_services, agreement=config.agreement)
@@ -71,19 +94,24 @@ async def open_app(
         app = web.Application(middlewares=[edge], client_max_size=MAX_OWNER_BYTES)
         app[CLOCK] = clock
         app[CONFIG] = config
-        app[DELIVERIES] = Deliveries(store, resolver, blinder, Rates(clock, random_bytes), config, metrics)
+        rates = Rates(clock, random_bytes)
+        app[DELIVERIES] = Deliveries(store, resolver, blinder, rates, config, metrics, hints.soon)
         app[IS_OURS] = hosts_of(config)
         app[OWNING] = Owning(store, resolver, blinder, config, random_bytes)
+        app[PUSHING] = Pushing(store, blinder, sealer, config)
         app[READING] = Reading(store, Following(store, wakes, clock), blinder, audience=config.public_url)
         app[METRICS] = metrics
+        app[VAPID_KEY] = vapid.public
         app[WAKES] = wakes
-        _watch(metrics, store, resolver, app[READING], wakes)
+        _watch(metrics, store, resolver, app[READING], wakes, hints)
         add_routes(app)
         app.on_shutdown.append(_end_waiting)
         yield app, store
 
 
-def _watch(metrics: Metrics, store: Store, resolver: CachedResolver, reading: Reading, wakes: Wakes) -> None:
+def _watch(
+    metrics: Metrics, store: Store, resolver: CachedResolver, reading: Reading, wakes: Wakes, hints: Hints
+) -> None:
     metrics.watch("inbox_write_queue", "Works that wait for a commit.", lambda: store.load().waiting)
     metrics.watch(
         "inbox_remnants_pending",
@@ -97,6 +125,7 @@ def _watch(metrics: Metrics, store: Store, resolver: CachedResolver, reading: Re
         lambda: {**resolver.remembered(), **reading.remembered(), "standings": store.load().standings},
         label="cache",
     )
+    metrics.watch("inbox_hints", "What became of hints.", lambda: asdict(hints.tally), label="outcome")
 
 
 async def _end_waiting(app: web.Application) -> None:
@@ -114,6 +143,18 @@ async def running(
         if config.admin_listen:
             admin = await stack.enter_async_context(listening(make_admin_app(store, app[METRICS]), config.admin_listen))
         yield public, admin
+
+
+@contextlib.asynccontextmanager
+async def _hinting(
+    store: Store, config: Config, sealer: Sealer, vapid: VapidKey, random_bytes: Callable[[int], bytes]
+) -> AsyncIterator[Hints]:
+    """Every channel that is configured. They have a fetcher of their own: slow ones take nothing from look-ups."""
+    tally, pace = Tally(), Pace(config.hint_pause_seconds, config.hint_jitter_seconds)
+    async with open_fetcher(allow=config.outgoing_allow, keep=False) as fetcher:
+        channels: list[Channel] = [WebPush(store, fetcher, sealer, vapid, tally, random_bytes)]
+        async with Hints(channels, pace, tally, random_bytes=random_bytes, monotonic=time.monotonic) as hints:
+            yield hints
 
 
 @contextlib.asynccontextmanager

@@ -14,37 +14,27 @@ from typing import Any, Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from inbox_server import __version__
 from inbox_server.base64url import encode
-from inbox_server.bodies import (
-    MAX_ACK_IDS,
-    MAX_DELIVERY_BYTES,
-    MAX_MESSAGE_ID_CHARACTERS,
-    MAX_OWNER_BYTES,
-    MAX_PROVEN_NAMES,
-    MIN_RETENTION_SECONDS,
-    MIN_TTL_SECONDS,
-    bad_request,
-)
+from inbox_server.bodies import MAX_DELIVERY_BYTES, MAX_OWNER_BYTES, bad_request
+from inbox_server.capabilities import capabilities
 from inbox_server.clock import Clock
 from inbox_server.config import Config
 from inbox_server.delivery import Deliveries
 from inbox_server.errors import CODES, Refused
 from inbox_server.metrics import Metrics
 from inbox_server.owning import Owning
-from inbox_server.pages import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_WAIT_SECONDS
 from inbox_server.peer import network_of
+from inbox_server.pushing import Pushing
 from inbox_server.reading import Reading
-from inbox_server.tokens import CLOCK_SKEW_SECONDS, MAX_TOKEN_CHARACTERS
-from inbox_server.wakes import MAX_WAITING_READERS
 
-PROTOCOL_VERSION: Final = 1
 CLOCK: Final = web.AppKey[Clock]("clock")
 CONFIG: Final = web.AppKey("config", Config)
 DELIVERIES: Final = web.AppKey("deliveries", Deliveries)
 METRICS: Final = web.AppKey("metrics", Metrics)
 OWNING: Final = web.AppKey("owning", Owning)
+PUSHING: Final = web.AppKey("pushing", Pushing)
 READING: Final = web.AppKey("reading", Reading)
+VAPID_KEY: Final = web.AppKey("vapid_key", str)
 WAITS: Final = web.RequestKey("waits", bool)
 """Of a request that may be held for long: when its client leaves, nothing is done for it any more."""
 IS_OURS: Final = web.AppKey[Callable[[str], bool]]("is_ours")
@@ -84,6 +74,8 @@ def add_routes(app: web.Application) -> None:
         ("PUT", "/v1/inbox", put_inbox),
         ("GET", "/v1/inbox", get_inbox),
         ("DELETE", "/v1/inbox", delete_inbox),
+        ("PUT", "/v1/inbox/push", put_push),
+        ("DELETE", "/v1/inbox/push", delete_push),
         ("POST", "/v1/messages", post_message),
         ("GET", "/v1/messages", get_messages),
         ("POST", "/v1/messages/ack", post_ack),
@@ -93,7 +85,8 @@ def add_routes(app: web.Application) -> None:
 
 
 async def capability_document(request: web.Request) -> web.Response:
-    return answer(200, capabilities(request.app[CONFIG]), {"Cache-Control": "max-age=300"})
+    document = capabilities(request.app[CONFIG], vapid_key=request.app[VAPID_KEY])
+    return answer(200, document, {"Cache-Control": "max-age=300"})
 
 
 async def put_inbox(request: web.Request) -> web.Response:
@@ -110,6 +103,18 @@ async def get_inbox(request: web.Request) -> web.Response:
 async def delete_inbox(request: web.Request) -> web.Response:
     body = await _body(request, MAX_OWNER_BYTES)
     await request.app[OWNING].forget(_authorization(request), body, request.app[CLOCK]())
+    return _empty(204)
+
+
+async def put_push(request: web.Request) -> web.Response:
+    body = await _body(request, MAX_OWNER_BYTES)
+    await request.app[PUSHING].subscribe(_authorization(request), body, request.app[CLOCK]())
+    return _empty(204)
+
+
+async def delete_push(request: web.Request) -> web.Response:
+    body = await _body(request, MAX_OWNER_BYTES)
+    await request.app[PUSHING].unsubscribe(_authorization(request), body, request.app[CLOCK]())
     return _empty(204)
 
 
@@ -163,35 +168,6 @@ async def _send(request: web.Request, response: web.StreamResponse, event: bytes
         if request.transport:
             request.transport.abort()
         raise ConnectionResetError("the client took no event") from None
-
-
-def capabilities(config: Config) -> dict[str, Any]:
-    """What an app needs to know before it signs anything."""
-    return {
-        "protocol": "message-inbox",
-        "version": PROTOCOL_VERSION,
-        "origin": config.public_url,
-        "registration": config.registration,
-        "limits": {
-            "message_id_characters": MAX_MESSAGE_ID_CHARACTERS,
-            "token_characters": MAX_TOKEN_CHARACTERS,
-            "clock_skew_seconds": CLOCK_SKEW_SECONDS,
-            "min_ttl_seconds": MIN_TTL_SECONDS,
-            "min_retention_seconds": MIN_RETENTION_SECONDS,
-            "default_retention_seconds": config.default_retention_seconds,
-            "max_retention_seconds": config.max_retention_seconds,
-            "inbox_entries": config.inbox_entries,
-            "inbox_bytes": config.inbox_bytes,
-            "list_entries": config.list_entries,
-            "names": MAX_PROVEN_NAMES,
-            "default_page_entries": DEFAULT_PAGE_ENTRIES,
-            "max_page_entries": MAX_PAGE_ENTRIES,
-            "ack_ids": MAX_ACK_IDS,
-            "wait_seconds": MAX_WAIT_SECONDS,
-            "waiting_readers": MAX_WAITING_READERS,
-        },
-        "software": f"inbox-server/{__version__}",
-    }
 
 
 @web.middleware

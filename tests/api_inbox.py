@@ -186,6 +186,7 @@ class Inbox:
                 "bytes": self.limits.bytes,
                 "bytes_used": sum(len(each.text) for each in unread),
             },
+            "push": 0,
             "notices": ["inbox_full"] if self.refused else [],
         }
 

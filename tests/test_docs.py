@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from inbox_server.capabilities import capabilities
 from inbox_server.config_file import parse_config, render_config
 from inbox_server.errors import CODES
 from inbox_server.store.database import schema_steps
-from inbox_server.web import capabilities
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -37,7 +37,7 @@ def test_the_protocol_page_has_every_error_code() -> None:
 
 def test_the_protocol_page_has_every_limit() -> None:
     config = parse_config({"server": {"public_url": "https://inbox.example"}}, Path("/"))
-    limits: Mapping[str, int] = capabilities(config)["limits"]
+    limits: Mapping[str, int] = capabilities(config, vapid_key="")["limits"]
     rows = [[f"`{name}`", f"{value:,}"] for name, value in limits.items()]
     assert lines(table_in("docs/protocol.md", "limits")) == lines(rows)
 

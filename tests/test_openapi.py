@@ -28,17 +28,21 @@ from inbox_server.bodies import (
     MAX_MESSAGE_ID_CHARACTERS,
     MAX_OWNER_BYTES,
     MAX_PROVEN_NAMES,
+    MAX_SUBSCRIPTIONS,
     MIN_RETENTION_SECONDS,
     MIN_TTL_SECONDS,
 )
+from inbox_server.capabilities import PROTOCOL_VERSION, capabilities
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.inbox import Inbox
 from inbox_server.client.protocol import deliver_token, owner_token
 from inbox_server.clock import UnixTime
 from inbox_server.config_file import parse_config
 from inbox_server.errors import CODES
+from inbox_server.hints.sealing import MAX_ENDPOINT_CHARACTERS
+from inbox_server.hints.vapid import VapidKey
 from inbox_server.pages import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_WAIT_SECONDS
-from inbox_server.web import PROTOCOL_VERSION, add_routes, capabilities
+from inbox_server.web import add_routes
 from tests.conftest import APP, HandClock
 from tests.test_edge import LiveServer, serving
 
@@ -159,9 +163,13 @@ def test_the_limits_are_those_of_the_code() -> None:
         each["schema"] for each in DOCUMENT["paths"]["/v1/messages"]["get"]["parameters"] if each["name"] == "wait"
     )
     assert wait["maximum"] == MAX_WAIT_SECONDS
+    assert schema("Settings")["properties"]["push"]["maximum"] == MAX_SUBSCRIPTIONS
+    assert schema("Subscription")["properties"]["endpoint"]["maxLength"] == MAX_ENDPOINT_CHARACTERS
     for path, method, most in (
         ("/v1/messages", "post", MAX_DELIVERY_BYTES),
         ("/v1/inbox", "put", MAX_OWNER_BYTES),
+        ("/v1/inbox/push", "put", MAX_OWNER_BYTES),
+        ("/v1/inbox/push", "delete", MAX_OWNER_BYTES),
         ("/v1/messages/ack", "post", MAX_OWNER_BYTES),
     ):
         assert f"{most:,} bytes" in DOCUMENT["paths"][path][method]["requestBody"]["description"]
@@ -169,7 +177,7 @@ def test_the_limits_are_those_of_the_code() -> None:
 
 def test_the_capability_document_is_as_described() -> None:
     config = parse_config({"server": {"public_url": "https://inbox.example"}}, Path("/"))
-    told = capabilities(config)
+    told = capabilities(config, vapid_key="")
     described = schema("Limits")["properties"]
     assert schema("Capabilities")["properties"].keys() == told.keys()
     assert {name: each.get("const", each.get("default")) for name, each in described.items()} == told["limits"]
@@ -305,7 +313,7 @@ class Signer:
                 self.alice, body, sender=self.alice.public, recipient=self.bob.public, app=APP, inbox=self.url, now=now
             )
         scope = "settings" if request.method in ("PUT", "DELETE") else "ack" if request.method == "POST" else "read"
-        key = self.bob if path.startswith(("/v1/messages", "/v1/events")) else self.carol
+        key = self.bob if path.startswith(("/v1/messages", "/v1/events", "/v1/inbox/push")) else self.carol
         if scope == "read":  # good for as long as clocks may differ, and over: no answer is held, and streams end
             now = UnixTime(now - 31)
         return owner_token(key, scope=scope, app=APP, inbox=self.url, now=now, body=body, seconds=30)
@@ -330,8 +338,11 @@ async def signer(server: LiveServer, clock: HandClock) -> Signer:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def addresses() -> None:
-    """Teach schemathesis to make addresses with right checksums."""
+def formats() -> None:
+    """Teach schemathesis to make addresses with right checksums, points that are on the curve, and push endpoints."""
+    points = tuple(VapidKey(bytes([number]) * 64, subject="", clock=HandClock()).public for number in range(8))
+    schemathesis.openapi.format("p256-point", st.sampled_from(points))
+    schemathesis.openapi.format("push-endpoint", st.integers(0, 99).map(lambda x: f"https://push.example/{x}"))
     keys = st.binary(min_size=32, max_size=32).map(lambda x: app_address(b"\x02" + x))
     schemathesis.openapi.format("app-address", keys)
 

@@ -21,6 +21,7 @@ DEFAULTS = {
     "names": 0,
     "unread": 0,
     "quota": {"entries": 10_000, "bytes": 8 << 20, "bytes_used": 0},
+    "push": 0,
     "notices": [],
 }
 

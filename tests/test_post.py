@@ -70,7 +70,7 @@ async def test_what_is_not_taken_is_a_failure(status: str) -> None:
 
 async def test_no_redirect_is_followed(coast: Coast) -> None:
     coast.location = coast.url("/elsewhere")
-    async with open_fetcher(allow=frozenset({coast.url()})) as fetcher:
+    async with open_fetcher(allow=frozenset({coast.url()}), keep=False) as fetcher:
         with pytest.raises(Unreachable):
             await fetcher.post(coast.url("/to"), b"body", HEADERS)
     assert len(coast.asked) == 1
