@@ -1,7 +1,7 @@
 """The configuration as the program has it: checked, complete, typed. `config_file.py` makes it from TOML."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -84,4 +84,6 @@ class Config:
     network_per_hour: int
     hint_pause_seconds: int
     hint_jitter_seconds: int
+    webhook_url: str
+    webhook_authorization: str = field(repr=False)
     outgoing_allow: frozenset[str]

@@ -221,6 +221,21 @@ KEYS: Final[tuple[Key, ...]] = (
         values.between(0, 86_400),
     ),
     Key(
+        "hints.webhook_url",
+        "webhook_url",
+        '""',
+        "A URL of yours that is told, by a POST, when something comes for any inbox here; it is trusted as written.\n"
+        'Made for a server of one\'s own and for ntfy: "https://ntfy.sh/<a topic that nobody guesses>". "" is none.',
+        values.optional_url,
+    ),
+    Key(
+        "hints.webhook_authorization",
+        "webhook_authorization",
+        '""',
+        'The Authorization header sent there, such as "Bearer tk_…". Then let nobody else read this file.',
+        values.credentials,
+    ),
+    Key(
         "outgoing.allow",
         "outgoing_allow",
         "[]",

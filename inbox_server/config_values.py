@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
 from inbox_server.config import Listed, Listen, RegistrationMode, Static, Tcp, Unix
+from inbox_server.guard import NotAllowed, read_url
 from inbox_server.identities import is_origin, parse_name, parse_recipient
 from inbox_server.keys import parse_key
 
@@ -67,6 +68,24 @@ def service(value: Any, _: Path) -> str:
     if not re.fullmatch(r"https?://[^\s?#@]+", text):
         raise ValueError("must be a URL such as https://api.hiro.so, without user, query or fragment")
     return text.rstrip("/")
+
+
+def optional_url(value: Any, _: Path) -> str:
+    text = _text(value)
+    if text:
+        try:
+            read_url(text)
+        except NotAllowed as error:
+            raise ValueError(str(error)) from None
+    return text
+
+
+def credentials(value: Any, _: Path) -> str:
+    """The value of an `Authorization` header; what is said about a wrong one repeats none of it."""
+    text = _text(value)
+    if not re.fullmatch(r"(?:[!-~]+(?: [!-~]+)*)?", text):
+        raise ValueError('must be the whole value of the header, such as "Bearer tk_…", in visible ASCII characters')
+    return text
 
 
 def header(value: Any, _: Path) -> str:

@@ -29,6 +29,7 @@ from inbox_server.hints.contract import Channel, Tally
 from inbox_server.hints.hints import Hints, Pace
 from inbox_server.hints.sealing import Sealer
 from inbox_server.hints.vapid import VapidKey
+from inbox_server.hints.webhook import Webhook
 from inbox_server.hints.webpush import WebPush
 from inbox_server.listening import listening
 from inbox_server.metrics import Metrics
@@ -153,6 +154,8 @@ async def _hinting(
     tally, pace = Tally(), Pace(config.hint_pause_seconds, config.hint_jitter_seconds)
     async with open_fetcher(allow=config.outgoing_allow, keep=False) as fetcher:
         channels: list[Channel] = [WebPush(store, fetcher, sealer, vapid, tally, random_bytes)]
+        if config.webhook_url:
+            channels.append(Webhook(fetcher, config.webhook_url, config.webhook_authorization, tally))
         async with Hints(channels, pace, tally, random_bytes=random_bytes, monotonic=time.monotonic) as hints:
             yield hints
 

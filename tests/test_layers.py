@@ -37,6 +37,7 @@ ROWS = (
         "store.standings",
         "resolver.service",
         "hints.webpush",
+        "hints.webhook",
     ),
     ("store.settings", "store.reader", "store.writer"),
     ("store.feed", "store.push"),
@@ -81,8 +82,9 @@ DOORS = {
     "inbox_server.resolver.chain": ("server", "client.user", "world.local"),
     "inbox_server.resolver.cache": ("server",),
     "inbox_server.hints.hints": ("server",),
+    "inbox_server.hints.webhook": ("server",),
     "inbox_server.hints.webpush": ("server",),
-    "inbox_server.fetch": ("resolver.", "hints.webpush", "server", "client.user", "world.local"),
+    "inbox_server.fetch": ("resolver.", "hints.webpush", "hints.webhook", "server", "client.user", "world.local"),
 }
 
 # What both sides of the wire share; a client imports nothing else of the server.
