@@ -14,7 +14,7 @@ from inbox_server.errors import CODES
 from inbox_server.store.database import schema_steps
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("clients/*/README.md")])
 
 
 def table_in(page: str, name: str) -> list[list[str]]:

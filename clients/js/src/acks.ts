@@ -1,0 +1,49 @@
+/** Acknowledgements, to every inbox of their owner: one that is down hears of them later, before it is listed again. */
+import { InboxError, Refused } from './errors.js';
+import type { Inbox } from './inbox.js';
+import type { State } from './state.js';
+
+export class Acks {
+  readonly #state: State;
+
+  constructor(state: State) {
+    this.#state = state;
+  }
+
+  /** Remember first, then tell. */
+  remember(inboxes: readonly Inbox[], ids: readonly string[]): Promise<void> {
+    return this.#state.change<string[]>('acks', (waiting) => {
+      for (const { url } of inboxes) waiting[url] = [...new Set([...(waiting[url] ?? []), ...ids])];
+    });
+  }
+
+  /** Everything that was read here and that some inbox may still list as unread. */
+  async waiting(): Promise<Set<string>> {
+    return new Set(Object.values(await this.#state.read<string[]>('acks')).flat());
+  }
+
+  /** Tell an inbox what it has not heard yet; what went wrong, if something did. */
+  async tell(inbox: Inbox): Promise<InboxError | undefined> {
+    const ids = (await this.#state.read<string[]>('acks'))[inbox.url] ?? [];
+    if (ids.length === 0) return undefined;
+    let problem: InboxError | undefined;
+    try {
+      await inbox.acknowledge(ids);
+    } catch (error) {
+      if (!(error instanceof InboxError)) throw error;
+      problem = error;
+    }
+    // An inbox that is not ours any more has nothing to hear; everything else may be mended, and is tried again.
+    const isOver = problem === undefined || (problem instanceof Refused && problem.code === 'no_inbox');
+    if (isOver) await this.#forget(inbox.url, new Set(ids));
+    return problem;
+  }
+
+  #forget(url: string, told: ReadonlySet<string>): Promise<void> {
+    return this.#state.change<string[]>('acks', (waiting) => {
+      const left = (waiting[url] ?? []).filter((id) => !told.has(id));
+      if (left.length > 0) waiting[url] = left;
+      else delete waiting[url];
+    });
+  }
+}

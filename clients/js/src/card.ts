@@ -1,0 +1,67 @@
+/** The inbox card: where its owner takes deliveries, signed by the key of the bucket that it lies in. */
+import { BadCard } from './errors.js';
+import { isOrigin } from './identities.js';
+import { PublicKey } from './keys.js';
+import type { AppKey } from './keys.js';
+import { parseObject, parseToken, signToken, TOKEN_SECONDS } from './tokens.js';
+import type { UnixTime } from './tokens.js';
+
+export const CARD_FILE = 'inbox.json';
+export const MAX_CARD_BYTES = 4096;
+export const MAX_INBOXES = 3;
+const CARD_TYPE = 'inbox-card+jwt';
+const MAX_CARD_SECONDS = 400 * 86_400;
+
+export interface Card {
+  inboxes: string[];
+  /** It only grows: a lower one than seen before is a replay. */
+  seq: number;
+}
+
+/** The content of `inbox.json`. */
+export function makeCard(key: AppKey, card: Card, now: UnixTime): string {
+  const claims = { iss: key.public.hex, inboxes: card.inboxes, seq: card.seq, iat: now, exp: now + MAX_CARD_SECONDS };
+  return JSON.stringify({ card: signToken(key, CARD_TYPE, claims) });
+}
+
+/** The card in a file of the bucket at `address`. Throws `BadCard` unless that bucket's key signed it. */
+export function readCard(text: string, address: string, now: UnixTime): Card {
+  const { iat, exp, ...card } = readUntimed(text, address);
+  if (iat > now + TOKEN_SECONDS || exp <= now || exp > iat + MAX_CARD_SECONDS) {
+    throw new BadCard('The inbox card has expired, or is not valid yet.');
+  }
+  return card;
+}
+
+/** The own card, even if it has expired or the clock is wrong: the next `seq` must be higher. Throws `BadCard`. */
+export function readOwnCard(text: string, address: string): Card {
+  const { inboxes, seq } = readUntimed(text, address);
+  return { inboxes, seq };
+}
+
+function readUntimed(text: string, address: string): Card & { iat: UnixTime; exp: UnixTime } {
+  const { iss, claims } = openCard(text);
+  if (iss.address !== address) throw new BadCard('The inbox card is not signed by the key of its bucket.');
+  const { inboxes, seq, iat, exp } = claims;
+  if (!isWhole(seq) || !isWhole(iat) || !isWhole(exp)) throw new BadCard('The inbox card has a number that is not whole.');
+  if (!Array.isArray(inboxes) || inboxes.length < 1 || inboxes.length > MAX_INBOXES || !inboxes.every(isOrigin)) {
+    throw new BadCard('The inbox card does not name one to three inbox servers.');
+  }
+  return { inboxes, seq, iat, exp };
+}
+
+function openCard(text: string): { iss: PublicKey; claims: Record<string, unknown> } {
+  try {
+    const { header, claims, signed, signature } = parseToken(parseObject(text).card);
+    const isCard = header.typ === CARD_TYPE && header.alg === 'ES256K' && Object.keys(header).length === 2;
+    const iss = PublicKey.parse(claims.iss);
+    if (isCard && iss.signed(signed, signature)) return { iss, claims };
+  } catch {
+    // what cannot be read is no card, like what is not signed
+  }
+  throw new BadCard('What lies there is not a signed inbox card.');
+}
+
+function isWhole(value: unknown): value is number {
+  return Number.isSafeInteger(value);
+}

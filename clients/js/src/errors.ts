@@ -1,0 +1,70 @@
+/** Everything that can go wrong for a reason that is not a bug. The message is for people; the class is to act on. */
+
+export class InboxError extends Error {
+  override name = 'InboxError';
+}
+
+/** An inbox server understood and did not do it. Act on `code`, which is stable (docs/protocol.md, "Refusals"). */
+export class Refused extends InboxError {
+  override name = 'Refused';
+  readonly status: number;
+  readonly code: string;
+  readonly detail: string;
+  /** What of the request is wrong, where one thing is. */
+  readonly member: string | undefined;
+  /** The server asks not to be asked again for so long. */
+  readonly retryAfterSeconds: number | undefined;
+  /** The server's time, when the clock is the reason. */
+  readonly serverTime: number | undefined;
+
+  constructor(status: number, problem: Record<string, unknown>, retryAfterSeconds?: number) {
+    const detail = String(problem.detail ?? problem.title ?? 'The server gave no reason.');
+    super(`${detail} (${String(problem.code)})`);
+    this.status = status;
+    this.code = String(problem.code);
+    this.detail = detail;
+    this.member = typeof problem.member === 'string' ? problem.member : undefined;
+    this.serverTime = typeof problem.now === 'number' ? problem.now : undefined;
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+
+  /** Whether the same request may succeed later. */
+  get isForNow(): boolean {
+    return this.status === 408 || this.status === 429 || this.status >= 500;
+  }
+}
+
+/** Nothing came back that could be used: no connection, no time, no CORS, or an answer that is not the protocol's. */
+export class Unreachable extends InboxError {
+  override name = 'Unreachable';
+}
+
+/** The host answered, and has nothing there: a message that its sender removed, for example. */
+export class Absent extends InboxError {
+  override name = 'Absent';
+}
+
+/** A link of the chain from a name to a key does not hold. */
+export class NotProven extends InboxError {
+  override name = 'NotProven';
+}
+
+/** The recipient has no inbox card that can be trusted, so nothing is sent: there is no other server to fall back on. */
+export class BadCard extends InboxError {
+  override name = 'BadCard';
+}
+
+/** A message is not by whom its pointer says. */
+export class NotAuthentic extends InboxError {
+  override name = 'NotAuthentic';
+}
+
+/** A text is not encrypted to this key, or was changed. */
+export class CannotDecrypt extends InboxError {
+  override name = 'CannotDecrypt';
+}
+
+/** The own Gaia hub did not do it. */
+export class BucketFailed extends InboxError {
+  override name = 'BucketFailed';
+}

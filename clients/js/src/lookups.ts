@@ -1,0 +1,123 @@
+/** From a name, a key or an address to a bucket and what lies in it. Each link is checked against the one before it. */
+import { CARD_FILE, MAX_CARD_BYTES, readCard } from './card.js';
+import type { Card } from './card.js';
+import { Absent, BadCard, NotProven, Unreachable } from './errors.js';
+import { parseIdentity } from './identities.js';
+import type { PublicKey } from './keys.js';
+import { checkKey, KEY_FILES, MAX_KEY_FILE_BYTES, readKeyFile } from './keyfile.js';
+import { findBucket, MAX_PROFILE_BYTES, readProfile } from './profile.js';
+import { getText } from './requests.js';
+import type { Fetch } from './requests.js';
+import { lookUpName } from './services.js';
+import type { UnixTime } from './tokens.js';
+import { profileUrl } from './zonefile.js';
+
+const FRESH_SECONDS = 600; // as long as a server remembers a chain
+const MAX_REMEMBERED = 1000;
+
+/** A bucket, and where it may be read: one URL for a name's, one below each known prefix for a key's or an address's. */
+export interface Bucket {
+  address: string;
+  urls: string[];
+  key: PublicKey | undefined;
+}
+
+export interface LookUpOptions {
+  fetch: Fetch;
+  clock: () => UnixTime;
+  app: string;
+  names: readonly string[];
+  agreement: boolean;
+  /** Hubs' read prefixes, with a slash at the end: where the buckets of keys without a name are looked for. */
+  prefixes: () => Promise<readonly string[]>;
+}
+
+/** The same bucket, read first at `url` if that is one of its places: a pointer chooses among trusted prefixes only. */
+export function preferring(bucket: Bucket, url: string | undefined): Bucket {
+  const urls = bucket.urls.filter((each) => each === url);
+  return { ...bucket, urls: [...urls, ...bucket.urls.filter((each) => each !== url)] };
+}
+
+export class LookUps {
+  readonly #options: LookUpOptions;
+  readonly #buckets = new Map<string, { since: UnixTime; bucket: Promise<Bucket> }>();
+
+  constructor(options: LookUpOptions) {
+    this.#options = options;
+  }
+
+  /** Remembered for ten minutes, unless `fresh`. Throws `NotProven` or `Unreachable`. */
+  bucket(identity: string, { fresh = false } = {}): Promise<Bucket> {
+    const now = this.#options.clock();
+    const remembered = this.#buckets.get(identity);
+    if (remembered && !fresh && now - remembered.since < FRESH_SECONDS) return remembered.bucket;
+    if (this.#buckets.size >= MAX_REMEMBERED) this.#buckets.clear();
+    const bucket = this.#find(identity);
+    this.#buckets.set(identity, { since: now, bucket });
+    bucket.catch(() => this.#buckets.delete(identity)); // a failure is told once, and asked again
+    return bucket;
+  }
+
+  /** The bucket's key: stated by its owner, or the first in a key file that hashes to its address. Throws as `bucket`. */
+  async key(bucket: Bucket): Promise<PublicKey> {
+    if (bucket.key) return bucket.key;
+    for (const file of KEY_FILES) {
+      try {
+        const key = readKeyFile(await this.read(bucket, file, MAX_KEY_FILE_BYTES), bucket.address);
+        if (key) return (bucket.key = key);
+      } catch (error) {
+        if (!(error instanceof Absent)) throw error;
+      }
+    }
+    throw new NotProven('No key in the profile or the bucket hashes to the address of the bucket.');
+  }
+
+  /** Always read anew, for its owner may have moved. Throws `BadCard` or `Unreachable`. */
+  async card(bucket: Bucket): Promise<Card> {
+    try {
+      return readCard(await this.read(bucket, CARD_FILE, MAX_CARD_BYTES), bucket.address, this.#options.clock());
+    } catch (error) {
+      if (error instanceof Absent) throw new BadCard('There is no inbox card in the bucket.');
+      throw error;
+    }
+  }
+
+  /** A file of a bucket. Throws `Absent` only if every place that may have it says so, else `Unreachable`. */
+  async read(bucket: Bucket, path: string, maxBytes: number): Promise<string> {
+    let failure: unknown = new Unreachable('No hub prefix is configured, so no bucket of a key can be found.');
+    for (const [at, url] of bucket.urls.entries()) {
+      try {
+        return await getText(this.#options.fetch, url + path, { maxBytes });
+      } catch (error) {
+        if (at === 0 || error instanceof Unreachable) failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  async #find(text: string): Promise<Bucket> {
+    const identity = parseIdentity(text);
+    if (identity.kind === 'name') return this.#follow(identity.text);
+    const key = identity.kind === 'key' ? identity.key : undefined;
+    const address = key ? key.address : identity.text;
+    return { address, key, urls: (await this.#options.prefixes()).map((prefix) => `${prefix}${address}/`) };
+  }
+
+  /** Name service, zone file, signed profile, bucket. */
+  async #follow(name: string): Promise<Bucket> {
+    const { fetch, names, agreement, app } = this.#options;
+    const { owner, zoneFile } = await lookUpName(fetch, names, agreement, name);
+    const url = profileUrl(zoneFile);
+    if (!url) throw new NotProven('The zone file of the name names no profile (`_http._tcp URI`).');
+    let text: string;
+    try {
+      text = await getText(fetch, url, { maxBytes: MAX_PROFILE_BYTES, redirect: 'follow' });
+    } catch (error) {
+      if (error instanceof Absent) throw new NotProven('There is no profile at the URL in the zone file of the name.');
+      throw error;
+    }
+    const stated = findBucket(readProfile(text, owner), app);
+    const key = stated.statedKey === undefined ? undefined : checkKey(stated.statedKey, stated.address);
+    return { address: stated.address, urls: [stated.url], key };
+  }
+}

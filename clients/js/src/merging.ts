@@ -1,0 +1,78 @@
+/** Several inboxes as one: an entry is told once, and so is that it was read, whoever says so first or again. */
+import type { Entry, News } from './news.js';
+import type { Listed, Page } from './inbox.js';
+import type { UnixTime } from './tokens.js';
+
+interface Known {
+  expires: UnixTime;
+  isRead: boolean;
+  inboxes: Set<string>;
+}
+
+const PRUNE_ABOVE = 10_000; // what an inbox holds at most, usually
+
+export class Merging {
+  readonly #known = new Map<string, Known>();
+  readonly #notices = new Map<string, string[]>();
+  /** What an inbox has listed since it was asked for everything, until that list is whole. */
+  readonly #lists = new Map<string, Set<string>>();
+
+  /** From here on this inbox lists everything anew: what it knew and does not list any more was read meanwhile. */
+  startList(inbox: string): void {
+    this.#lists.set(inbox, new Set());
+  }
+
+  /** What is new in a page; `acknowledged` was read here, and perhaps not told to this inbox yet. */
+  take(inbox: string, page: Page, acknowledged: ReadonlySet<string>, now: UnixTime): News[] {
+    const list = this.#lists.get(inbox);
+    for (const { id } of page.messages) list?.add(id);
+    const news = [
+      ...page.messages.flatMap((listed) => this.#message(inbox, listed, acknowledged)),
+      ...page.read.flatMap((id) => this.#read(id)),
+      ...this.#noticed(inbox, page.notices),
+    ];
+    if (list && !page.more) {
+      this.#lists.delete(inbox);
+      news.push(...this.#missing(inbox, list, now));
+    }
+    if (this.#known.size > PRUNE_ABOVE) this.#prune(now);
+    return news;
+  }
+
+  #message(inbox: string, listed: Listed, acknowledged: ReadonlySet<string>): News[] {
+    const known = this.#known.get(listed.id);
+    if (known) {
+      known.expires = Math.max(known.expires, listed.expires);
+      known.inboxes.add(inbox);
+      return [];
+    }
+    const isRead = acknowledged.has(listed.id);
+    this.#known.set(listed.id, { expires: listed.expires, isRead, inboxes: new Set([inbox]) });
+    const entry: Entry = { ...listed, inboxes: [inbox] };
+    return isRead ? [] : [{ kind: 'message', entry }];
+  }
+
+  #read(id: string): News[] {
+    const known = this.#known.get(id);
+    if (known?.isRead) return [];
+    const expires = known?.expires ?? Number.POSITIVE_INFINITY; // a copy may come late from another inbox
+    this.#known.set(id, { expires, isRead: true, inboxes: known?.inboxes ?? new Set() });
+    return [{ kind: 'read', id }];
+  }
+
+  #missing(inbox: string, list: ReadonlySet<string>, now: UnixTime): News[] {
+    return [...this.#known]
+      .filter(([id, { inboxes, isRead, expires }]) => inboxes.has(inbox) && !isRead && expires > now && !list.has(id))
+      .flatMap(([id]) => this.#read(id));
+  }
+
+  #noticed(inbox: string, notices: string[]): News[] {
+    const before = this.#notices.get(inbox) ?? [];
+    this.#notices.set(inbox, notices);
+    return notices.filter((notice) => !before.includes(notice)).map((notice) => ({ kind: 'notice', inbox, notice }));
+  }
+
+  #prune(now: UnixTime): void {
+    for (const [id, { expires }] of this.#known) if (expires <= now) this.#known.delete(id);
+  }
+}

@@ -1,0 +1,23 @@
+/** What `watch` tells. */
+import type { InboxError } from './errors.js';
+import type { Listed } from './inbox.js';
+import type { SendReport } from './outbox.js';
+
+/** An unread entry, and the own inboxes that list it. */
+export interface Entry extends Listed {
+  inboxes: string[];
+}
+
+export type News =
+  /** Something is unread. Each entry comes once, from whichever inbox has it first. */
+  | { kind: 'message'; entry: Entry }
+  /** An entry was read, here or on another device. */
+  | { kind: 'read'; id: string }
+  /** The owner must know: `inbox_full` or `push_gone`. */
+  | { kind: 'notice'; inbox: string; notice: string }
+  /** A delivery that waited was tried again, and was stored or refused somewhere. */
+  | { kind: 'sent'; report: SendReport }
+  /** An inbox is listened to, at first or again. */
+  | { kind: 'up'; inbox: string }
+  /** An inbox cannot be listened to, and why. It goes on by itself; what is missed comes later. */
+  | { kind: 'down'; inbox: string; problem: InboxError; retrySeconds: number };

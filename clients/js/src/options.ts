@@ -1,0 +1,87 @@
+/** What an app says about its user, and what it may replace. */
+import type { Random } from './ecies.js';
+import { isOrigin, parseIdentity } from './identities.js';
+import type { Fetch } from './requests.js';
+import { MemoryStorage } from './state.js';
+import type { InboxStorage } from './state.js';
+import type { UnixTime } from './tokens.js';
+
+export interface InboxClientOptions {
+  /** The app private key in hex, as the wallet gave it: 64 characters, or 66 that end with 01. */
+  privateKey: string;
+  /** The app's origin, such as https://chat.example. */
+  app: string;
+  /** The user's BNS name; without one the key is who they are. */
+  name?: string;
+  /** The write URL of the user's Gaia hub. Needed to publish and to send. */
+  hub?: string;
+  /** Name services in the shape of the Stacks API, asked in this order. Needed where others have names. */
+  names?: readonly string[];
+  /** Ask all name services, and trust them only when they name one owner. */
+  agreement?: boolean;
+  /** Read prefixes of hubs, such as https://gaia.example/hub/, where the buckets of people without names lie. */
+  prefixes?: readonly string[];
+  /** The user's inboxes, one to three. Without it they are those of the own card. */
+  inboxes?: readonly string[];
+  /** `localStorage`, or anything with its three methods. Without it, all is forgotten with the page. */
+  storage?: InboxStorage;
+  fetch?: Fetch;
+  /** Seconds since 1970. */
+  clock?: () => UnixTime;
+  random?: Random;
+  sleep?: Sleep;
+  /** How long an inbox may say nothing while it is watched. Servers say something every 45 seconds. */
+  silenceSeconds?: number;
+}
+
+/** Ends early, and without an error, when `signal` aborts. */
+export type Sleep = (milliseconds: number, signal: AbortSignal) => Promise<void>;
+
+export interface Settled {
+  app: string;
+  name: string | undefined;
+  hub: string | undefined;
+  names: string[];
+  agreement: boolean;
+  prefixes: string[];
+  storage: InboxStorage;
+  fetch: Fetch;
+  clock: () => UnixTime;
+  random: Random;
+  sleep: Sleep;
+  silenceSeconds: number;
+}
+
+/** Throws `TypeError`. */
+export function readOptions(options: InboxClientOptions): Settled {
+  const { app, name, hub, names = [], agreement = false, prefixes = [], storage = new MemoryStorage() } = options;
+  if (!isOrigin(app)) throw new TypeError('`app` must be an origin such as https://chat.example, without a slash at the end.');
+  if (name !== undefined && parseIdentity(name).kind !== 'name') throw new TypeError('`name` must be a name such as alice.id.');
+  return {
+    app,
+    name,
+    hub: hub?.replace(/\/+$/, ''),
+    names: names.map((service) => service.replace(/\/+$/, '')),
+    agreement,
+    prefixes: prefixes.map((prefix) => (prefix.endsWith('/') ? prefix : `${prefix}/`)),
+    storage,
+    fetch: options.fetch ?? ((...what) => globalThis.fetch(...what)), // browsers want it called on the window
+    clock: options.clock ?? (() => Math.floor(Date.now() / 1000)),
+    random: options.random ?? ((length) => crypto.getRandomValues(new Uint8Array(length))),
+    sleep: options.sleep ?? sleepFor,
+    silenceSeconds: options.silenceSeconds ?? 100,
+  };
+}
+
+function sleepFor(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const wake = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', wake);
+      resolve();
+    };
+    const timer = setTimeout(wake, milliseconds);
+    signal.addEventListener('abort', wake);
+  });
+}

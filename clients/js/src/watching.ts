@@ -1,0 +1,161 @@
+/**
+ * Waiting for news: a stream of events from every inbox, begun anew whenever it ends, where it ended.
+ *
+ * Where nothing comes through (a proxy that holds answers back until they are whole), an inbox is asked by held
+ * requests instead.
+ */
+import type { Acks } from './acks.js';
+import { InboxError, Refused, Unreachable } from './errors.js';
+import { readEvents, Silence } from './events.js';
+import type { Random } from './ecies.js';
+import type { Handoff } from './handoff.js';
+import { readPage } from './inbox.js';
+import type { Inbox, Page } from './inbox.js';
+import type { Merging } from './merging.js';
+import type { News } from './news.js';
+import type { Sleep } from './options.js';
+import { fraction } from './outbox.js';
+import { chunksOf } from './requests.js';
+import type { State } from './state.js';
+import { parseObject } from './tokens.js';
+import type { UnixTime } from './tokens.js';
+
+const PAGE_ENTRIES = 100;
+const HOLD_SECONDS = 50; // proxies cut what is silent for a minute
+const SHORTEST_PAUSE_SECONDS = 1;
+const LONGEST_PAUSE_SECONDS = 60;
+
+export interface Listening {
+  inbox: Inbox;
+  acks: Acks;
+  state: State;
+  merging: Merging;
+  news: Handoff<News>;
+  clock: () => UnixTime;
+  random: Random;
+  sleep: Sleep;
+  silenceSeconds: number;
+  /** Begin where the last `watch` ended, instead of with everything unread. */
+  resume: boolean;
+}
+
+/** Follow one inbox until `signal` aborts. */
+export async function follow(what: Listening, signal: AbortSignal): Promise<void> {
+  const { inbox, news, random, sleep } = what;
+  const place: Place = { cursor: undefined, heard: false, isUp: false, holds: false };
+  if (what.resume) place.cursor = (await what.state.read<string>('cursors'))[inbox.url];
+  for (let failures = 0; !signal.aborted; failures += 1) {
+    place.heard = false;
+    const problem = await listen(what, place, signal);
+    if (signal.aborted) return;
+    if (place.heard) failures = 0;
+    const jitter = fraction(random) * Math.min(SHORTEST_PAUSE_SECONDS * 2 ** failures, LONGEST_PAUSE_SECONDS);
+    const wished = problem instanceof Refused ? (problem.retryAfterSeconds ?? 0) : 0;
+    const retrySeconds = Math.max(jitter, wished);
+    if (problem && !place.heard) {
+      place.isUp = false;
+      await news.give({ kind: 'down', inbox: inbox.url, problem, retrySeconds });
+    }
+    await sleep(retrySeconds * 1000, signal);
+  }
+}
+
+/** Where the listening to one inbox stands. */
+interface Place {
+  cursor: string | undefined;
+  /** Whether anything came since the last time that it was begun. */
+  heard: boolean;
+  isUp: boolean;
+  /** Whether it is asked by held requests, because no stream came through. */
+  holds: boolean;
+}
+
+/** Until it ends: undefined for an orderly end, or else why. */
+async function listen(what: Listening, place: Place, signal: AbortSignal): Promise<InboxError | undefined> {
+  const silence = new Silence(what.silenceSeconds * 1000);
+  try {
+    await what.acks.tell(what.inbox); // else what was read here would be listed
+    if (place.cursor === undefined) what.merging.startList(what.inbox.url);
+    const pages = place.holds ? held(what, place, signal) : streamed(what, place, silence, signal);
+    for await (const page of pages) await take(what, place, page);
+    return undefined;
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    if (silence.signal.aborted) {
+      place.holds ||= !place.heard;
+      return new Unreachable('Nothing was heard from the server for too long.');
+    }
+    if (!(error instanceof InboxError)) throw error;
+    // What a cursor cannot tell any more, the list does.
+    if (error instanceof Refused && /^(cursor_gone|bad_cursor)$/.test(error.code)) place.cursor = undefined;
+    return error;
+  } finally {
+    silence.stop();
+  }
+}
+
+async function* streamed(what: Listening, place: Place, silence: Silence, signal: AbortSignal): AsyncGenerator<Page> {
+  silence.start();
+  const response = await what.inbox.events(place.cursor, AbortSignal.any([signal, silence.signal]));
+  for await (const { name, data } of readEvents(heard(what, place, silence, response))) {
+    if (name === 'state') yield readPage(parse(data));
+    if (name !== 'end') continue;
+    const reason = String(parse(data).reason);
+    if (reason === 'cursor_gone') place.cursor = undefined;
+    if (/^(token_expired|closeafter|stopping|cursor_gone)$/.test(reason)) return;
+    throw new Refused(response.status, { code: reason, detail: 'The server ended the stream.' });
+  }
+  throw new Unreachable('The connection was cut off.');
+}
+
+async function* heard(what: Listening, place: Place, silence: Silence, response: Response): AsyncGenerator<Uint8Array> {
+  const chunks = chunksOf(response);
+  try {
+    for (;;) {
+      silence.start();
+      const next = await chunks.next();
+      silence.stop();
+      if (next.done) return;
+      await comeUp(what, place);
+      yield next.value;
+    }
+  } catch (error) {
+    if (error instanceof InboxError) throw error;
+    throw new Unreachable('The connection was cut off.', { cause: error });
+  } finally {
+    await chunks.return();
+  }
+}
+
+async function* held(what: Listening, place: Place, signal: AbortSignal): AsyncGenerator<Page> {
+  for (;;) {
+    const page = await what.inbox.page(place.cursor, PAGE_ENTRIES, { waitSeconds: HOLD_SECONDS, signal });
+    await comeUp(what, place);
+    yield page;
+  }
+}
+
+async function comeUp(what: Listening, place: Place): Promise<void> {
+  place.heard = true;
+  if (place.isUp) return;
+  place.isUp = true;
+  await what.news.give({ kind: 'up', inbox: what.inbox.url });
+}
+
+/** The place is kept when everything before it was dealt with, so that a crash loses nothing. */
+async function take(what: Listening, place: Place, page: Page): Promise<void> {
+  const { inbox, acks, state, merging, news, clock } = what;
+  for (const each of merging.take(inbox.url, page, await acks.waiting(), clock())) await news.give(each);
+  place.cursor = page.cursor;
+  await state.change<string>('cursors', (cursors) => {
+    cursors[inbox.url] = page.cursor;
+  });
+}
+
+function parse(data: string): Record<string, unknown> {
+  try {
+    return parseObject(data);
+  } catch {
+    throw new Unreachable('The server sent an event that is not of the protocol.');
+  }
+}

@@ -1,0 +1,207 @@
+/** What the real server seldom does: limits, broken answers, streams that end in every way; by small servers. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { test } from 'node:test';
+
+import { readEvents } from '../dist/events.js';
+import { InboxClient, InboxError, MemoryStorage } from '../dist/index.js';
+import { Outbox } from '../dist/outbox.js';
+import { State } from '../dist/state.js';
+
+const KEY = '11'.repeat(32);
+const APP = 'https://chat.example';
+/** Time passes at once, but passes: what waits for a connection gets its turn. */
+const soon = () => new Promise((resolve) => setImmediate(resolve));
+const PAGE = { messages: [], cursor: 'one', more: false };
+
+/** A server that answers with `answer(request, response, number)`; it is gone after the test. */
+async function serve(context, answer) {
+  const requests = [];
+  const server = createServer((request, response) => {
+    requests.push(request);
+    answer(request, response, requests.length);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  context.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return { url: `http://127.0.0.1:${server.address().port}`, requests };
+}
+
+function clientOf(url, more = {}) {
+  return new InboxClient({ privateKey: KEY, app: APP, inboxes: [url], sleep: soon, ...more });
+}
+
+function problem(response, status, code, headers = {}) {
+  response.writeHead(status, { 'Content-Type': 'application/problem+json', ...headers });
+  response.end(JSON.stringify({ code, detail: 'Said by a test.', status }));
+}
+
+function page(response, document = PAGE) {
+  response.writeHead(200).end(JSON.stringify(document));
+}
+
+/** The first piece of news of each kind, in this order; then the watching ends. */
+async function newsOf(client, ...kinds) {
+  const found = [];
+  for await (const news of client.watch()) {
+    if (news.kind === kinds[0]) found.push([kinds.shift(), news][1]);
+    if (kinds.length === 0) break;
+  }
+  return found;
+}
+
+test('Retry-After is obeyed: until it is over, nothing is asked', async (context) => {
+  const { url, requests } = await serve(context, (_, response, number) =>
+    number === 1 ? problem(response, 429, 'too_many', { 'Retry-After': '30' }) : page(response),
+  );
+  let now = 1000;
+  const client = clientOf(url, { clock: () => now });
+  await assert.rejects(client.unread(), { name: 'Refused', code: 'too_many', retryAfterSeconds: 30 });
+  now += 29;
+  await assert.rejects(client.unread(), { name: 'Refused', code: 'too_many', retryAfterSeconds: 1 });
+  assert.equal(requests.length, 1);
+  now += 1;
+  assert.deepEqual(await client.unread(), { entries: [], problems: [] });
+});
+
+test('what is not the protocol is told as unreachable, and never thrown as a bug', async (context) => {
+  const answers = [
+    (response) => response.writeHead(502).end('<h1>Bad gateway</h1>'),
+    (response) => response.writeHead(200).end('[]'),
+    (response) => response.writeHead(200).end('{"messages":[null],"cursor":"","more":false}'),
+    (response) => response.writeHead(200).end('{"messages":[{"message_id":1}],"cursor":"","more":false}'),
+    (response) => response.writeHead(302, { Location: 'http://127.0.0.1:9/' }).end(),
+    (response) => response.writeHead(200).end(Buffer.from([0xff, 0xfe])),
+    (response) => response.destroy(),
+    (response) => response.writeHead(200, { 'Content-Length': '100' }).write('{', () => response.destroy()),
+  ];
+  const { url } = await serve(context, (_, response, number) => answers[number - 1](response));
+  const client = clientOf(url);
+  for (const _ of answers) await assert.rejects(client.unread(), { name: 'Unreachable' });
+});
+
+test('a server that gives wrong ids cannot make another entry of one', async (context) => {
+  const { url } = await serve(context, (_, response) =>
+    page(response, { ...PAGE, messages: [{ id: 'of another', message_id: 'opaque', expires: 2000 }] }),
+  );
+  const { entries } = await clientOf(url).unread();
+  assert.deepEqual(entries.map(({ id }) => id), [createHash('sha256').update('opaque').digest('base64url')]);
+});
+
+test('a clock is corrected once, and a server that is never content is not asked for ever', async (context) => {
+  const { url, requests } = await serve(context, (_, response) => {
+    response.writeHead(401).end(JSON.stringify({ code: 'bad_token', member: 'iat', now: 5000 }));
+  });
+  await assert.rejects(clientOf(url).unread(), { name: 'Refused', code: 'bad_token', serverTime: 5000 });
+  assert.equal(requests.length, 2);
+});
+
+test('events are read however they are cut, with comments, both line ends and letters of several bytes', async () => {
+  const text = ': ping\n\nid: 1\nevent: state\ndata: {"a":"ü🐝"}\n\nevent: end\r\ndata:x\r\ndata: y\r\n\r\nevent: empty\n\ndata: half';
+  const bytes = new TextEncoder().encode(text);
+  for (const size of [1, 2, 3, 7, bytes.length]) {
+    const chunks = (async function* () {
+      for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+    })();
+    const events = [];
+    for await (const event of readEvents(chunks)) events.push(event);
+    assert.deepEqual(events, [{ name: 'state', data: '{"a":"ü🐝"}' }, { name: 'end', data: 'x\ny' }], `by ${size}`);
+  }
+});
+
+test('a stream that is cut off, that ends, or whose cursor is gone is begun anew where it was', async (context) => {
+  const listed = (text) => ({ message_id: text, expires: 2000 });
+  const state = (cursor, ...messages) =>
+    `id: ${cursor}\nevent: state\ndata: ${JSON.stringify({ messages, cursor, more: false })}\n\n`;
+  const streams = [
+    (response) => response.write(state('c1', listed('first')), () => response.destroy()),
+    (response) => response.end(`: ping\n\nevent: end\ndata: {"reason":"token_expired"}\n\n`),
+    (response) => response.end(`: ping\n\nevent: end\ndata: {"reason":"cursor_gone"}\n\n`),
+    (response) => response.write(state('c2', listed('second'))),
+  ];
+  const { url, requests } = await serve(context, (_, response, number) => {
+    response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+    streams[Math.min(number, streams.length) - 1](response);
+  });
+  const news = await newsOf(clientOf(url, { clock: () => 1000 }), 'up', 'message', 'message', 'read');
+  assert.deepEqual(requests.map(({ headers }) => headers['last-event-id']), [undefined, 'c1', 'c1', undefined]);
+  assert.deepEqual(news.slice(1, 3).map(({ entry }) => entry.messageId), ['first', 'second']);
+  assert.equal(news[3].id, news[1].entry.id); // it was read while the cursor was gone
+});
+
+test('a refusal of the stream is told, and its Retry-After is waited for', async (context) => {
+  const { url } = await serve(context, (_, response, number) => {
+    if (number === 1) return problem(response, 429, 'too_many', { 'Retry-After': '7' });
+    return response.writeHead(200).write(': ping\n\n');
+  });
+  const waited = [];
+  let now = 1000;
+  const sleep = async (milliseconds) => {
+    waited.push(milliseconds);
+    now += milliseconds / 1000;
+    await soon();
+  };
+  const [down] = await newsOf(clientOf(url, { sleep, clock: () => now }), 'down', 'up');
+  assert.equal(down.problem.code, 'too_many');
+  assert.ok(waited.includes(7000));
+});
+
+test('pauses grow at random up to a minute while a server is down', async () => {
+  const waited = [];
+  const random = (length) => new Uint8Array(length).fill(0xff);
+  const sleep = (milliseconds) => (waited.push(milliseconds), soon());
+  const client = clientOf('http://127.0.0.1:9', { random, sleep });
+  await newsOf(client, ...Array(9).fill('down'));
+  const pauses = waited.filter((each) => each !== 30_000).map((each) => Math.round(each / 1000));
+  assert.deepEqual(pauses.slice(0, 8), [1, 2, 4, 8, 16, 32, 60, 60]);
+});
+
+test('behind a proxy that lets no stream through, held requests bring the news', async (context) => {
+  const { url, requests } = await serve(context, (request, response) => {
+    if (request.url.startsWith('/v1/events')) return response.writeHead(200).flushHeaders();
+    if (request.url.includes('after=')) return undefined; // held
+    return page(response, { ...PAGE, messages: [{ message_id: 'opaque', expires: 2000 }] });
+  });
+  const [, news] = await newsOf(clientOf(url, { silenceSeconds: 0.05, clock: () => 1000 }), 'down', 'message');
+  assert.equal(news.entry.messageId, 'opaque');
+  assert.match(requests.at(-1).url, /^\/v1\/messages\?limit=100(&after=one)?&wait=50$/);
+});
+
+test('a delivery is kept before it is sent, and until every inbox has answered', async () => {
+  const state = new State(new MemoryStorage(), '');
+  const kept = [];
+  const deliver = async () => {
+    kept.push(Object.keys(await state.read('outbox')));
+    return { id: 'id', expires: 2000 };
+  };
+  const outbox = new Outbox({ state, clock: () => 1000, random: (length) => new Uint8Array(length), deliver });
+  await outbox.send('one', 'bob.id', '{}', ['https://a.example', 'https://b.example']);
+  assert.deepEqual(kept, [['one'], ['one']]);
+  assert.deepEqual(await outbox.waiting(), []);
+});
+
+test('a storage that fails is told to whoever watches, and the next change is made all the same', async () => {
+  const storage = new MemoryStorage();
+  const full = { getItem: (key) => storage.getItem(key), removeItem: (key) => storage.removeItem(key) };
+  let fails = true;
+  full.setItem = (key, value) => {
+    if (fails) throw new Error('quota');
+    storage.setItem(key, value);
+  };
+  const client = clientOf('http://127.0.0.1:9', { storage: full });
+  await assert.rejects(client.acknowledge([{ id: 'one' }]), { message: 'quota' });
+  fails = false;
+  const [report] = await client.acknowledge([{ id: 'two' }]);
+  assert.ok(report.problem instanceof InboxError);
+});
+
+test('options that cannot be are refused at once', () => {
+  for (const wrong of [{ app: 'https://chat.example/' }, { privateKey: 'zz' }, { inboxes: ['inbox.example'] }, { inboxes: [] }, { name: 'Alice' }]) {
+    assert.throws(() => new InboxClient({ privateKey: KEY, app: APP, ...wrong }));
+  }
+});
