@@ -11,6 +11,7 @@ import pytest
 from inbox_server.client.user import AppUser
 from inbox_server.clock import UnixTime
 from inbox_server.world.local import World, running_world
+from tests.edges import PUBLIC, LiveServer, serving
 from tests.secrecy import CLIENT_NETWORK, Listener
 
 _WORLDS = itertools.count()
@@ -84,3 +85,12 @@ async def bob(world: World) -> AsyncIterator[AppUser]:
         await user.publish((world.inbox_url,), seq=1)
         await user.inbox(world.inbox_url).claim({"names": ["bob.id"]})
         yield user
+
+
+@pytest.fixture
+async def server(tmp_path: Path, clock: HandClock) -> AsyncIterator[LiveServer]:
+    """Behind another name than its address, as in real life."""
+    async with serving(
+        tmp_path, clock=clock, server__public_url=PUBLIC, server__hosts=["other.example:8443"]
+    ) as server:
+        yield server

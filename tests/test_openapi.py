@@ -44,7 +44,7 @@ from inbox_server.hints.vapid import VapidKey
 from inbox_server.pages import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_WAIT_SECONDS
 from inbox_server.web import add_routes
 from tests.conftest import APP, HandClock
-from tests.test_edge import LiveServer, serving
+from tests.edges import LiveServer, serving
 
 DOCUMENT: Final[dict[str, Any]] = json.loads((Path(__file__).parent.parent / "docs" / "openapi.json").read_text())
 METHODS: Final = ("get", "put", "post", "delete", "options")

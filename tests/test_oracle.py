@@ -19,7 +19,7 @@ from inbox_server.keys import PublicKey
 from inbox_server.tokens import DELIVER, DELIVER_LIFE_SECONDS, digest_of
 from inbox_server.world.local import World, running_world
 from tests.conftest import APP, HandClock
-from tests.test_edge import Answer, ask_once, request_bytes
+from tests.edges import Answer, ask_once, request_bytes
 from tests.test_rooms import profiled
 
 OTHER_APP: Final = "https://other.example"

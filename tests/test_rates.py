@@ -14,7 +14,7 @@ from inbox_server.client.protocol import deliver_token, owner_token
 from inbox_server.errors import CODES, Refused
 from inbox_server.rates import HOUR_SECONDS, Rates
 from tests.conftest import APP, HandClock
-from tests.test_edge import LiveServer, serving
+from tests.edges import LiveServer, serving
 
 
 class Salts:
