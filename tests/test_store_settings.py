@@ -11,8 +11,10 @@ import pytest
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Admission, Door, Settings
-from inbox_server.store.opening import add_invite
-from tests.stores import ADMISSION, APP_HASH, BOB, CAROL, CHECK_VALUE, RETENTION, Box, claimed_box, row_counts
+from inbox_server.store.expiry import BATCH_ROWS
+from inbox_server.store.opening import add_invite, open_store
+from tests.conftest import HandClock
+from tests.stores import ADMISSION, APP_HASH, BOB, CAROL, CHECK_VALUE, QUOTA, RETENTION, Box, claimed_box, row_counts
 
 ALICE = b"Alice, as Bob's."
 NAME = b"bob.id, keyed..."
@@ -187,6 +189,30 @@ async def test_giving_up_removes_every_row_of_the_inbox(box: Box, carol: Box, tm
 async def test_giving_up_twice_is_no_error(box: Box) -> None:
     for _ in range(2):
         await box.store.forget(BOB, issued=box.clock(), request=OTHER_REQUEST)
+
+
+async def test_of_an_inbox_that_is_half_given_up_no_cursor_is_good(tmp_path: Path) -> None:
+    """Whoever asked is gone after the first batch, as when the server stops. Devices must not keep the lost half."""
+    giving_up: list[asyncio.Task[bool]] = []
+
+    def break_off(works: int, seconds: float) -> None:
+        for task in giving_up:
+            task.cancel()
+
+    async with open_store(tmp_path, check_value=CHECK_VALUE, quota=QUOTA, committed=break_off) as store:
+        box = Box(store, HandClock())
+        await box.claim()
+        await asyncio.gather(*(box.deliver(f"entry {number}") for number in range(BATCH_ROWS + 1)))
+        half_way, end = (await box.page(limit=1)).cursor, await box.cursor()
+        giving_up.append(asyncio.create_task(box.store.forget(BOB, issued=box.clock(), request=OTHER_REQUEST)))
+        await asyncio.wait(giving_up)
+        assert giving_up.pop().cancelled()
+        assert len(await box.texts()) == 1
+        for cursor in (half_way, end):
+            with pytest.raises(Refused, match="cursor_gone"):
+                await box.page(cursor)
+        assert await box.store.forget(BOB, issued=box.clock(), request=OTHER_REQUEST)
+        assert await store.settings(BOB) is None
 
 
 async def test_an_older_token_does_not_give_up_what_was_settled_since(box: Box) -> None:

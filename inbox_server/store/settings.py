@@ -104,6 +104,8 @@ def forget(db: sqlite3.Connection, inbox: bytes, issued: UnixTime, request: byte
         return False
     _check_order(issued, request, *row)
     if not drop_entries(db, inbox):
+        # Should it break off here: what is gone was not told, so devices that had it must list anew.
+        db.execute("UPDATE inbox SET change = change + 1, horizon = change + 1 WHERE inbox = ?", (inbox,))
         return None
     for table in ("listed", "name", "push", "inbox"):
         db.execute(f"DELETE FROM {table} WHERE inbox = ?", (inbox,))  # noqa: S608 — names above
