@@ -51,6 +51,14 @@ def test_the_server_takes_a_clients_deliver_token(sender: str, recipient: str, p
     )
 
 
+def test_a_client_signs_with_a_low_s_and_as_jsontokens_orders_its_header() -> None:
+    for number in range(60):  # half of them would be high by chance
+        header, _, signature = ALICE.token({"number": number}, "x").split(".")
+        assert int.from_bytes(decode(signature)[32:], "big") <= N // 2
+        assert len(decode(signature)) == 64
+        assert decode(header) == b'{"typ":"x","alg":"ES256K"}'
+
+
 @pytest.mark.parametrize("scope", ["read", "ack", "settings"])
 def test_the_server_takes_a_clients_owner_token(scope: Scope) -> None:
     seconds = 3600 if scope == "read" else 300

@@ -75,7 +75,7 @@ DOORS = {
     "cryptography": ("resolver.profile", "hints.sealing", "hints.vapid", "client.", "world.hub_tokens"),
     "http_ece": ("hints.webpush",),
     "prometheus_client": ("metrics",),
-    "jwt": ("resolver.profile", "hints.vapid", "client.appkey", "world.hub_tokens"),
+    "jwt": ("resolver.profile", "hints.vapid", "world.hub_tokens"),
     "sqlite3": ("store.", "world.evidence"),
     "inbox_server.store.sqlite": ("store.opening", "server"),
     "inbox_server.store.opening": ("server", "store.backup", "commands.", "world.evidence"),
