@@ -49,11 +49,17 @@ ROWS = (
     ("web",),
     ("admin", "listening"),
     ("server", "process"),
-    ("client.appkey",),
-    ("client.ecies", "client.bucket"),
+    ("client.appkey", "client.events", "client.keeping", "client.sessions"),
+    ("client.ecies", "client.bucket", "client.profile", "client.outbox"),
     ("client.protocol",),
-    ("client.inbox",),
+    ("client.inbox", "client.reports"),
     ("client.user",),
+    ("client.account",),
+    ("client.sending", "client.reading", "client.owning"),
+    ("client.carrying", "client.watching"),
+    ("client.moving",),
+    ("client.client",),
+    ("client.opening",),
     ("world.cors", "world.refusals"),
     ("world.names", "world.hub", "world.hub_tokens"),
     ("world.hub_http",),
@@ -79,16 +85,37 @@ DOORS = {
     "sqlite3": ("store.", "world.evidence"),
     "inbox_server.store.sqlite": ("store.opening", "server"),
     "inbox_server.store.opening": ("server", "store.backup", "commands.", "world.evidence"),
-    "inbox_server.resolver.chain": ("server", "client.user", "world.local"),
+    "inbox_server.resolver.chain": ("server", "client.user", "client.opening", "world.local"),
     "inbox_server.resolver.cache": ("server",),
     "inbox_server.hints.hints": ("server",),
     "inbox_server.hints.webhook": ("server",),
     "inbox_server.hints.webpush": ("server",),
-    "inbox_server.fetch": ("resolver.", "hints.webpush", "hints.webhook", "server", "client.user", "world.local"),
+    "inbox_server.fetch": (
+        "resolver.",
+        "hints.webpush",
+        "hints.webhook",
+        "server",
+        "client.user",
+        "client.sessions",
+        "client.opening",
+        "world.local",
+    ),
 }
 
 # What both sides of the wire share; a client imports nothing else of the server.
-SHARED = ("errors", "clock", "base64url", "strict", "addresses", "keys", "identities", "config", "fetch", "resolver.")
+SHARED = (
+    "errors",
+    "clock",
+    "base64url",
+    "strict",
+    "addresses",
+    "keys",
+    "identities",
+    "config",
+    "guard",
+    "fetch",
+    "resolver.",
+)
 
 
 def modules() -> dict[str, Path]:

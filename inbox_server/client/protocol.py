@@ -11,7 +11,7 @@ from inbox_server.client.appkey import AppKey
 from inbox_server.client.ecies import encrypt
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.identities import is_origin, parse_sender
-from inbox_server.keys import NotAKey, parse_key
+from inbox_server.keys import NotAKey, PublicKey, parse_key
 from inbox_server.strict import NotStrict, parse_object
 
 TOKEN_SECONDS: Final = 300
@@ -38,11 +38,15 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What a message ID says once decrypted. `sender` is a claim until the message's envelope is verified."""
+    """What a message ID says once decrypted. `sender` is a claim until the message's envelope is verified.
+
+    `url` is the bucket's, ends with a slash, and is there when the sender is a bare key: no name leads to its bucket.
+    """
 
     id: str
     sender: str
     app: str
+    url: str = ""
 
 
 def deliver_token(key: AppKey, body: bytes, *, sender: str, recipient: str, app: str, inbox: str, now: UnixTime) -> str:
@@ -112,7 +116,10 @@ def read_card(body: bytes, *, address: str, now: UnixTime) -> Card:
 
 def make_message_id(pointer: Pointer, public: str, *, ephemeral: AppKey, iv: bytes) -> str:
     """The opaque text that an inbox stores: the pointer, padded and encrypted to the recipient; 816 characters."""
-    plain = json.dumps({"v": 1, "id": pointer.id, "from": pointer.sender, "app": pointer.app}, separators=(",", ":"))
+    members = {"v": 1, "id": pointer.id, "from": pointer.sender, "app": pointer.app}
+    if pointer.url:
+        members["url"] = pointer.url
+    plain = json.dumps(members, separators=(",", ":"))
     if len(plain.encode()) > _POINTER_BYTES:
         raise ValueError(f"the pointer has more than {_POINTER_BYTES} bytes")
     return encrypt(public, plain.ljust(_POINTER_BYTES), ephemeral=ephemeral, iv=iv, as_base64=True)
@@ -121,12 +128,12 @@ def make_message_id(pointer: Pointer, public: str, *, ephemeral: AppKey, iv: byt
 def read_pointer(plain: str | bytes) -> Pointer:
     """Raises ValueError for what is no pointer of version 1."""
     members = parse_object(plain.encode() if isinstance(plain, str) else plain)
-    version, id, sender, app = (members.get(name) for name in ("v", "id", "from", "app"))
+    version, id, sender, app, url = (members.get(name) for name in ("v", "id", "from", "app", "url"))
     if type(version) is not int or version != 1:
         raise ValueError("is not a pointer of version 1")
     if not isinstance(id, str) or not _MESSAGE_ID.fullmatch(id):  # it becomes a path in the sender's bucket
         raise ValueError("has an id that is not 32 hex characters")
     if not isinstance(sender, str) or not isinstance(app, str) or not is_origin(app):
         raise ValueError("names no sender or no app")
-    parse_sender(sender)  # it becomes a path at the name service
-    return Pointer(id, sender, app)
+    by_key = isinstance(parse_sender(sender), PublicKey)  # a name becomes a path at the name service
+    return Pointer(id, sender, app, url if by_key and isinstance(url, str) else "")

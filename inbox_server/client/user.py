@@ -1,23 +1,38 @@
-"""One user of one app: the five steps, on top of a bucket, the look-ups and an inbox server.
+"""One user of one app: what the five steps are made of, on top of a bucket, the look-ups and inbox servers.
 
-Publishing comes first: the app's key and the signed inbox card go into the user's bucket.
+It remembers nothing; `client.py` does, and is what programs use.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.bucket import Bucket
-from inbox_server.client.ecies import decrypt, encrypt, open_envelope, sign_envelope
+from inbox_server.client.ecies import BadEnvelope, CannotDecrypt, decrypt, encrypt, open_envelope, sign_envelope
 from inbox_server.client.inbox import Inbox
-from inbox_server.client.protocol import CARD_FILE, KEY_FILE, Card, Pointer, make_card, make_message_id, read_card
+from inbox_server.client.protocol import (
+    CARD_FILE,
+    KEY_FILE,
+    BadCard,
+    Card,
+    Pointer,
+    make_card,
+    make_message_id,
+    read_card,
+)
 from inbox_server.clock import Clock
+from inbox_server.errors import Refused, Unavailable
 from inbox_server.fetch import Absent, Fetcher
+from inbox_server.fetch import Unreachable as HostFailed
+from inbox_server.identities import Address, Name, NotAnIdentity, parse_recipient
 from inbox_server.keys import PublicKey
 from inbox_server.resolver.chain import ChainResolver
+from inbox_server.resolver.profile import Bucket as Place
 
-_MAX_FILE_BYTES = 1 << 20
+_MAX_MESSAGE_BYTES: Final = 25 << 20  # hubs take 20 MB, and base64 or hex is not added to it here
+_MAX_CARD_BYTES: Final = 1 << 16
 
 
 class NotReachable(Exception):
@@ -25,14 +40,21 @@ class NotReachable(Exception):
 
 
 class NotAuthentic(Exception):
-    """A fetched message is not by whom its pointer says."""
+    """A fetched message is not by whom its pointer says, or is not a message at all."""
+
+
+class NotForNow(Exception):
+    """Somebody else's server did not answer: a name service, or a bucket's host. Repeating it may help."""
 
 
 @dataclass(frozen=True, slots=True)
 class AppUser:
-    """`name` is the user's BNS name and `app` the app's origin; `random_bytes` is `secrets.token_bytes`."""
+    """`name` is the user's BNS name, if any, and `app` the app's origin; `random_bytes` is `secrets.token_bytes`.
 
-    name: str
+    `prefixes` end with a slash: below them are the buckets of those who go by a key alone.
+    """
+
+    name: str | None
     app: str
     key: AppKey
     bucket: Bucket
@@ -40,6 +62,12 @@ class AppUser:
     fetcher: Fetcher
     clock: Clock
     random_bytes: Callable[[int], bytes] = field(repr=False)
+    prefixes: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """Who sends: the name, or the key itself."""
+        return self.name or self.key.public
 
     def inbox(self, url: str) -> Inbox:
         """An inbox server, as this user calls it."""
@@ -51,36 +79,93 @@ class AppUser:
         await self.bucket.write(CARD_FILE, make_card(self.key, inboxes, seq=seq, now=self.clock()))
 
     async def look_up(self, recipient: str) -> tuple[PublicKey, Card]:
-        """A recipient's app key and inbox card, both checked against the bucket's address. Raises `NotReachable`."""
-        bucket = await self.resolver.bucket(recipient, self.app)
-        key = await self.resolver.bucket_key(bucket)
-        try:
-            body = await self.fetcher.get(bucket.url + CARD_FILE, max_bytes=_MAX_FILE_BYTES)
-        except Absent:
-            raise NotReachable("the recipient published no inbox card") from None
-        return key, read_card(body, address=bucket.address, now=self.clock())
+        """A recipient's app key and inbox card, both checked against the bucket's address.
 
-    async def write_message(self, text: str, recipient: PublicKey) -> str:
-        """Step 1: store the message, encrypted and signed, in the own bucket; its ID."""
+        Raises `NotReachable` or `NotForNow`.
+        """
+        reason = "no bucket is known where it could be: name the hub that it is at"
+        async for place in self._places(recipient):
+            try:
+                body = await self.fetcher.get(place.url + CARD_FILE, max_bytes=_MAX_CARD_BYTES)
+                card = read_card(body, address=place.address, now=self.clock())
+                return await self.resolver.bucket_key(place), card
+            except (Absent, BadCard, Refused) as error:
+                if isinstance(error, Unavailable):
+                    raise NotForNow(error.detail) from None
+                reason = _reason(error)
+            except HostFailed:
+                raise NotForNow("the host of the recipient's bucket cannot be reached, or may not be asked") from None
+        raise NotReachable(f"{recipient} has no inbox that can be trusted: {reason}")
+
+    async def write_message(self, content: str | bytes, recipient: PublicKey) -> str:
+        """Step 1: store the message, encrypted and signed, in the own bucket; its ID. Raises `BucketFailed`."""
         id = self.random_bytes(16).hex()
-        encrypted = encrypt(recipient.hex, text, ephemeral=self._ephemeral(), iv=self.random_bytes(16))
+        encrypted = encrypt(recipient.hex, content, ephemeral=self._ephemeral(), iv=self.random_bytes(16))
         await self.bucket.write(f"outbox/{id}.json", sign_envelope(self.key, encrypted).encode())
         return id
 
     def encrypt_id(self, id: str, recipient: PublicKey) -> str:
         """Step 2: the message ID as the recipient's inbox gets to see it: 816 opaque characters."""
-        pointer = Pointer(id, self.name, self.app)
+        pointer = Pointer(id, self.identity, self.app, "" if self.name else self.bucket.url)
         return make_message_id(pointer, recipient.hex, ephemeral=self._ephemeral(), iv=self.random_bytes(16))
 
     async def fetch(self, pointer: Pointer) -> str:
-        """Step 5: the message a pointer leads to, from its sender's bucket. Raises `NotAuthentic`."""
-        bucket = await self.resolver.bucket(pointer.sender, self.app)
-        body = await self.fetcher.get(f"{bucket.url}outbox/{pointer.id}.json", max_bytes=_MAX_FILE_BYTES)
-        signer, encrypted = open_envelope(body.decode())
-        if signer.address != bucket.address:
-            raise NotAuthentic("the message is not signed by the key of the sender's bucket")
-        text = decrypt(self.key, encrypted)
-        return text if isinstance(text, str) else text.decode()
+        """Step 5: the message a pointer leads to, from its sender's bucket, as text.
+
+        Raises `NotAuthentic`, `NotReachable` or `NotForNow`.
+        """
+        content, _ = await self.fetch_signed(pointer)
+        return content if isinstance(content, str) else content.decode()
+
+    async def fetch_signed(self, pointer: Pointer) -> tuple[str | bytes, PublicKey]:
+        """The message as it was written, and the key that signed it: the one of the sender's bucket.
+
+        Raises `NotAuthentic`, `NotReachable` or `NotForNow`.
+        """
+        if pointer.app != self.app:
+            raise NotAuthentic("the message is for another app")
+        async for place in self._places(pointer.sender, pointer.url):
+            try:
+                body = await self.fetcher.get(f"{place.url}outbox/{pointer.id}.json", max_bytes=_MAX_MESSAGE_BYTES)
+                signer, encrypted = open_envelope(body.decode())
+                if signer.address != place.address:
+                    raise NotAuthentic("the message is not signed by the key of the sender's bucket")
+                return decrypt(self.key, encrypted), signer
+            except Absent:
+                continue
+            except HostFailed:
+                raise NotForNow("the sender's bucket cannot be reached, or may not be asked") from None
+            except (BadEnvelope, CannotDecrypt, UnicodeDecodeError) as error:
+                raise NotAuthentic(f"the message {_reason(error)}") from None
+        raise NotAuthentic("the message is not in any bucket of the sender's that may be asked")
+
+    async def _places(self, identity: str, url: str = "") -> AsyncIterator[Place]:
+        """Where an identity's bucket is, or may be. Raises `NotReachable` or `NotForNow`."""
+        try:
+            parsed = parse_recipient(identity)
+            if isinstance(parsed, Name):
+                yield await self.resolver.bucket(parsed.text, self.app)
+                return
+        except NotAnIdentity as error:
+            raise NotReachable(f"{identity} {error}") from None
+        except Unavailable as failure:
+            raise NotForNow(failure.detail) from None
+        except Refused as refusal:
+            raise NotReachable(f"{identity}: {refusal.detail}") from None
+        address = parsed.text if isinstance(parsed, Address) else parsed.address
+        stated = parsed.hex if isinstance(parsed, PublicKey) else None
+        buckets = [f"{prefix}{address}/" for prefix in self.prefixes]
+        # What the pointer says only chooses among the prefixes that the user trusts.
+        for bucket in sorted(buckets, key=lambda bucket: not url.startswith(bucket)):
+            yield Place(bucket, address, stated)
 
     def _ephemeral(self) -> AppKey:
         return AppKey(self.random_bytes(32))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Absent):
+        return "no inbox card is published"
+    if isinstance(error, Refused):
+        return error.detail
+    return f"the inbox card {error}" if isinstance(error, BadCard) else str(error)

@@ -1,0 +1,73 @@
+"""One identity at its inbox servers: what all steps of the client stand on."""
+
+import asyncio
+import random as random_numbers
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from inbox_server.client.inbox import NO_PATIENCE, Inbox, InboxRefused, Patience, Unreachable
+from inbox_server.client.keeping import Keeper
+from inbox_server.client.outbox import Outbox
+from inbox_server.client.profile import Profile
+from inbox_server.client.reports import Outcome
+from inbox_server.client.sessions import Sessions
+from inbox_server.client.user import AppUser
+from inbox_server.clock import UnixTime
+from inbox_server.guard import NotAllowed
+
+Action = Callable[[Inbox], Awaitable[Mapping[str, Any] | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """`random` gives numbers from 0 to 1, for back-off only."""
+
+    user: AppUser
+    sessions: Sessions
+    profile: Keeper[Profile]
+    outbox: Keeper[Outbox]
+    patience: Patience = NO_PATIENCE
+    random: Callable[[], float] = random_numbers.random
+    _inboxes: dict[str, Inbox] = field(default_factory=dict)
+
+    @property
+    def now(self) -> UnixTime:
+        return self.user.clock()
+
+    def own(self, url: str) -> Inbox:
+        """One of the user's own inboxes. It stays the same object: it knows how wrong the clock is."""
+        if url not in self._inboxes:
+            self._inboxes[url] = Inbox(
+                self.sessions.trusted, url, self.user.app, self.user.key, self.user.clock, self.patience
+            )
+        return self._inboxes[url]
+
+    def others(self, url: str) -> Inbox:
+        """An inbox of a recipient's, named by the recipient's card. Raises `Unreachable`."""
+        if url in self.profile.read().inboxes:
+            return self.own(url)
+        try:
+            session = self.sessions.to_stranger(url)
+        except NotAllowed:
+            raise Unreachable(
+                f"{url} is not asked: it is not on the public web at the usual port (allow it in the profile)"
+            ) from None
+        return Inbox(session, url, self.user.app, self.user.key, self.user.clock, self.patience)
+
+    async def at_each(self, urls: Iterable[str], action: Action) -> tuple[Outcome, ...]:
+        """Do the same at several of the own inboxes at once; one that fails does not keep the others from it."""
+        return tuple(await asyncio.gather(*(self.at(url, action) for url in urls)))
+
+    async def at(self, url: str, action: Action) -> Outcome:
+        return await outcome_of(url, lambda: action(self.own(url)))
+
+
+async def outcome_of(url: str, ask: Callable[[], Awaitable[Mapping[str, Any] | None]]) -> Outcome:
+    """What came of asking one inbox, as a report instead of an exception."""
+    try:
+        return Outcome(url, "done", answer=await ask() or {})
+    except InboxRefused as refusal:
+        return Outcome(url, "refused" if refusal.is_final else "later", refusal.code, refusal.detail)
+    except Unreachable as failure:
+        return Outcome(url, "later", "unreachable", str(failure))

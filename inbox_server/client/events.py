@@ -1,0 +1,58 @@
+"""Server-sent events (WHATWG HTML, section 9.2), as the feed of an inbox has them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+_MAX_EVENT_BYTES: Final = 4 << 20  # a page of 1,000 entries has about 1.1 MB
+
+
+class BadStream(OSError):
+    """What comes is no event stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`id` is the last that was given, "" before the first; `data` is the lines of it, joined."""
+
+    id: str
+    kind: str
+    data: str
+
+
+class EventReader:
+    """Makes events of a stream's bytes, in whatever pieces they come. Comments are skipped."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._id = ""
+        self._kind = "message"
+        self._data: list[str] = []
+
+    def read(self, chunk: bytes) -> Iterator[Event]:
+        """The events that these bytes complete. Raises `BadStream`."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > _MAX_EVENT_BYTES:
+            raise BadStream("the stream has a line that is too long")
+        for line in lines:
+            try:
+                event = self._read_line(line.removesuffix(b"\r").decode())
+            except UnicodeDecodeError:
+                raise BadStream("the stream is not UTF-8") from None
+            if event:
+                yield event
+
+    def _read_line(self, line: str) -> Event | None:
+        if not line:
+            event = Event(self._id, self._kind, "\n".join(self._data)) if self._data else None
+            self._kind, self._data = "message", []
+            return event
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "id":
+            self._id = value
+        elif name == "event":
+            self._kind = value
+        elif name == "data":
+            self._data.append(value)
+        return None

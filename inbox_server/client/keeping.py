@@ -1,0 +1,123 @@
+"""Where a client keeps what must outlive it: in a file of its own, or only in memory.
+
+A file is written whole under another name and then renamed, so that a crash leaves the old one or the new one. Two
+commands may run at once with one profile (`watch` in one terminal, `send` in another): every change reads the file anew
+under a lock, so that neither undoes the other's.
+"""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class BadFile(Exception):
+    """A file of the client cannot be used; the message names it and says what to do."""
+
+
+class Keeper(Protocol[T]):
+    """Holds one value. Values are not changed in place: `change` puts another in place of the present one."""
+
+    def read(self) -> T:
+        """What is kept now. Raises `BadFile`."""
+
+    def change(self, change: Callable[[T], T]) -> T:
+        """Keep what `change` makes of the present value; on disk when this returns. Raises `BadFile`."""
+
+
+class InMemory(Generic[T]):
+    """For programs that keep state elsewhere, and for tests."""
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def read(self) -> T:
+        return self._value
+
+    def change(self, change: Callable[[T], T]) -> T:
+        self._value = change(self._value)
+        return self._value
+
+
+class InFile(Generic[T]):
+    """A file that only its owner may read. `missing` is the value while there is no file; None: that is an error."""
+
+    def __init__(
+        self, path: Path, parse: Callable[[bytes], T], render: Callable[[T], bytes], *, missing: T | None = None
+    ) -> None:
+        self.path = path
+        self._parse = parse
+        self._render = render
+        self._missing = missing
+
+    def read(self) -> T:
+        try:
+            if self.path.stat().st_mode & 0o077:
+                raise BadFile(f"{self.path}: others can read it; run: chmod 600 {self.path}")
+            return self._parse(self.path.read_bytes())
+        except FileNotFoundError:
+            if self._missing is not None:
+                return self._missing
+            raise BadFile(f"{self.path}: there is no such file; `inbox-server client keygen` writes one") from None
+        except ValueError as error:
+            raise BadFile(f"{self.path}: {error}") from None
+        except OSError as error:
+            raise BadFile(f"{self.path}: cannot be read: {error.strerror}") from None
+
+    def change(self, change: Callable[[T], T]) -> T:
+        with _errors(self.path), _locked(self.path):
+            value = change(self.read())
+            _replace(self.path, self._render(value))
+            return value
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, mode 0600, and its folder. Raises `BadFile`."""
+    with _errors(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(path):
+            if path.exists():
+                raise BadFile(f"{path} is there already, and was left as it is. Name another with --profile.")
+            _replace(path, content)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(partial).replace(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)  # the new name is on disk only when its folder is
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone with `path`. The lock is a file beside it, because the file itself is replaced."""
+    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # held for the time of one small write
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be written: {error.strerror}") from None

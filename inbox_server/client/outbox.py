@@ -1,0 +1,83 @@
+"""What has been sent and not yet taken by every inbox: the exact bytes, so that a retry repeats the same delivery.
+
+An entry is written before the first request and goes when each inbox has answered: it is stored, or refused for good.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+from inbox_server.clock import DAY_SECONDS, UnixTime
+from inbox_server.strict import NotStrict, parse_object
+
+KEPT_SECONDS: Final = 30 * DAY_SECONDS  # as long as servers keep what is unread, at their default
+
+State = Literal["waiting", "stored", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One inbox of a recipient. It is not asked before `not_before`, because it said so."""
+
+    state: State = "waiting"
+    code: str = ""
+    detail: str = ""
+    not_before: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One delivery. `message` is the message's ID in the own bucket, `key` the recipient's, `body` what is POSTed."""
+
+    message: str
+    recipient: str
+    key: str
+    body: str
+    made: UnixTime
+    places: Mapping[str, Place] = field(default_factory=dict)
+
+    @property
+    def is_over(self) -> bool:
+        return all(place.state != "waiting" for place in self.places.values())
+
+    def with_places(self, places: Mapping[str, Place]) -> "Waiting":
+        return replace(self, places={**self.places, **places})
+
+
+Outbox = Mapping[str, Waiting]
+"""By message ID, in the order of sending."""
+
+
+def render_outbox(outbox: Outbox) -> bytes:
+    entries = [
+        {
+            "message": waiting.message,
+            "recipient": waiting.recipient,
+            "key": waiting.key,
+            "body": waiting.body,
+            "made": waiting.made,
+            "places": {
+                url: {"state": place.state, "code": place.code, "detail": place.detail, "not_before": place.not_before}
+                for url, place in waiting.places.items()
+            },
+        }
+        for waiting in outbox.values()
+    ]
+    return json.dumps({"version": 1, "deliveries": entries}, indent=1).encode() + b"\n"
+
+
+def parse_outbox(content: bytes) -> Outbox:
+    """Raises ValueError."""
+    try:
+        members = parse_object(content)
+        if members["version"] != 1:
+            raise ValueError("is no outbox of version 1")
+        return {entry["message"]: _waiting(entry) for entry in members["deliveries"]}
+    except (NotStrict, LookupError, TypeError, AttributeError):
+        raise ValueError("is no outbox of this client") from None
+
+
+def _waiting(entry: Mapping[str, Any]) -> Waiting:
+    places = {url: Place(**place) for url, place in entry["places"].items()}
+    return Waiting(**{**entry, "places": places})

@@ -1,0 +1,152 @@
+"""Reading: what is unread at every inbox, merged; the messages behind it; and acknowledging everywhere.
+
+What was read is noted in the profile before any inbox is told, and struck out when it has been: an inbox that was down
+hears of it later, and until then what it lists is not shown again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final
+
+from inbox_server.client.account import Account
+from inbox_server.client.ecies import CannotDecrypt, decrypt
+from inbox_server.client.inbox import Inbox, Unreachable
+from inbox_server.client.profile import Profile
+from inbox_server.client.protocol import Pointer, read_pointer
+from inbox_server.client.reports import Entry, Message, Outcome, Unread
+from inbox_server.client.user import NotAuthentic
+from inbox_server.clock import DAY_SECONDS, UnixTime
+
+_PAGE: Final = 1000
+_ACK_IDS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry as one inbox lists it."""
+
+    id: str
+    message_id: str
+    expires: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of the feed. `read` is what was read since; `notices` are the inbox's to its owner."""
+
+    messages: tuple[Listed, ...]
+    read: tuple[str, ...]
+    cursor: str
+    more: bool
+    notices: tuple[str, ...] = field(default=())
+
+
+def parse_page(document: Mapping[str, Any]) -> Page:
+    """Members that are not known are left alone. Raises ValueError."""
+    try:
+        messages = tuple(
+            Listed(str(entry["id"]), str(entry["message_id"]), UnixTime(int(entry["expires"])))
+            for entry in document["messages"]
+        )
+        read, notices = (tuple(str(text) for text in document.get(name, ())) for name in ("read", "notices"))
+        return Page(messages, read, str(document["cursor"]), bool(document["more"]), notices)
+    except (LookupError, TypeError, ValueError):
+        raise ValueError("is no page of a feed") from None
+
+
+async def page_of(inbox: Inbox, after: str | None) -> Page:
+    """A page as long as servers make them. Raises as `Inbox.unread` does."""
+    try:
+        return parse_page(await inbox.unread(after, _PAGE))
+    except ValueError as error:
+        raise Unreachable(f"{inbox.url} answered with what {error}") from None
+
+
+class Reading:
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    async def unread(self) -> Unread:
+        """Everything that is unread at any inbox, each entry once."""
+        listed: dict[str, dict[str, Listed]] = {}
+
+        async def collect(inbox: Inbox) -> None:
+            await self.tell_read(inbox)
+            listed[inbox.url] = await self._list(inbox)
+
+        outcomes = await self._account.at_each(self._account.profile.read().sources, collect)
+        return Unread(self.merge(listed), outcomes)
+
+    def merge(self, listed: Mapping[str, Mapping[str, Listed]]) -> tuple[Entry, ...]:
+        """Entries by `id` over the inboxes, and by sender and message where one was delivered twice."""
+        profile, now = self._account.profile.read(), self._account.now
+        read = {id for ids in profile.to_ack.values() for id in ids}
+        merged: dict[str, Entry] = {}
+        by_pointer: dict[tuple[str, str], str] = {}
+        for url, entries in listed.items():
+            for entry in entries.values():
+                if entry.id in read or entry.expires <= now:
+                    continue
+                pointer = self.open_pointer(entry.message_id) if entry.id not in merged else merged[entry.id].pointer
+                one = Entry((entry.id,), pointer, entry.expires, (url,))
+                first = by_pointer.setdefault((pointer.sender, pointer.id), entry.id) if pointer else entry.id
+                merged[first] = _joined(merged[first], one) if first in merged else one
+        return tuple(merged.values())
+
+    def open_pointer(self, message_id: str) -> Pointer | None:
+        """What an entry says when it is decrypted; None when it was not written for us."""
+        try:
+            return read_pointer(decrypt(self._account.user.key, message_id))
+        except (CannotDecrypt, ValueError):
+            return None
+
+    async def fetch(self, entry: Entry) -> Message:
+        """The message of an entry, verified. Raises `NotAuthentic`, `NotReachable` or `NotForNow`."""
+        pointer = entry.pointer
+        if pointer is None:
+            raise NotAuthentic("the entry is not encrypted to this key, or is no message of this protocol")
+        content, key = await self._account.user.fetch_signed(pointer)
+        return Message(pointer.id, pointer.sender, key.hex, content)
+
+    async def acknowledge(self, ids: Iterable[str]) -> tuple[Outcome, ...]:
+        """Say everywhere that these are read. An inbox that cannot be told now is told later."""
+        noted = tuple(dict.fromkeys(ids))
+        profile = self._account.profile.change(lambda profile: profile.with_to_ack(noted))
+        return await self._account.at_each(profile.sources, self.tell_read)
+
+    async def tell_read(self, inbox: Inbox) -> None:
+        """Tell an inbox what was read while it could not be told. Raises as `Inbox.acknowledge` does."""
+        while ids := self._account.profile.read().to_ack.get(inbox.url, ())[:_ACK_IDS]:
+            await inbox.acknowledge(list(ids))
+            self._account.profile.change(partial(Profile.with_acked, inbox=inbox.url, ids=ids))
+
+    async def _list(self, inbox: Inbox) -> dict[str, Listed]:
+        entries: dict[str, Listed] = {}
+        cursor: str | None = None
+        while True:
+            page = await page_of(inbox, cursor)
+            for entry in page.messages:
+                entries[entry.id] = entry
+            for id in page.read:  # while the pages were asked for
+                entries.pop(id, None)
+            cursor = page.cursor
+            if not page.more:
+                break
+        self.mark(inbox.url, cursor)
+        return entries
+
+    def mark(self, url: str, cursor: str) -> None:
+        """Keep the first cursor of each day: a move asks from there what has been read."""
+        day = self._account.now // DAY_SECONDS
+        if str(day) not in self._account.profile.read().marks.get(url, {}):
+            self._account.profile.change(lambda profile: profile.with_mark(url, day, cursor))
+
+
+def _joined(one: Entry, other: Entry) -> Entry:
+    return replace(
+        one,
+        ids=tuple(dict.fromkeys(one.ids + other.ids)),
+        expires=max(one.expires, other.expires),
+        inboxes=tuple(dict.fromkeys(one.inboxes + other.inboxes)),
+    )

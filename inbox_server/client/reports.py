@@ -1,0 +1,119 @@
+"""What a client tells about what it did: the truth about each inbox, and the entries and messages that it found."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from inbox_server.client.outbox import Waiting
+from inbox_server.client.protocol import Pointer
+from inbox_server.clock import UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of asking one inbox: `done`, `refused` for good, or `later`, which is repeated by itself.
+
+    `code` is the server's, or `unreachable`; `detail` is for people. `answer` is what a server said when it was done.
+    """
+
+    inbox: str
+    state: Literal["done", "refused", "later"]
+    code: str = ""
+    detail: str = ""
+    answer: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of a message, for each inbox of the recipient. It has arrived when one of them stored it."""
+
+    message: str
+    recipient: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        return tuple(outcome.inbox for outcome in self.outcomes if outcome.state == "done")
+
+    @property
+    def is_everywhere(self) -> bool:
+        return len(self.stored) == len(self.outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One unread message ID, merged over the inboxes that list it.
+
+    `ids` are more than one when a sender delivered one message twice under other encryptions. `pointer` is what its
+    writer claims until `fetch` has checked it; None when it cannot be decrypted.
+    """
+
+    ids: tuple[str, ...]
+    pointer: Pointer | None
+    expires: UnixTime
+    inboxes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What is unread, oldest first, and how each inbox answered: one that did not is caught up with later."""
+
+    entries: tuple[Entry, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that was fetched and verified: `sender`'s bucket is that of the key that signed."""
+
+    id: str
+    sender: str
+    key: str
+    content: str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """News: an entry that was not told before."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class WasRead:
+    """News: an entry was read, here or on another device."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """News: an inbox has something to say to its owner, such as `inbox_full`."""
+
+    inbox: str
+    notice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """News: an inbox is followed now, or cannot be and is tried again after `again_seconds`."""
+
+    inbox: str
+    is_up: bool
+    detail: str = ""
+    again_seconds: float = 0.0
+
+
+News = Arrived | WasRead | Notice | Connection | Sent
+
+
+def report_of(waiting: Waiting) -> Sent:
+    states: dict[str, Literal["done", "refused", "later"]] = {
+        "stored": "done",
+        "refused": "refused",
+        "waiting": "later",
+    }
+    outcomes = tuple(
+        Outcome(url, states[place.state], place.code, place.detail) for url, place in waiting.places.items()
+    )
+    return Sent(waiting.message, waiting.recipient, outcomes)

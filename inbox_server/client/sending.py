@@ -1,0 +1,152 @@
+"""Sending: the message into the own bucket, its encrypted ID to every inbox on the recipient's card.
+
+The delivery is in the outbox before the first request, and every retry repeats the same bytes, so an answer that was
+lost costs nothing. The card is read anew for each retry, and once more when an inbox refuses: recipients move.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from inbox_server.client.account import Account
+from inbox_server.client.inbox import InboxRefused, Unreachable, delivery_body
+from inbox_server.client.outbox import KEPT_SECONDS, Outbox, Place, Waiting
+from inbox_server.client.protocol import Card
+from inbox_server.client.reports import Sent, report_of
+from inbox_server.client.user import NotForNow, NotReachable
+from inbox_server.keys import PublicKey
+
+_AT_ONCE: Final = 16
+
+
+class Sending:
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    async def send(self, recipient: str, content: str | bytes, ttl: int | None) -> Sent:
+        """Raises `NotReachable`, `NotForNow` or `BucketFailed`, and then nothing was sent."""
+        user = self._account.user
+        key, card = await self._look_up(recipient)
+        message = await user.write_message(content, key)
+        body = delivery_body(user.encrypt_id(message, key), ttl).decode()
+        waiting = Waiting(message, recipient, key.hex, body, self._account.now, {url: Place() for url in card.inboxes})
+        self._account.outbox.change(lambda outbox: {**outbox, message: waiting})
+        return await self._deliver(waiting, is_card_fresh=True)
+
+    async def retry(self) -> tuple[Sent, ...]:
+        """Deliver what waits, but not to an inbox that asked for more time; what came of each that was tried."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def again(waiting: Waiting) -> Sent | None:
+            async with gate:
+                return await self._retry(waiting)
+
+        reports = await asyncio.gather(*(again(waiting) for waiting in self._account.outbox.read().values()))
+        return tuple(report for report in reports if report)
+
+    async def _retry(self, waiting: Waiting) -> Sent | None:
+        if self._account.now - waiting.made >= KEPT_SECONDS:
+            return self._keep(_given_up(waiting, "gave_up", "it waited for 30 days"))
+        if not self._due(self._rested(waiting)):
+            return None
+        try:
+            key, card = await self._look_up(waiting.recipient)
+        except (NotReachable, NotForNow):  # what the card said when it was sent still holds
+            return await self._deliver(waiting, is_card_fresh=True)
+        if key.hex != waiting.key:
+            why = "the recipient has another key by now: send it again"
+            return self._keep(_given_up(waiting, "key_changed", why))
+        return await self._deliver(_follow(waiting, card), is_card_fresh=True)
+
+    async def _deliver(self, waiting: Waiting, *, is_card_fresh: bool) -> Sent:
+        """Ask every inbox that may be asked; after `not_accepted`, those on a newer card too."""
+        waiting = self._rested(waiting)
+        due = self._due(waiting)
+        results = await asyncio.gather(*(self._ask(url, waiting) for url in due))
+        waiting = waiting.with_places(dict(zip(due, results, strict=True)))
+        if is_card_fresh and any(place.code == "not_accepted" for place in waiting.places.values()):
+            newer = await self._with_newer_card(waiting)
+            if newer is not None:
+                return await self._deliver(newer, is_card_fresh=False)
+        return self._keep(waiting)
+
+    async def _with_newer_card(self, waiting: Waiting) -> Waiting | None:
+        """With the inboxes of the recipient's card that were not on it before, if there are such."""
+        try:
+            key, card = await self._look_up(waiting.recipient)
+        except (NotReachable, NotForNow):
+            return None
+        followed = _follow(waiting, card)
+        return followed if key.hex == waiting.key and followed.places != waiting.places else None
+
+    async def _ask(self, url: str, waiting: Waiting) -> Place:
+        """One delivery to one inbox, and what is to be kept of it."""
+        try:
+            inbox = self._account.others(url)
+            # By key: it needs no proof of the name at that server, and the card was found through it.
+            await inbox.deliver_body(waiting.body.encode(), sender=self._account.user.identity, recipient=waiting.key)
+        except InboxRefused as refusal:
+            if refusal.is_final:
+                return Place("refused", refusal.code, refusal.detail)
+            return Place("waiting", refusal.code, refusal.detail, self._account.now + (refusal.retry_after or 0))
+        except Unreachable as failure:
+            return Place("waiting", "unreachable", str(failure))
+        return Place("stored")
+
+    def _rested(self, waiting: Waiting) -> Waiting:
+        """With what the inboxes said about when to come back, to whatever was sent to the same recipient."""
+        rests: dict[str, Place] = {}
+        for other in self._account.outbox.read().values():
+            for url, place in other.places.items() if other.key == waiting.key else ():
+                if place.not_before > rests.get(url, Place(not_before=self._account.now)).not_before:
+                    rests[url] = place
+        asked = {url: rests.get(url, place) for url, place in waiting.places.items() if place.state == "waiting"}
+        return waiting.with_places(asked)
+
+    def _due(self, waiting: Waiting) -> list[str]:
+        """The inboxes to ask now."""
+        now = self._account.now
+        return [url for url, place in waiting.places.items() if place.state == "waiting" and place.not_before <= now]
+
+    def _keep(self, waiting: Waiting) -> Sent:
+        """Write what is known into the outbox, or take the delivery out of it when it is over."""
+        kept = waiting
+
+        def change(outbox: Outbox) -> Outbox:
+            nonlocal kept
+            if waiting.message not in outbox:  # another command has finished it meanwhile
+                return outbox
+            kept = replace(waiting, places=_merged(outbox[waiting.message].places, waiting.places))
+            rest = {id: other for id, other in outbox.items() if id != waiting.message}
+            return rest if kept.is_over else {**outbox, waiting.message: kept}
+
+        self._account.outbox.change(change)
+        return report_of(kept)
+
+    async def _look_up(self, recipient: str) -> tuple[PublicKey, Card]:
+        """Raises `NotReachable` also for a card that is older than one that was seen: a host replays it."""
+        key, card = await self._account.user.look_up(recipient)
+        seen = self._account.profile.read().seen.get(key.address, 0)
+        if card.seq < seen:
+            raise NotReachable(f"{recipient}'s inbox card is older than one seen before: its host shows an old one")
+        if card.seq > seen:
+            self._account.profile.change(lambda profile: replace(profile, seen={**profile.seen, key.address: card.seq}))
+        return key, card
+
+
+def _follow(waiting: Waiting, card: Card) -> Waiting:
+    """With the inboxes of the card, and without those that still wait and are not on it any more."""
+    kept = {url: place for url, place in waiting.places.items() if url in card.inboxes or place.state != "waiting"}
+    return replace(waiting, places={url: Place() for url in card.inboxes if url not in kept} | kept)
+
+
+def _merged(known: Mapping[str, Place], new: Mapping[str, Place]) -> dict[str, Place]:
+    """What was stored stays stored, whoever found out first."""
+    stored = {url: place for url, place in known.items() if place.state == "stored"}
+    return {**new, **{url: place for url, place in stored.items() if url in new}}
+
+
+def _given_up(waiting: Waiting, code: str, detail: str) -> Waiting:
+    over = {url: Place("refused", code, detail) for url, place in waiting.places.items() if place.state == "waiting"}
+    return waiting.with_places(over)

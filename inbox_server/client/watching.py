@@ -1,0 +1,178 @@
+"""Waiting for news: every inbox's events, merged, for as long as the program likes.
+
+Each inbox has a follower of its own, which reconnects with full-jitter back-off and resumes where it stopped. A cursor
+is kept only when the news before it have been taken: a program that dies hears the last of them again, none is lost.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from inbox_server.client.account import Account
+from inbox_server.client.events import Event
+from inbox_server.client.inbox import STREAM_SECONDS, Inbox, InboxRefused, Sleep, Unreachable, back_off
+from inbox_server.client.reading import Page, Reading, parse_page
+from inbox_server.client.reports import Arrived, Connection, News, Notice, WasRead
+from inbox_server.client.sending import Sending
+from inbox_server.strict import NotStrict, parse_object
+
+_MOST_KNOWN: Final = 20_000  # entries; more than the inboxes of one card hold at their default
+_MOST_QUEUED: Final = 4  # pages; a program that is slow lets the servers wait
+_STEADY_SECONDS: Final = 10.0  # a stream that lived so long was no failure
+_TEND_SECONDS: Final = 60.0  # how often the outbox is looked through, on average
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """A page of one inbox; news themselves otherwise."""
+
+    inbox: str
+    page: Page
+
+
+class Watching:
+    def __init__(self, account: Account, sleep: Sleep, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._account = account
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._reading = Reading(account)
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._was_read: OrderedDict[str, None] = OrderedDict()
+        self._cursors: dict[str, str | None] = {}
+        self._up: set[str] = set()
+        self._followers: dict[str, asyncio.Task[None]] = {}
+        self._queue: asyncio.Queue[_Came | News] = asyncio.Queue(_MOST_QUEUED)
+
+    async def news(self) -> AsyncGenerator[News, None]:
+        """Until it is closed."""
+        tending = asyncio.create_task(self._tend())
+        try:
+            while True:
+                came = await self._next(tending)
+                if not isinstance(came, _Came):
+                    yield came
+                    continue
+                for news in self._news_of(came):
+                    yield news
+                self._keep_cursor(came)
+        finally:
+            tasks = [tending, *self._followers.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _next(self, tending: asyncio.Task[None]) -> _Came | News:
+        """What comes next; a task that failed of a bug ends the watch with it."""
+        getting = asyncio.ensure_future(self._queue.get())
+        try:
+            done, _ = await asyncio.wait(
+                [getting, tending, *self._followers.values()], return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            if not getting.done():
+                getting.cancel()
+        if getting in done:
+            return getting.result()
+        for task in done:
+            if not task.cancelled():  # as a follower is that is not needed any more
+                task.result()
+        return await self._next(tending)
+
+    def _news_of(self, came: _Came) -> list[News]:
+        """What of a page was not told before, by whichever inbox."""
+        told: list[News] = [Notice(came.inbox, notice) for notice in came.page.notices]
+        fresh = {entry.id: entry for entry in came.page.messages if entry.id not in self._known}
+        told += [Arrived(entry) for entry in self._reading.merge({came.inbox: fresh})]
+        told += [WasRead(id) for id in came.page.read if id not in self._was_read]
+        for known, ids in ((self._known, fresh), (self._known, came.page.read), (self._was_read, came.page.read)):
+            known.update(dict.fromkeys(ids))
+            while len(known) > _MOST_KNOWN:
+                known.popitem(last=False)
+        return told
+
+    def _keep_cursor(self, came: _Came) -> None:
+        self._reading.mark(came.inbox, came.page.cursor)
+        self._account.profile.change(lambda profile: profile.with_cursor(came.inbox, came.page.cursor))
+
+    async def _tend(self) -> None:
+        """Follow what the profile names, also when a move changes it, and deliver what waits in the outbox."""
+        while True:
+            sources = self._account.profile.read().sources
+            for url in self._followers.keys() - set(sources):
+                self._followers.pop(url).cancel()
+            for url in set(sources) - self._followers.keys():
+                self._followers[url] = asyncio.create_task(self._follow(url))
+            for sent in await Sending(self._account).retry():
+                await self._queue.put(sent)
+            await self._sleep(_TEND_SECONDS * (0.5 + self._account.random()))
+
+    async def _follow(self, url: str) -> None:
+        """Stream after stream of one inbox, with pauses that grow while it fails."""
+        inbox, failures = self._account.own(url), 0
+        self._cursors[url] = self._account.profile.read().cursors.get(url)
+        while True:
+            begun, retry_after, why = self._monotonic(), 0, ""
+            try:
+                await self._reading.tell_read(inbox)
+                await self._stream(inbox)
+            except InboxRefused as refusal:
+                if refusal.code in ("cursor_gone", "bad_cursor") and self._cursors[url]:
+                    self._cursors[url] = None  # list anew; what is known already is not told again
+                    continue
+                why, retry_after = refusal.detail, refusal.retry_after or 0
+            except Unreachable as failure:
+                why = str(failure)
+            failures = 0 if self._monotonic() - begun >= _STEADY_SECONDS else failures + 1
+            pause = retry_after + back_off(failures, self._account.random())
+            if why:
+                self._up.discard(url)
+                await self._queue.put(Connection(url, is_up=False, detail=why, again_seconds=pause))
+            await self._sleep(pause)
+
+    async def _stream(self, inbox: Inbox) -> None:
+        """One stream, until its time is over. Raises `InboxRefused` or `Unreachable` when it ends otherwise."""
+        try:
+            async with (
+                asyncio.timeout(STREAM_SECONDS),
+                contextlib.aclosing(inbox.events(self._cursors[inbox.url])) as events,
+            ):
+                async for event in events:
+                    if event is None:
+                        await self._tell_up(inbox.url)
+                    elif event.kind == "end":
+                        _check_end(event)
+                        return
+                    elif event.kind == "state":
+                        page = _page_of(inbox, event)
+                        await self._queue.put(_Came(inbox.url, page))
+                        self._cursors[inbox.url] = page.cursor
+        except TimeoutError:
+            return
+        raise Unreachable(f"{inbox.url} cut the stream off")
+
+    async def _tell_up(self, url: str) -> None:
+        if url not in self._up:
+            self._up.add(url)
+            await self._queue.put(Connection(url, is_up=True))
+
+
+def _page_of(inbox: Inbox, event: Event) -> Page:
+    try:
+        return parse_page(parse_object(event.data.encode()))
+    except (NotStrict, ValueError):
+        raise Unreachable(f"{inbox.url} sent an event that is no page of its feed") from None
+
+
+def _check_end(event: Event) -> None:
+    """Raises `InboxRefused` unless the stream ended because its time was over."""
+    try:
+        reason = str(parse_object(event.data.encode()).get("reason", ""))
+    except NotStrict:
+        reason = ""
+    if reason not in ("token_expired", "closeafter"):
+        status = 410 if reason == "cursor_gone" else 503
+        raise InboxRefused(status, reason, f"the server ended the stream ({reason or 'without a reason'})")
