@@ -68,6 +68,10 @@ ROWS = (
     ("world.evidence",),
     ("world.demo",),
     ("commands.terminal",),
+    ("commands.client_profile",),
+    ("commands.client_setup", "commands.client_messages", "commands.client_move"),
+    ("commands.client_watch",),
+    ("commands.client",),
     ("commands.init", "commands.invite", "commands.local", "commands.serve", "commands.backup"),
     ("cli",),
     ("__main__",),
@@ -75,7 +79,7 @@ ROWS = (
 
 # What only the named files may import: each library has its doors, and only the assembly names concrete parts.
 DOORS = {
-    "aiohttp": ("fetch", "web", "admin", "listening", "server", "client.", "world."),
+    "aiohttp": ("fetch", "web", "admin", "listening", "server", "client.", "world.", "commands.client_setup"),
     "aiosqlite": ("store.database",),
     "coincurve": ("keys", "client.appkey"),
     "cryptography": ("resolver.profile", "hints.sealing", "hints.vapid", "client.", "world.hub_tokens"),

@@ -80,7 +80,13 @@ class Inbox:
 
     async def capabilities(self) -> dict[str, Any]:
         """The capability document, of which `origin` is checked. Raises `InboxRefused` or `Unreachable`."""
-        document = await self._ask("GET", PATH, None)
+        try:
+            document = await self._ask("GET", PATH, None)
+        except InboxRefused as refusal:
+            if not refusal.is_final:
+                raise
+            why = "no inbox server, or not under this URL"
+            raise InboxRefused(refusal.status, refusal.code or "no_server", f"{self.url} is {why}") from None
         if document.get("protocol") != "message-inbox":
             raise Unreachable(f"{self.url} is not an inbox server: it has no capability document")
         if document.get("origin") != self.url:

@@ -41,6 +41,9 @@ class Moving:
 
     async def move(self, new: str, *, old: str | None = None, invite: str | None = None) -> AsyncIterator[Step]:
         """Every step as it is done. Raises `CannotMove`, and as `Inbox` and `Bucket` do; then repeat it."""
+        if _is_done(self._account.profile.read(), new, old):
+            yield Step(f"{new} has the inbox already: moved")
+            return
         move = await self._begin(new, old)
         yield Step(f"moving from {move.old} to {move.new}")
         there = self._account.own(move.new)
@@ -121,6 +124,12 @@ async def _shown(inbox: Inbox) -> dict[str, Any] | None:
         if refusal.code != "no_inbox":
             raise
         return None
+
+
+def _is_done(profile: Profile, new: str, old: str | None) -> bool:
+    """Whether nothing is left to do, as after a move that was cut off when all but its last word was said."""
+    left = old in profile.inboxes if old else len(profile.inboxes) > 1
+    return profile.move is None and new in profile.inboxes and not left
 
 
 def _only(profile: Profile) -> str:

@@ -16,7 +16,7 @@ from inbox_server.client.inbox import Patience, Sleep
 from inbox_server.client.keeping import InFile, Keeper
 from inbox_server.client.outbox import Outbox, parse_outbox, render_outbox
 from inbox_server.client.profile import Profile, parse_profile, render_profile
-from inbox_server.client.sessions import open_sessions
+from inbox_server.client.sessions import is_loopback, open_sessions
 from inbox_server.client.user import AppUser
 from inbox_server.clock import Clock, system_clock
 from inbox_server.fetch import open_fetcher
@@ -51,7 +51,10 @@ async def open_client(
     known = profile.read()
     # What the user chose is trusted as written; what others name must be on the public web.
     allow = frozenset(known.allow) | {_origin(url) for url in (*known.prefixes, known.hub)}
-    async with open_sessions(allow, traces) as sessions, open_fetcher(allow=allow) as fetcher:
+    async with (
+        open_sessions(allow, is_local=is_loopback(known.hub), traces=traces) as sessions,
+        open_fetcher(allow=allow) as fetcher,
+    ):
         bucket = Bucket(
             sessions.trusted,
             known.hub,

@@ -8,12 +8,11 @@ from typing import Any, Final
 from inbox_server.client.account import Account
 from inbox_server.client.inbox import Inbox
 from inbox_server.client.profile import Profile
-from inbox_server.client.protocol import CARD_FILE, BadCard, read_card
+from inbox_server.client.protocol import CARD_FILE, NO_CARD, BadCard, read_card
 from inbox_server.client.reports import Outcome
 from inbox_server.identities import is_origin
 
 _MOST_INBOXES: Final = 3
-_NO_CARD: Final = b"{}"
 
 
 class Owning:
@@ -60,7 +59,7 @@ class Owning:
         urls = listed if inboxes is None else inboxes
         left = tuple(url for url in listed if url not in urls)
         if left != listed:
-            await (self.publish(left) if left else self._account.user.bucket.write(CARD_FILE, _NO_CARD))
+            await (self.publish(left) if left else self._account.user.bucket.write(CARD_FILE, NO_CARD))
         outcomes = await self._account.at_each(urls, Inbox.forget)
         for outcome in outcomes:
             if outcome.state == "done":

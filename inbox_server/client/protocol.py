@@ -18,6 +18,8 @@ TOKEN_SECONDS: Final = 300
 CARD_TYPE: Final = "inbox-card+jwt"
 CARD_FILE: Final = "inbox.json"
 KEY_FILE: Final = "key.json"
+NO_CARD: Final = b"{}"
+"""In the place of a card whose owner has no inbox any more: not every hub deletes files."""
 MAX_CARD_SECONDS: Final = 400 * DAY_SECONDS
 _MAX_INBOXES: Final = 3
 _MESSAGE_ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -90,6 +92,8 @@ def make_card(key: AppKey, inboxes: tuple[str, ...], *, seq: int, now: UnixTime)
 
 def read_card(body: bytes, *, address: str, now: UnixTime) -> Card:
     """The card in a file of the bucket at `address`. Raises `BadCard` unless that bucket's key signed it."""
+    if body.strip() == NO_CARD:
+        raise BadCard("was withdrawn: its owner gave all inboxes up")
     try:
         token = parse_object(body)["card"]
         header, payload, signature = token.split(".")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
-from inbox_server.client.account import Account
+from inbox_server.client.account import Account, Action
 from inbox_server.client.ecies import CannotDecrypt, decrypt
 from inbox_server.client.inbox import Inbox, Unreachable
 from inbox_server.client.profile import Profile
@@ -75,7 +75,7 @@ class Reading:
             await self.tell_read(inbox)
             listed[inbox.url] = await self._list(inbox)
 
-        outcomes = await self._account.at_each(self._account.profile.read().sources, collect)
+        outcomes = await self._at_each(self._account.profile.read(), collect)
         return Unread(self.merge(listed), outcomes)
 
     def merge(self, listed: Mapping[str, Mapping[str, Listed]]) -> tuple[Entry, ...]:
@@ -113,7 +113,13 @@ class Reading:
         """Say everywhere that these are read. An inbox that cannot be told now is told later."""
         noted = tuple(dict.fromkeys(ids))
         profile = self._account.profile.change(lambda profile: profile.with_to_ack(noted))
-        return await self._account.at_each(profile.sources, self.tell_read)
+        return await self._at_each(profile, self.tell_read)
+
+    async def _at_each(self, profile: Profile, action: Action) -> tuple[Outcome, ...]:
+        """At all inboxes; one that a move has deleted, and was cut off then, is none."""
+        outcomes = await self._account.at_each(profile.sources, action)
+        left = profile.move.old if profile.move else None
+        return tuple(each for each in outcomes if (each.inbox, each.code) != (left, "no_inbox"))
 
     async def tell_read(self, inbox: Inbox) -> None:
         """Tell an inbox what was read while it could not be told. Raises as `Inbox.acknowledge` does."""

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -24,26 +25,36 @@ class TooMuch(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """`allow`: origins that strangers may name though they are not on the public web."""
+    """`allow`: origins that strangers may name though they are not on the public web.
+
+    `is_local`: the user's own hub is on this machine, as in the local world, and so may others' servers be.
+    """
 
     trusted: aiohttp.ClientSession
     guarded: aiohttp.ClientSession
     allow: frozenset[str] = field(default_factory=frozenset)
+    is_local: bool = False
 
     def to_stranger(self, url: str) -> aiohttp.ClientSession:
         """The session for an origin from somebody's card. Raises `NotAllowed`."""
-        if url in self.allow:
+        if url in self.allow or (self.is_local and is_loopback(url)):
             return self.trusted
         check_stranger_url(read_url(url))
         return self.guarded
 
 
 @contextlib.asynccontextmanager
-async def open_sessions(allow: frozenset[str], traces: tuple[aiohttp.TraceConfig, ...] = ()) -> AsyncIterator[Sessions]:
+async def open_sessions(
+    allow: frozenset[str], *, is_local: bool = False, traces: tuple[aiohttp.TraceConfig, ...] = ()
+) -> AsyncIterator[Sessions]:
     """`traces` see every request but look-ups, so that a test can cut one off."""
     guarded = guarded_connector(may_dial, GuardedResolver(lambda address: may_dial(address, HTTPS_PORT)))
     async with _session(aiohttp.TCPConnector(), traces) as trusted, _session(guarded, traces) as of_strangers:
-        yield Sessions(trusted, of_strangers, allow)
+        yield Sessions(trusted, of_strangers, allow, is_local)
+
+
+def is_loopback(url: str) -> bool:
+    return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
 
 
 async def read_bounded(response: aiohttp.ClientResponse, most: int) -> bytes:

@@ -44,3 +44,10 @@ def tell(text: str) -> None:
 
 def complain(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Text of strangers without what a terminal would obey: control characters are shown as `\\x1b`."""
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else repr(character)[1:-1] for character in text
+    )

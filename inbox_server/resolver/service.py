@@ -40,7 +40,7 @@ class NameServices:
     async def look_up(self, name: str) -> NameRecord:
         """`name` is checked already. Raises `Refused` name_unproven, or `Unavailable`."""
         if not self._bases:
-            raise unproven("This server looks no names up. Use the app public key as the identity.")
+            raise unproven("No name service is configured here. Use the app public key as the identity.")
         record = await (self._all(name) if self._agreement else self._first(name))
         if record is None:
             raise unproven("The name service knows no such name.")

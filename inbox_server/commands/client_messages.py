@@ -1,0 +1,235 @@
+"""`inbox-server client send`, `inbox`, `read` and `ack`: messages out and in."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from inbox_server.base64url import encode
+from inbox_server.client.client import InboxClient
+from inbox_server.client.reports import Entry, Message, Sent, Unread
+from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
+from inbox_server.commands.client_profile import (
+    PARTLY_EXIT,
+    AskedWrongly,
+    Output,
+    add_command,
+    exit_code,
+    outcome_document,
+    with_client,
+)
+from inbox_server.commands.terminal import Commands, whole
+
+_SHOWN = 12  # characters of an id: enough to tell entries apart
+
+
+def add_send(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "send",
+        help="send a message",
+        description="Store a message in your bucket, encrypted and signed, and deliver its encrypted ID to every inbox"
+        " on the recipient's card. It has arrived when one of them stored it. What another could not take now waits in"
+        " the outbox beside the profile, and is repeated by every later `send` and by `watch`.",
+    )
+    command.add_argument("recipient", nargs="?", help="a name (bob.id), an app public key, or an app address")
+    command.add_argument("text", nargs="?", help="the message; without it, standard input until its end")
+    command.add_argument("--file", type=Path, help="send the bytes of this file instead")
+    command.add_argument("--ttl", metavar="SECONDS", type=whole(10, 10**9), help="how long the ID may lie unread")
+    command.add_argument("--retry", action="store_true", help="send nothing new: repeat what waits in the outbox")
+    command.set_defaults(run=_send)
+
+
+def add_inbox(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "inbox",
+        help="list what is unread",
+        description="List what is unread at all your inboxes, each entry once. Who it is from is the writer's claim"
+        " until `read` has checked it. Listing removes nothing.",
+    )
+    command.add_argument("--settings", action="store_true", help="show each inbox's settings and room instead")
+    command.set_defaults(run=_inbox)
+
+
+def add_read(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "read",
+        help="fetch, verify and show messages",
+        description="Fetch unread messages from their senders' buckets, check that the sender's own key signed them,"
+        " and show them. They stay unread until they are acknowledged.",
+    )
+    command.add_argument("ids", nargs="*", metavar="ID", help="which, as `inbox` lists them (default: all)")
+    command.add_argument("--ack", action="store_true", help="acknowledge those that could be shown")
+    command.set_defaults(run=_read)
+
+
+def add_ack(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "ack",
+        help="acknowledge messages: they are read",
+        description="Say at every inbox that entries are read, whether they can be fetched or not. An inbox that is"
+        " down is told later, by the next command that reads.",
+    )
+    command.add_argument("ids", nargs="*", metavar="ID", help="which, as `inbox` lists them")
+    command.add_argument("--all", action="store_true", help="everything that is unread")
+    command.set_defaults(run=_ack)
+
+
+def _send(options: argparse.Namespace) -> int:
+    async def send(client: InboxClient, output: Output) -> int:
+        if options.retry:
+            if options.recipient:
+                raise AskedWrongly("--retry sends nothing new: leave the recipient out")
+            return _retried(await client.retry(), len(client.account.outbox.read()), output)
+        if not options.recipient:
+            raise AskedWrongly("name a recipient, or use --retry")
+        sent = await client.send(options.recipient, _content(options), ttl=options.ttl)
+        output.sent(sent)
+        for earlier in await client.retry():
+            if earlier.message != sent.message:
+                output.sent(earlier)
+        return 0 if sent.is_everywhere else PARTLY_EXIT if sent.stored else 1
+
+    return with_client(options, send)
+
+
+def _retried(reports: Iterable[Sent], left: int, output: Output) -> int:
+    reports = tuple(reports)
+    for sent in reports:
+        output.sent(sent)
+    output.tell(f"{left} still in the outbox", {"waiting": left})
+    if any(outcome.state == "refused" for sent in reports for outcome in sent.outcomes) or left:
+        return PARTLY_EXIT if any(sent.stored for sent in reports) else 1
+    return 0
+
+
+def _content(options: argparse.Namespace) -> str | bytes:
+    if options.file:
+        if options.text is not None:
+            raise AskedWrongly("give a text or a --file, not both")
+        try:
+            return bytes(options.file.read_bytes())
+        except OSError as error:
+            raise AskedWrongly(f"{options.file} cannot be read: {error.strerror}") from None
+    return sys.stdin.read() if options.text is None else str(options.text)
+
+
+def _inbox(options: argparse.Namespace) -> int:
+    async def inbox(client: InboxClient, output: Output) -> int:
+        if options.settings:
+            outcomes = await client.settings()
+            for outcome in outcomes:
+                output.tell(_settings_text(outcome.inbox, outcome.answer or outcome.detail), outcome_document(outcome))
+            return exit_code(outcomes)
+        unread = await client.unread()
+        for entry in unread.entries:
+            output.tell(entry_text(entry), entry_document(entry))
+        if not unread.entries:
+            output.progress("nothing is unread", {"unread": 0})
+        _tell_trouble(unread, output)
+        if waiting := len(client.account.outbox.read()):
+            output.progress(f"{waiting} sent messages wait in the outbox", {"waiting": waiting})
+        return exit_code(unread.outcomes)
+
+    return with_client(options, inbox)
+
+
+def _read(options: argparse.Namespace) -> int:
+    async def read(client: InboxClient, output: Output) -> int:
+        unread = await client.unread()
+        _tell_trouble(unread, output)
+        entries = _chosen(unread.entries, options.ids) if options.ids else unread.entries
+        if not entries:
+            output.progress("nothing is unread", {"unread": 0})
+        shown = [entry for entry in entries if await show_message(client, entry, output)]
+        acked = exit_code(await client.acknowledge(shown)) if options.ack and shown else 0
+        if len(shown) < len(entries):
+            return PARTLY_EXIT if shown else 1
+        return acked or exit_code(unread.outcomes)
+
+    return with_client(options, read)
+
+
+async def show_message(client: InboxClient, entry: Entry, output: Output) -> bool:
+    """Fetch and tell a message; whether that was possible."""
+    try:
+        message = await client.fetch(entry)
+    except (NotAuthentic, NotReachable, NotForNow) as error:
+        now = "" if isinstance(error, NotAuthentic) else " now"
+        output.fail(f"{entry.ids[0][:_SHOWN]} cannot be read{now}: {error}", type(error).__name__)
+        return False
+    output.tell(_message_text(message), _message_document(message, entry))
+    return True
+
+
+def _ack(options: argparse.Namespace) -> int:
+    async def ack(client: InboxClient, output: Output) -> int:
+        if bool(options.ids) == options.all:
+            raise AskedWrongly("name what to acknowledge, or --all")
+        unread = await client.unread()
+        entries = unread.entries if options.all else _chosen(unread.entries, options.ids)
+        outcomes = await client.acknowledge(entries)
+        output.outcomes(outcomes, f"{len(entries)} acknowledged")
+        return exit_code(outcomes)
+
+    return with_client(options, ack)
+
+
+def _chosen(entries: Iterable[Entry], ids: Iterable[str]) -> tuple[Entry, ...]:
+    """Those whose id, or message's ID, begins so. Raises `AskedWrongly`."""
+    chosen: dict[str, Entry] = {}
+    for id in ids:
+        found = [entry for entry in entries if any(text.startswith(id) for text in _names_of(entry))]
+        if len(found) != 1:
+            raise AskedWrongly(f"{id} is {'no unread entry' if not found else 'the beginning of several'}")
+        chosen[found[0].ids[0]] = found[0]
+    return tuple(chosen.values())
+
+
+def _names_of(entry: Entry) -> tuple[str, ...]:
+    return entry.ids + ((entry.pointer.id,) if entry.pointer else ())
+
+
+def _tell_trouble(unread: Unread, output: Output) -> None:
+    for outcome in unread.outcomes:
+        if outcome.state != "done":
+            output.progress(f"{outcome.inbox} could not be asked: {outcome.detail}", outcome_document(outcome))
+
+
+def entry_text(entry: Entry) -> str:
+    sender = f"says it is from {entry.pointer.sender}" if entry.pointer else "cannot be decrypted"
+    until = datetime.fromtimestamp(entry.expires, UTC).strftime("%Y-%m-%d %H:%M")
+    return f"{entry.ids[0][:_SHOWN]}  {sender}, until {until} UTC"
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    pointer = entry.pointer
+    return {
+        "ids": list(entry.ids),
+        "message": pointer and pointer.id,
+        "claims_from": pointer and pointer.sender,
+        "expires": entry.expires,
+        "inboxes": list(entry.inboxes),
+    }
+
+
+def _message_text(message: Message) -> str:
+    text = message.content if isinstance(message.content, str) else f"({len(message.content)} bytes; use --json)"
+    return f"{message.sender}: {text}"
+
+
+def _message_document(message: Message, entry: Entry) -> dict[str, Any]:
+    content = message.content
+    shown = {"content": content} if isinstance(content, str) else {"content_base64url": encode(content)}
+    return {"ids": list(entry.ids), "message": message.id, "from": message.sender, "key": message.key, **shown}
+
+
+def _settings_text(inbox: str, shown: Any) -> str:
+    if isinstance(shown, str):
+        return f"{inbox}: {shown}"
+    return "\n   ".join([inbox, *(f"{name}: {value}" for name, value in shown.items())])

@@ -1,0 +1,35 @@
+"""`inbox-server client move`: to another server, with everything."""
+
+import argparse
+
+from inbox_server.client.client import InboxClient
+from inbox_server.commands.client_profile import Output, add_command, origin, with_client
+from inbox_server.commands.terminal import Commands
+
+
+def add_move(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "move",
+        help="move an inbox to another server, and lose nothing",
+        description="Claim the inbox at the new server with the old one's settings, publish a card that names it, shut"
+        " the old inbox, carry over what is unread and what was read, and delete the old one when nothing more comes."
+        " Senders follow the card. If it is cut off, repeat the same command: nothing is lost, and nothing that you"
+        " read is unread again. It takes half a minute at least, for deliveries that are under way.",
+    )
+    command.add_argument("--to", dest="new", metavar="URL", type=origin, required=True, help="the new inbox server")
+    command.add_argument(
+        "--from", dest="old", metavar="URL", type=origin, help="which to leave, when the card names several"
+    )
+    command.add_argument("--invite", metavar="CODE", help="where the new server asks for one")
+    command.set_defaults(run=_move)
+
+
+def _move(options: argparse.Namespace) -> int:
+    async def move(client: InboxClient, output: Output) -> int:
+        async for step in client.move(options.new, old=options.old, invite=options.invite):
+            carried = f" ({step.carried} entries)" if step.carried else ""
+            output.progress(f"{step.text}{carried}", {"step": step.text, "carried": step.carried})
+        return 0
+
+    return with_client(options, move)

@@ -1,0 +1,231 @@
+"""`inbox-server client keygen`, `publish` and `forget`: an identity, its card and its inboxes."""
+
+import argparse
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from inbox_server.addresses import is_app_address
+from inbox_server.client.appkey import AppKey
+from inbox_server.client.bucket import BucketFailed, hub_info
+from inbox_server.client.client import InboxClient
+from inbox_server.client.keeping import BadFile, write_new
+from inbox_server.client.profile import Profile, check_profile, render_profile
+from inbox_server.commands.client_profile import (
+    AskedWrongly,
+    Output,
+    add_command,
+    exit_code,
+    origin,
+    read_secret_text,
+    with_client,
+)
+from inbox_server.commands.terminal import USAGE_EXIT, Commands, run, whole
+
+
+def add_keygen(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "keygen",
+        help="make a profile: an app key, and which servers it uses",
+        description="Write a profile with a new app key, or with one from your wallet. The key never leaves the file."
+        " The hub is asked once, for where buckets can be read. Nothing is overwritten.",
+    )
+    command.add_argument("--app", metavar="ORIGIN", type=origin, required=True, help="the app, https://chat.example")
+    command.add_argument("--hub", metavar="URL", required=True, help="the Gaia hub that holds your bucket")
+    command.add_argument("--name", help="your BNS name, such as alice.id; without it you go by the key alone")
+    command.add_argument(
+        "--names", metavar="URL", action="append", default=[], help="a name service to look names up at (repeatable)"
+    )
+    command.add_argument(
+        "--prefix",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="below this URL buckets of people without a name are read too, besides your own hub's (repeatable)",
+    )
+    command.add_argument(
+        "--allow",
+        metavar="ORIGIN",
+        type=origin,
+        action="append",
+        default=[],
+        help="a server that others' cards and profiles may name though it is not on the public web (repeatable)",
+    )
+    command.add_argument(
+        "--import",
+        dest="key_file",
+        metavar="FILE",
+        type=Path,
+        help="take the app private key in hex from this file (mode 0600), or from standard input: -",
+    )
+    command.set_defaults(run=_keygen)
+
+
+def add_publish(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "publish",
+        help="claim your inboxes, and publish your key and a card that names them",
+        description="Claim an inbox at each server, prove your name there, and write key.json and the signed card"
+        " inbox.json into your bucket. Repeat it to change settings; what is not named stays as it is. Only inboxes"
+        " that took the claim come on the card. Repeat it at least once a year: a card holds for 400 days.",
+    )
+    command.add_argument(
+        "--inbox",
+        dest="inboxes",
+        metavar="URL",
+        type=origin,
+        action="append",
+        help="an inbox server; one to three (default: those on your card). To replace one, use `move`",
+    )
+    command.add_argument(
+        "--accept",
+        choices=("names", "anyone", "contacts", "nobody"),
+        help="who may deliver: whoever has a name (at first), any key, your contacts, or nobody",
+    )
+    command.add_argument("--contact", dest="contacts", metavar="ADDRESS", type=_address, action="append")
+    command.add_argument("--block", dest="blocked", metavar="ADDRESS", type=_address, action="append")
+    command.add_argument("--retention", metavar="SECONDS", type=whole(3600, 10**9), help="how long unread IDs are kept")
+    command.add_argument("--invite", metavar="CODE", help="where a server asks for one")
+    command.set_defaults(run=_publish)
+
+
+def add_forget(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "forget",
+        help="give inboxes up, with everything in them",
+        description="Take inboxes off your card and delete them at their servers, with what is unread in them."
+        " The profile and its key stay.",
+    )
+    command.add_argument(
+        "--inbox",
+        dest="inboxes",
+        metavar="URL",
+        type=origin,
+        action="append",
+        help="which (repeatable; default: all on your card)",
+    )
+    command.add_argument("--yes", action="store_true", required=True, help="needed: what is unread there is lost")
+    command.set_defaults(run=_forget)
+
+
+def _address(text: str) -> str:
+    if not is_app_address(text):
+        raise argparse.ArgumentTypeError("must be an app address (the last part of a bucket's URL)")
+    return text
+
+
+def _keygen(options: argparse.Namespace) -> int:
+    output = Output(options)
+    try:
+        profile = _new_profile(options)
+        write_new(options.profile, render_profile(profile))
+    except BucketFailed as error:
+        output.fail(str(error), "unreachable")
+        return 1
+    except (AskedWrongly, BadFile, ValueError) as error:
+        output.fail(str(error), "asked_wrongly")
+        return USAGE_EXIT
+    output.tell(
+        f"wrote {options.profile} (keep a copy: it holds your app key)\n"
+        f"   identity         {profile.identity}\n"
+        f"   app public key   {profile.key.public}\n"
+        f"   bucket           {profile.prefixes[0]}{profile.key.address}/\n"
+        "next: inbox-server client publish --inbox URL",
+        {"profile": str(options.profile), "identity": profile.identity, "key": profile.key.public}
+        | {"address": profile.key.address},
+    )
+    return 0
+
+
+def _new_profile(options: argparse.Namespace) -> Profile:
+    """Raises `AskedWrongly`, ValueError or `BucketFailed`."""
+    if options.profile.exists():
+        raise AskedWrongly(f"{options.profile} is there already, and was left as it is. Name another with --profile.")
+    hub = options.hub.rstrip("/")
+    key = _key(options.key_file)
+    if options.name and not options.names:
+        raise AskedWrongly("who goes by a name needs a name service too: --names URL")
+    prefixes = (_read_prefix(hub), *options.prefix)
+    profile = Profile(
+        key,
+        options.app,
+        hub,
+        prefixes,
+        options.name,
+        tuple(url.rstrip("/") for url in options.names),
+        tuple(options.allow),
+    )
+    check_profile(profile)
+    return profile
+
+
+def _key(path: Path | None) -> AppKey:
+    if path is None:
+        return AppKey(secrets.token_bytes(32))
+    text = sys.stdin.readline() if str(path) == "-" else read_secret_text(path)
+    try:
+        return AppKey.from_hex(text.strip())
+    except ValueError:
+        raise AskedWrongly("that is no app private key: it has 64 hex characters, or 66 that end with 01") from None
+
+
+def _read_prefix(hub: str) -> str:
+    info: dict[str, Any] = {}
+
+    async def ask() -> None:
+        async with aiohttp.ClientSession() as session:
+            info.update(await hub_info(session, hub))
+
+    run(ask())
+    return str(info["read_url_prefix"])
+
+
+def _publish(options: argparse.Namespace) -> int:
+    async def publish(client: InboxClient, output: Output) -> int:
+        profile = client.account.profile.read()
+        if profile.move:
+            raise AskedWrongly(f"a move to {profile.move.new} is not finished: repeat it first")
+        wanted = tuple(dict.fromkeys(options.inboxes or profile.inboxes))
+        if not 1 <= len(wanted) <= 3:
+            raise AskedWrongly("name one to three inbox servers with --inbox")
+        outcomes = await client.claim(_settings(options, profile), inboxes=wanted)
+        output.outcomes(outcomes, "claimed")
+        # One that is down for now keeps its place on the card; one that is new has none before it took the claim.
+        listed = tuple(
+            o.inbox for o in outcomes if o.state == "done" or (o.state == "later" and o.inbox in profile.inboxes)
+        )
+        if not listed:
+            return 1
+        seq = await client.publish(listed)
+        output.tell(f"published card {seq}: {', '.join(listed)}", {"published": list(listed), "seq": seq})
+        for url in profile.inboxes:
+            if url not in listed:
+                output.progress(f"{url} is off the card; what is unread there stays there", {"dropped": url})
+        return exit_code(outcomes)
+
+    return with_client(options, publish)
+
+
+def _settings(options: argparse.Namespace, profile: Profile) -> dict[str, Any]:
+    """What was asked for, and what an inbox that is new must be told too."""
+    asked = {name: getattr(options, name) for name in ("accept", "contacts", "blocked", "retention", "invite")}
+    names = {"names": [profile.name]} if profile.name else {}
+    return {**profile.settings, **names, **{name: value for name, value in asked.items() if value is not None}}
+
+
+def _forget(options: argparse.Namespace) -> int:
+    async def forget(client: InboxClient, output: Output) -> int:
+        inboxes = tuple(options.inboxes) if options.inboxes else None
+        outcomes = await client.forget(inboxes=inboxes)
+        output.outcomes(outcomes, "deleted")
+        if not outcomes:
+            raise AskedWrongly("the card names no inbox")
+        return exit_code(outcomes)
+
+    return with_client(options, forget)

@@ -1,0 +1,79 @@
+"""`inbox-server client watch`: news as they come."""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+
+from inbox_server.client.client import InboxClient
+from inbox_server.client.reports import Arrived, Connection, News, Notice, Sent, WasRead
+from inbox_server.commands.client_messages import entry_document, entry_text, show_message
+from inbox_server.commands.client_profile import AskedWrongly, Output, add_command, with_client
+from inbox_server.commands.terminal import Commands, whole
+
+
+def add_watch(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "watch",
+        help="wait for news, and tell them as they come",
+        description="Follow all your inboxes until Ctrl-C: what came since the last time, then what comes. An inbox"
+        " that cannot be reached is reported and tried again, with growing pauses. Sent messages that wait in the"
+        " outbox are delivered meanwhile.",
+    )
+    command.add_argument("--read", action="store_true", help="fetch, verify and show each message")
+    command.add_argument("--ack", action="store_true", help="and acknowledge it when it was shown (needs --read)")
+    command.add_argument("--count", metavar="N", type=whole(1, 10**6), help="stop after so many messages")
+    command.set_defaults(run=_watch)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    async def watch(client: InboxClient, output: Output) -> int:
+        if options.ack and not options.read:
+            raise AskedWrongly("--ack needs --read: what was not shown is not acknowledged")
+        if not client.account.profile.read().sources:
+            raise AskedWrongly("there is no inbox to watch: inbox-server client publish --inbox URL")
+        telling = asyncio.create_task(_tell_all(client, output, options))
+        for each in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(each, telling.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await telling
+        return 0
+
+    return with_client(options, watch, patience_seconds=0)
+
+
+async def _tell_all(client: InboxClient, output: Output, options: argparse.Namespace) -> None:
+    arrived = 0
+    async with contextlib.aclosing(client.watch()) as all_news:
+        async for news in all_news:
+            if isinstance(news, Arrived):
+                await _tell_arrived(client, output, options, news)
+                arrived += 1
+                if arrived == options.count:
+                    return
+            else:
+                _tell_other(output, news)
+
+
+async def _tell_arrived(client: InboxClient, output: Output, options: argparse.Namespace, news: Arrived) -> None:
+    if not options.read:
+        output.tell(entry_text(news.entry), {"news": "arrived", **entry_document(news.entry)})
+    elif await show_message(client, news.entry, output) and options.ack:
+        await client.acknowledge([news.entry])
+
+
+def _tell_other(output: Output, news: News) -> None:
+    if isinstance(news, Sent):
+        output.sent(news)
+    elif isinstance(news, Notice):
+        output.progress(f"{news.inbox} says: {news.notice}", {"news": news.notice, "inbox": news.inbox})
+    elif isinstance(news, WasRead) and output.is_json:
+        output.progress("", {"news": "read", "id": news.id})
+    elif isinstance(news, Connection):
+        if news.is_up:
+            output.progress(f"following {news.inbox}", {"news": "up", "inbox": news.inbox})
+        else:
+            again = f"again in {news.again_seconds:.0f} s"
+            document = {"news": "down", "inbox": news.inbox, "detail": news.detail, "again": news.again_seconds}
+            output.progress(f"{news.inbox} is not followed now, {again}: {news.detail}", document)

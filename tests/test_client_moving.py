@@ -1,0 +1,180 @@
+"""Moving to another server: cut off at every request, every answer and every write, and repeated."""
+
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from inbox_server.client.client import InboxClient
+from inbox_server.client.inbox import InboxRefused
+from inbox_server.client.keeping import InMemory
+from inbox_server.client.moving import CannotMove
+from inbox_server.client.profile import Profile
+from inbox_server.keys import PublicKey, parse_key
+from inbox_server.world.local import World
+from tests.clients import Cut, Fragile, Scissors, client_of, opened, profile_of
+from tests.conftest import APP
+from tests.requests import Caller, inbox_server
+
+_OPEN = {"registration": {"mode": "open", "open_to_keys": True}}
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+async def new(world: World, tmp_path: Path) -> AsyncIterator[Caller]:
+    """Another server, to move to."""
+    async with inbox_server(world, tmp_path / "new", _OPEN) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def alice(world: World) -> AsyncIterator[InboxClient]:
+    async with client_of(world, "alice.id", app=APP) as client:
+        yield client
+
+
+async def moved(client: InboxClient, to: str) -> list[str]:
+    return [step.text async for step in client.move(to)]
+
+
+async def texts(client: InboxClient) -> list[str | bytes]:
+    """What is unread, as messages; every inbox must have answered."""
+    unread = await client.unread()
+    assert [outcome.state for outcome in unread.outcomes] == ["done"] * len(unread.outcomes)
+    return sorted([(await client.fetch(entry)).content for entry in unread.entries], key=str)
+
+
+async def ids_at(client: InboxClient, url: str) -> list[str]:
+    return [entry["id"] for entry in (await client.account.own(url).unread())["messages"]]
+
+
+async def with_mail(world: World, alice: InboxClient, scissors: Scissors) -> tuple[Fragile[Profile], str, str]:
+    """Somebody new with two unread messages and one that was read; the profile, the name, and what was read."""
+    name = f"bob{next(_NUMBERS)}.id"
+    profile = Fragile(profile_of(world, await world.settle(name, APP)), scissors)
+    async with opened(world, profile) as bob:
+        await bob.claim({"names": [name], "retention": 86_400 * 9}, inboxes=(world.inbox_url,))
+        await bob.publish((world.inbox_url,))
+        await bob.unread()  # today's mark
+        await alice.send(name, "read before")
+        (entry,) = (await bob.unread()).entries
+        await bob.acknowledge([entry])
+        await alice.send(name, "first")
+        await alice.send(name, "second")
+    return profile, name, entry.ids[0]
+
+
+async def check_moved(world: World, new: Caller, alice: InboxClient, profile: Fragile[Profile], name: str) -> None:
+    """Everything unread is at the new server, once; the old has no inbox; senders follow."""
+    kept = profile.read()
+    assert (kept.inboxes, kept.move, kept.to_ack) == ((new.url,), None, {})
+    async with opened(world, profile) as bob:
+        assert await texts(bob) == ["first", "second"]
+        assert len(await ids_at(bob, new.url)) == 2
+        (shown,) = await bob.settings()
+        assert (shown.answer["accept"], shown.answer["retention"], shown.answer["names"]) == ("names", 86_400 * 9, 1)
+        with pytest.raises(InboxRefused, match="no_inbox"):
+            await bob.account.own(world.inbox_url).settings()
+        sent = await alice.send(name, "third")
+        assert sent.stored == (new.url,)
+        assert await texts(bob) == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize("where", ["request", "answer", "before writing", "after writing"])
+async def test_a_move_cut_off_anywhere_and_repeated_loses_nothing(
+    world: World, new: Caller, alice: InboxClient, where: str
+) -> None:
+    for at in itertools.count(1):
+        scissors = Scissors(at=0, where=where)
+        profile, name, _ = await with_mail(world, alice, scissors)
+        scissors.at, scissors.seen = at, 0
+        was_cut = False
+        async with opened(world, profile, scissors=scissors) as bob:
+            try:
+                await moved(bob, new.url)
+            except Cut:
+                was_cut = True
+        scissors.at = 0
+        if was_cut:
+            async with opened(world, profile) as bob:
+                assert await texts(bob) == ["first", "second"]  # also in the middle
+                assert (await moved(bob, new.url))[-1].endswith("moved")
+        await check_moved(world, new, alice, profile, name)
+        if not was_cut:
+            break
+    assert at > {"request": 15, "answer": 15, "before writing": 4, "after writing": 4}[where]
+
+
+async def test_a_late_repeat_of_what_was_read_at_the_old_server_stays_read_at_the_new(
+    world: World, new: Caller, alice: InboxClient
+) -> None:
+    profile, name, read_id = await with_mail(world, alice, Scissors(0, ""))
+    async with opened(world, profile) as bob:
+        old = await alice.account.others(world.inbox_url).deliver("late", sender="alice.id", recipient=name)
+        await bob.acknowledge((await bob.unread()).entries[-1:])
+        await moved(bob, new.url)
+        again = await alice.account.others(new.url).deliver("late", sender="alice.id", recipient=name)
+        assert again["id"] == old["id"]
+        assert old["id"] not in await ids_at(bob, new.url)
+        assert read_id not in await ids_at(bob, new.url)
+
+
+async def test_what_another_device_read_while_it_moved_is_not_unread_again(
+    world: World, new: Caller, alice: InboxClient
+) -> None:
+    profile, _, _ = await with_mail(world, alice, Scissors(0, ""))
+    async with opened(world, profile) as bob:
+        steps = bob.move(new.url)
+        async for step in steps:
+            if step.text.startswith("carried over what is unread"):
+                first = (await ids_at(bob, world.inbox_url))[0]
+                await bob.account.own(world.inbox_url).acknowledge([first])
+        assert await texts(bob) == ["second"]
+
+
+async def test_what_came_while_the_old_inbox_was_being_shut_is_carried_over_too(
+    world: World, new: Caller, alice: InboxClient
+) -> None:
+    profile, _, _ = await with_mail(world, alice, Scissors(0, ""))
+    async with opened(world, profile) as bob:
+        own = bob.account.own(world.inbox_url)
+        async for step in bob.move(new.url):
+            if step.text.startswith("waiting"):  # only the owner's key still may, but it stands for what was under way
+                key = bob.account.user.key.public
+                pointer = bob.account.user.encrypt_id("0" * 32, _own_key(bob))
+                await own.deliver(pointer, sender=key, recipient=key)
+        assert len(await ids_at(bob, new.url)) == 3
+
+
+def _own_key(client: InboxClient) -> PublicKey:
+    return parse_key(client.account.user.key.public)
+
+
+async def test_a_message_that_waits_for_the_old_server_follows_the_card(
+    world: World, new: Caller, alice: InboxClient, tmp_path: Path
+) -> None:
+    async with client_of(world, "zoe.id", world.inbox_url, app=APP) as zoe:
+        await zoe.account.own(world.inbox_url).claim({"accept": "nobody"})
+        refused = await alice.send("zoe.id", "too early")
+        assert [(outcome.state, outcome.code) for outcome in refused.outcomes] == [("refused", "not_accepted")]
+        await moved(zoe, new.url)
+        assert (await alice.send("zoe.id", "hello")).stored == ()  # `nobody` moved with the inbox
+        await zoe.claim({"accept": "names"})
+        assert (await alice.send("zoe.id", "hello")).stored == (new.url,)
+
+
+async def test_a_move_that_cannot_begin_says_why_and_changes_nothing(world: World, new: Caller) -> None:
+    async with client_of(world, "bob.id", world.inbox_url, app=APP, settings={"blocked": [new.key.address]}) as bob:
+        before = bob.account.profile.read()
+        forgetful = InMemory(replace(before, settings={}))
+        async with opened(world, forgetful) as other:
+            with pytest.raises(CannotMove, match="1 blocked, and the profile knows 0"):
+                await moved(other, new.url)
+        assert forgetful.read().move is None
+        with pytest.raises(CannotMove, match="not an inbox on the card"):
+            [step async for step in bob.move(new.url, old="http://127.0.0.1:1")]
+        await moved(bob, new.url)
+        (shown,) = await bob.settings()
+        assert shown.answer["blocked"] == 1
