@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import aiohttp
+from aiohttp import web
 
 from inbox_server.client.client import InboxClient
 from inbox_server.client.inbox import Sleep
@@ -14,7 +16,8 @@ from inbox_server.client.keeping import InMemory, Keeper
 from inbox_server.client.opening import open_client
 from inbox_server.client.outbox import Outbox
 from inbox_server.client.profile import Profile
-from inbox_server.world.local import World
+from inbox_server.listening import listening
+from inbox_server.world.local import World, free_socket
 from inbox_server.world.people import Person
 
 T = TypeVar("T")
@@ -106,3 +109,50 @@ async def client_of(
             assert [outcome.state for outcome in claimed] == ["done"] * len(inboxes)
             await client.publish(inboxes)
         yield client
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request as a server got it."""
+
+    method: str
+    path: str
+    authorization: str
+    body: bytes
+    last_event_id: str | None = None
+
+
+@dataclass(slots=True)
+class Scripted:
+    """An inbox server that answers what a test says, in that order, and the last of it from then on."""
+
+    url: str
+    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+
+    def say(self, status: int, document: object = None, **headers: str) -> None:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.answers.append((status, names, b"" if document is None else json.dumps(document).encode()))
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(
+            Asked(
+                request.method,
+                request.path,
+                request.headers.get("Authorization", ""),
+                await request.read(),
+                request.headers.get("Last-Event-ID"),
+            )
+        )
+        status, headers, body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return web.Response(status=status, headers=headers, body=body)
+
+
+@contextlib.asynccontextmanager
+async def scripted() -> AsyncIterator[Scripted]:
+    with free_socket() as bound:
+        server = Scripted(f"http://127.0.0.1:{bound.getsockname()[1]}")
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", server.answer)
+        async with listening(app, bound):
+            yield server
