@@ -1,0 +1,262 @@
+"""The client's commands as people and scripts run them, against `inbox-server dev`."""
+
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inbox_server.cli import main
+from inbox_server.client.appkey import AppKey
+from inbox_server.commands.client_profile import default_profile
+from inbox_server.commands.terminal import printable
+from tests.serving import free_port
+
+COMMANDS = ("keygen", "publish", "send", "inbox", "read", "ack", "watch", "move", "forget")
+
+
+@dataclass(frozen=True, slots=True)
+class Dev:
+    """`inbox-server dev`, and the app keys that it printed."""
+
+    inbox: str
+    names: str
+    hub: str
+    alice: str
+    bob: str
+
+
+@pytest.fixture(scope="module")
+def dev() -> Iterator[Dev]:
+    command = [sys.executable, "-m", "inbox_server", "dev", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        said = ""
+        while "Ctrl-C" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        inbox, names, hub = re.findall(r"^(?:inbox server|name service|Gaia hub) +(http://[\d.:]+)", said, re.MULTILINE)
+        alice, bob = re.findall(r"app private key +([0-9a-f]{64})", said)
+        yield Dev(inbox, names, hub, alice, bob)
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+
+
+@dataclass(frozen=True, slots=True)
+class Cli:
+    """The command in this process, with one profile: what it printed as JSON, and its exit code."""
+
+    profile: Path
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str) -> tuple[int, list[Any]]:
+        self.capsys.readouterr()
+        command, *more = arguments
+        code = main(["client", command, "--profile", str(self.profile), "--json", *more])
+        return code, [json.loads(line) for line in self.capsys.readouterr().out.splitlines()]
+
+    def say(self, *arguments: str) -> tuple[int, str]:
+        """For people: both streams."""
+        self.capsys.readouterr()
+        command, *more = arguments
+        code = main(["client", command, "--profile", str(self.profile), *more])
+        said = self.capsys.readouterr()
+        return code, said.out + said.err
+
+
+def made(dev: Dev, folder: Path, capsys: pytest.CaptureFixture[str], name: str | None, key: str | None = None) -> Cli:
+    cli = Cli(folder / f"{name or key or 'nobody'}.json"[:40], capsys)
+    options = ["--app", "https://chat.example", "--hub", dev.hub]
+    if name:
+        options += ["--name", name, "--names", dev.names]
+    if key:
+        secret = folder / "key"
+        secret.touch(0o600)
+        secret.write_text(key + "\n")
+        options += ["--import", str(secret)]
+    code, (told,) = cli("keygen", *options)
+    assert code == 0
+    assert key is None or told["key"] == AppKey.from_hex(key).public
+    return cli
+
+
+@pytest.fixture
+def alice(dev: Dev, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return made(dev, tmp_path, capsys, "alice.id", dev.alice)
+
+
+@pytest.fixture
+def bob(dev: Dev, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
+    """With an inbox, which is forgotten at the end."""
+    bob = made(dev, tmp_path, capsys, "bob.id", dev.bob)
+    assert bob("publish", "--inbox", dev.inbox)[0] == 0
+    yield bob
+    bob("forget", "--yes")
+
+
+def test_a_message_goes_from_send_to_read_and_ack(dev: Dev, alice: Cli, bob: Cli) -> None:
+    code, (sent,) = alice("send", "bob.id", "hello\x1b[31m")
+    assert (code, sent["stored"]) == (0, [dev.inbox])
+    code, (listed,) = bob("inbox")
+    assert (code, listed["claims_from"], listed["message"]) == (0, "alice.id", sent["sent"])
+    code, (read,) = bob("read", listed["ids"][0][:8])
+    assert (code, read["from"], read["content"]) == (0, "alice.id", "hello\x1b[31m")
+    assert bob.say("read") == (0, "alice.id: hello\\x1b[31m\n")
+    assert bob("ack", sent["sent"])[0] == 0
+    assert bob.say("inbox") == (0, "nothing is unread\n")
+
+
+def test_watch_tells_what_comes_and_read_and_ack_do_the_rest(dev: Dev, alice: Cli, bob: Cli) -> None:
+    command = [sys.executable, "-m", "inbox_server", "client", "watch", "--profile", str(bob.profile)]
+    with subprocess.Popen([*command, "--read", "--ack", "--count", "2"], stdout=-1, stderr=-2, text=True) as watch:
+        assert watch.stdout
+        assert watch.stdout.readline() == f"following {dev.inbox}\n"
+        for text in ("one", "two"):
+            assert alice("send", "bob.id", text)[0] == 0
+        assert watch.stdout.read() == "alice.id: one\nalice.id: two\n"
+    assert watch.returncode == 0
+    assert bob.say("inbox") == (0, "nothing is unread\n")
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_watch_ends_quietly_when_it_is_stopped(dev: Dev, bob: Cli, by: signal.Signals) -> None:
+    command = [sys.executable, "-m", "inbox_server", "client", "watch", "--profile", str(bob.profile), "--json"]
+    with subprocess.Popen(command, stdout=-1, stderr=-2, text=True) as watch:
+        assert watch.stdout
+        assert json.loads(watch.stdout.readline()) == {"news": "up", "inbox": dev.inbox}
+        watch.send_signal(by)
+        assert watch.stdout.read() == ""
+    assert watch.returncode == 0
+
+
+def test_a_key_and_a_text_may_come_from_standard_input(
+    dev: Dev, tmp_path: Path, bob: Cli, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli = Cli(tmp_path / "alice.json", capsys)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(dev.alice + "01\n"))
+    who = ["--app", "https://chat.example", "--hub", dev.hub + "/", "--name", "alice.id", "--names", dev.names + "/"]
+    assert cli("keygen", "--import", "-", *who)[0] == 0
+    monkeypatch.setattr(sys, "stdin", io.StringIO("two\nlines\n"))
+    assert cli("send", "bob.id")[0] == 0
+    picture = tmp_path / "picture"
+    picture.write_bytes(b"\x00\xff")
+    assert cli("send", "bob.id", "--file", str(picture))[0] == 0
+    code, (text, bytes_) = bob("read", "--ack")
+    assert (code, text["content"], bytes_["content_base64url"]) == (0, "two\nlines\n", "AP8")
+
+
+def test_a_server_that_is_down_is_told_kept_in_the_outbox_and_retried(
+    dev: Dev, alice: Cli, bob: Cli, tmp_path: Path
+) -> None:
+    profile = json.loads(bob.profile.read_text())
+    down = f"http://127.0.0.1:{free_port()}"
+    bob.profile.write_text(json.dumps(profile | {"inboxes": [dev.inbox, down]}))
+    code, told = bob("publish")  # it keeps its place on the card
+    assert code == 3
+    assert [each["state"] for each in told[:2]] == ["done", "later"]
+    assert told[2]["published"] == [dev.inbox, down]
+    code, said = alice.say("send", "bob.id", "hello")
+    assert code == 3
+    assert f"{dev.inbox}: stored" in said
+    assert f"{down}: not now (unreachable), will be repeated: {down} cannot be reached" in said
+    assert alice.say("send", "--retry")[0] == 3
+    assert len(json.loads(alice.profile.with_name("alice.id.outbox.json").read_text())["deliveries"]) == 1
+    code, said = bob.say("read", "--ack")
+    assert code == 3
+    assert "alice.id: hello\n" in said
+    assert bob("publish", "--inbox", dev.inbox)[0] == 0
+    assert alice("send", "--retry")[1][-1] == {"waiting": 0}  # senders follow the card
+
+
+def test_publish_tells_a_wrong_url_from_a_refusal(dev: Dev, bob: Cli) -> None:
+    code, said = bob.say("publish", "--inbox", dev.hub)
+    assert code == 1
+    assert f"{dev.hub} is no inbox server" in said
+    code, said = bob.say("publish", "--inbox", dev.inbox.replace("127.0.0.1", "localhost"))
+    assert code == 1
+    assert "not under this URL" in said
+    assert json.loads(bob.profile.read_text())["inboxes"] == [dev.inbox]
+
+
+def test_settings_are_shown_and_lists_are_kept_for_a_move(dev: Dev, bob: Cli) -> None:
+    address = AppKey(bytes(range(32, 64))).address
+    assert bob("publish", "--accept", "contacts", "--contact", address, "--retention", "86400")[0] == 0
+    code, (shown,) = bob("inbox", "--settings")
+    assert (code, shown["answer"]["accept"], shown["answer"]["contacts"]) == (0, "contacts", 1)
+    assert json.loads(bob.profile.read_text())["settings"]["contacts"] == [address]
+
+
+def test_a_move_to_where_the_inbox_is_already_is_done(dev: Dev, bob: Cli) -> None:
+    assert bob.say("move", "--to", dev.inbox) == (0, f"{dev.inbox} has the inbox already: moved\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("send",), "name a recipient"),
+        (("send", "bob.id", "x", "--retry"), "leave the recipient out"),
+        (("send", "bob.id", "x", "--file", "y"), "not both"),
+        (("send", "bob.id", "--file", "/nonexistent"), "cannot be read"),
+        (("ack",), "name what to acknowledge"),
+        (("ack", "zzzz"), "no unread entry"),
+        (("watch", "--ack"), "needs --read"),
+        (("keygen", "--app", "https://chat.example", "--hub", "http://127.0.0.1:1"), "there already"),
+    ],
+)
+def test_what_is_asked_wrongly_is_said_and_exits_with_2(bob: Cli, arguments: tuple[str, ...], words: str) -> None:
+    code, said = bob.say(*arguments)
+    assert code == 2
+    assert words in said
+    code, (told,) = bob(*arguments)
+    assert (code, told["code"]) == (2, "asked_wrongly")
+
+
+@pytest.mark.parametrize("arguments", [("send", "nobody.id", "x"), ("send", "Bob", "x")])
+def test_what_fails_exits_with_1(bob: Cli, arguments: tuple[str, ...]) -> None:
+    assert bob(*arguments)[0] == 1
+
+
+def test_a_hub_that_is_none_makes_no_profile(dev: Dev, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli = Cli(tmp_path / "x.json", capsys)
+    for hub, code in ((dev.inbox, 1), ("http://127.0.0.1:1", 1)):
+        assert cli("keygen", "--app", "https://chat.example", "--hub", hub)[0] == code
+    assert cli("keygen", "--app", "https://chat.example", "--hub", dev.hub, "--name", "alice.id")[0] == 2
+    assert not cli.profile.exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_s_help_lists_the_exit_codes_and_the_profile(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["client", command, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for words in ("Exit codes: 0 all done", "3 partly", "--json", "--profile FILE", "XDG_CONFIG_HOME"):
+        assert words in said
+
+
+def test_the_profile_s_default_place_is_that_of_the_desktop_specification(tmp_path: Path) -> None:
+    end = Path("inbox-server") / "profile.json"
+    assert default_profile({"XDG_CONFIG_HOME": str(tmp_path)}) == tmp_path / end
+    assert default_profile({"XDG_CONFIG_HOME": "relative"}) == Path.home() / ".config" / end
+    assert default_profile({}) == Path.home() / ".config" / end
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain ä 📬\n\ttab", "plain ä 📬\n\ttab"),
+        ("\x1b]0;x\x07", "\\x1b]0;x\\x07"),
+        ("a\u202eb\x00\r", "a\\u202eb\\x00\\r"),
+    ],
+)
+def test_a_terminal_obeys_nobody_s_message(text: str, shown: str) -> None:
+    assert printable(text) == shown
