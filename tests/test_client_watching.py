@@ -12,8 +12,9 @@ from inbox_server.client.client import InboxClient
 from inbox_server.client.events import BadStream, Event, EventReader
 from inbox_server.client.inbox import back_off
 from inbox_server.client.reports import Arrived, Connection, News, Notice, WasRead
+from inbox_server.client.watching import Watching
 from inbox_server.world.local import World
-from tests.clients import Scripted, client_of, scripted
+from tests.clients import Scissors, Scripted, client_of, opened, scripted, soon
 from tests.conftest import APP
 
 _WAIT_SECONDS = 10
@@ -158,6 +159,24 @@ def test_back_off_is_full_jitter_up_to_a_minute() -> None:
 EVENTS = (
     b": a comment\r\nid: 1\nevent: state\r\ndata: {\ndata:}\n\nid: 2\ndata: x\n\n\n\nevent: end\ndata: {}\n\ndata: cut"
 )
+
+
+async def test_a_token_is_renewed_before_it_ends_and_nobody_hears_of_it(
+    world: World, alice: InboxClient, bob: InboxClient
+) -> None:
+    streams = Scissors(at=0, where="request")
+    told: list[News] = []
+    async with opened(world, bob.account.profile, scissors=streams) as watcher:
+        watching = Watching(watcher.account, soon, stream_seconds=0.05)
+        async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(watching.news()) as all_news:
+            async for news in all_news:
+                told.append(news)
+                if streams.seen >= 6:  # it asks for nothing but streams
+                    break
+                await alice.send("bob.id", f"message {len(told)}")
+    assert [news for news in told if isinstance(news, Connection)] == [Connection(world.inbox_url, is_up=True)]
+    texts = await contents(bob, told)
+    assert texts == [f"message {number}" for number in range(1, len(texts) + 1)]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])

@@ -35,10 +35,20 @@ class _Came:
 
 
 class Watching:
-    def __init__(self, account: Account, sleep: Sleep, monotonic: Callable[[], float] = time.monotonic) -> None:
+    """`stream_seconds`: how long one stream lasts, and with it one token."""
+
+    def __init__(
+        self,
+        account: Account,
+        sleep: Sleep,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        stream_seconds: float = STREAM_SECONDS,
+    ) -> None:
         self._account = account
         self._sleep = sleep
         self._monotonic = monotonic
+        self._stream_seconds = stream_seconds
         self._reading = Reading(account)
         self._known: OrderedDict[str, None] = OrderedDict()
         self._was_read: OrderedDict[str, None] = OrderedDict()
@@ -137,7 +147,7 @@ class Watching:
         """One stream, until its time is over. Raises `InboxRefused` or `Unreachable` when it ends otherwise."""
         try:
             async with (
-                asyncio.timeout(STREAM_SECONDS),
+                asyncio.timeout(self._stream_seconds),
                 contextlib.aclosing(inbox.events(self._cursors[inbox.url])) as events,
             ):
                 async for event in events:
