@@ -219,6 +219,17 @@ def test_what_is_asked_wrongly_is_said_and_exits_with_2(bob: Cli, arguments: tup
     assert (code, told["code"]) == (2, "asked_wrongly")
 
 
+def test_nothing_comes_between_a_move_and_its_end(dev: Dev, bob: Cli) -> None:
+    whole = bob.profile.read_text()
+    move = {"old": dev.inbox, "new": "http://127.0.0.1:1", "settings": {}, "is_published": False}
+    bob.profile.write_text(json.dumps(json.loads(whole) | {"move": move}))
+    for arguments in (("publish",), ("forget", "--yes")):
+        code, said = bob.say(*arguments)
+        assert (code, said) == (2, "a move to http://127.0.0.1:1 is not finished: repeat it first\n")
+    assert bob.say("move", "--to", dev.inbox)[0] == 1
+    bob.profile.write_text(whole)
+
+
 @pytest.mark.parametrize("arguments", [("send", "nobody.id", "x"), ("send", "Bob", "x")])
 def test_what_fails_exits_with_1(bob: Cli, arguments: tuple[str, ...]) -> None:
     assert bob(*arguments)[0] == 1

@@ -137,7 +137,7 @@ async def test_what_another_device_read_while_it_moved_is_not_unread_again(
 async def test_what_came_while_the_old_inbox_was_being_shut_is_carried_over_too(
     world: World, new: Caller, alice: InboxClient
 ) -> None:
-    profile, _, _ = await with_mail(world, alice, Scissors(0, ""))
+    profile, name, _ = await with_mail(world, alice, Scissors(0, ""))
     async with opened(world, profile) as bob:
         own = bob.account.own(world.inbox_url)
         async for step in bob.move(new.url):
@@ -145,6 +145,8 @@ async def test_what_came_while_the_old_inbox_was_being_shut_is_carried_over_too(
                 key = bob.account.user.key.public
                 pointer = bob.account.user.encrypt_id("0" * 32, _own_key(bob))
                 await own.deliver(pointer, sender=key, recipient=key)
+                with pytest.raises(InboxRefused, match="not_accepted"):
+                    await alice.account.others(own.url).deliver("late", sender="alice.id", recipient=name)
         assert len(await ids_at(bob, new.url)) == 3
 
 

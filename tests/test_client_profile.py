@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 from dataclasses import asdict, replace
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -111,17 +112,19 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
     assert [file.name for file in path.parent.iterdir() if not file.name.endswith(".lock")] == [path.name]
 
 
-def _count_up(path: Path, times: int) -> None:
+def _count_up(path: Path, times: int, begin: Barrier) -> None:
+    begin.wait()
     for _ in range(times):
         profile_file(path).change(lambda profile: replace(profile, seq=profile.seq + 1))
 
 
 def test_commands_that_run_at_once_do_not_undo_each_other(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=_count_up, args=(path, 25)) for _ in range(2)]
+    begin = context.Barrier(3)
+    others = [context.Process(target=_count_up, args=(path, 25, begin)) for _ in range(2)]
     for other in others:
         other.start()
-    _count_up(path, 25)
+    _count_up(path, 25, begin)
     for other in others:
         other.join(30)
     assert profile_file(path).read().seq == PROFILE.seq + 75

@@ -191,4 +191,6 @@ def test_a_stream_without_end_or_in_another_encoding_is_left() -> None:
     with pytest.raises(BadStream):
         list(EventReader().read(b"x" * ((4 << 20) + 1)))
     with pytest.raises(BadStream):
+        list(EventReader().read((b"data: " + b"x" * 1000 + b"\n") * 5000))
+    with pytest.raises(BadStream):
         list(EventReader().read(b"data: \xff\n"))

@@ -28,6 +28,7 @@ class EventReader:
         self._id = ""
         self._kind = "message"
         self._data: list[str] = []
+        self._data_characters = 0
 
     def read(self, chunk: bytes) -> Iterator[Event]:
         """The events that these bytes complete. Raises `BadStream`."""
@@ -45,7 +46,7 @@ class EventReader:
     def _read_line(self, line: str) -> Event | None:
         if not line:
             event = Event(self._id, self._kind, "\n".join(self._data)) if self._data else None
-            self._kind, self._data = "message", []
+            self._kind, self._data, self._data_characters = "message", [], 0
             return event
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -55,4 +56,7 @@ class EventReader:
             self._kind = value
         elif name == "data":
             self._data.append(value)
+            self._data_characters += len(value)
+            if self._data_characters > _MAX_EVENT_BYTES:
+                raise BadStream("the stream has an event that is too long")
         return None

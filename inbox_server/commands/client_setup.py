@@ -188,9 +188,7 @@ def _read_prefix(hub: str) -> str:
 
 def _publish(options: argparse.Namespace) -> int:
     async def publish(client: InboxClient, output: Output) -> int:
-        profile = client.account.profile.read()
-        if profile.move:
-            raise AskedWrongly(f"a move to {profile.move.new} is not finished: repeat it first")
+        profile = _settled(client)
         wanted = tuple(dict.fromkeys(options.inboxes or profile.inboxes))
         if not 1 <= len(wanted) <= 3:
             raise AskedWrongly("name one to three inbox servers with --inbox")
@@ -212,6 +210,14 @@ def _publish(options: argparse.Namespace) -> int:
     return with_client(options, publish)
 
 
+def _settled(client: InboxClient) -> Profile:
+    """The profile, if no move of it is under way. Raises `AskedWrongly`."""
+    profile = client.account.profile.read()
+    if profile.move:
+        raise AskedWrongly(f"a move to {profile.move.new} is not finished: repeat it first")
+    return profile
+
+
 def _settings(options: argparse.Namespace, profile: Profile) -> dict[str, Any]:
     """What was asked for, and what an inbox that is new must be told too."""
     asked = {name: getattr(options, name) for name in ("accept", "contacts", "blocked", "retention", "invite")}
@@ -221,6 +227,7 @@ def _settings(options: argparse.Namespace, profile: Profile) -> dict[str, Any]:
 
 def _forget(options: argparse.Namespace) -> int:
     async def forget(client: InboxClient, output: Output) -> int:
+        _settled(client)
         inboxes = tuple(options.inboxes) if options.inboxes else None
         outcomes = await client.forget(inboxes=inboxes)
         output.outcomes(outcomes, "deleted")
