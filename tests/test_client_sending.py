@@ -48,6 +48,12 @@ def claims_of(authorization: str) -> dict[str, object]:
     return claims
 
 
+def messages_of(world: World, client: InboxClient) -> list[str]:
+    """What lies in the client's bucket for others."""
+    listed = world.hub.list(client.account.user.key.address, None).files
+    return [path for path in listed if path.startswith("outbox/")]
+
+
 def problem(code: str, status: int, **more: object) -> dict[str, object]:
     return {"status": status, "code": code, "title": "x", "detail": f"{code}.", **more}
 
@@ -71,7 +77,7 @@ async def test_a_retry_repeats_the_same_bytes_also_after_a_restart(
     first, second = server.asked
     assert first.body == second.body
     assert len(json.loads(first.body)["message_id"]) == 816
-    assert len([path for path in world.hub.files if "/outbox/" in path]) == 1
+    assert len(messages_of(world, alice)) == 1
 
 
 async def test_every_inbox_on_the_card_gets_the_same_id_and_a_token_of_its_own(
@@ -120,12 +126,13 @@ async def test_an_older_card_than_one_that_was_seen_is_refused(
     world: World, alice: InboxClient, bob: InboxClient, server: Scripted
 ) -> None:
     await bob.publish((server.url,))
-    path = f"{bob.account.user.key.address}/inbox.json"
-    old = world.hub.files[path]
+    address = bob.account.user.key.address
+    old = world.hub.read(address, "inbox.json")
+    assert old
     await bob.publish((server.url,))
     server.say(201, _STORED)
     assert (await alice.send("bob.id", "hello")).stored
-    world.hub.files[path] = old
+    world.hub.store(address, "inbox.json", old.content, old.content_type)
     with pytest.raises(NotReachable, match="older than one seen before"):
         await alice.send("bob.id", "hello again")
     assert len(server.asked) == 1
@@ -250,7 +257,7 @@ async def test_who_has_no_card_or_withdrew_it_is_not_reachable(
     await bob.forget()
     with pytest.raises(NotReachable, match="withdrawn"):
         await alice.send("bob.id", "hello")
-    assert not [path for path in world.hub.files if "/outbox/" in path]  # nothing was written for nobody
+    assert messages_of(world, alice) == []  # nothing was written for nobody
 
 
 async def test_people_without_names_write_to_each_other_by_key_and_by_address(world: World) -> None:
