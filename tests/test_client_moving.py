@@ -1,5 +1,7 @@
 """Moving to another server: cut off at every request, every answer and every write, and repeated."""
 
+import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,6 +14,7 @@ from inbox_server.client.inbox import InboxRefused
 from inbox_server.client.keeping import InMemory
 from inbox_server.client.moving import CannotMove
 from inbox_server.client.profile import Profile
+from inbox_server.client.reports import Arrived
 from inbox_server.keys import PublicKey, parse_key
 from inbox_server.world.local import World
 from tests.clients import Cut, Fragile, Scissors, client_of, opened, profile_of
@@ -152,6 +155,30 @@ async def test_what_came_while_the_old_inbox_was_being_shut_is_carried_over_too(
 
 def _own_key(client: InboxClient) -> PublicKey:
     return parse_key(client.account.user.key.public)
+
+
+async def test_a_watch_that_runs_goes_on_at_the_new_server(world: World, new: Caller, alice: InboxClient) -> None:
+    profile, name, _ = await with_mail(world, alice, Scissors(0, ""))
+    told = []
+    async with opened(world, profile) as bob, asyncio.timeout(20), contextlib.aclosing(bob.watch()) as all_news:
+        async for news in all_news:
+            if isinstance(news, Arrived):
+                told.append((await bob.fetch(news.entry)).content)
+                if told == ["first", "second"]:
+                    await moved(bob, new.url)
+                    await alice.send(name, "third")
+                if len(told) == 3:
+                    break
+    assert told == ["first", "second", "third"]
+
+
+async def test_of_two_moves_at_once_both_end_well(world: World, new: Caller, alice: InboxClient) -> None:
+    profile, name, _ = await with_mail(world, alice, Scissors(0, ""))
+    async with opened(world, profile) as bob, opened(world, profile) as twin:
+        async for step in bob.move(new.url):
+            if step.text.startswith("waiting"):
+                await moved(twin, new.url)
+    await check_moved(world, new, alice, profile, name)
 
 
 async def test_a_message_that_waits_for_the_old_server_follows_the_card(

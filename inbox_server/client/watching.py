@@ -105,20 +105,26 @@ class Watching:
         return told
 
     def _keep_cursor(self, came: _Came) -> None:
+        if came.inbox not in self._account.profile.read().sources:
+            return  # it was moved away from meanwhile
         self._reading.mark(came.inbox, came.page.cursor)
         self._account.profile.change(lambda profile: profile.with_cursor(came.inbox, came.page.cursor))
 
     async def _tend(self) -> None:
         """Follow what the profile names, also when a move changes it, and deliver what waits in the outbox."""
         while True:
-            sources = self._account.profile.read().sources
-            for url in self._followers.keys() - set(sources):
-                self._followers.pop(url).cancel()
-            for url in set(sources) - self._followers.keys():
-                self._followers[url] = asyncio.create_task(self._follow(url))
+            self._adjust()
             for sent in await Sending(self._account).retry():
                 await self._queue.put(sent)
             await self._sleep(_TEND_SECONDS * (0.5 + self._account.random()))
+
+    def _adjust(self) -> None:
+        """Begin to follow what the profile names now, and cease to follow what it does not."""
+        sources = self._account.profile.read().sources
+        for url in self._followers.keys() - set(sources):
+            self._followers.pop(url).cancel()
+        for url in set(sources) - self._followers.keys():
+            self._followers[url] = asyncio.create_task(self._follow(url))
 
     async def _follow(self, url: str) -> None:
         """Stream after stream of one inbox, with pauses that grow while it fails."""
@@ -133,6 +139,10 @@ class Watching:
                 if refusal.code in ("cursor_gone", "bad_cursor") and self._cursors[url]:
                     self._cursors[url] = None  # list anew; what is known already is not told again
                     continue
+                if refusal.code == "no_inbox":  # it may have been moved
+                    self._adjust()
+                    if url not in self._followers:
+                        return
                 why, retry_after = refusal.detail, refusal.retry_after or 0
             except Unreachable as failure:
                 why = str(failure)
