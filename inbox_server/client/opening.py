@@ -16,10 +16,10 @@ from inbox_server.client.inbox import Patience, Sleep
 from inbox_server.client.keeping import InFile, Keeper
 from inbox_server.client.outbox import Outbox, parse_outbox, render_outbox
 from inbox_server.client.profile import Profile, parse_profile, render_profile
-from inbox_server.client.sessions import is_loopback, open_sessions
+from inbox_server.client.sessions import Sessions, is_loopback, open_sessions
 from inbox_server.client.user import AppUser
 from inbox_server.clock import Clock, system_clock
-from inbox_server.fetch import open_fetcher
+from inbox_server.fetch import Fetcher, open_fetcher
 from inbox_server.resolver.chain import ChainResolver
 from inbox_server.resolver.service import NameServices
 
@@ -55,27 +55,26 @@ async def open_client(
         open_sessions(allow, is_local=is_loopback(known.hub), traces=traces) as sessions,
         open_fetcher(allow=allow) as fetcher,
     ):
-        bucket = Bucket(
-            sessions.trusted,
-            known.hub,
-            f"{known.prefixes[0]}{known.key.address}/",
-            known.key,
-            secrets.token_bytes(16),
-        )
-        resolver = ChainResolver(fetcher, NameServices(fetcher, known.services, agreement=False), ())
-        user = AppUser(
-            known.name,
-            known.app,
-            known.key,
-            bucket,
-            resolver,
-            fetcher,
-            clock,
-            secrets.token_bytes,
-            known.prefixes,
-        )
+        user = _user(known, sessions, fetcher, clock)
         account = Account(user, sessions, profile, outbox, Patience(patience_seconds, sleep))
         yield InboxClient(account, sleep)
+
+
+def _user(profile: Profile, sessions: Sessions, fetcher: Fetcher, clock: Clock) -> AppUser:
+    key = profile.key
+    url, salt = f"{profile.prefixes[0]}{key.address}/", secrets.token_bytes(16)
+    names = NameServices(fetcher, profile.services, agreement=False)
+    return AppUser(
+        profile.name,
+        profile.app,
+        key,
+        Bucket(sessions.trusted, profile.hub, url, key, salt),
+        ChainResolver(fetcher, names, ()),
+        fetcher,
+        clock,
+        secrets.token_bytes,
+        profile.prefixes,
+    )
 
 
 def _origin(url: str) -> str:

@@ -97,10 +97,11 @@ class Sending:
     def _rested(self, waiting: Waiting) -> Waiting:
         """With what the inboxes said about when to come back, to whatever was sent to the same recipient."""
         rests: dict[str, Place] = {}
-        for other in self._account.outbox.read().values():
-            for url, place in other.places.items() if other.key == waiting.key else ():
-                if place.not_before > rests.get(url, Place(not_before=self._account.now)).not_before:
-                    rests[url] = place
+        others = [other for other in self._account.outbox.read().values() if other.key == waiting.key]
+        for url, place in (named for other in others for named in other.places.items()):
+            known = rests[url].not_before if url in rests else self._account.now
+            if place.not_before > known:
+                rests[url] = place
         asked = {url: rests.get(url, place) for url, place in waiting.places.items() if place.state == "waiting"}
         return waiting.with_places(asked)
 
