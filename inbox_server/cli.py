@@ -11,6 +11,7 @@ from inbox_server.commands.client import add_client
 from inbox_server.commands.init import add_init
 from inbox_server.commands.invite import add_invites
 from inbox_server.commands.local import add_demo, add_dev
+from inbox_server.commands.ping import add_ping
 from inbox_server.commands.serve import add_serve
 from inbox_server.commands.terminal import USAGE_EXIT, complain
 from inbox_server.config import BadConfig
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"inbox-server {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (add_demo, add_init, add_serve, add_invites, add_backup, add_restore, add_dev, add_client):
+    for add in (add_demo, add_init, add_serve, add_invites, add_backup, add_restore, add_ping, add_dev, add_client):
         add(commands)
     return parser
 

@@ -94,12 +94,16 @@ def test_init_without_a_url_says_what_is_next(tmp_path: Path, capsys: pytest.Cap
 
 
 COMMANDS = {
-    (): ("demo", "init", "serve", "invite", "dev"),
+    (): ("demo", "init", "serve", "invite", "ping", "dev"),
     ("demo",): ("--once", "local world"),
     ("init",): ("--url", "--listed", "0600", "overwritten"),
     ("serve",): ("--config", "SIGTERM", "exit code 2"),
     ("invite",): ("new",),
     ("invite", "new"): ("--count", "--days", "--config", "one-time", "While the server runs".lower()),
+    ("ping",): (
+        *("URL", "--invite", "--seconds", "--json", "throw-away", "deleted", "nobody else's", "exit code: 0"),
+        *("authorization", "preflight", "buffer", "SSL_CERT_FILE", "used up", "another machine"),
+    ),
     ("dev",): ("--app", "--port", "Gaia hub", "--name", "carol.btc", "repeat it", "alice.id", "--json"),
 }
 
@@ -134,6 +138,8 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         ["dev", "--port", "70000"],
         ["dev", "--name", "Bob"],
         ["dev", "--name", "bob"],
+        ["ping"],
+        ["ping", "https://inbox.example", "--seconds", "0"],
     ],
 )
 def test_arguments_that_are_wrong_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

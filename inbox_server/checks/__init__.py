@@ -1,0 +1,1 @@
+"""What `ping` sees of a server from outside, and what `doctor` sees of a deployment from inside."""

@@ -1,0 +1,81 @@
+"""`inbox-server ping`: is a server good for apps, as seen from here?"""
+
+import argparse
+import asyncio
+import secrets
+import signal
+import time
+from typing import Final
+
+from inbox_server.checks.outside import check_server
+from inbox_server.commands.findings import add_json, conclude, findings_for
+from inbox_server.commands.terminal import Commands, run, whole
+
+_DEFAULT_SECONDS: Final = 5
+_TERMINATED_EXIT: Final = 128 + signal.SIGTERM
+
+_EPILOG: Final = """
+each check is a line: ok, warning, FAILED or skipped, what was seen, and what to do about it.
+  origin         the URL is an origin, and https unless it is this machine
+  reachable      name, connection, certificate; an inbox server answers, no redirect, no other site
+  capabilities   its document and protocol version; audience: its own URL is this one
+  authorization  a token arrives, no proxy takes it away
+  clock          within what tokens allow of this machine's
+  cors, preflight, caching   what browsers need on answers and before requests; nothing private is kept on the way
+  claim, deliver, events, list, acknowledge, clean-up
+                 a throw-away inbox is claimed, gets a message from a throw-away key, and is deleted;
+                 the event stream must tell of it while it is open, which proxies that buffer prevent
+
+nobody else's inbox is touched. A claim counts among the new inboxes of an hour (registration.open_per_hour), and an
+invite is used up. Servers that take listed identities, or names only, are checked without these last steps.
+
+run it from another machine than the server's: from there it meets the same proxy, firewall and name as apps do.
+a certificate of your own authority: set SSL_CERT_FILE. Proxies in the environment are not used.
+
+exit code: 0 nothing failed, 1 something did, 2 asked wrongly. No token or key is ever printed.
+"""
+
+
+def add_ping(commands: Commands) -> None:
+    command = commands.add_parser(
+        "ping",
+        help="check a server from outside, end to end",
+        description="Check an inbox server as an app meets it, and say in words what is wrong.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("url", metavar="URL", help="the server's public origin, such as https://inbox.example")
+    command.add_argument("--invite", metavar="CODE", help="a code for a server that takes invites; it is used up")
+    command.add_argument(
+        "--seconds",
+        type=whole(1, 60),
+        default=_DEFAULT_SECONDS,
+        help=f"how long to wait for any one answer (default: {_DEFAULT_SECONDS})",
+    )
+    add_json(command)
+    command.set_defaults(run=_ping)
+
+
+def _ping(options: argparse.Namespace) -> int:
+    findings = findings_for(options)
+
+    async def ping() -> None:
+        checking = asyncio.create_task(
+            check_server(
+                options.url,
+                findings,
+                invite=options.invite,
+                seconds=options.seconds,
+                clock=time.time,
+                random_bytes=secrets.token_bytes,
+            )
+        )
+        # Ctrl-C cancels by itself; both ways the throw-away inbox is deleted before this ends.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, checking.cancel)
+        await checking
+
+    try:
+        run(ping())
+    except asyncio.CancelledError:
+        return _TERMINATED_EXIT
+    return conclude(findings, options, options.url)
