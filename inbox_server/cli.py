@@ -8,6 +8,7 @@ import sys
 from inbox_server import __version__
 from inbox_server.commands.backup import add_backup, add_restore
 from inbox_server.commands.client import add_client
+from inbox_server.commands.doctor import add_doctor
 from inbox_server.commands.init import add_init
 from inbox_server.commands.invite import add_invites
 from inbox_server.commands.local import add_demo, add_dev
@@ -50,7 +51,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"inbox-server {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (add_demo, add_init, add_serve, add_invites, add_backup, add_restore, add_ping, add_dev, add_client):
+    for add in (
+        add_demo,
+        add_init,
+        add_serve,
+        add_invites,
+        add_backup,
+        add_restore,
+        add_doctor,
+        add_ping,
+        add_dev,
+        add_client,
+    ):
         add(commands)
     return parser
 

@@ -94,12 +94,16 @@ def test_init_without_a_url_says_what_is_next(tmp_path: Path, capsys: pytest.Cap
 
 
 COMMANDS = {
-    (): ("demo", "init", "serve", "invite", "ping", "dev"),
+    (): ("demo", "init", "serve", "invite", "doctor", "ping", "dev"),
     ("demo",): ("--once", "local world"),
     ("init",): ("--url", "--listed", "0600", "overwritten"),
     ("serve",): ("--config", "SIGTERM", "exit code 2"),
     ("invite",): ("new",),
     ("invite", "new"): ("--count", "--days", "--config", "one-time", "While the server runs".lower()),
+    ("doctor",): (
+        *("--config", "--name", "--app", "--json", "beside a running server", "changes nothing", "exit code: 0"),
+        *("secret", "quick_check", "name service", "zone file", "root", "inbox-server ping"),
+    ),
     ("ping",): (
         *("URL", "--invite", "--seconds", "--json", "throw-away", "deleted", "nobody else's", "exit code: 0"),
         *("authorization", "preflight", "buffer", "SSL_CERT_FILE", "used up", "another machine"),
@@ -140,6 +144,8 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         ["dev", "--name", "bob"],
         ["ping"],
         ["ping", "https://inbox.example", "--seconds", "0"],
+        ["doctor", "--name", "Bob", "--app", "https://chat.example"],
+        ["doctor", "--name", "bob.id"],
     ],
 )
 def test_arguments_that_are_wrong_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inbox_server.clock import system_clock
-from inbox_server.commands.terminal import Commands, run, tell, whole
-from inbox_server.identities import NotAnIdentity, is_origin, parse_name
+from inbox_server.commands.terminal import Commands, app_origin, bns_name, run, tell, whole
 from inbox_server.world.demo import ALICE, APP, BOB, paste_commands, walk
 from inbox_server.world.local import World, port_or_any, running_world
 from inbox_server.world.people import Person
@@ -41,14 +40,14 @@ def add_dev(commands: Commands) -> None:
         "--name",
         metavar="NAME",
         dest="names",
-        type=_name,
+        type=bns_name,
         action="append",
         help="somebody in it, such as carol.btc; repeat it for more (default: alice.id and bob.id)",
     )
     command.add_argument(
         "--app",
         metavar="ORIGIN",
-        type=_origin,
+        type=app_origin,
         default=APP,
         help=f"your app's origin, for which everybody's app key is (default: {APP})",
     )
@@ -62,19 +61,6 @@ def add_dev(commands: Commands) -> None:
         "--json", action="store_true", help="print URLs and keys as one line of JSON, once everything is up"
     )
     command.set_defaults(run=_dev)
-
-
-def _name(text: str) -> str:
-    try:
-        return parse_name(text).text
-    except NotAnIdentity as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _origin(text: str) -> str:
-    if not is_origin(text):
-        raise argparse.ArgumentTypeError("must be an origin such as https://chat.example, without a slash at the end")
-    return text
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
+from inbox_server.identities import NotAnIdentity, is_origin, parse_name
+
 try:
     from uvloop import new_event_loop  # answers about a third more requests
 except ImportError:  # not on every platform
@@ -31,6 +33,19 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def bns_name(text: str) -> str:
+    try:
+        return parse_name(text).text
+    except NotAnIdentity as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def app_origin(text: str) -> str:
+    if not is_origin(text):
+        raise argparse.ArgumentTypeError("must be an origin such as https://chat.example, without a slash at the end")
+    return text
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

@@ -43,9 +43,8 @@ class Connection(aiosqlite.Connection):
         """Whether the disk has more left than erasing may need: the log first grows by what then becomes free."""
         if self.opened is None:
             return True
-        disk = os.statvfs(self.opened[0].parent)
-        size, left = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
-        return not size or left > min(RESERVE_BYTES, size // 4)  # some filesystems do not tell their size
+        left, reserve = room(self.opened[0].parent)
+        return not reserve or left > reserve
 
     async def end_thread(self) -> None:
         """Wait for the thread of a connection that could not be opened; aiosqlite only tells it to stop."""
@@ -53,6 +52,13 @@ class Connection(aiosqlite.Connection):
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return cast("T", await self._execute(lambda: work(self._conn)))  # type: ignore[no-untyped-call]
+
+
+def room(folder: Path) -> tuple[int, int]:
+    """Bytes that the disk of `folder` has left, and how many of them are kept back; 0 where a disk has no size."""
+    disk = os.statvfs(folder)
+    size, left = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+    return left, min(RESERVE_BYTES, size // 4)
 
 
 @contextlib.asynccontextmanager

@@ -18,6 +18,7 @@ from inbox_server.store.standings import Standings
 from inbox_server.store.writer import Writer
 
 DATABASE_NAME: Final = "inbox.sqlite3"
+LOCK_NAME: Final = "lock"
 _ADVICE: Final = "Put it back, or move what is there away and use `inbox-server restore`."
 _LOCK_SECONDS: Final = 2  # `inbox-server invite` holds it for a moment
 
@@ -97,7 +98,7 @@ class InUse(BadDatabase):
 @contextlib.contextmanager
 def only_server(folder: Path, *, wait_seconds: float = _LOCK_SECONDS) -> Iterator[None]:
     """One process serves a data directory: two would each answer for what the other does not know. Raises `InUse`."""
-    path = folder / "lock"
+    path = folder / LOCK_NAME
     path.touch(mode=0o600)
     end = time.monotonic() + wait_seconds
     with path.open() as lock:

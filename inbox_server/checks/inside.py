@@ -1,0 +1,45 @@
+"""Everything that can be seen of a deployment from inside. It is only looked at: nothing is written anywhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from inbox_server.checks.deployment import check_config, check_data_dir, check_database, check_disk, check_secret
+from inbox_server.checks.findings import Findings
+from inbox_server.checks.liveness import check_running
+from inbox_server.checks.names import check_chain, check_services
+from inbox_server.fetch import open_fetcher
+
+_READ_SECONDS: Final = 10  # through a database of some GB; a reader delays the blanking of what is acknowledged
+
+
+async def check_deployment(
+    path: Path,
+    findings: Findings,
+    *,
+    name: str | None,
+    app: str | None,
+    seconds: float,
+    clock: Callable[[], float],
+) -> None:
+    """Check the deployment of the configuration at `path`; with `name` and `app` also their chain."""
+    config = check_config(path, findings)
+    if config is None:
+        return
+    secret = check_secret(config, findings)
+    if check_data_dir(config, findings) and secret:
+        check_database(config, secret, findings, seconds=_READ_SECONDS)
+    check_disk(config, findings)
+    await check_running(config, findings, seconds=seconds, clock=clock)
+    async with open_fetcher(allow=config.outgoing_allow) as fetcher:
+        await check_services(config, name, fetcher, findings, seconds=seconds, clock=clock)
+        if name and app:
+            await check_chain(name, app, config, fetcher, findings)
+    findings.skip(
+        "proxy log",
+        "only the proxy's own configuration tells whether it logs addresses and paths, as most do",
+        "Turn that off: docs/operations.md, In front of it.",
+    )
+    findings.skip(
+        "outside", "what apps meet is not seen from here", f"Elsewhere: inbox-server ping {config.public_url}"
+    )
