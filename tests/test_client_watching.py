@@ -139,6 +139,20 @@ async def test_a_cursor_that_is_gone_is_left_and_everything_listed_anew(bob: Inb
     assert [asked.last_event_id for asked in server.asked[:4]] == [None, None, "two", None]
 
 
+async def test_what_was_read_and_is_listed_again_is_acknowledged_again(bob: InboxClient, server: Scripted) -> None:
+    """As after a restore from a copy that was made before it was read."""
+    scripted_inbox(bob, server)
+    server.answers += [
+        (200, {}, stream(page("a", cursor="one"), page(cursor="two", read=["a"]), end="cursor_gone")),
+        (200, {}, stream(page("a", "b", cursor="three"), end="token_expired")),
+        (204, {}, b""),
+        (200, {}, b""),
+    ]
+    assert [type(news) for news in await take(bob, 3)] == [Arrived, WasRead, Arrived]
+    acked = [json.loads(asked.body) for asked in server.asked if asked.path == "/v1/messages/ack"]
+    assert acked[0] == {"ids": ["a"]}
+
+
 async def test_a_server_that_says_when_to_come_back_is_left_alone_so_long(bob: InboxClient, server: Scripted) -> None:
     scripted_inbox(bob, server)
     server.say(429, {"status": 429, "code": "too_many", "detail": "x."}, Retry_After="40")

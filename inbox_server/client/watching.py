@@ -66,6 +66,9 @@ class Watching:
                 if not isinstance(came, _Came):
                     yield came
                     continue
+                # A server that was restored lists again what was read since the copy was made.
+                if again := [entry.id for entry in came.page.messages if entry.id in self._was_read]:
+                    await self._reading.acknowledge(again)
                 for news in self._news_of(came):
                     yield news
                 self._keep_cursor(came)

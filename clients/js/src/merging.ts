@@ -22,6 +22,11 @@ export class Merging {
     this.#lists.set(inbox, new Set());
   }
 
+  /** What a page lists as unread though it was read: a server that was restored has to be told again. */
+  readBefore(page: Page): string[] {
+    return page.messages.map(({ id }) => id).filter((id) => this.#known.get(id)?.isRead);
+  }
+
   /** What is new in a page; `acknowledged` was read here, and perhaps not told to this inbox yet. */
   take(inbox: string, page: Page, acknowledged: ReadonlySet<string>, now: UnixTime): News[] {
     const list = this.#lists.get(inbox);

@@ -145,6 +145,11 @@ async function comeUp(what: Listening, place: Place): Promise<void> {
 /** The place is kept when everything before it was dealt with, so that a crash loses nothing. */
 async function take(what: Listening, place: Place, page: Page): Promise<void> {
   const { inbox, acks, state, merging, news, clock } = what;
+  const again = merging.readBefore(page);
+  if (again.length > 0) {
+    await acks.remember([inbox], again);
+    await acks.tell(inbox);
+  }
   for (const each of merging.take(inbox.url, page, await acks.waiting(), clock())) await news.give(each);
   place.cursor = page.cursor;
   await state.change<string>('cursors', (cursors) => {

@@ -134,6 +134,24 @@ test('a stream that is cut off, that ends, or whose cursor is gone is begun anew
   assert.equal(news[3].id, news[1].entry.id); // it was read while the cursor was gone
 });
 
+test('what was read and is listed again is acknowledged again, as after a restore', async (context) => {
+  const listed = { id: 'x', message_id: 'opaque', expires: 4_000_000_000 };
+  const id = createHash('sha256').update('opaque').digest('base64url');
+  const state = (more) => `event: state\ndata: ${JSON.stringify({ messages: [], cursor: 'one', more: false, ...more })}\n\n`;
+  const streams = [
+    [state({ messages: [listed] }), state({ read: [id] }), 'event: end\ndata: {"reason":"cursor_gone"}\n\n'],
+    [state({ messages: [listed] }), state({ notices: ['inbox_full'] })],
+  ];
+  const acked = [];
+  const { url } = await serve(context, (request, response) => {
+    if (request.url === '/v1/messages/ack') {
+      request.on('data', (body) => acked.push(JSON.parse(body))).on('end', () => response.writeHead(204).end());
+    } else response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write((streams.shift() ?? []).join(''));
+  });
+  await newsOf(clientOf(url), 'message', 'read', 'notice');
+  assert.deepEqual(acked, [{ ids: [id] }]);
+});
+
 test('a refusal of the stream is told, and its Retry-After is waited for', async (context) => {
   const { url } = await serve(context, (_, response, number) => {
     if (number === 1) return problem(response, 429, 'too_many', { 'Retry-After': '7' });
