@@ -15,7 +15,6 @@ _MAX_HOSTS: Final = 1000
 _FAILURES: Final = 5  # in a row, before a host is left alone
 _FIRST_PAUSE_SECONDS: Final = 30.0
 _LONGEST_PAUSE_SECONDS: Final = 300.0  # a name service that comes back is noticed in time
-_LONGEST_REST_SECONDS: Final = 3600.0  # however long a host asks for
 
 
 class Budget:
@@ -86,12 +85,6 @@ class Hosts:
             known.closed_until = self._monotonic() + known.pause_seconds
             known.pause_seconds = min(2 * known.pause_seconds, _LONGEST_PAUSE_SECONDS)
             known.failures = _FAILURES - 1  # one more failure after the rest is enough
-
-    def rest(self, host: str, seconds: int | None) -> None:
-        """It asked to be left alone, for so long if it said."""
-        wait = _FIRST_PAUSE_SECONDS if seconds is None else min(seconds, _LONGEST_REST_SECONDS)
-        known = self._known(host)
-        known.closed_until = max(known.closed_until, self._monotonic() + wait)
 
     def _known(self, host: str) -> _Host:
         known = self._hosts.get(host)

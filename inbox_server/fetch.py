@@ -1,8 +1,7 @@
 """Every outgoing request of the server, behind one door.
 
 Profile and bucket URLs come from strangers. They are checked as text, again when the name is resolved, and a last time
-at the socket, for every address that is dialled: aiohttp does not ask a resolver about numeric hosts, so only the
-socket sees them all. What the operator wrote into the configuration is trusted as written.
+at the socket, for every address that is dialled (`dialling.py`). What the operator configured is trusted as written.
 
 What leaves here is bytes or one of two failures; an upstream's status, address or text never does, because that would
 make a port scanner of us.
@@ -12,40 +11,40 @@ import asyncio
 import contextlib
 import errno
 import re
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from inbox_server.budget import Hosts, Monotonic
+from inbox_server.dialling import (
+    READ_SECONDS,
+    TOTAL_SECONDS,
+    Connector,
+    GuardedResolver,
+    MayDial,
+    Refusal,
+    guarded_connector,
+    open_session,
+)
 from inbox_server.guard import HTTPS_PORT, NotAllowed, check_stranger_url, may_dial, read_url
+from inbox_server.recent import Recent
 
-_TOTAL_SECONDS: Final = 8  # over all redirects; a sender is waiting for the answer
-_CONNECT_SECONDS: Final = 3
-_READ_SECONDS: Final = 4
-_RESOLVE_SECONDS: Final = 3
-_RESOLVER_THREADS: Final = 8  # getaddrinfo cannot be cancelled, so what is stuck in it stays few
-_MAX_ADDRESSES: Final = 16
-_CONNECTIONS: Final = 64  # more than there are look-ups in flight
-_CONNECTIONS_PER_HOST: Final = 4
 # More than all look-ups together ask for (resolver/cache.py): here only a single look-up's many requests count.
 _HOST_PER_SECOND: Final = 45.0
 _HOST_BURST: Final = 400
 _SERVICE_PER_SECOND: Final = 100.0
 _SERVICE_BURST: Final = 1000
-_MAX_HEADER_BYTES: Final = 4096
-_READ_BUFFER_BYTES: Final = 16 * 1024
+_REST_SECONDS: Final = 30.0  # of a URL that said 429, and not for how long
+_LONGEST_REST_SECONDS: Final = 3600.0
+_MOST_RESTING: Final = 10_000
 _ABSENT_STATUSES: Final = frozenset({403, 404, 410})  # S3 answers 403 for a file that is not there
 _GONE_STATUSES: Final = frozenset({404, 410})
 _REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 
 T = TypeVar("T")
-MayDial = Callable[[str, int], bool]
 
 
 class Absent(Exception):
@@ -54,10 +53,6 @@ class Absent(Exception):
 
 class Unreachable(Exception):
     """The host failed, was too slow, sent too much, or may not be asked."""
-
-
-class Refusal(OSError):
-    """The guard refuses to dial an address. An OSError, because that is what aiohttp expects of a socket."""
 
 
 class Fetcher:
@@ -81,6 +76,7 @@ class Fetcher:
         # Apart, so that what strangers name at a configured service's host is not held against the service.
         self._services = Hosts(_SERVICE_PER_SECOND, _SERVICE_BURST, monotonic=monotonic)
         self._hosts = Hosts(_HOST_PER_SECOND, _HOST_BURST, monotonic=monotonic)
+        self._resting: Recent[str, float] = Recent(_MOST_RESTING)
 
     async def get(
         self,
@@ -97,26 +93,29 @@ class Fetcher:
         that there is nothing. Raises `Absent` or `Unreachable`.
         """
         try:
-            async with asyncio.timeout(_TOTAL_SECONDS):
+            async with asyncio.timeout(TOTAL_SECONDS):
                 return await self._follow(read_url(url), max_bytes, redirects, absent, configured=configured)
         except (NotAllowed, TimeoutError):
             raise Unreachable from None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, configured: bool = False) -> None:
-        """Send `body` there, once; no redirect is followed and no answer read. A host that says 429 is left alone.
+        """Send `body` there, once; no redirect is followed and no answer read. A URL that says 429 is left alone.
 
         Raises `Absent` for 404 and 410, or `Unreachable`.
         """
+        if (self._resting.get(url) or 0.0) > self._monotonic():
+            raise Unreachable
         try:
-            async with asyncio.timeout(_TOTAL_SECONDS):
+            async with asyncio.timeout(TOTAL_SECONDS):
                 target = read_url(url)
                 status, retry_after = await self._answer(
                     target, lambda session: _send(session, target, body, headers), configured=configured
                 )
         except (NotAllowed, TimeoutError):
             raise Unreachable from None
-        if status == 429:
-            self._hosts_of(configured=configured).rest(str(target.origin()), retry_after)
+        if status == 429:  # too much for this resource (RFC 8030 section 8.4), which is not its neighbours' fault
+            rest = _REST_SECONDS if retry_after is None else min(retry_after, _LONGEST_REST_SECONDS)
+            self._resting.keep(url, self._monotonic() + rest)
         if status in _GONE_STATUSES:
             raise Absent
         if not 200 <= status < 300:
@@ -141,14 +140,14 @@ class Fetcher:
         """The status, below 500, and what `ask` made of the answer; the host is spared what it cannot take."""
         session = self._session(url, configured=configured)
         host = str(url.origin())
-        hosts = self._hosts_of(configured=configured)
+        hosts = self._services if configured else self._hosts
         if not await hosts.may_ask(host):
             raise Unreachable
         start = self._monotonic()
         try:
             status, said = await ask(session)
         except asyncio.CancelledError:  # the time of all hops is over; this one is to blame if it had its own
-            if self._monotonic() - start >= _READ_SECONDS:
+            if self._monotonic() - start >= READ_SECONDS:
                 hosts.failed(host)
             raise
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
@@ -160,9 +159,6 @@ class Fetcher:
             raise Unreachable
         hosts.answered(host)
         return status, said
-
-    def _hosts_of(self, *, configured: bool) -> Hosts:
-        return self._services if configured else self._hosts
 
     def _session(self, url: URL, *, configured: bool) -> aiohttp.ClientSession:
         if configured or str(url.origin()) in self._allow:
@@ -181,41 +177,6 @@ def read_location(base: URL, text: str) -> URL:
         raise NotAllowed("redirects to what is not a URL") from None
 
 
-class GuardedResolver(AbstractResolver):
-    """Names as the system resolves them; one address that may not be dialled refuses the whole name."""
-
-    def __init__(self, is_allowed: Callable[[str], bool]) -> None:
-        self._is_allowed = is_allowed
-        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolve")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await asyncio.wait_for(
-            asyncio.get_running_loop().run_in_executor(
-                self._threads, lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-            ),
-            _RESOLVE_SECONDS,
-        )
-        results = [
-            ResolveResult(
-                hostname=host,
-                host=_numeric(address),
-                port=port,
-                family=of_family,
-                proto=proto,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for of_family, _, proto, _, address in found[:_MAX_ADDRESSES]
-        ]
-        if len(found) > _MAX_ADDRESSES or not all(self._is_allowed(result["host"]) for result in results):
-            raise Refusal("the name has an address that may not be dialled")
-        return results
-
-    async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
 @contextlib.asynccontextmanager
 async def open_fetcher(
     *, allow: frozenset[str], keep: bool = True, guard: MayDial = may_dial, monotonic: Monotonic = time.monotonic
@@ -226,55 +187,15 @@ async def open_fetcher(
     sends a GET once more but never a POST.
     """
     connector = guarded_connector(guard, GuardedResolver(lambda address: guard(address, HTTPS_PORT)))
-    plain = aiohttp.TCPConnector(limit=_CONNECTIONS, force_close=not keep)
-    async with _session(connector) as guarded, _session(plain) as trusted:
+    plain = Connector(force_close=not keep)
+    async with open_session(connector) as guarded, open_session(plain) as trusted:
         yield Fetcher(guarded=guarded, trusted=trusted, allow=allow, monotonic=monotonic)
-
-
-def guarded_connector(guard: MayDial, resolver: AbstractResolver) -> aiohttp.TCPConnector:
-    """A connector that makes no socket to where `guard` does not let it: no address escapes this, resolved or not."""
-
-    def make_socket(address: tuple[Any, ...]) -> socket.socket:
-        family, kind, proto, _, target = address
-        if not guard(_numeric(target), target[1]):
-            raise Refusal("the address may not be dialled")
-        return socket.socket(family, kind, proto)
-
-    return aiohttp.TCPConnector(
-        resolver=resolver,
-        socket_factory=make_socket,
-        use_dns_cache=False,  # a name may point elsewhere the next time
-        force_close=True,  # no connection is used again under another decision
-        limit=_CONNECTIONS,
-        limit_per_host=_CONNECTIONS_PER_HOST,
-    )
-
-
-def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=connector,
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Accept-Encoding": "identity", "User-Agent": "inbox-server"},
-        timeout=aiohttp.ClientTimeout(total=_TOTAL_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS),
-        trust_env=False,
-        max_line_size=_MAX_HEADER_BYTES,
-        max_field_size=_MAX_HEADER_BYTES,
-        max_headers=64,
-        read_bufsize=_READ_BUFFER_BYTES,
-    )
 
 
 def _is_ours(error: Exception) -> bool:
     """Whether a request failed for a reason that is not its host's: our guard, our limits, no more files to open."""
     cause = getattr(error, "os_error", error)
     return isinstance(cause, (ValueError, Refusal)) or getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE)
-
-
-def _numeric(address: tuple[Any, ...]) -> str:
-    """The address in a socket's address; an IPv6 one with a scope keeps it, and is refused for it."""
-    scoped = len(address) > 3 and address[3]
-    return f"{address[0]}%{address[3]}" if scoped and "%" not in str(address[0]) else str(address[0])
 
 
 async def _ask(session: aiohttp.ClientSession, url: URL, max_bytes: int) -> tuple[int, bytes]:

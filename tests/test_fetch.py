@@ -61,6 +61,29 @@ async def test_a_larger_body_is_refused(size: int) -> None:
         await fetch(saying(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * size))
 
 
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"])
+async def test_interim_answers_without_end_are_left_soon(interim: bytes) -> None:
+    """aiohttp reads them for ever, and holds up everybody meanwhile."""
+    sent = 0
+
+    async def endless(head: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        while True:
+            writer.write(interim * 1000)
+            sent += len(interim) * 1000
+            await writer.drain()
+
+    async with asyncio.timeout(2):
+        with pytest.raises(Unreachable):
+            await fetch(endless)
+    assert sent < 20_000_000  # what the system's buffers took
+
+
+async def test_a_few_interim_answers_come_before_an_answer() -> None:
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    assert await fetch(saying(interim, response(b"here"))) == b"here"
+
+
 async def test_a_body_without_end_is_left_soon() -> None:
     sent = 0
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "inbox_server"
 ROWS = (
     ("", "errors", "clock", "base64url", "strict", "addresses", "recent"),
     ("keys", "blind", "guard", "budget", "metrics", "hints.contract", "hints.sealing", "hints.vapid"),
-    ("identities", "wakes"),
+    ("identities", "wakes", "dialling"),
     ("config", "store.contract", "store.files", "resolver.contract", "rates", "hints.hints"),
     (
         "peer",
@@ -96,6 +96,7 @@ ROWS = (
 # What only the named files may import: each library has its doors, and only the assembly names concrete parts.
 DOORS = {
     "aiohttp": (
+        "dialling",
         "fetch",
         "web",
         "admin",
@@ -151,6 +152,7 @@ SHARED = (
     "identities",
     "config",
     "guard",
+    "dialling",
     "fetch",
     "resolver.",
 )

@@ -120,7 +120,7 @@ async def test_the_same_posts_reach_the_canary_without_the_guard(coast: Coast) -
         (("Retry-After: 999999999",), 3600),
     ],
 )
-async def test_a_host_that_has_too_much_is_left_alone_for_as_long_as_it_says(
+async def test_a_url_that_has_too_much_is_left_alone_for_as_long_as_it_says_and_its_neighbours_are_not(
     said: tuple[str, ...], seconds: int
 ) -> None:
     monotonic, heads = HandMonotonic(), list[bytes]()
@@ -135,7 +135,13 @@ async def test_a_host_that_has_too_much_is_left_alone_for_as_long_as_it_says(
                 await fetcher.post(f"http://127.0.0.1:{port}/x", b"body", HEADERS, configured=True)
             return len(heads)
 
+        async def post_to_a_neighbour() -> None:
+            with pytest.raises(Unreachable):
+                await fetcher.post(f"http://127.0.0.1:{port}/y", b"body", HEADERS, configured=True)
+            assert heads.pop().startswith(b"POST /y ")
+
         assert [await post(), await post()] == [1, 1]
+        await post_to_a_neighbour()
         monotonic.advance(seconds - 0.5)
         assert await post() == 1
         monotonic.advance(1)

@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver
 
-from inbox_server.fetch import Fetcher, GuardedResolver, Refusal, Unreachable, guarded_connector, open_fetcher
+from inbox_server.dialling import GuardedResolver, Refusal, guarded_connector
+from inbox_server.fetch import Fetcher, Unreachable, open_fetcher
 from inbox_server.guard import is_public
 from tests.canary import CheckingResolver, Coast, LyingResolver, has_ipv6, running_coast
 

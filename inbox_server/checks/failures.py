@@ -8,7 +8,7 @@ from typing import Final
 import aiohttp
 
 from inbox_server.checks.findings import quoted
-from inbox_server.fetch import Refusal
+from inbox_server.dialling import Refusal
 from inbox_server.guard import NotAllowed
 
 _ROUTES: Final = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL}

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from inbox_server.fetch import GuardedResolver, guarded_connector
+from inbox_server.dialling import GuardedResolver, guarded_connector
 from inbox_server.guard import HTTPS_PORT, check_stranger_url, may_dial, read_url
 
 TOTAL_SECONDS: Final = 30.0
