@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -16,6 +16,8 @@ _SHUTDOWN_SECONDS: Final = 2  # for requests in flight; aiohttp waits twice, so 
 _BACKLOG: Final = 1024
 _HEADER_SECONDS: Final = 10  # what drips a request's headers holds a connection no longer
 _KEEPALIVE_SECONDS: Final = 180  # longer than proxies keep an idle connection, so that theirs ends first
+TAKING_SECONDS: Final = 30.0  # who takes next to nothing of an answer for so long, does not want it
+_SLOWEST_BYTES_PER_SECOND: Final = 1024
 _LINGER_SECONDS: Final = 2  # for the rest of a body that nobody wants
 
 log = logging.getLogger(__name__)
@@ -26,9 +28,14 @@ class CannotListen(Exception):
 
 
 @contextlib.asynccontextmanager
-async def listening(app: web.Application, listen: Listen | socket.socket) -> AsyncIterator[list[str]]:
-    """Serve `app` at `listen`, or on a socket that is bound already; yields the URLs that were really bound."""
-    runner = QuietRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+async def listening(
+    app: web.Application, listen: Listen | socket.socket, *, taking_seconds: float = TAKING_SECONDS
+) -> AsyncIterator[list[str]]:
+    """Serve `app` at `listen`, or on a socket that is bound already; yields the URLs that were really bound.
+
+    A client that takes next to nothing of its answer for `taking_seconds` is cut off.
+    """
+    runner = QuietRunner(app, taking_seconds)
     await runner.setup()
     try:
         await _start(runner, listen)
@@ -78,8 +85,13 @@ class QuietRequestHandler(web.RequestHandler):
     """aiohttp's, but what the HTTP parser refuses is answered like everything else, and logged by no word of it.
 
     aiohttp's own answer repeats the bytes it could not parse, and its log adds the client's address: a malformed
-    header can hold a token. It also waits for ever for a request's headers; this does not.
+    header can hold a token. It also waits for ever for a request's headers, and for a client to take its answer; this
+    does not.
     """
+
+    def __init__(self, *arguments: Any, taking_seconds: float, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._taking_seconds = taking_seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -97,11 +109,35 @@ class QuietRequestHandler(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """What is held for a client ends when it leaves; what it began to write is finished."""
         self._headers_due.cancel()
+        if self.writing_paused:
+            self._taking_due.cancel()
         held = self._current_request is not None and self._current_request.get(WAITS, False)
         task = self._task_handler
         super().connection_lost(exc)
         if held and task is not None:
             task.cancel()
+
+    def pause_writing(self) -> None:
+        """More of an answer waits than the system takes in: from now on the client must keep taking it."""
+        super().pause_writing()
+        self._untaken = self._watch_taking()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._taking_due.cancel()
+
+    def _watch_taking(self) -> int:
+        self._taking_due = asyncio.get_running_loop().call_later(self._taking_seconds, self._check_taking)
+        return self.transport.get_write_buffer_size() if self.transport else 0
+
+    def _check_taking(self) -> None:
+        """Cut off who does not read: what it was sent stays in memory until then."""
+        if self.transport is None:
+            return
+        if self._untaken - self.transport.get_write_buffer_size() < self._taking_seconds * _SLOWEST_BYTES_PER_SECOND:
+            self.transport.abort()
+        else:
+            self._untaken = self._watch_taking()
 
     async def start(self) -> None:
         try:
@@ -150,24 +186,30 @@ def _plain_refusal() -> bytes:
 class QuietRunner(web.AppRunner):
     """Runs an application with `QuietRequestHandler`s."""
 
+    def __init__(self, app: web.Application, taking_seconds: float) -> None:
+        super().__init__(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        self._taking_seconds = taking_seconds
+
     @property
     def server(self) -> web.Server | None:
         server = super().server
-        return server and _QuietServer(server)  # type: ignore[return-value]
+        return server and _QuietServer(server, self._taking_seconds)  # type: ignore[return-value]
 
 
 class _QuietServer:
     """What a site calls for each connection."""
 
-    def __init__(self, server: web.Server) -> None:
+    def __init__(self, server: web.Server, taking_seconds: float) -> None:
         self._server = server
+        self._taking_seconds = taking_seconds
 
     def __call__(self) -> web.RequestHandler:
         return QuietRequestHandler(
             self._server,
             loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]
+            access_log=None,
             auto_decompress=False,  # encoded bodies are refused, and must not be inflated to be thrown away
             keepalive_timeout=_KEEPALIVE_SECONDS,
             lingering_time=_LINGER_SECONDS,
+            taking_seconds=self._taking_seconds,
         )

@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
-from tests.edges import Answer, LiveServer, assert_usual, code_of, connection, parse_answers, request_bytes
+from aiohttp import web
+
+from inbox_server.listening import listening
+from tests.edges import Answer, LiveServer, assert_usual, code_of, connection, free_socket, parse_answers, request_bytes
 
 
 async def until_closed(
@@ -79,3 +82,45 @@ async def test_a_slow_client_is_cut_off_after_its_first_request_too(server: Live
     assert [answer.status for answer in answers] == [200]
     assert second < 14
     assert body < 14
+
+
+BIG = bytes(1 << 24)
+TAKING_SECONDS = 0.3
+
+
+@contextlib.asynccontextmanager
+async def big_answers() -> AsyncIterator[tuple[int, list[web.BaseRequest]]]:
+    """A server whose answers are larger than the system's buffers: its port, and the requests that came."""
+    requests: list[web.BaseRequest] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        requests.append(request)
+        return web.Response(body=BIG)
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    bound = await free_socket()
+    async with listening(app, bound, taking_seconds=TAKING_SECONDS) as (url,):
+        yield int(url.rpartition(":")[2]), requests
+
+
+async def test_a_client_that_does_not_take_its_answer_is_cut_off() -> None:
+    async with big_answers() as (port, requests):
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
+        async with asyncio.timeout(10):
+            while not (requests and requests[0].transport is None):  # noqa: ASYNC110 — until it is gone
+                await asyncio.sleep(0.01)
+        assert len(requests) == 1  # no other answer was made for one who does not take the first
+        writer.close()
+
+
+async def test_a_client_that_takes_its_answer_slowly_gets_it_whole() -> None:
+    async with big_answers() as (port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        came = 0
+        while came < len(BIG):
+            came += len(await reader.read(1 << 18))
+            await asyncio.sleep(TAKING_SECONDS / 6)
+        writer.close()
