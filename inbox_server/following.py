@@ -16,6 +16,7 @@ from inbox_server.wakes import Listener, Wakes
 
 PING_SECONDS: Final = 45  # proxies cut what is silent for a minute
 _PING: Final = b": ping\n\n"
+_NOTHING: Final = Page((), (), Cursor(b"", 0, 0), more=False)
 
 
 class Following:
@@ -43,17 +44,22 @@ class Following:
         The last event says why the stream ends: `closeafter`, `stopping`, `token_expired`, or a refusal's code.
         """
         with self._wakes.listening(inbox) as listener:
-            page, new = await self._next(listener, inbox, asked.after, asked.limit, 0)
-            # Without a cursor the first page is told in any case, for it brings one.
-            yield _state(page, with_read=asked.after is not None) if new or asked.after is None else _PING
-            while not (reason := self._reason_to_end(listener, until, closes=asked.closes and new)):
+            # Notices are told at first, whether or not an earlier stream told them; and so is a cursor to who has none.
+            page, new = await self._next(listener, inbox, asked.after, asked.limit, 0, told=())
+            event = _state(page, with_read=asked.after is not None) if new or asked.after is None else _PING
+            while True:
+                cursor, told, has_entries = page.cursor, page.notices, bool(page.messages or page.read)
+                yield event
+                event, page = _PING, _NOTHING  # nothing that was told stays in memory while this waits
+                if reason := self._reason_to_end(listener, until, closes=asked.closes and has_entries):
+                    break
                 seconds = min(self._ping_seconds, until - self._clock())
                 try:
-                    page, new = await self._next(listener, inbox, page.cursor, asked.limit, seconds, told=page.notices)
+                    page, new = await self._next(listener, inbox, cursor, asked.limit, seconds, told=told)
                 except Refused as refusal:
                     reason = refusal.code
                     break
-                yield _state(page, with_read=True) if new else _PING
+                event = _state(page, with_read=True) if new else _PING
             yield _event("end", json.dumps({"reason": reason}, separators=(",", ":")).encode())
 
     async def _next(

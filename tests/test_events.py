@@ -12,12 +12,12 @@ from inbox_server.clock import UnixTime
 from inbox_server.following import PING_SECONDS, Following
 from inbox_server.pages import AskedEvents
 from inbox_server.server import WAKES
-from inbox_server.store.contract import Cursor, Page
+from inbox_server.store.contract import Cursor, Page, Unread
 from inbox_server.wakes import MAX_WAITING_READERS, Wakes
 from inbox_server.world.local import World
 from tests.conftest import HandClock
 from tests.live import Event, Live, live_server, open_stream
-from tests.requests import Answer, check_common_headers, check_problem, id_of
+from tests.requests import Answer, at, check_common_headers, check_problem, id_of
 
 
 @pytest.fixture
@@ -194,6 +194,55 @@ async def test_a_last_event_id_of_another_server_is_refused(live: Live) -> None:
 async def test_a_stream_needs_a_reading_token(live: Live) -> None:
     check_problem(await live.owner.send("GET", "/v1/events"), "no_token")
     check_problem(await live.owner.send("GET", "/v1/events", token=live.owner.owner_token("ack")), "bad_token", "scope")
+
+
+async def test_a_notice_is_told_to_every_new_stream_and_closes_none(world: World, tmp_path: Path) -> None:
+    async with live_server(world, tmp_path / "small", {"inbox_entries": 1}) as live:
+        await live.deliver("one")
+        cursor = (await live.owner.unread()).json()["cursor"]
+        answer = await at(live.owner).deliver("two", recipient=live.owner.key.address)
+        check_problem(answer, "inbox_full")
+        for _ in range(2):
+            async with open_stream(live.owner, cursor, closeafter="state") as stream:
+                told = await stream.next()
+                assert (told.data["messages"], told.data["notices"]) == ([], ["inbox_full"])
+                await live.waiting(1)
+        async with open_stream(live.owner, cursor, closeafter="state") as stream:
+            await stream.next()
+            await live.owner.acknowledge(id_of("one"))
+            assert (await stream.next()).data["read"] == [id_of("one")]
+            assert (await stream.next()).data == {"reason": "closeafter"}
+
+
+async def test_two_last_event_ids_are_refused(live: Live) -> None:
+    headers = [
+        ("Authorization", f"Bearer {live.owner.owner_token('read')}"),
+        ("Last-Event-ID", "a"),
+        ("Last-Event-ID", "b"),
+    ]
+    async with live.owner.session.get(f"{live.owner.url}/v1/events", headers=headers) as answer:
+        check_problem(Answer(answer.status, answer.headers, await answer.read()), "bad_request", "Last-Event-ID")
+
+
+class _Full:
+    """A store with one entry, and then with nothing new."""
+
+    async def unread(self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime) -> Page:
+        entries = () if after else (Unread(b"d" * 32, "the text", UnixTime(9)),)
+        return Page(entries, (), Cursor(b"g" * 8, 1, 1), more=False)
+
+
+async def test_nothing_that_was_told_stays_in_memory_while_a_stream_waits() -> None:
+    following = Following(_Full(), wakes := Wakes(), lambda: UnixTime(0))  # type: ignore[arg-type]
+    events = following.events(b"i" * 16, AskedEvents(None, 100, closes=False), until=UnixTime(100))
+    async with contextlib.aclosing(events), asyncio.timeout(5):
+        assert b"the text" in await anext(events)
+        waiting = asyncio.ensure_future(anext(events))
+        while not events.ag_await:  # type: ignore[attr-defined]  # noqa: ASYNC110 — until it waits
+            await asyncio.sleep(0)
+        assert "the text" not in repr(events.ag_frame.f_locals)  # type: ignore[attr-defined]
+        wakes.stop()
+        assert await waiting == b": ping\n\n"
 
 
 class _Empty:
