@@ -106,13 +106,13 @@ async def big_answers() -> AsyncIterator[tuple[int, list[web.BaseRequest]]]:
 
 async def test_a_client_that_does_not_take_its_answer_is_cut_off() -> None:
     async with big_answers() as (port, requests):
-        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
         async with asyncio.timeout(10):
             while not (requests and requests[0].transport is None):  # noqa: ASYNC110 — until it is gone
                 await asyncio.sleep(0.01)
         assert len(requests) == 1  # no other answer was made for one who does not take the first
-        writer.close()
+        await leave(reader, writer)
 
 
 async def test_a_client_that_takes_its_answer_slowly_gets_it_whole() -> None:
@@ -123,4 +123,11 @@ async def test_a_client_that_takes_its_answer_slowly_gets_it_whole() -> None:
         while came < len(BIG):
             came += len(await reader.read(1 << 18))
             await asyncio.sleep(TAKING_SECONDS / 6)
-        writer.close()
+        await leave(reader, writer)
+
+
+async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(1 << 20):
+            pass
