@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 import textwrap
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,21 +15,39 @@ from inbox_server.world.people import Person
 _SHOWN_CHARACTERS: Final = 24
 
 
-def table_lines(data_dir: Path) -> Iterator[str]:
-    """Each table of the server's database with its rows, a line each; long values are cut."""
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the server's database as it is at a moment: blobs in hex, long values cut, numbers as they are."""
+
+    name: str
+    columns: list[str]
+    rows: list[list[int | str | None]]
+
+
+def read_tables(data_dir: Path) -> list[Table]:
+    """Every table of one moment, with every column and row."""
     uri = f"file:{data_dir / DATABASE_NAME}?mode=ro"
-    with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
-        tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
-        for (table,) in tables:
-            rows = db.execute(f"SELECT * FROM {table}")  # noqa: S608 — the schema's own names
-            columns = [column[0] for column in rows.description]
-            shown = rows.fetchall()
-            yield f"{table}: {len(shown)} row{'' if len(shown) == 1 else 's'}"
-            for row in shown:
-                cells = (f"{name}={_show(value)}" for name, value in zip(columns, row, strict=True))
-                yield from textwrap.wrap(
-                    "  ".join(cells), 110, initial_indent="   ", subsequent_indent="      ", break_long_words=False
-                )
+    with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
+        db.execute("BEGIN")
+        names = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+        return [_read_table(db, name) for (name,) in names]
+
+
+def _read_table(db: sqlite3.Connection, name: str) -> Table:
+    rows = db.execute(f"SELECT * FROM {name}")  # noqa: S608 — the schema's own names
+    columns = [column[0] for column in rows.description]
+    return Table(name, columns, [[_show(value) for value in row] for row in rows])
+
+
+def table_lines(data_dir: Path) -> Iterator[str]:
+    """Each table of the server's database with its rows, a line each."""
+    for table in read_tables(data_dir):
+        yield f"{table.name}: {len(table.rows)} row{'' if len(table.rows) == 1 else 's'}"
+        for row in table.rows:
+            cells = (f"{name}={value}" for name, value in zip(table.columns, row, strict=True))
+            yield from textwrap.wrap(
+                "  ".join(cells), 110, initial_indent="   ", subsequent_indent="      ", break_long_words=False
+            )
 
 
 def marks_of(people: Iterable[Person], message_ids: Iterable[str], world: World) -> dict[str, bytes]:
@@ -55,6 +74,8 @@ def find_marks(data_dir: Path, marks: dict[str, bytes]) -> list[str]:
     return [what for what, mark in marks.items() if any(mark in content for content in contents)]
 
 
-def _show(value: Any) -> str:
+def _show(value: Any) -> int | str | None:
+    if value is None or isinstance(value, int):
+        return value
     text = value.hex() if isinstance(value, bytes) else str(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
