@@ -15,7 +15,7 @@ help:
 	@echo "make test    every test"
 	@echo "make check   lint, types, layers, docs"
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
-	@echo "make page    build the JavaScript client, clients/js/dist/inbox-client.js"
+	@echo "make page    build the JavaScript client, clients/js/dist/inbox-client.js, and give it to the example page"
 	@echo "make bench   speed, memory and floods, as ratios to a bare server (needs wrk; about 10 minutes)"
 	@echo "make format  put the code into its one form"
 	@echo "make clean   remove what these made"
@@ -47,8 +47,9 @@ bench: $(VENV)/installed-dev
 page: export PATH := $(CURDIR)/$(BIN):$(PATH)
 page: clients/js/node_modules/.package-lock.json
 	npm --prefix clients/js run build --silent
+	cp clients/js/dist/inbox-client.js inbox_server/world/page/inbox-client.js
 
-clients/js/node_modules/.package-lock.json: clients/js/package-lock.json $(VENV)/installed-dev
+clients/js/node_modules/.package-lock.json: clients/js/package-lock.json $(VENV)/installed-node
 	npm --prefix clients/js ci --ignore-scripts --no-audit --no-fund --silent
 
 format: $(VENV)/installed-dev
@@ -56,7 +57,8 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) tests/js/node_modules clients/js/node_modules clients/js/dist *.egg-info
+	rm -rf $(VENV) *.egg-info tests/js/node_modules
+	rm -rf clients/js/node_modules clients/js/dist inbox_server/world/page/inbox-client.js
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; set PYTHON=/path/to/python" >&2; exit 1; }
@@ -64,6 +66,10 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/installed-node: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[node]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -99,6 +99,10 @@ async def test_the_demo_walks_all_steps_and_shows_the_rows(tmp_path: Path) -> No
 async def test_the_demo_stays_up_for_playing_until_it_is_stopped(tmp_path: Path, by: signal.Signals) -> None:
     async with _started(tmp_path, "demo") as process, client_session() as session:
         said = await _until(process, "Ctrl-C stops it")
+        url = _page_url(said)
+        assert said.index(url) < said.index("name service") < said.index("stays up") < said.rindex(url)
+        async with session.get(url + "world.json") as answer:
+            assert [person["name"] for person in (await answer.json())["people"]] == ["alice.id", "bob.id"]
         commands = [line for line in said.splitlines() if line.startswith("curl ")]
         assert len(commands) >= 5
         answers = [await _paste(session, command) for command in commands]
@@ -115,9 +119,18 @@ async def test_the_world_for_developers_starts_and_stops(tmp_path: Path, by: sig
         for words in ("inbox server", "name service", "Gaia hub", "alice.id for https://my.example", "bob.id for"):
             assert words in said
         async with client_session() as session:
+            assert said.startswith(f"Open {_page_url(said)} in two windows")
+            async with session.get(_page_url(said)) as answer:
+                assert "Who are you in this window?" in await answer.text()
             await _try(session, said)
         await _stop(process, by)
     assert _files_in(tmp_path) == []
+
+
+def _page_url(said: str) -> str:
+    found = re.search(r"Open (http://127\.0\.0\.1:\d+/) in two windows", said)
+    assert found, said
+    return found[1]
 
 
 async def _try(session: aiohttp.ClientSession, said: str) -> None:
@@ -153,6 +166,9 @@ async def test_a_script_is_told_everything_in_one_line_when_it_is_up(tmp_path: P
         owner = Caller(session, told["inbox_url"], carol, system_clock, told["app"])
         assert (await owner.claim({"names": ["carol.btc"]})).status == 201
         assert (await at(owner, alice).deliver("opaque", sender="alice.id", recipient="carol.btc")).status == 201
+
+        async with session.get(told["page_url"]) as answer:
+            assert answer.status == 200
 
         bucket = await open_bucket(session, told["hub_url"], carol, bytes(16))
         assert bucket.url == told["people"][1]["bucket_url"] == f"{told['read_url']}{carol.address}/"

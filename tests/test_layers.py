@@ -66,7 +66,7 @@ ROWS = (
     ("world.people",),
     ("world.local",),
     ("world.evidence",),
-    ("world.demo",),
+    ("world.demo", "world.page"),
     ("checks.findings",),
     ("checks.failures",),
     ("checks.asking",),

@@ -13,7 +13,8 @@ from typing import Any, Final
 from inbox_server.clock import system_clock
 from inbox_server.commands.terminal import Commands, app_origin, bns_name, run, tell, whole
 from inbox_server.world.demo import ALICE, APP, BOB, paste_commands, walk
-from inbox_server.world.local import World, port_or_any, running_world
+from inbox_server.world.local import PORTS, World, port_or_any, running_world
+from inbox_server.world.page import BUNDLE, showing_page
 from inbox_server.world.people import Person
 
 _WORLD_PORT: Final = 8720
@@ -23,7 +24,8 @@ def add_demo(commands: Commands) -> None:
     command = commands.add_parser(
         "demo",
         help="walk the whole workflow with Alice and Bob on this machine",
-        description="Start a small local world (name service, Gaia hub, inbox server) and walk the five steps in it.",
+        description="Start a small local world (name service, Gaia hub, inbox server), walk the five steps in it, and"
+        " serve a page where two windows talk.",
     )
     command.add_argument("--once", action="store_true", help="exit after the walk; 0 only if every step held")
     command.set_defaults(run=_demo)
@@ -34,7 +36,7 @@ def add_dev(commands: Commands) -> None:
         "dev",
         help="run the local world for developing an app without internet",
         description="Run a name service, a Gaia hub and an inbox server on loopback, with people in it who have names,"
-        " published profiles, and buckets for your app. Everything is gone when it stops.",
+        " published profiles, and buckets for your app, and a page where they talk. Everything is gone when it stops.",
     )
     command.add_argument(
         "--name",
@@ -53,9 +55,9 @@ def add_dev(commands: Commands) -> None:
     )
     command.add_argument(
         "--port",
-        type=whole(0, 65532),
+        type=whole(0, 65536 - PORTS),
         default=_WORLD_PORT,
-        help=f"the first of four ports (default: {_WORLD_PORT}; 0: any that are free)",
+        help=f"the first of five ports (default: {_WORLD_PORT}; 0: any that are free)",
     )
     command.add_argument(
         "--json", action="store_true", help="print URLs and keys as one line of JSON, once everything is up"
@@ -65,10 +67,15 @@ def add_dev(commands: Commands) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     async def demo() -> None:
-        async with _temporary_world(0 if options.once else port_or_any(_WORLD_PORT)) as world:
+        first_port = 0 if options.once else port_or_any(_WORLD_PORT)
+        async with _temporary_world(first_port) as world, contextlib.AsyncExitStack() as stack:
+            if not options.once:
+                page_url = await stack.enter_async_context(showing_page(world, _page_port(first_port)))
+                tell(_invite_to(page_url))
             alice, bob = await walk(world, tell)
             if not options.once:
-                tell("\nThe world stays up for playing. Paste into another terminal:\n")
+                tell("\nThe world stays up for playing. " + _invite_to(page_url))
+                tell("Or paste into another terminal:\n")
                 tell("\n".join(paste_commands(world, alice, bob)))
                 tell("\nTo run your own: inbox-server init, then inbox-server serve.")
                 await _until_interrupted()
@@ -81,16 +88,29 @@ def _dev(options: argparse.Namespace) -> int:
     names = dict.fromkeys(options.names or (ALICE, BOB))  # whoever is named twice is one person
 
     async def dev() -> None:
-        async with _temporary_world(options.port) as world:
+        async with (
+            _temporary_world(options.port) as world,
+            showing_page(world, _page_port(options.port)) as page_url,
+        ):
             people = [await world.settle(name, options.app) for name in names]
             if options.json:
-                tell(json.dumps(_described(world, options.app, people)))
+                tell(json.dumps(_described(world, options.app, people) | {"page_url": page_url}))
             else:
+                tell(_invite_to(page_url))
                 tell("\n".join(_told(world, people)))
             await _until_interrupted(say=not options.json)
 
     run(dev())
     return 0
+
+
+def _page_port(first_port: int) -> int:
+    return first_port and first_port + PORTS - 1
+
+
+def _invite_to(page_url: str) -> str:
+    how = "" if BUNDLE.exists() else "\nIts client is not built yet, and it says how: `make page`, and then reload."
+    return f"Open {page_url} in two windows, one for each person.{how}\n"
 
 
 def _told(world: World, people: list[Person]) -> Iterator[str]:

@@ -4,7 +4,7 @@ import contextlib
 import secrets
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ from inbox_server.world.names import LEGACY, NameRegister, make_name_service
 from inbox_server.world.people import Person, make_person, settle_person
 
 _SERVERS: Final = 4  # inbox, names, hub, reader: on four ports in a row
+PORTS: Final = _SERVERS + 1  # and for people the page (page.py), on the one after them
 
 
 class PortsTaken(Exception):
@@ -47,6 +48,8 @@ class World:
     store: Store
     session: aiohttp.ClientSession
     clock: Clock
+    people: list[Person] = field(default_factory=list)
+    """Who was settled, in this order."""
 
     @property
     def legacy_names_url(self) -> str:
@@ -68,6 +71,7 @@ class World:
             now=self.clock(),
             random_bytes=secrets.token_bytes,
         )
+        self.people.append(person)
         return person
 
     @contextlib.asynccontextmanager
@@ -98,7 +102,7 @@ async def running_world(
     """
     register, hub = NameRegister(), Hub(clock)
     async with contextlib.AsyncExitStack() as stack:
-        sockets = [stack.enter_context(_bind(first_port and first_port + i)) for i in range(_SERVERS)]
+        sockets = [stack.enter_context(bind(first_port and first_port + i)) for i in range(_SERVERS)]
         inbox_url, names_url, hub_url, reader_url = (f"http://127.0.0.1:{each.getsockname()[1]}" for each in sockets)
         hub.write_url, hub.read_url = hub_url, f"{reader_url}/hub/"
         config = world_config(data_dir, inbox_url, names_url, reader_url)
@@ -125,11 +129,11 @@ def world_config(data_dir: Path, inbox_url: str, names_url: str, reader_url: str
 
 
 def port_or_any(first_port: int) -> int:
-    """`first_port` when it and the three after it are free now, else 0."""
+    """`first_port` when it and the four after it are free now, else 0."""
     with contextlib.ExitStack() as stack:
         try:
-            for port in range(first_port, first_port + _SERVERS):
-                stack.enter_context(_bind(port))
+            for port in range(first_port, first_port + PORTS):
+                stack.enter_context(bind(port))
         except PortsTaken:
             return 0
     return first_port
@@ -137,10 +141,11 @@ def port_or_any(first_port: int) -> int:
 
 def free_socket() -> socket.socket:
     """Bound to a port of loopback that was free."""
-    return _bind(0)
+    return bind(0)
 
 
-def _bind(port: int) -> socket.socket:
+def bind(port: int) -> socket.socket:
+    """A socket on a port of loopback; 0 lets the system choose. Raises `PortsTaken`."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -1,0 +1,185 @@
+/** One person at work: their client, what it hears, and what became of what they sent. Tells `connection` and `notice`. */
+import { History } from './history.js';
+import { because, notSent, outcomesOf } from './words.js';
+
+const AGAIN_MILLISECONDS = 5000;
+const NOWHERE = ''; // instead of an inbox, when not even the own card could be read
+const ANSWER_MILLISECONDS = 60_000; // longer than a send can take
+
+export class Session extends EventTarget {
+  /** What is known of each own inbox, by its URL. */
+  places = new Map();
+  #library;
+  #options;
+  #listening = new AbortController();
+  #turn = Promise.resolve();
+
+  constructor(library, world, person) {
+    super();
+    this.#library = library;
+    this.world = world;
+    this.person = person;
+    this.history = new History(person.address);
+    this.#options = {
+      name: person.name,
+      privateKey: person.app_private_key,
+      app: person.app,
+      hub: world.hub_url,
+      names: [world.names_url],
+      storage: localStorage,
+    };
+    this.client = new library.InboxClient(this.#options);
+  }
+
+  /** Publish key and card and claim the inbox, where that was not done yet; then listen. Throws what went wrong. */
+  async join() {
+    const names = [this.person.name];
+    const reports = await this.settings();
+    if (!reports) await this.move(this.world.inbox_url);
+    else if (reports.some(({ problem }) => problem?.code === 'no_inbox')) await this.client.claim({ names });
+    this.#listen();
+  }
+
+  /** A report from each own inbox; undefined where there is no card yet. */
+  async settings() {
+    try {
+      return await this.client.settings();
+    } catch (error) {
+      if (error.name === 'BadCard') return undefined;
+      throw error;
+    }
+  }
+
+  check(url) {
+    return this.#library.check(url);
+  }
+
+  /** Claim there first, and only then publish the card: nobody shall be led to an inbox that is not there. */
+  async move(url) {
+    const there = new this.#library.InboxClient({ ...this.#options, inboxes: [url] });
+    const [{ problem }] = await there.claim({ names: [this.person.name] });
+    if (problem) throw problem;
+    await this.client.publish([url]);
+    if (this.places.size > 0) this.#listen();
+  }
+
+  async claim(settings) {
+    return this.client.claim(settings);
+  }
+
+  async send(to, text) {
+    const key = crypto.randomUUID();
+    this.history.put({ key, with: to, isMine: true, text, sending: true });
+    await this.#deliver(key, to, text);
+  }
+
+  async sendAgain({ key, with: to, text }) {
+    this.history.update((message) => message.key === key, { sending: true, problem: undefined });
+    await this.#deliver(key, to, text);
+  }
+
+  async #deliver(key, to, text) {
+    const change = { sending: false, problem: undefined };
+    try {
+      const report = await this.client.send(to, text);
+      Object.assign(change, { id: report.id, outcomes: outcomesOf(report) });
+    } catch (error) {
+      change.problem = notSent(error, to);
+    }
+    this.history.update((message) => message.key === key, change);
+  }
+
+  /** It was looked at: the server may forget it. One that cannot hear it now hears it later. */
+  async acknowledge(messages) {
+    const entries = messages.map(({ entry }) => ({ id: entry }));
+    if (entries.length === 0) return;
+    const isMeant = ({ entry }) => entries.some(({ id }) => id === entry);
+    this.history.update(isMeant, { isSeen: true });
+    const reports = await this.client.acknowledge(entries);
+    if (reports.every(({ problem }) => !problem)) this.history.update(isMeant, { isAcknowledged: true });
+  }
+
+  #listen() {
+    this.#listening.abort();
+    this.#listening = new AbortController();
+    this.places = new Map();
+    this.#tell('connection');
+    void this.#follow(this.#listening.signal);
+  }
+
+  async #follow(signal) {
+    this.#markInterrupted();
+    setTimeout(() => this.#markInterrupted(), ANSWER_MILLISECONDS);
+    while (!signal.aborted) {
+      try {
+        for await (const news of this.client.watch({ signal })) this.#hear(news);
+      } catch (problem) {
+        this.places = new Map([[NOWHERE, { isUp: false, problem, retrySeconds: AGAIN_MILLISECONDS / 1000 }]]);
+        this.#tell('connection');
+      }
+      if (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, AGAIN_MILLISECONDS));
+    }
+  }
+
+  #hear(news) {
+    if (news.kind === 'message') this.#later(() => this.#take(news.entry));
+    else if (news.kind === 'read') this.#markRead(news.id);
+    else if (news.kind === 'sent') this.#merge(news.report);
+    else if (news.kind === 'notice') this.#tell('notice', news.notice);
+    else this.#place(news);
+  }
+
+  #place({ kind, inbox, problem, retrySeconds }) {
+    this.places.delete(NOWHERE);
+    this.places.set(inbox, { isUp: kind === 'up', problem, retrySeconds });
+    this.#tell('connection');
+    if (kind !== 'up') return;
+    const untold = this.history.all().filter(({ entry, isSeen, isAcknowledged }) => entry && isSeen && !isAcknowledged);
+    this.#later(() => this.acknowledge(untold));
+  }
+
+  /** One after another, in the order in which they came. */
+  #later(work) {
+    this.#turn = this.#turn.then(work).catch((error) => this.#tell('notice', because(error)));
+  }
+
+  /** Fetch and verify what an entry leads to. What was taken before, here or in another window, is not taken twice. */
+  async #take({ id: entry, messageId }) {
+    const known = this.history.find((message) => message.entry === entry);
+    if (known) return known.isSeen ? this.acknowledge([known]) : undefined;
+    try {
+      const { id, from, content } = await this.client.fetch({ id: entry, messageId });
+      const key = `${from} ${id}`;
+      if (this.history.find((message) => message.key === key)) return this.acknowledge([{ entry }]); // sent twice
+      const text = typeof content === 'string' ? content : `(${content.length} bytes that are not text)`;
+      this.history.put({ key, entry, with: from, text });
+    } catch (error) {
+      if (error.name === 'Unreachable') setTimeout(() => this.#later(() => this.#take({ id: entry, messageId })), AGAIN_MILLISECONDS);
+      else this.history.put({ key: entry, entry, unreadable: because(error) });
+    }
+  }
+
+  /** Read here or on another device. What could not be opened and was discarded elsewhere goes, too. */
+  #markRead(entry) {
+    const known = this.history.find((message) => message.entry === entry);
+    if (known?.unreadable) this.history.remove(known.key);
+    else this.history.update((message) => message.entry === entry, { isSeen: true, isAcknowledged: true });
+  }
+
+  /** Another try for what waited: inboxes that the report does not name stay as they were. */
+  #merge(report) {
+    const sent = this.history.find((message) => message.id === report.id);
+    if (sent) this.history.update(({ key }) => key === sent.key, { outcomes: { ...sent.outcomes, ...outcomesOf(report) } });
+  }
+
+  /** Sent long ago and no answer was noted: the window that waited for it is gone. */
+  #markInterrupted() {
+    const isOld = ({ isMine, sending, at }) => isMine && sending && Date.now() - at > ANSWER_MILLISECONDS;
+    const problem = 'The window was closed before there was an answer: it may have been sent or not.';
+    this.history.update(isOld, { sending: false, problem });
+  }
+
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

@@ -1,0 +1,78 @@
+/** What happened, in words for the person who looks at it. */
+
+const time = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
+const timeWithSeconds = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long', timeZone: 'UTC' });
+const DAY_SECONDS = 86_400;
+
+export const atTime = (milliseconds) => time.format(milliseconds);
+export const hostOf = (url) => (URL.canParse(url) ? new URL(url).host : url);
+
+/** alice.id is shown as Alice, beside the whole name where it matters. */
+export function shortName(name) {
+  const first = name.split('.')[0];
+  return first.length > 24 ? `${first.slice(0, 12)}…` : first.charAt(0).toUpperCase() + first.slice(1);
+}
+
+/** What became of a sent message: `{tone, text}` for each inbox of its recipient, or for the message as a whole. */
+export function deliveryWords({ sending, problem, outcomes = {} }) {
+  if (problem) return [{ tone: 'bad', text: problem }];
+  if (sending) return [{ tone: 'open', text: 'Sending…' }];
+  return Object.entries(outcomes).map(([inbox, outcome]) => outcomeWords(hostOf(inbox), outcome));
+}
+
+function outcomeWords(host, { kind, expires, because, notBefore }) {
+  if (kind === 'stored') return { tone: 'good', text: `Stored at ${host}, ${untilWords(expires)}.` };
+  if (kind === 'refused') return { tone: 'bad', text: `Refused by ${host}: ${because}` };
+  const next = timeWithSeconds.format(notBefore * 1000);
+  return { tone: 'open', text: `Not delivered yet: ${because} It is tried again by itself, after ${next}.` };
+}
+
+function untilWords(expires) {
+  const when = isEndOfDay(expires) ? day.format(expires * 1000) : timeWithSeconds.format(expires * 1000);
+  return `until ${when} or until it is read`;
+}
+
+/** Servers say the last second of a UTC day for what lives a day or more. */
+export function isEndOfDay(seconds) {
+  return seconds % DAY_SECONDS === DAY_SECONDS - 1;
+}
+
+/** A client's report, as it is kept: an outcome for each inbox. */
+export function outcomesOf({ stored, waiting, refused }) {
+  return Object.fromEntries([
+    ...stored.map(({ inbox, expires }) => [inbox, { kind: 'stored', expires }]),
+    ...waiting.map(({ inbox, problem, notBefore }) => [inbox, { kind: 'waiting', because: because(problem), notBefore }]),
+    ...refused.map(({ inbox, problem }) => [inbox, { kind: 'refused', because: because(problem) }]),
+  ]);
+}
+
+/** Why something did not happen, as a sentence. */
+export function because(error) {
+  const text = error.detail ?? error.message;
+  return /[.!?…]$/.test(text) ? text : `${text}.`;
+}
+
+export function notSent(error, recipient) {
+  if (error.name === 'BadCard') {
+    return `Not sent to ${recipient}: ${because(error)} Open this page as them in another window, then send again.`;
+  }
+  return `Not sent to ${recipient}: ${because(error)}`;
+}
+
+/** `places`: what is known of each own inbox, by its URL. */
+export function connectionWords(places) {
+  const [down] = [...places].filter(([, place]) => !place.isUp);
+  if (places.size === 0) return { tone: 'open', text: 'Connecting…' };
+  if (!down) return { tone: 'good', text: `Listening at ${[...places.keys()].map(hostOf).join(' and ')}` };
+  const [url, { problem, retrySeconds }] = down;
+  const soon = retrySeconds < 1 ? 'at once' : `in ${Math.ceil(retrySeconds)} s`;
+  const reason = because(problem);
+  const where = reason.includes(hostOf(url)) ? '' : `${hostOf(url)}: `;
+  return { tone: 'bad', text: `${where}${reason} Connecting again ${soon}.` };
+}
+
+export const NOTICES = {
+  inbox_full: 'Your inbox was full, and deliveries were refused. Read or discard something.',
+  push_gone: 'A push subscription of yours does not work any more and was removed.',
+};
