@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test check torture bench page format clean
+.PHONY: help demo run test browser check torture bench page format clean
 
 MINUTES ?= 30
 
@@ -13,6 +13,7 @@ help:
 	@echo "make demo    walk the whole workflow with Alice and Bob on this machine"
 	@echo "make run     the local world alone, for developing an app (Ctrl-C stops it)"
 	@echo "make test    every test"
+	@echo "make browser the example page in Chromium; screenshots in tests/browser/screenshots (needs chromium)"
 	@echo "make check   lint, types, layers, docs"
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
 	@echo "make page    build the JavaScript client, clients/js/dist/inbox-client.js, and give it to the example page"
@@ -29,6 +30,9 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/pytest
+
+browser: $(VENV)/installed-dev
+	$(BIN)/pytest -m browser tests/browser
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -57,7 +61,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) *.egg-info tests/js/node_modules
+	rm -rf $(VENV) *.egg-info tests/js/node_modules tests/browser/node_modules tests/browser/screenshots
 	rm -rf clients/js/node_modules clients/js/dist inbox_server/world/page/inbox-client.js
 
 $(VENV)/bin/python:

