@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -26,7 +26,7 @@ Read = Callable[[], float] | Callable[[], Mapping[str, float]]
 
 
 class Metrics:
-    """Counts what rooms tell it, and asks the gauges when it is asked."""
+    """Counts what rooms tell it, and asks for what it watches when it is asked."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -41,9 +41,9 @@ class Metrics:
         self._new, self._repeated = deliveries.labels("new"), deliveries.labels("repeated")
         self._refusals = {code: refusals.labels(code) for code in CODES}
         self._look_ups = {outcome: look_ups.labels(outcome) for outcome in _LOOK_UPS}
-        self._gauges = _Gauges()
+        self._watched = _Watched()
         self._registry = registry
-        registry.register(self._gauges)
+        registry.register(self._watched)
         ProcessCollector(registry=registry)  # memory, open files and processor time, where the system tells them
 
     def delivered(self, *, new: bool) -> None:
@@ -59,30 +59,33 @@ class Metrics:
         self._works.observe(works)
         self._seconds.observe(seconds)
 
-    def watch(self, name: str, help: str, read: Read, *, label: str | None = None) -> None:
-        """A gauge that is read when it is asked for: a number, or with a `label` a number for each of its values."""
-        self._gauges.add(name, help, read, label)
+    def watch(self, name: str, help: str, read: Read, *, label: str | None = None, counts: bool = False) -> None:
+        """A number that is read when it is asked for, or with a `label` a number for each of its values.
+
+        `counts` says that it only grows, as a counter does.
+        """
+        self._watched.add(name, help, read, label, counts=counts)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
 
 
-class _Gauges(Collector):
-    """Gauges that are functions."""
+class _Watched(Collector):
+    """Metrics that are functions."""
 
     def __init__(self) -> None:
-        self._gauges: list[tuple[str, str, Read, str | None]] = []
+        self._makers: list[Callable[[], Metric]] = []
 
-    def add(self, name: str, help: str, read: Read, label: str | None) -> None:
-        self._gauges.append((name, help, read, label))
+    def add(self, name: str, help: str, read: Read, label: str | None, *, counts: bool) -> None:
+        family = CounterMetricFamily if counts else GaugeMetricFamily
+
+        def make() -> Metric:
+            metric, value = family(name, help, labels=[label] if label else None), read()
+            for of, number in value.items() if isinstance(value, Mapping) else ((None, value),):
+                metric.add_metric([] if of is None else [of], number)
+            return metric
+
+        self._makers.append(make)
 
     def collect(self) -> Iterable[Metric]:
-        for name, help, read, label in self._gauges:
-            gauge = GaugeMetricFamily(name, help, labels=[label] if label else None)
-            value = read()
-            if isinstance(value, Mapping):
-                for of, number in value.items():
-                    gauge.add_metric([of], number)
-            else:
-                gauge.add_metric([], value)
-            yield gauge
+        return [make() for make in self._makers]

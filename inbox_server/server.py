@@ -126,7 +126,7 @@ def _watch(
         lambda: {**resolver.remembered(), **reading.remembered(), "standings": store.load().standings},
         label="cache",
     )
-    metrics.watch("inbox_hints", "What became of hints.", lambda: asdict(hints.tally), label="outcome")
+    metrics.watch("inbox_hints", "What became of hints.", lambda: asdict(hints.tally), label="outcome", counts=True)
 
 
 async def _end_waiting(app: web.Application) -> None:
