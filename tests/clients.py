@@ -16,6 +16,7 @@ from inbox_server.client.keeping import InMemory, Keeper
 from inbox_server.client.opening import open_client
 from inbox_server.client.outbox import Outbox
 from inbox_server.client.profile import Profile
+from inbox_server.clock import UnixTime
 from inbox_server.listening import listening
 from inbox_server.world.local import World, free_socket
 from inbox_server.world.people import Person
@@ -88,11 +89,17 @@ async def opened(
     sleep: Sleep = soon,
     patience_seconds: float = 0,
     scissors: Scissors | None = None,
+    ahead: int = 0,
 ) -> AsyncIterator[InboxClient]:
+    """`ahead`: by how many seconds this client's clock goes before the world's."""
+
+    def clock() -> UnixTime:
+        return UnixTime(world.clock() + ahead)
+
     outbox = outbox or InMemory[Outbox]({})
     traces = (scissors.trace(),) if scissors else ()
     async with open_client(
-        profile, outbox, clock=world.clock, sleep=sleep, patience_seconds=patience_seconds, traces=traces
+        profile, outbox, clock=clock, sleep=sleep, patience_seconds=patience_seconds, traces=traces
     ) as client:
         yield client
 

@@ -110,6 +110,24 @@ async def test_a_move_cut_off_anywhere_and_repeated_loses_nothing(
     assert at > {"request": 15, "answer": 15, "before writing": 4, "after writing": 4}[where]
 
 
+@pytest.mark.parametrize("ahead", [-86_400 * 365, 50, 86_400 * 365])
+async def test_a_move_by_a_clock_that_goes_wrong_loses_nothing(
+    world: World, new: Caller, alice: InboxClient, ahead: int
+) -> None:
+    profile, name, _ = await with_mail(world, alice, Scissors(0, ""))
+    await alice.send(name, "short", ttl=40)
+    async with opened(world, profile, ahead=ahead) as bob:
+        steps = [step async for step in bob.move(new.url)]
+        assert [step.carried for step in steps if step.text == "carried over what is unread"] == [3]
+        entries = (await bob.account.own(new.url).unread())["messages"]
+        lives = sorted(entry["expires"] - world.clock() for entry in entries)
+        assert 40 <= lives[0] <= 40 + 2 * 60
+        assert 86_400 * 8 < lives[1] < 86_400 * 11
+    async with opened(world, profile) as bob:
+        assert await texts(bob) == ["first", "second", "short"]
+        assert (await alice.send(name, "third")).stored == (new.url,)
+
+
 async def test_a_late_repeat_of_what_was_read_at_the_old_server_stays_read_at_the_new(
     world: World, new: Caller, alice: InboxClient
 ) -> None:

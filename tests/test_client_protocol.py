@@ -104,7 +104,8 @@ def test_a_card_holds_for_400_days_and_from_five_minutes_before() -> None:
 
 @pytest.mark.parametrize("exp", [NOW, NOW - 1, NOW + 400 * DAY_SECONDS + 1, 10**30])
 def test_a_card_that_has_expired_or_never_does_is_refused(exp: int) -> None:
-    assert "expired" in refused(card(exp=exp))
+    why = refused(card(exp=exp))
+    assert "expired" in why or "more than 400 days" in why
 
 
 def test_a_card_by_another_key_is_refused_whatever_it_says() -> None:

@@ -1,5 +1,6 @@
 """Reading: entries merged over inboxes, messages verified, and acknowledgements that reach every inbox in the end."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from inbox_server.client.client import InboxClient
 from inbox_server.client.ecies import encrypt, sign_envelope
 from inbox_server.client.protocol import Pointer, make_message_id
+from inbox_server.client.reports import Arrived, News
 from inbox_server.client.user import NotAuthentic, NotForNow
 from inbox_server.world.local import World
 from tests.clients import client_of, opened, scripted
@@ -182,3 +184,25 @@ async def test_a_server_that_answers_nonsense_is_reported_and_the_others_are_rea
                 ("done", ""),
                 ("later", "unreachable"),
             ]
+
+
+async def test_a_clock_that_goes_before_hides_nothing_that_is_unread(
+    world: World, alice: InboxClient, bob: InboxClient
+) -> None:
+    await alice.send("bob.id", "hello", ttl=3600)
+    async with opened(world, bob.account.profile, ahead=86_400 * 31) as fast:
+        (entry,) = (await fast.unread()).entries
+        assert (await fast.fetch(entry)).content == "hello"
+        async with contextlib.aclosing(fast.watch()) as all_news:
+            arrived = [news.entry async for news in _first_arrived(all_news)]
+        assert [entry.ids for entry in arrived] == [entry.ids]
+        await fast.acknowledge([entry])
+        assert set(fast.account.profile.read().marks[world.inbox_url]) == {str(world.clock() // 86_400)}
+    assert (await bob.unread()).entries == ()
+
+
+async def _first_arrived(all_news: AsyncIterator[News]) -> AsyncIterator[Arrived]:
+    async for news in all_news:
+        if isinstance(news, Arrived):
+            yield news
+            return

@@ -271,3 +271,42 @@ async def test_people_without_names_write_to_each_other_by_key_and_by_address(wo
         messages = [await carl.fetch(entry) for entry in entries]
         assert [message.content for message in messages] == ["by key", b"\x00by address"]
         assert {message.sender for message in messages} == {dora.account.user.key.public}
+
+
+async def test_a_card_is_read_by_the_own_inbox_s_time_when_the_clock_here_is_wrong(
+    world: World, bob: InboxClient, server: Scripted
+) -> None:
+    await bob.publish((server.url,))
+    server.say(201, _STORED)
+    profile = InMemory(profile_of(world, await world.settle("alice.id", APP)))
+    async with opened(world, profile, ahead=-7200) as alice:
+        with pytest.raises(NotReachable, match=r"or the clock here is wrong: it says \d{4}-\d\d-\d\d \d\d:\d\d UTC"):
+            await alice.send("bob.id", "hello")
+        await alice.claim({"names": ["alice.id"]}, inboxes=(world.inbox_url,))
+        await alice.publish((world.inbox_url,))
+    async with opened(world, profile, ahead=-7200) as alice:
+        assert (await alice.send("bob.id", "hello")).stored == (server.url,)
+
+
+@pytest.mark.parametrize("ahead", [-86_400, 600, 86_400 * 500])
+async def test_a_card_is_dated_by_the_inbox_s_time(world: World, alice: InboxClient, ahead: int) -> None:
+    profile = InMemory(profile_of(world, await world.settle("bob.id", APP)))
+    async with opened(world, profile, ahead=ahead) as bob:
+        await bob.claim({"names": ["bob.id"]}, inboxes=(world.inbox_url,))
+        assert await bob.publish((world.inbox_url,)) == world.clock()
+        assert (await alice.send("bob.id", "hello")).stored == (world.inbox_url,)
+        assert len((await bob.unread()).entries) == 1
+
+
+async def test_a_card_after_a_lost_profile_is_newer_to_whoever_saw_the_last(
+    world: World, alice: InboxClient, bob: InboxClient, server: Scripted, clock: HandClock
+) -> None:
+    server.say(201, _STORED)
+    for _ in range(3):
+        await bob.publish((server.url,))
+    await alice.send("bob.id", "hello")
+    await bob.forget()  # no card is left that tells its number
+    clock.advance(60)
+    async with opened(world, InMemory(profile_of(world, await world.settle("bob.id", APP)))) as again:
+        await again.publish((server.url,))
+    assert (await alice.send("bob.id", "hello")).stored == (server.url,)

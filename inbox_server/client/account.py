@@ -33,7 +33,19 @@ class Account:
 
     @property
     def now(self) -> UnixTime:
-        return self.user.clock()
+        """This machine's time, corrected as little as any of the own inboxes that were asked says it must be."""
+        skews = [inbox.skew for inbox in self._inboxes.values() if inbox.is_timed]
+        return UnixTime(self.user.clock() + min(skews, key=abs, default=0))
+
+    async def is_time_known(self) -> bool:
+        """Whether an own inbox vouches for `now`; they are asked for it if none has been yet."""
+
+        async def ask(inbox: Inbox) -> None:
+            await inbox.settings()
+
+        if not any(inbox.is_timed for inbox in self._inboxes.values()):
+            await self.at_each(self.profile.read().sources, ask)
+        return any(inbox.is_timed for inbox in self._inboxes.values())
 
     def own(self, url: str) -> Inbox:
         """One of the user's own inboxes. It stays the same object: it knows how wrong the clock is."""
@@ -53,7 +65,7 @@ class Account:
             raise Unreachable(
                 f"{url} is not asked: it is not on the public web at the usual port (allow it in the profile)"
             ) from None
-        return Inbox(session, url, self.user.app, self.user.key, self.user.clock, self.patience)
+        return Inbox(session, url, self.user.app, self.user.key, lambda: self.now, self.patience)
 
     async def at_each(self, urls: Iterable[str], action: Action) -> tuple[Outcome, ...]:
         """Do the same at several of the own inboxes at once; one that fails does not keep the others from it."""

@@ -8,7 +8,8 @@ from inbox_server.client.account import Account
 from inbox_server.client.inbox import Inbox, InboxRefused
 from inbox_server.client.reading import Listed, Page, page_of
 
-_MIN_TTL_SECONDS: Final = 10
+# A life is counted by the old server's clock, which is known only as well as servers take tokens for.
+_CLOCK_SECONDS: Final = 60
 _AT_ONCE: Final = 8
 
 
@@ -62,11 +63,12 @@ class Carrying:
             await self._new.acknowledge(list(page.read))
 
     async def _deliver(self, entry: Listed) -> None:
-        """With the life that it has left; the `id` is the same at every server."""
-        left = entry.expires - self._account.now
-        if left > 0:
-            key, ttl = self._account.user.key.public, max(left, _MIN_TTL_SECONDS)
-            await self._new.deliver(entry.message_id, sender=key, recipient=key, ttl=ttl)
+        """With the life that it has left; the `id` is the same at every server.
+
+        None is left out as expired: the old server listed it, and would not have if it were.
+        """
+        key, ttl = self._account.user.key.public, max(entry.expires - self._old.now, 0) + _CLOCK_SECONDS
+        await self._new.deliver(entry.message_id, sender=key, recipient=key, ttl=ttl)
         self._delivered.add(entry.id)
 
     async def _oldest_cursor(self) -> str | None:

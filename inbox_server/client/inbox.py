@@ -5,7 +5,7 @@ import contextlib
 import json
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
@@ -72,11 +72,14 @@ class Inbox:
     key: AppKey
     clock: Clock
     patience: Patience = NO_PATIENCE
-    _skew: int = field(default=0, init=False)
+    skew: int = 0
+    """By how many seconds the server's clock goes before this machine's."""
+    is_timed: bool = False
+    """Whether the server has taken a token or told its time: `now` is its time, to a minute."""
 
     @property
     def now(self) -> UnixTime:
-        return UnixTime(self.clock() + self._skew)
+        return UnixTime(self.clock() + self.skew)
 
     async def capabilities(self) -> dict[str, Any]:
         """The capability document, of which `origin` is checked. Raises `InboxRefused` or `Unreachable`."""
@@ -149,7 +152,7 @@ class Inbox:
         ):
             if response.status != 200:
                 refusal, problem = await _refusal(self.url, response)
-                self._correct(refusal, problem)
+                self._correct(refusal, problem, self.now)
                 raise refusal
             yield None
             reader = EventReader()
@@ -165,17 +168,21 @@ class Inbox:
     ) -> dict[str, Any]:
         waited, is_corrected = 0.0, False
         while True:
+            signed = self.now
             try:
-                return await self._once(method, path, sign() if sign else None, body)
+                answer = await self._once(method, path, sign() if sign else None, body)
             except _Problem as problem:
                 refusal, pause = problem.refusal, problem.refusal.retry_after
-                if not is_corrected and self._correct(refusal, problem.document):
+                if not is_corrected and self._correct(refusal, problem.document, signed):
                     is_corrected = True
                 elif refusal.status in (429, 503) and pause is not None and waited + pause <= self.patience.seconds:
                     await self.patience.sleep(pause)
                     waited += pause
                 else:
                     raise refusal from None
+            else:
+                self.is_timed = self.is_timed or sign is not None
+                return answer
 
     async def _once(self, method: str, path: str, token: str | None, body: bytes | None) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
@@ -194,12 +201,12 @@ class Inbox:
             raise Unreachable(f"{self.url} answered, but not as an inbox server does") from None
         return document
 
-    def _correct(self, refusal: InboxRefused, problem: dict[str, Any]) -> bool:
-        """Whether the clock was the reason, and now is the server's."""
+    def _correct(self, refusal: InboxRefused, problem: dict[str, Any], signed: UnixTime) -> bool:
+        """Whether the clock was the reason, and now is the server's. Of requests at once each one asks for itself."""
         theirs = problem.get("now")
-        if refusal.code != "bad_token" or type(theirs) is not int or theirs == self.now:
+        if refusal.code != "bad_token" or type(theirs) is not int or theirs == signed:
             return False
-        self._skew = theirs - self.clock()
+        self.skew, self.is_timed = theirs - self.clock(), True
         return True
 
     @contextlib.asynccontextmanager

@@ -20,14 +20,20 @@ class Owning:
         self._account = account
 
     async def publish(self, inboxes: tuple[str, ...]) -> int:
-        """Write the app key and a card that names these inboxes; its `seq`. Raises `BucketFailed` or ValueError."""
+        """Write the app key and a card that names these inboxes; its `seq`. Raises `BucketFailed` or ValueError.
+
+        The `seq` is the time where that is more: one who lost the profile and the card still publishes what senders
+        take for newer than what they saw.
+        """
         inboxes = tuple(dict.fromkeys(inboxes))
         if not 1 <= len(inboxes) <= _MOST_INBOXES or not all(map(is_origin, inboxes)):
             raise ValueError("a card names one to three inboxes, each an origin without a slash at the end")
-        published = await self._published_seq()
+        published, now = await self._published_seq(), self._account.now
         # Counted before it is written: a number is never used for two cards.
-        profile = self._account.profile.change(lambda profile: replace(profile, seq=max(profile.seq, published) + 1))
-        await self._account.user.publish(inboxes, seq=profile.seq)
+        profile = self._account.profile.change(
+            lambda profile: replace(profile, seq=max(profile.seq + 1, published + 1, now))
+        )
+        await self._account.user.publish(inboxes, seq=profile.seq, now=now)
         self._account.profile.change(lambda profile: replace(profile, inboxes=inboxes))
         return profile.seq
 
@@ -59,6 +65,7 @@ class Owning:
         urls = listed if inboxes is None else inboxes
         left = tuple(url for url in listed if url not in urls)
         if left != listed:
+            await self._account.is_time_known()  # a new card is dated
             await (self.publish(left) if left else self._account.user.bucket.write(CARD_FILE, NO_CARD))
         outcomes = await self._account.at_each(urls, Inbox.forget)
         for outcome in outcomes:
@@ -71,6 +78,6 @@ class Owning:
         user = self._account.user
         body = await user.bucket.read(CARD_FILE)
         try:
-            return read_card(body or b"", address=user.key.address, now=user.clock()).seq
+            return read_card(body or b"", address=user.key.address, now=None).seq
         except BadCard:
             return 0

@@ -30,6 +30,10 @@ class BadCard(ValueError):
     """The inbox card cannot be trusted; the message says why."""
 
 
+class CardNotNow(BadCard):
+    """The card is good, but not at this time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """Where an owner takes deliveries. `seq` only grows: a lower one than seen before is a replay."""
@@ -90,8 +94,11 @@ def make_card(key: AppKey, inboxes: tuple[str, ...], *, seq: int, now: UnixTime)
     return json.dumps({"card": key.token(claims, CARD_TYPE)}).encode()
 
 
-def read_card(body: bytes, *, address: str, now: UnixTime) -> Card:
-    """The card in a file of the bucket at `address`. Raises `BadCard` unless that bucket's key signed it."""
+def read_card(body: bytes, *, address: str, now: UnixTime | None) -> Card:
+    """The card in a file of the bucket at `address`. Raises `BadCard` unless that bucket's key signed it.
+
+    `now` is None for the own card, which says what was published whether or not it still holds.
+    """
     if body.strip() == NO_CARD:
         raise BadCard("was withdrawn: its owner gave all inboxes up")
     try:
@@ -109,12 +116,14 @@ def read_card(body: bytes, *, address: str, now: UnixTime) -> Card:
         raise BadCard("is not signed by the key of this bucket")
     if not all(type(number) is int for number in (seq, issued, expires)):
         raise BadCard("has a number that is not an integer")
-    if not issued <= now + TOKEN_SECONDS or not now < expires <= issued + MAX_CARD_SECONDS:
-        raise BadCard("has expired, or is not valid yet")
+    if expires > issued + MAX_CARD_SECONDS:
+        raise BadCard(f"holds for more than {MAX_CARD_SECONDS // DAY_SECONDS} days")
     if not isinstance(inboxes, list) or not 1 <= len(inboxes) <= _MAX_INBOXES:
         raise BadCard("does not name one to three inboxes")
     if not all(isinstance(inbox, str) and is_origin(inbox) for inbox in inboxes):
         raise BadCard("names an inbox that is not an origin")
+    if now is not None and not issued - TOKEN_SECONDS <= now < expires:
+        raise CardNotNow("has expired, or is not valid yet")
     return Card(tuple(inboxes), seq)
 
 

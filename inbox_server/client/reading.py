@@ -76,17 +76,21 @@ class Reading:
             listed[inbox.url] = await self._list(inbox)
 
         outcomes = await self._at_each(self._account.profile.read(), collect)
-        return Unread(self.merge(listed), outcomes)
+        in_order = {outcome.inbox: listed[outcome.inbox] for outcome in outcomes if outcome.inbox in listed}
+        return Unread(self.merge(in_order), outcomes)
 
     def merge(self, listed: Mapping[str, Mapping[str, Listed]]) -> tuple[Entry, ...]:
-        """Entries by `id` over the inboxes, and by sender and message where one was delivered twice."""
-        profile, now = self._account.profile.read(), self._account.now
+        """Entries by `id` over the inboxes, and by sender and message where one was delivered twice.
+
+        What has expired the servers leave out, by their clocks; the one here may be wrong and hide what is unread.
+        """
+        profile = self._account.profile.read()
         read = {id for ids in profile.to_ack.values() for id in ids}
         merged: dict[str, Entry] = {}
         by_pointer: dict[tuple[str, str], str] = {}
         for url, entries in listed.items():
             for entry in entries.values():
-                if entry.id in read or entry.expires <= now:
+                if entry.id in read:
                     continue
                 pointer = self.open_pointer(entry.message_id) if entry.id not in merged else merged[entry.id].pointer
                 one = Entry((entry.id,), pointer, entry.expires, (url,))
@@ -144,7 +148,7 @@ class Reading:
 
     def mark(self, url: str, cursor: str) -> None:
         """Keep the first cursor of each day: a move asks from there what has been read."""
-        day = self._account.now // DAY_SECONDS
+        day = self._account.own(url).now // DAY_SECONDS
         if str(day) not in self._account.profile.read().marks.get(url, {}):
             self._account.profile.change(lambda profile: profile.with_mark(url, day, cursor))
 

@@ -7,6 +7,7 @@ lost costs nothing. The card is read anew for each retry, and once more when an 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
 from inbox_server.client.account import Account
@@ -14,7 +15,7 @@ from inbox_server.client.inbox import InboxRefused, Unreachable, delivery_body
 from inbox_server.client.outbox import KEPT_SECONDS, Outbox, Place, Waiting
 from inbox_server.client.protocol import Card
 from inbox_server.client.reports import Sent, report_of
-from inbox_server.client.user import NotForNow, NotReachable
+from inbox_server.client.user import NotForNow, NotReachable, NotValidNow
 from inbox_server.keys import PublicKey
 
 _AT_ONCE: Final = 16
@@ -127,13 +128,24 @@ class Sending:
 
     async def _look_up(self, recipient: str) -> tuple[PublicKey, Card]:
         """Raises `NotReachable` also for a card that is older than one that was seen: a host replays it."""
-        key, card = await self._account.user.look_up(recipient)
+        key, card = await self._read_card(recipient)
         seen = self._account.profile.read().seen.get(key.address, 0)
         if card.seq < seen:
             raise NotReachable(f"{recipient}'s inbox card is older than one seen before: its host shows an old one")
         if card.seq > seen:
             self._account.profile.change(lambda profile: replace(profile, seen={**profile.seen, key.address: card.seq}))
         return key, card
+
+    async def _read_card(self, recipient: str) -> tuple[PublicKey, Card]:
+        """By the own inboxes' time, when this machine's does not fit."""
+        account = self._account
+        try:
+            return await account.user.look_up(recipient, now=account.now)
+        except NotValidNow as error:
+            if await account.is_time_known():
+                return await account.user.look_up(recipient, now=account.now)
+            here = datetime.fromtimestamp(account.now, UTC)
+            raise NotReachable(f"{error}; or the clock here is wrong: it says {here:%Y-%m-%d %H:%M} UTC") from None
 
 
 def _follow(waiting: Waiting, card: Card) -> Waiting:

@@ -17,12 +17,13 @@ from inbox_server.client.protocol import (
     KEY_FILE,
     BadCard,
     Card,
+    CardNotNow,
     Pointer,
     make_card,
     make_message_id,
     read_card,
 )
-from inbox_server.clock import Clock
+from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.fetch import Absent, Fetcher
 from inbox_server.fetch import Unreachable as HostFailed
@@ -37,6 +38,10 @@ _MAX_CARD_BYTES: Final = 1 << 16
 
 class NotReachable(Exception):
     """The recipient has no inbox card that can be trusted, so nothing was sent."""
+
+
+class NotValidNow(NotReachable):
+    """The card has expired or begins later, or the clock here is wrong."""
 
 
 class NotAuthentic(Exception):
@@ -73,22 +78,24 @@ class AppUser:
         """An inbox server, as this user calls it."""
         return Inbox(self.bucket.session, url, self.app, self.key, self.clock)
 
-    async def publish(self, inboxes: tuple[str, ...], *, seq: int) -> None:
-        """Write the app public key and the signed inbox card into the bucket."""
+    async def publish(self, inboxes: tuple[str, ...], *, seq: int, now: UnixTime | None = None) -> None:
+        """Write the app public key and the signed inbox card into the bucket. `now`: where it is known better."""
         await self.bucket.write(KEY_FILE, json.dumps(self.key.public).encode())
-        await self.bucket.write(CARD_FILE, make_card(self.key, inboxes, seq=seq, now=self.clock()))
+        await self.bucket.write(CARD_FILE, make_card(self.key, inboxes, seq=seq, now=now or self.clock()))
 
-    async def look_up(self, recipient: str) -> tuple[PublicKey, Card]:
+    async def look_up(self, recipient: str, *, now: UnixTime | None = None) -> tuple[PublicKey, Card]:
         """A recipient's app key and inbox card, both checked against the bucket's address.
 
-        Raises `NotReachable` or `NotForNow`.
+        Raises `NotReachable`, which is `NotValidNow` when only the time is against it, or `NotForNow`.
         """
         reason = "no bucket is known where it could be: name the hub that it is at"
         async for place in self._places(recipient):
             try:
                 body = await self.fetcher.get(place.url + CARD_FILE, max_bytes=_MAX_CARD_BYTES)
-                card = read_card(body, address=place.address, now=self.clock())
+                card = read_card(body, address=place.address, now=now or self.clock())
                 return await self.resolver.bucket_key(place), card
+            except CardNotNow as error:
+                raise NotValidNow(f"{recipient} has no inbox that can be trusted: {_reason(error)}") from None
             except (Absent, BadCard, Refused) as error:
                 if isinstance(error, Unavailable):
                     raise NotForNow(error.detail) from None
