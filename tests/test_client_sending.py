@@ -192,11 +192,56 @@ async def test_a_wrong_clock_is_corrected_once(
     assert len(server.asked) == 4
 
 
-async def test_what_waits_for_thirty_days_is_given_up_and_told(
-    alice: InboxClient, bob: InboxClient, server: Scripted, clock: HandClock
+@pytest.mark.parametrize("has_inbox", [True, False])
+async def test_a_clock_that_goes_wrong_does_not_empty_the_outbox(
+    world: World, bob: InboxClient, server: Scripted, clock: HandClock, has_inbox: bool
 ) -> None:
     await bob.publish((server.url,))
     server.say(500)
+    server.say(503, problem("busy", 503), Retry_After="60")
+    profile = InMemory(profile_of(world, await world.settle("alice.id", APP)))
+    outbox = InMemory[Outbox]({})
+    async with opened(world, profile, outbox) as alice:
+        if has_inbox:
+            await alice.claim({}, inboxes=(world.inbox_url,))
+            await alice.publish((world.inbox_url,))
+        await alice.send("bob.id", "hello")
+    async with opened(world, profile, outbox, ahead=KEPT_SECONDS + 86_400) as fast:
+        assert [report.outcomes[0].state for report in await fast.retry()] == ["later"]
+    server.answers[:] = [(201, {}, json.dumps(_STORED).encode())]
+    clock.advance(60)  # and not the month that a fast clock noted
+    async with opened(world, profile, outbox) as alice:
+        assert [report.stored for report in await alice.retry()] == [(server.url,)]
+
+
+async def test_a_refusal_is_not_final_while_nobody_can_tell_whether_the_recipient_has_moved(
+    world: World, alice: InboxClient, bob: InboxClient, server: Scripted
+) -> None:
+    await bob.publish((server.url,))
+    server.say(500)
+    await alice.send("bob.id", "hello")
+    server.answers.clear()
+    server.say(403, problem("not_accepted", 403))
+    profile, outbox = alice.account.profile, alice.account.outbox
+    services = profile.read().services
+    profile.change(lambda profile: replace(profile, services=("http://127.0.0.1:1",)))
+    async with opened(world, profile, outbox) as cut_off:
+        (report,) = await cut_off.retry()
+    assert [(outcome.state, outcome.code) for outcome in report.outcomes] == [("later", "not_accepted")]
+    profile.change(lambda profile: replace(profile, services=services))
+    await bob.claim({"names": ["bob.id"]}, inboxes=(world.inbox_url,))
+    await bob.publish((world.inbox_url,))
+    assert [report.stored for report in await alice.retry()] == [(world.inbox_url,)]
+    assert outbox.read() == {}
+
+
+async def test_what_waits_for_thirty_days_is_given_up_and_told(
+    world: World, alice: InboxClient, bob: InboxClient, server: Scripted, clock: HandClock
+) -> None:
+    await bob.publish((server.url,))
+    server.say(500)
+    await alice.claim({}, inboxes=(world.inbox_url,))
+    await alice.publish((world.inbox_url,))
     await alice.send("bob.id", "hello")
     clock.advance(KEPT_SECONDS)
     (report,) = await alice.retry()

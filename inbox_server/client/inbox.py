@@ -21,6 +21,7 @@ PATH: Final = "/.well-known/message-inbox"
 _MAX_ANSWER_BYTES: Final = 4 << 20  # a page of 1,000 entries has about 1.1 MB
 STREAM_SECONDS: Final = 3600 - 60  # the longest life of a `read` token, less some to renew it in time
 _READ_TOKEN_SECONDS: Final = 3600
+LONGEST_PAUSE_SECONDS: Final = 86_400  # more is not believed of a `Retry-After`
 # The server comments every 45 seconds: who is silent for longer than two of them is not there any more.
 _STREAM_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=100)
 _FOR_NOW: Final = frozenset({408, 425, 429})  # and all from 500
@@ -249,7 +250,7 @@ async def _refusal(url: str, response: aiohttp.ClientResponse) -> tuple[InboxRef
 
 def _seconds(text: str) -> int | None:
     """`Retry-After` in seconds; servers of this protocol send no dates."""
-    return min(int(text), 86_400) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+    return min(int(text), LONGEST_PAUSE_SECONDS) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
 def back_off(failures: int, random: float, *, most_seconds: float = 60.0) -> float:

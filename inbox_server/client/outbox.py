@@ -1,6 +1,7 @@
 """What has been sent and not yet taken by every inbox: the exact bytes, so that a retry repeats the same delivery.
 
 An entry is written before the first request and goes when each inbox has answered: it is stored, or refused for good.
+After 30 days by an own inbox's time it goes too, and that is told.
 """
 
 import json

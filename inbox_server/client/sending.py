@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from inbox_server.client.account import Account
-from inbox_server.client.inbox import InboxRefused, Unreachable, delivery_body
+from inbox_server.client.inbox import LONGEST_PAUSE_SECONDS, InboxRefused, Unreachable, delivery_body
 from inbox_server.client.outbox import KEPT_SECONDS, Outbox, Place, Waiting
 from inbox_server.client.protocol import Card
 from inbox_server.client.reports import Sent, report_of
@@ -47,7 +47,7 @@ class Sending:
         return tuple(report for report in reports if report)
 
     async def _retry(self, waiting: Waiting) -> Sent | None:
-        if self._account.now - waiting.made >= KEPT_SECONDS:
+        if await self._is_too_old(waiting):
             return self._keep(_given_up(waiting, "gave_up", "it waited for 30 days"))
         if not self._due(self._rested(waiting)):
             return None
@@ -60,24 +60,37 @@ class Sending:
             return self._keep(_given_up(waiting, "key_changed", why))
         return await self._deliver(_follow(waiting, card), is_card_fresh=True)
 
+    async def _is_too_old(self, waiting: Waiting) -> bool:
+        """By the time of an own inbox: a clock that goes wrong for a moment must not empty the outbox."""
+        account = self._account
+        if account.now - waiting.made < KEPT_SECONDS:
+            return False
+        return await account.is_time_known() and account.now - waiting.made >= KEPT_SECONDS
+
     async def _deliver(self, waiting: Waiting, *, is_card_fresh: bool) -> Sent:
-        """Ask every inbox that may be asked; after `not_accepted`, those on a newer card too."""
+        """Ask every inbox that may be asked; after `not_accepted`, those on a newer card too.
+
+        While no card can be read, `not_accepted` is not final: the recipient may have moved.
+        """
         waiting = self._rested(waiting)
         due = self._due(waiting)
         results = await asyncio.gather(*(self._ask(url, waiting) for url in due))
         waiting = waiting.with_places(dict(zip(due, results, strict=True)))
         if is_card_fresh and any(place.code == "not_accepted" for place in waiting.places.values()):
-            newer = await self._with_newer_card(waiting)
+            try:
+                newer = await self._with_newer_card(waiting)
+            except (NotReachable, NotForNow) as failure:
+                return self._keep(_undecided(waiting, str(failure)))
             if newer is not None:
                 return await self._deliver(newer, is_card_fresh=False)
         return self._keep(waiting)
 
     async def _with_newer_card(self, waiting: Waiting) -> Waiting | None:
-        """With the inboxes of the recipient's card that were not on it before, if there are such."""
-        try:
-            key, card = await self._look_up(waiting.recipient)
-        except (NotReachable, NotForNow):
-            return None
+        """With the inboxes of the recipient's card that were not on it before, if there are such.
+
+        Raises `NotReachable` or `NotForNow`.
+        """
+        key, card = await self._look_up(waiting.recipient)
         followed = _follow(waiting, card)
         return followed if key.hex == waiting.key and followed.places != waiting.places else None
 
@@ -109,7 +122,9 @@ class Sending:
     def _due(self, waiting: Waiting) -> list[str]:
         """The inboxes to ask now."""
         now = self._account.now
-        return [url for url, place in waiting.places.items() if place.state == "waiting" and place.not_before <= now]
+        asked = [url for url, place in waiting.places.items() if place.state == "waiting"]
+        # Later than a server may ask for was written by a clock that went wrong.
+        return [url for url in asked if not now < waiting.places[url].not_before <= now + LONGEST_PAUSE_SECONDS]
 
     def _keep(self, waiting: Waiting) -> Sent:
         """Write what is known into the outbox, or take the delivery out of it when it is over."""
@@ -158,6 +173,17 @@ def _merged(known: Mapping[str, Place], new: Mapping[str, Place]) -> dict[str, P
     """What was stored stays stored, whoever found out first."""
     stored = {url: place for url, place in known.items() if place.state == "stored"}
     return {**new, **{url: place for url, place in stored.items() if url in new}}
+
+
+def _undecided(waiting: Waiting, why: str) -> Waiting:
+    """With `not_accepted` waiting, to be asked again when it is known whether the recipient has moved."""
+    refused = {url: place for url, place in waiting.places.items() if place.code == "not_accepted"}
+    return waiting.with_places(
+        {
+            url: replace(place, state="waiting", detail=f"{place.detail} And whether it moved is not known: {why}")
+            for url, place in refused.items()
+        }
+    )
 
 
 def _given_up(waiting: Waiting, code: str, detail: str) -> Waiting:
