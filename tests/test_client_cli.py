@@ -225,9 +225,57 @@ def test_nothing_comes_between_a_move_and_its_end(dev: Dev, bob: Cli) -> None:
     bob.profile.write_text(json.dumps(json.loads(whole) | {"move": move}))
     for arguments in (("publish",), ("forget", "--yes")):
         code, said = bob.say(*arguments)
-        assert (code, said) == (2, "a move to http://127.0.0.1:1 is not finished: repeat it first\n")
+        assert (code, said) == (
+            2,
+            "a move to http://127.0.0.1:1 is not finished: repeat it first, or: move --abandon\n",
+        )
     assert bob.say("move", "--to", dev.inbox)[0] == 1
-    bob.profile.write_text(whole)
+    assert bob("move", "--abandon") == (0, [{"abandoned": "http://127.0.0.1:1", "inbox": dev.inbox}])
+    assert bob.say("move", "--abandon") == (0, "no move is under way\n")
+    assert bob("publish")[0] == 0
+
+
+def copied(cli: Cli, name: str, **changes: Any) -> Cli:
+    """Another device, with a copy of the profile."""
+    copy = Cli(cli.profile.with_name(name), cli.capsys)
+    copy.profile.touch(0o600)
+    copy.profile.write_text(json.dumps(json.loads(cli.profile.read_text()) | changes))
+    return copy
+
+
+def test_publish_changes_what_is_named_and_nothing_that_another_device_set(bob: Cli) -> None:
+    other = copied(bob, "other.json")
+    assert other("publish", "--accept", "names", "--retention", "86400")[0] == 0
+    address = AppKey(bytes(range(32, 64))).address
+    assert bob("publish", "--accept", "contacts", "--contact", address)[0] == 0
+    assert other("publish", "--retention", "90000")[0] == 0
+    _, (shown,) = bob("inbox", "--settings")
+    answer = shown["answer"]
+    assert (answer["accept"], answer["contacts"], answer["retention"]) == ("contacts", 1, 90000)
+
+
+def test_publish_from_an_old_profile_takes_over_what_another_device_put_on_the_card(dev: Dev, bob: Cli) -> None:
+    down = f"http://127.0.0.1:{free_port()}"
+    old = copied(bob, "old.json", inboxes=[down], seq=1)
+    code, (taken, claimed, published) = old("publish")
+    assert (code, taken, claimed["inbox"]) == (0, {"taken_over": [dev.inbox]}, dev.inbox)
+    assert published["published"] == [dev.inbox]
+    old = copied(bob, "older.json", inboxes=[down], seq=1)
+    code, said = old.say("forget", "--yes")
+    assert code == 2
+    assert "nothing was deleted" in said
+    assert bob("inbox")[0] == 0
+
+
+def test_what_is_not_repeated_by_itself_says_how_to_repeat_it(dev: Dev, bob: Cli) -> None:
+    down = f"http://127.0.0.1:{free_port()}"
+    code, said = bob.say("publish", "--inbox", dev.inbox, "--inbox", down)
+    assert code == 3
+    assert f"{down}: not now (unreachable); repeat the command when it is up: " in said
+    code, said = bob.say("forget", "--yes", "--inbox", down)
+    assert code == 1
+    again = f"inbox-server client forget --yes --inbox {down}"
+    assert f"{down}: not now (unreachable); when it is up: {again}: " in said
 
 
 @pytest.mark.parametrize("arguments", [("send", "nobody.id", "x"), ("send", "Bob", "x")])

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from inbox_server.client.client import InboxClient
-from inbox_server.client.inbox import InboxRefused
+from inbox_server.client.inbox import InboxRefused, Unreachable
 from inbox_server.client.keeping import InMemory
-from inbox_server.client.moving import CannotMove
-from inbox_server.client.profile import Profile
-from inbox_server.client.reports import Arrived
+from inbox_server.client.moving import CannotMove, Step
+from inbox_server.client.profile import Move, Profile
+from inbox_server.client.reports import Arrived, Connection
 from inbox_server.keys import PublicKey, parse_key
 from inbox_server.world.local import World
-from tests.clients import Cut, Fragile, Scissors, client_of, opened, profile_of
-from tests.conftest import APP
+from tests.clients import Cut, Fragile, Scissors, client_of, opened, profile_of, scripted
+from tests.conftest import APP, HandClock
 from tests.requests import Caller, inbox_server
 
 _OPEN = {"registration": {"mode": "open", "open_to_keys": True}}
@@ -225,3 +225,96 @@ async def test_a_move_that_cannot_begin_says_why_and_changes_nothing(world: Worl
         await moved(bob, new.url)
         (shown,) = await bob.settings()
         assert shown.answer["blocked"] == 1
+
+
+async def test_a_move_to_what_is_no_inbox_server_or_refuses_leaves_everything_as_it_was(
+    world: World, new: Caller, alice: InboxClient
+) -> None:
+    profile, name, _ = await with_mail(world, alice, Scissors(0, ""))
+    before = profile.read()
+    async with opened(world, profile) as bob, scripted() as refusing:
+        with pytest.raises(Unreachable):
+            await moved(bob, "http://127.0.0.1:1")
+        refusing.say(200, {"protocol": "message-inbox", "origin": refusing.url, "limits": {"max_retention_seconds": 1}})
+        refusing.say(403, {"code": "not_open", "detail": "By invitation."})
+        with pytest.raises(InboxRefused, match="By invitation"):
+            await moved(bob, refusing.url)
+        assert profile.read() == before
+        await moved(bob, new.url)
+    await check_moved(world, new, alice, profile, name)
+
+
+async def test_a_move_that_published_nothing_can_be_abandoned_or_go_elsewhere(
+    world: World, new: Caller, alice: InboxClient
+) -> None:
+    profile, name, _ = await with_mail(world, alice, Scissors(0, ""))
+    begun = Move(world.inbox_url, "http://127.0.0.1:1", {})
+    profile.change(lambda profile: replace(profile, move=begun))
+    async with opened(world, profile) as bob:
+        assert await bob.abandon_move() == begun
+        assert profile.read().move is None
+        profile.change(lambda profile: replace(profile, move=begun))
+        await moved(bob, new.url)
+        await check_moved(world, new, alice, profile, name)
+        # The card tells of it, though the program died before it could note that.
+        profile.change(lambda profile: replace(profile, inboxes=(world.inbox_url,), move=replace(begun, new=new.url)))
+        with pytest.raises(CannotMove, match="senders follow the card"):
+            await bob.abandon_move()
+        with pytest.raises(CannotMove, match="is not finished"):
+            await moved(bob, "http://127.0.0.1:2")
+        await moved(bob, new.url)
+    assert (profile.read().inboxes, profile.read().move) == ((new.url,), None)
+
+
+async def test_a_device_with_an_old_profile_notices_that_another_has_moved_the_inbox(
+    world: World, new: Caller, alice: InboxClient, clock: HandClock
+) -> None:
+    profile, name, _ = await with_mail(world, alice, Scissors(0, ""))
+    copies = [InMemory(profile.read()) for _ in range(3)]
+    clock.advance(60)
+    async with opened(world, profile) as bob:
+        await moved(bob, new.url)
+    async with opened(world, copies[0]) as second:
+        unread = await second.unread()
+        assert unread.taken_over == (new.url,)
+        assert len(unread.entries) == 2
+    async with opened(world, copies[1]) as third:
+        assert await moved(third, new.url) == [
+            f"another device has published a newer card, which names {new.url}",
+            f"{new.url} has the inbox already: moved",
+        ]
+    async with opened(world, copies[2]) as watching, asyncio.timeout(20), contextlib.aclosing(watching.watch()) as news:
+        told = [each async for each in _until(news, 2)]
+        assert [each.detail for each in told if isinstance(each, Connection) and each.detail] == [
+            f"it was moved by another device: the card names {new.url}"
+        ]
+    assert [copy.read().inboxes for copy in copies] == [(new.url,)] * 3
+    await check_moved(world, new, alice, profile, name)
+
+
+async def _until(all_news: AsyncIterator[object], arrived: int) -> AsyncIterator[object]:
+    async for news in all_news:
+        yield news
+        arrived -= isinstance(news, Arrived)
+        if not arrived:
+            return
+
+
+async def test_a_move_tells_how_far_it_is_and_that_it_waits(
+    world: World, tmp_path: Path, alice: InboxClient, clock: HandClock
+) -> None:
+    profile, name, _ = await with_mail(world, alice, Scissors(0, ""))
+    for number in range(118):
+        await alice.account.others(world.inbox_url).deliver(f"message {number}", sender="alice.id", recipient=name)
+    waits: list[Step] = []
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(int(seconds) + 1)
+        await asyncio.sleep(0)
+
+    limited = _OPEN | {"limits": {"sender_per_hour": 100}}
+    async with inbox_server(world, tmp_path / "slow", limited) as slow, opened(world, profile, sleep=sleep) as bob:
+        steps = [step async for step in bob.move(slow.url, on_wait=waits.append)]
+    carried = [step.carried for step in steps if step.text == "carried over what is unread"]
+    assert carried == [50, 100, 120]
+    assert {step.text.split(" s, ")[1] for step in waits} == {f"as {slow.url} asks"}

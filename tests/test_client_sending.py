@@ -103,7 +103,7 @@ async def test_no_gaia_token_is_sent_to_an_inbox(alice: InboxClient, bob: InboxC
     await bob.unread()
     await bob.forget()
     tokens = [asked.authorization for asked in server.asked if asked.authorization]
-    assert len(tokens) == 4
+    assert len(tokens) == 5
     for token in tokens:
         assert token.startswith("Bearer eyJ")
         assert not claims_of(token).keys() & {"gaiaChallenge", "hubUrl", "associationToken", "salt", "scopes"}

@@ -55,6 +55,7 @@ ROWS = (
     ("client.inbox", "client.reports"),
     ("client.user",),
     ("client.account",),
+    ("client.own_card",),
     ("client.sending", "client.reading", "client.owning"),
     ("client.carrying", "client.watching"),
     ("client.moving",),

@@ -11,6 +11,7 @@ from inbox_server.client.reading import Listed, Page, page_of
 # A life is counted by the old server's clock, which is known only as well as servers take tokens for.
 _CLOCK_SECONDS: Final = 60
 _AT_ONCE: Final = 8
+_TOLD_AFTER: Final = 50  # entries; a page has 1,000, and a server's rate may stretch it over minutes
 
 
 class Carrying:
@@ -29,13 +30,14 @@ class Carrying:
         return len(self._delivered)
 
     async def unread(self) -> AsyncIterator[int]:
-        """Deliver the list from its start; how many so far, after each page."""
+        """Deliver the list from its start; how many so far, now and then."""
         while True:
             page = await page_of(self._old, self._cursor)
-            await self._carry(page)
+            async for carried in self._carry(page):
+                yield carried
             self._cursor = page.cursor
-            yield self.carried
             if not page.more:
+                yield self.carried
                 return
 
     async def changes(self) -> AsyncIterator[int]:
@@ -44,21 +46,26 @@ class Carrying:
             self._cursor, self._is_following = await self._oldest_cursor(), True
         while True:
             page = await page_of(self._old, self._cursor)
-            await self._carry(page)
+            async for carried in self._carry(page):
+                yield carried
             self._cursor = page.cursor
             if not page.messages and not page.read and not page.more:
                 return
             yield self.carried
 
-    async def _carry(self, page: Page) -> None:
-        """In this order: what was read after it came must end as read."""
+    async def _carry(self, page: Page) -> AsyncIterator[int]:
+        """In this order: what was read after it came must end as read. Yields only where more is to come."""
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def deliver(entry: Listed) -> None:
             async with gate:
                 await self._deliver(entry)
 
-        await asyncio.gather(*(deliver(entry) for entry in page.messages if entry.id not in self._delivered))
+        fresh = [entry for entry in page.messages if entry.id not in self._delivered]
+        for start in range(0, len(fresh), _TOLD_AFTER):
+            if start:
+                yield self.carried
+            await asyncio.gather(*map(deliver, fresh[start : start + _TOLD_AFTER]))
         if page.read:
             await self._new.acknowledge(list(page.read))
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from inbox_server.client.account import Account
 from inbox_server.client.inbox import Sleep
-from inbox_server.client.moving import Moving, Step
+from inbox_server.client.moving import Moving, Step, Tell
+from inbox_server.client.own_card import catch_up
 from inbox_server.client.owning import Owning
+from inbox_server.client.profile import Move
 from inbox_server.client.reading import Reading
 from inbox_server.client.reports import Entry, Message, News, Outcome, Sent, Unread
 from inbox_server.client.sending import Sending
@@ -77,9 +79,23 @@ class InboxClient:
         """News of all inboxes as they come: first what came since the last time. Close it to stop (`aclosing`)."""
         return Watching(self.account, self.sleep).news()
 
-    def move(self, new: str, *, old: str | None = None, invite: str | None = None) -> AsyncIterator[Step]:
+    async def catch_up(self) -> tuple[str, ...]:
+        """Take over what another device published: the inboxes, if they are others now. Raises `BucketFailed`.
+
+        To be asked before `publish` by whoever goes by the profile's inboxes, which may be old.
+        """
+        return await catch_up(self.account)
+
+    def move(
+        self, new: str, *, old: str | None = None, invite: str | None = None, on_wait: Tell | None = None
+    ) -> AsyncIterator[Step]:
         """Move to another server, telling each step; repeat it when it was cut off.
 
+        `on_wait` is told, when it is so, that a server's rate makes it wait.
         Raises `CannotMove`, `InboxRefused`, `Unreachable` or `BucketFailed`.
         """
-        return Moving(self.account, Owning(self.account), self.sleep).move(new, old=old, invite=invite)
+        return Moving(self.account, Owning(self.account), self.sleep, on_wait).move(new, old=old, invite=invite)
+
+    async def abandon_move(self) -> Move | None:
+        """Leave off a move while no card tells of it; which it was. Raises `CannotMove` or `BucketFailed`."""
+        return await Moving(self.account, Owning(self.account), self.sleep).abandon()

@@ -6,19 +6,20 @@ old one. Nothing is acknowledged at the old inbox, or what was carried could not
 may be repeated, so a move that was cut off anywhere is repeated whole.
 """
 
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from inbox_server.client.account import Account
 from inbox_server.client.carrying import Carrying
 from inbox_server.client.inbox import Inbox, InboxRefused, Patience, Sleep
-from inbox_server.client.owning import Owning
+from inbox_server.client.own_card import catch_up, published_card
+from inbox_server.client.owning import Owning, shown
 from inbox_server.client.profile import Move, Profile
 
 # A delivery that passed the door before it was shut may still wait for look-ups of names.
 _UNDER_WAY_SECONDS: Final = 30
-_MOST_WAIT_SECONDS: Final = 3600.0
 
 
 class CannotMove(Exception):
@@ -33,14 +34,23 @@ class Step:
     carried: int = 0
 
 
+Tell = Callable[[Step], None]
+
+
 class Moving:
-    def __init__(self, account: Account, owning: Owning, sleep: Sleep) -> None:
+    """`on_wait` hears when a server's rate makes it wait, as soon as it does."""
+
+    def __init__(self, account: Account, owning: Owning, sleep: Sleep, on_wait: Tell | None = None) -> None:
         self._account = account
         self._owning = owning
         self._sleep = sleep
+        self._on_wait = on_wait
+        self._waiting: list[str] = []
 
     async def move(self, new: str, *, old: str | None = None, invite: str | None = None) -> AsyncIterator[Step]:
         """Every step as it is done. Raises `CannotMove`, and as `Inbox` and `Bucket` do; then repeat it."""
+        if taken := await catch_up(self._account):
+            yield Step(f"another device has published a newer card, which names {', '.join(taken)}")
         if _is_done(self._account.profile.read(), new, old):
             yield Step(f"{new} has the inbox already: moved")
             return
@@ -52,6 +62,7 @@ class Moving:
         if "retention" in settings:
             settings["retention"] = min(settings["retention"], limits["max_retention_seconds"])
         await there.claim(settings)
+        self._change(move)  # noted now: a server that is none, or refuses, leaves everything as it was
         yield Step(f"claimed the inbox at {move.new}")
         if not move.is_published:
             await self._owning.publish(_replaced(self._account.profile.read().inboxes, move))
@@ -62,43 +73,59 @@ class Moving:
             async for step in self._empty(left, self._patient(move.new)):
                 yield step
         except InboxRefused as refusal:  # a second move beside this one may have come to the end first
-            if refusal.code != "no_inbox" or await _shown(left) is not None:
+            if refusal.code != "no_inbox" or await shown(left) is not None:
                 raise
         self._account.profile.change(lambda profile: replace(profile.without_inbox(move.old), move=None))
         yield Step(f"deleted the inbox at {move.old}: moved")
 
-    async def _begin(self, new: str, old: str | None) -> Move:
-        """The move as it was begun before, or a new one, which is noted before anything is done."""
+    async def abandon(self) -> Move | None:
+        """Leave off a move while nobody follows it; which it was. Raises `CannotMove` or `BucketFailed`.
+
+        What was claimed at the new server stays.
+        """
         profile = self._account.profile.read()
-        if profile.move:
-            if profile.move.new != new or old not in (None, profile.move.old):
-                raise CannotMove(f"a move from {profile.move.old} to {profile.move.new} is not finished: repeat that")
+        if profile.move and await self._has_left(profile.move, profile):
+            raise CannotMove(f"senders follow the card to {profile.move.new} already: finish that, then move back")
+        self._account.profile.change(lambda profile: replace(profile, move=None))
+        return profile.move
+
+    async def _has_left(self, move: Move, profile: Profile) -> bool:
+        """Whether a card without the old inbox has been published, also by a move that was cut off right then."""
+        if move.is_published or move.old not in profile.inboxes:
+            return True
+        card = await published_card(self._account)
+        return card is not None and move.old not in card.inboxes
+
+    async def _begin(self, new: str, old: str | None) -> Move:
+        """The move as it was begun before, or a new one; it changes nothing."""
+        profile = self._account.profile.read()
+        if profile.move and profile.move.new == new and old in (None, profile.move.old):
             return profile.move
+        if profile.move and await self._has_left(profile.move, profile):
+            raise CannotMove(f"a move from {profile.move.old} to {profile.move.new} is not finished: repeat that")
         old = old or _only(profile)
         if old not in profile.inboxes or old == new:
             raise CannotMove(f"{old} is not an inbox on the card that could be moved to {new}")
-        move = Move(old, new, await self._settings(old, profile))
-        self._change(move)
-        return move
+        return Move(old, new, await self._settings(old, profile))
 
     async def _settings(self, old: str, profile: Profile) -> dict[str, Any]:
         """What to ask of the new inbox. Of lists a server tells only the length: they come from the profile."""
-        shown = await _shown(self._account.own(old))
-        if shown is None:
+        known = await shown(self._account.own(old))
+        if known is None:
             return dict(profile.settings)
-        settings: dict[str, Any] = {"retention": shown["retention"], "accept": shown["accept"]}
+        settings: dict[str, Any] = {"retention": known["retention"], "accept": known["accept"]}
         for name in ("contacts", "blocked", "names"):
-            known = list(profile.settings.get(name, ()))
-            if len(known) != shown[name]:
+            listed = list(profile.settings.get(name, ()))
+            if len(listed) != known[name]:
                 raise CannotMove(
-                    f"{old} has {shown[name]} {name}, and the profile knows {len(known)}: the server keeps only hashes"
+                    f"{old} has {known[name]} {name}, and the profile knows {len(listed)}: the server keeps only hashes"
                     " of them. Set them anew first: inbox-server client publish --help"
                 )
-            settings[name] = known
+            settings[name] = listed
         return settings
 
     async def _empty(self, old: Inbox, new: Inbox) -> AsyncIterator[Step]:
-        if await _shown(old) is None:  # deleted before the move was cut off
+        if await shown(old) is None:  # deleted before the move was cut off
             return
         await old.claim({"accept": "nobody"})
         yield Step(f"shut the inbox at {old.url}")
@@ -114,21 +141,21 @@ class Moving:
         await old.forget()
 
     def _patient(self, url: str) -> Inbox:
-        """A move is long, and servers have rates: it waits as long as they say."""
-        return replace(self._account.own(url), patience=Patience(_MOST_WAIT_SECONDS, self._sleep))
+        """A move is long, and servers have rates by the hour: it waits as often as they say so, and tells it."""
+
+        async def sleep(seconds: float) -> None:
+            if self._on_wait and url not in self._waiting:  # of deliveries at once the first tells
+                self._on_wait(Step(f"waiting {seconds:.0f} s, as {url} asks"))
+            self._waiting.append(url)
+            try:
+                await self._sleep(seconds)
+            finally:
+                self._waiting.remove(url)
+
+        return replace(self._account.own(url), patience=Patience(math.inf, sleep))
 
     def _change(self, move: Move) -> None:
         self._account.profile.change(lambda profile: replace(profile, move=move))
-
-
-async def _shown(inbox: Inbox) -> dict[str, Any] | None:
-    """The inbox's settings; None when there is no such inbox (any more)."""
-    try:
-        return await inbox.settings()
-    except InboxRefused as refusal:
-        if refusal.code != "no_inbox":
-            raise
-        return None
 
 
 def _is_done(profile: Profile, new: str, old: str | None) -> bool:

@@ -6,13 +6,24 @@ from functools import partial
 from typing import Any, Final
 
 from inbox_server.client.account import Account
-from inbox_server.client.inbox import Inbox
+from inbox_server.client.inbox import Inbox, InboxRefused
+from inbox_server.client.own_card import published_card
 from inbox_server.client.profile import Profile
-from inbox_server.client.protocol import CARD_FILE, NO_CARD, BadCard, read_card
+from inbox_server.client.protocol import CARD_FILE, NO_CARD
 from inbox_server.client.reports import Outcome
 from inbox_server.identities import is_origin
 
 _MOST_INBOXES: Final = 3
+
+
+async def shown(inbox: Inbox) -> dict[str, Any] | None:
+    """The inbox's settings; None when there is no such inbox (any more)."""
+    try:
+        return await inbox.settings()
+    except InboxRefused as refusal:
+        if refusal.code != "no_inbox":
+            raise
+        return None
 
 
 class Owning:
@@ -28,7 +39,8 @@ class Owning:
         inboxes = tuple(dict.fromkeys(inboxes))
         if not 1 <= len(inboxes) <= _MOST_INBOXES or not all(map(is_origin, inboxes)):
             raise ValueError("a card names one to three inboxes, each an origin without a slash at the end")
-        published, now = await self._published_seq(), self._account.now
+        card, now = await published_card(self._account), self._account.now
+        published = card.seq if card else 0
         # Counted before it is written: a number is never used for two cards.
         profile = self._account.profile.change(
             lambda profile: replace(profile, seq=max(profile.seq + 1, published + 1, now))
@@ -38,13 +50,18 @@ class Owning:
         return profile.seq
 
     async def claim(self, settings: Mapping[str, Any], inboxes: tuple[str, ...] | None) -> tuple[Outcome, ...]:
-        """Claim each inbox, or change its settings; a member that is left out stays as it is."""
+        """Claim each inbox, or change its settings; a member that is left out stays as it is.
+
+        An inbox that is new is told what was last asked of the others too.
+        """
+        profile = self._account.profile.read()
 
         async def claim(inbox: Inbox) -> Mapping[str, Any]:
             await inbox.capabilities()  # a URL that is no inbox server is told so, before anything is signed for it
-            return await inbox.claim(dict(settings))
+            remembered = profile.settings if await shown(inbox) is None else {}
+            return await inbox.claim({**remembered, **settings})
 
-        urls = self._account.profile.read().inboxes if inboxes is None else inboxes
+        urls = profile.inboxes if inboxes is None else inboxes
         outcomes = await self._account.at_each(urls, claim)
         if any(outcome.state == "done" for outcome in outcomes):
             kept = {name: value for name, value in settings.items() if name != "invite"}
@@ -72,12 +89,3 @@ class Owning:
             if outcome.state == "done":
                 self._account.profile.change(partial(Profile.without_inbox, inbox=outcome.inbox))
         return outcomes
-
-    async def _published_seq(self) -> int:
-        """Of the card in the bucket, which another device may have written; 0 when there is none."""
-        user = self._account.user
-        body = await user.bucket.read(CARD_FILE)
-        try:
-            return read_card(body or b"", address=user.key.address, now=None).seq
-        except BadCard:
-            return 0

@@ -4,14 +4,17 @@ What was read is noted in the profile before any inbox is told, and struck out w
 hears of it later, and until then what it lists is not shown again.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
 from inbox_server.client.account import Account, Action
+from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.ecies import CannotDecrypt, decrypt
 from inbox_server.client.inbox import Inbox, Unreachable
+from inbox_server.client.own_card import catch_up
 from inbox_server.client.profile import Profile
 from inbox_server.client.protocol import Pointer, read_pointer
 from inbox_server.client.reports import Entry, Message, Outcome, Unread
@@ -68,7 +71,22 @@ class Reading:
         self._account = account
 
     async def unread(self) -> Unread:
-        """Everything that is unread at any inbox, each entry once."""
+        """Everything that is unread at any inbox, each entry once.
+
+        Where an inbox is gone, the own card may say where another device has moved it.
+        """
+        unread = await self._unread()
+        if any(outcome.code == "no_inbox" for outcome in unread.outcomes) and (taken := await self.catch_up()):
+            return replace(await self._unread(), taken_over=taken)
+        return unread
+
+    async def catch_up(self) -> tuple[str, ...]:
+        """The inboxes that another device has put on the card, if they are others; () also when nobody can tell."""
+        with contextlib.suppress(BucketFailed):
+            return await catch_up(self._account)
+        return ()
+
+    async def _unread(self) -> Unread:
         listed: dict[str, dict[str, Listed]] = {}
 
         async def collect(inbox: Inbox) -> None:

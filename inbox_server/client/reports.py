@@ -56,10 +56,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """What is unread, oldest first, and how each inbox answered: one that did not is caught up with later."""
+    """What is unread, oldest first, and how each inbox answered: one that did not is caught up with later.
+
+    `taken_over`: the inboxes of the own card, when an inbox was gone and another device had moved it to these.
+    """
 
     entries: tuple[Entry, ...]
     outcomes: tuple[Outcome, ...]
+    taken_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,11 +142,14 @@ class Watching:
                 if refusal.code in ("cursor_gone", "bad_cursor") and self._cursors[url]:
                     self._cursors[url] = None  # list anew; what is known already is not told again
                     continue
-                if refusal.code == "no_inbox":  # it may have been moved
+                why, retry_after = refusal.detail, refusal.retry_after or 0
+                if refusal.code == "no_inbox":  # it may have been moved, here or by another device
+                    if taken := await self._reading.catch_up():
+                        moved = f"it was moved by another device: the card names {', '.join(taken)}"
+                        await self._queue.put(Connection(url, is_up=False, detail=moved))
                     self._adjust()
                     if url not in self._followers:
                         return
-                why, retry_after = refusal.detail, refusal.retry_after or 0
             except Unreachable as failure:
                 why = str(failure)
             failures = 0 if self._monotonic() - begun >= _STEADY_SECONDS else failures + 1

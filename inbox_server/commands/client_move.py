@@ -3,6 +3,7 @@
 import argparse
 
 from inbox_server.client.client import InboxClient
+from inbox_server.client.moving import Step
 from inbox_server.commands.client_profile import Output, add_command, origin, with_client
 from inbox_server.commands.terminal import Commands
 
@@ -17,7 +18,11 @@ def add_move(commands: Commands) -> None:
         " Senders follow the card. If it is cut off, repeat the same command: nothing is lost, and nothing that you"
         " read is unread again. It takes half a minute at least, for deliveries that are under way.",
     )
-    command.add_argument("--to", dest="new", metavar="URL", type=origin, required=True, help="the new inbox server")
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--to", dest="new", metavar="URL", type=origin, help="the new inbox server")
+    which.add_argument(
+        "--abandon", action="store_true", help="stay where you are: leave off a move that has published no card yet"
+    )
     command.add_argument(
         "--from", dest="old", metavar="URL", type=origin, help="which to leave, when the card names several"
     )
@@ -27,9 +32,24 @@ def add_move(commands: Commands) -> None:
 
 def _move(options: argparse.Namespace) -> int:
     async def move(client: InboxClient, output: Output) -> int:
-        async for step in client.move(options.new, old=options.old, invite=options.invite):
+        def tell(step: Step) -> None:
             carried = f" ({step.carried} entries)" if step.carried else ""
             output.progress(f"{step.text}{carried}", {"step": step.text, "carried": step.carried})
+
+        if options.abandon:
+            return await _abandon(client, output)
+        async for step in client.move(options.new, old=options.old, invite=options.invite, on_wait=tell):
+            tell(step)
         return 0
 
     return with_client(options, move)
+
+
+async def _abandon(client: InboxClient, output: Output) -> int:
+    move = await client.abandon_move()
+    if move is None:
+        output.tell("no move is under way", {"abandoned": None})
+        return 0
+    claimed = f"if an inbox was claimed at {move.new}, it stays: inbox-server client forget --inbox {move.new} --yes"
+    output.tell(f"the move to {move.new} is abandoned; {claimed}", {"abandoned": move.new, "inbox": move.old})
+    return 0

@@ -81,9 +81,11 @@ class Output:
         else:
             complain(printable(text))
 
-    def outcomes(self, outcomes: Iterable[Outcome], done: str) -> None:
+    def outcomes(self, outcomes: Iterable[Outcome], done: str, later: str = "") -> None:
+        """`later`: what to do about what is not repeated by itself; URL stands for the inbox."""
         for outcome in outcomes:
-            self.tell(f"{outcome.inbox}: {_words(outcome, done)}", outcome_document(outcome))
+            words = _words(outcome, done, later.replace("URL", outcome.inbox))
+            self.tell(f"{outcome.inbox}: {words}", outcome_document(outcome))
 
     def sent(self, sent: Sent) -> None:
         document = {
@@ -146,9 +148,9 @@ def read_secret_text(path: Path) -> str:
         raise AskedWrongly(f"{path} cannot be read ({type(error).__name__})") from None
 
 
-def _words(outcome: Outcome, done: str) -> str:
+def _words(outcome: Outcome, done: str, later: str = "") -> str:
     if outcome.state == "done":
         return done
     if outcome.state == "refused":
         return f"refused for good ({outcome.code}): {outcome.detail}"
-    return f"not now ({outcome.code}), will be repeated: {outcome.detail}"
+    return f"not now ({outcome.code}){f'; {later}' if later else ', will be repeated'}: {outcome.detail}"

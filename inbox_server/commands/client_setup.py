@@ -188,12 +188,14 @@ def _read_prefix(hub: str) -> str:
 
 def _publish(options: argparse.Namespace) -> int:
     async def publish(client: InboxClient, output: Output) -> int:
-        profile = _settled(client)
+        _settled(client)
+        await _catch_up(client, output)
+        profile = client.account.profile.read()
         wanted = tuple(dict.fromkeys(options.inboxes or profile.inboxes))
         if not 1 <= len(wanted) <= 3:
             raise AskedWrongly("name one to three inbox servers with --inbox")
         outcomes = await client.claim(_settings(options, profile), inboxes=wanted)
-        output.outcomes(outcomes, "claimed")
+        output.outcomes(outcomes, "claimed", "repeat the command when it is up")
         # One that is down for now keeps its place on the card; one that is new has none before it took the claim.
         listed = tuple(
             o.inbox for o in outcomes if o.state == "done" or (o.state == "later" and o.inbox in profile.inboxes)
@@ -214,23 +216,33 @@ def _settled(client: InboxClient) -> Profile:
     """The profile, if no move of it is under way. Raises `AskedWrongly`."""
     profile = client.account.profile.read()
     if profile.move:
-        raise AskedWrongly(f"a move to {profile.move.new} is not finished: repeat it first")
+        raise AskedWrongly(f"a move to {profile.move.new} is not finished: repeat it first, or: move --abandon")
     return profile
 
 
+async def _catch_up(client: InboxClient, output: Output) -> bool:
+    taken = await client.catch_up()
+    if taken:
+        text = f"another device has published a newer card, which names {', '.join(taken)}: taken over"
+        output.progress(text, {"taken_over": list(taken)})
+    return bool(taken)
+
+
 def _settings(options: argparse.Namespace, profile: Profile) -> dict[str, Any]:
-    """What was asked for, and what an inbox that is new must be told too."""
+    """What was asked for, and the name to prove. The rest stays as it is, which another device may have changed."""
     asked = {name: getattr(options, name) for name in ("accept", "contacts", "blocked", "retention", "invite")}
     names = {"names": [profile.name]} if profile.name else {}
-    return {**profile.settings, **names, **{name: value for name, value in asked.items() if value is not None}}
+    return {**names, **{name: value for name, value in asked.items() if value is not None}}
 
 
 def _forget(options: argparse.Namespace) -> int:
     async def forget(client: InboxClient, output: Output) -> int:
         _settled(client)
+        if await _catch_up(client, output) and not options.inboxes:
+            raise AskedWrongly("nothing was deleted: repeat the command if you mean these, or name some with --inbox")
         inboxes = tuple(options.inboxes) if options.inboxes else None
         outcomes = await client.forget(inboxes=inboxes)
-        output.outcomes(outcomes, "deleted")
+        output.outcomes(outcomes, "deleted", "when it is up: inbox-server client forget --yes --inbox URL")
         if not outcomes:
             raise AskedWrongly("the card names no inbox")
         return exit_code(outcomes)
