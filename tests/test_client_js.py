@@ -284,6 +284,28 @@ async def test_after_not_accepted_a_sender_follows_the_card_to_the_new_inbox(
     assert [each["inbox"] for each in report["stored"]] == [second_inbox]
 
 
+@pytest.mark.parametrize("unreachable", ["names_url", "read_url"])
+async def test_not_accepted_is_not_final_while_the_card_cannot_be_read(
+    alice_page: Page, bob_page: Page, world: World, second_inbox: str, unreachable: str
+) -> None:
+    alice_page.down = [world.inbox_url]
+    await alice_page.call("send", "bob.id", MESSAGE)
+    await bob_page.call("claim", {"accept": "nobody"})
+    await bob_page.call("publish", [second_inbox])
+    await bob_page.call("claim", {"names": ["bob.id"]})
+
+    alice_page.down = [getattr(world, unreachable).removesuffix("/hub/")]
+    (report,) = await alice_page.call("retry", clock_ahead=30)
+    assert [each["problem"]["code"] for each in report["waiting"]] == ["not_accepted"]
+    assert (report["stored"], report["refused"]) == ([], [])
+    assert len(await alice_page.call("waiting")) == 1
+
+    alice_page.down = []
+    (report,) = await alice_page.call("retry", clock_ahead=120)
+    assert [each["inbox"] for each in report["refused"]] == [world.inbox_url]
+    assert [each["inbox"] for each in report["stored"]] == [second_inbox]
+
+
 async def test_a_delivery_that_waits_for_a_day_follows_the_card(
     alice_page: Page, bob_page: Page, world: World, second_inbox: str, clock: HandClock
 ) -> None:

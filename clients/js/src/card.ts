@@ -9,6 +9,8 @@ import type { UnixTime } from './tokens.js';
 export const CARD_FILE = 'inbox.json';
 export const MAX_CARD_BYTES = 4096;
 export const MAX_INBOXES = 3;
+/** In the place of a card whose owner gave all inboxes up: not every hub deletes files. */
+export const NO_CARD = '{}';
 const CARD_TYPE = 'inbox-card+jwt';
 const MAX_CARD_SECONDS = 400 * 86_400;
 
@@ -40,6 +42,7 @@ export function readOwnCard(text: string, address: string): Card {
 }
 
 function readUntimed(text: string, address: string): Card & { iat: UnixTime; exp: UnixTime } {
+  if (text.trim() === NO_CARD) throw new BadCard('The inbox card was withdrawn: its owner gave all inboxes up.', { isNone: true });
   const { iss, claims } = openCard(text);
   if (iss.address !== address) throw new BadCard('The inbox card is not signed by the key of its bucket.');
   const { inboxes, seq, iat, exp } = claims;

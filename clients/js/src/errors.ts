@@ -52,6 +52,13 @@ export class NotProven extends InboxError {
 /** The recipient has no inbox card that can be trusted, so nothing is sent: there is no other server to fall back on. */
 export class BadCard extends InboxError {
   override name = 'BadCard';
+  /** The bucket says that there is none: never published, or withdrawn. Everything else may be a host's old copy. */
+  readonly isNone: boolean;
+
+  constructor(message: string, { isNone = false } = {}) {
+    super(message);
+    this.isNone = isNone;
+  }
 }
 
 /** A message is not by whom its pointer says. */

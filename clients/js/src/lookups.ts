@@ -77,7 +77,7 @@ export class LookUps {
     try {
       return readCard(await this.read(bucket, CARD_FILE, MAX_CARD_BYTES), bucket.address, this.#options.clock());
     } catch (error) {
-      if (error instanceof Absent) throw new BadCard('There is no inbox card in the bucket.');
+      if (error instanceof Absent) throw new BadCard('There is no inbox card in the bucket.', { isNone: true });
       throw error;
     }
   }

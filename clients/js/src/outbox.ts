@@ -3,7 +3,7 @@
  * repeat is the same delivery: encrypting anew would make another entry.
  */
 import type { Random } from './ecies.js';
-import { InboxError, Refused, Unreachable } from './errors.js';
+import { BadCard, InboxError, Refused, Unreachable } from './errors.js';
 import type { Receipt } from './inbox.js';
 import type { State } from './state.js';
 import type { UnixTime } from './tokens.js';
@@ -29,7 +29,10 @@ export interface SendReport {
   id: string;
   recipient: string;
   stored: (Receipt & { inbox: string })[];
-  /** Not reachable, or not for now: kept and tried again by `retry` and `watch`. */
+  /**
+   * Not reachable, or not for now, or not accepted while the recipient's card, which may name another inbox, cannot be
+   * read: kept and tried again by `retry` and `watch`.
+   */
   waiting: { inbox: string; problem: InboxError; notBefore: UnixTime }[];
   /** For good. */
   refused: { inbox: string; problem: Refused }[];
@@ -80,9 +83,10 @@ export class Outbox {
     const report: SendReport = { id: delivery.id, recipient: delivery.recipient, stored: [], waiting: [], refused: [] };
     const attempt = (inbox: string) => this.#attempt(delivery, inbox, report);
     await Promise.all(this.#due(delivery).map(attempt));
-    if (report.refused.some(({ problem }) => problem.code === 'not_accepted')) {
-      await this.#lookAgain(delivery); // the recipient may have moved
-      await Promise.all(this.#due(delivery).map(attempt));
+    if (report.refused.some(isNotAccepted)) {
+      // The recipient may have moved, so it is not final before the card says so.
+      if (await this.#lookAgain(delivery)) await Promise.all(this.#due(delivery).map(attempt));
+      else this.#reopen(delivery, report);
     }
     await this.#keep(delivery);
     return report;
@@ -120,8 +124,19 @@ export class Outbox {
     return notBefore;
   }
 
-  /** Follow the recipient's card: inboxes that left it are given up, and new ones are delivered to. */
-  async #lookAgain(delivery: Delivery): Promise<void> {
+  #reopen(delivery: Delivery, report: SendReport): void {
+    for (const { inbox, problem } of report.refused.filter(isNotAccepted)) {
+      delivery.done = delivery.done.filter((each) => each !== inbox);
+      report.waiting.push({ inbox, problem, notBefore: this.#pause(delivery, inbox, problem) });
+    }
+    report.refused = report.refused.filter((each) => !isNotAccepted(each));
+  }
+
+  /**
+   * Follow the recipient's card: inboxes that left it are given up, and new ones are delivered to. False when it could
+   * not be read, and what was known of the recipient stays.
+   */
+  async #lookAgain(delivery: Delivery): Promise<boolean> {
     const now = this.#options.clock();
     try {
       const inboxes = await this.#options.inboxesOf(delivery.recipient);
@@ -130,8 +145,10 @@ export class Outbox {
         open.map((inbox) => [inbox, delivery.waiting[inbox] ?? { tries: 0, notBefore: now }]),
       );
       delivery.lookedUpAt = now;
+      return true;
     } catch (error) {
-      if (!(error instanceof InboxError)) throw error; // what was known of the recipient stays
+      if (!(error instanceof InboxError)) throw error;
+      return error instanceof BadCard && error.isNone;
     }
   }
 
@@ -141,6 +158,10 @@ export class Outbox {
       else delete kept[delivery.id];
     });
   }
+}
+
+function isNotAccepted({ problem }: { problem: Refused }): boolean {
+  return problem.code === 'not_accepted';
 }
 
 /** From 0 up to 1, in steps of 2^-32. */
