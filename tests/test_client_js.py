@@ -10,7 +10,7 @@ import pytest
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.ecies import decrypt, encrypt, sign_envelope
 from inbox_server.client.protocol import Pointer, make_card, make_message_id, read_pointer
-from inbox_server.client.user import AppUser
+from inbox_server.client.user import AppUser, NotReachable
 from inbox_server.clock import system_clock
 from inbox_server.world.local import World
 from tests.conftest import APP, START, HandClock
@@ -97,9 +97,8 @@ async def test_what_python_sends_javascript_reads(alice: AppUser, bob_page: Page
 
 async def test_cards_are_read_by_the_other_side(alice: AppUser, bob_page: Page, world: World) -> None:
     _, card = await alice.look_up("bob.id")
-    assert card.seq == 1
     assert card.inboxes == (world.inbox_url,)
-    await alice.publish((world.inbox_url,), seq=5)
+    await alice.publish((world.inbox_url,), seq=card.seq)
     await alice.inbox(world.inbox_url).claim({"names": ["alice.id"]})
     assert (await bob_page.call("send", "alice.id", MESSAGE))["stored"] != []
 
@@ -129,7 +128,21 @@ async def test_people_without_names_reach_each_other_by_key_and_by_address(node:
 
 async def test_seq_grows_with_every_card_also_where_nothing_is_remembered(bob_page: Page, world: World) -> None:
     bob_page.stored = {}
-    assert await bob_page.call("publish", [world.inbox_url]) == {"seq": 2, "inboxes": [world.inbox_url]}
+    assert await bob_page.call("publish", [world.inbox_url]) == {"seq": START + 1, "inboxes": [world.inbox_url]}
+
+
+async def test_senders_take_the_card_of_a_person_who_lost_everything_or_gave_all_up(
+    alice_page: Page, bob_page: Page, world: World, clock: HandClock
+) -> None:
+    for _ in range(3):
+        await bob_page.call("publish", [world.inbox_url])
+    await alice_page.call("send", "bob.id", MESSAGE)  # and remembers how high `seq` was
+    clock.advance(60)
+    await bob_page.call("forget")
+    bob_page.stored = {}
+    await bob_page.call("claim", {"names": ["bob.id"]}, {"inboxes": [world.inbox_url]})
+    await bob_page.call("publish", [world.inbox_url])
+    assert (await alice_page.call("send", "bob.id", MESSAGE))["stored"] != []
 
 
 async def test_an_older_card_than_one_seen_before_is_refused(
@@ -328,8 +341,81 @@ async def test_a_given_up_inbox_is_gone(bob_page: Page, world: World) -> None:
     (settings,) = await bob_page.call("settings")
     assert settings["result"]["accept"] == "names"
     assert await bob_page.call("forget") == [{"inbox": world.inbox_url}]
+    with pytest.raises(Failed, match="BadCard: There is no own inbox card"):
+        await bob_page.call("unread")
+    bob_page.options = {**bob_page.options, "inboxes": [world.inbox_url]}
     with pytest.raises(Failed, match=r"Refused: .*no_inbox"):
         await bob_page.call("unread")
+
+
+async def test_the_card_is_withdrawn_before_an_inbox_is_given_up(
+    alice_page: Page, alice: AppUser, bob_page: Page, world: World
+) -> None:
+    bob_page.down = [world.hub_url]
+    with pytest.raises(Failed, match="Unreachable"):
+        await bob_page.call("forget")
+    bob_page.down = []
+    (kept,) = await bob_page.call("settings")
+    assert "result" in kept
+    await bob_page.call("forget")
+    with pytest.raises(NotReachable, match="was withdrawn"):
+        await alice.look_up("bob.id")
+    with pytest.raises(Failed, match=r"BadCard: .* was withdrawn"):
+        await alice_page.call("send", "bob.id", MESSAGE)
+
+
+async def test_an_inbox_that_is_down_is_given_up_when_it_is_repeated(
+    bob_with_two: Page, world: World, second_inbox: str
+) -> None:
+    bob_with_two.down = [second_inbox]
+    reports = await bob_with_two.call("forget")
+    assert {each["inbox"]: "problem" in each for each in reports} == {world.inbox_url: False, second_inbox: True}
+    bob_with_two.down = []
+    assert await bob_with_two.call("forget") == [{"inbox": second_inbox}]
+    with pytest.raises(Failed, match="BadCard: There is no own inbox to give up"):
+        await bob_with_two.call("forget")
+
+
+async def test_an_inbox_is_claimed_before_the_card_leads_there(
+    bob_page: Page, world: World, second_inbox: str, alice: AppUser
+) -> None:
+    (claimed,) = await bob_page.call("claim", {"names": ["bob.id"]}, {"inboxes": [second_inbox]})
+    assert (claimed["inbox"], claimed["result"]["names"]) == (second_inbox, 1)
+    _, card = await alice.look_up("bob.id")
+    assert card.inboxes == (world.inbox_url,)
+
+
+async def test_another_device_follows_the_card_when_its_inbox_is_gone(
+    node: Node, bob_page: Page, world: World, second_inbox: str
+) -> None:
+    given = {
+        "options": bob_page.options,
+        "now": world.clock(),
+        "inboxes": [second_inbox],
+        "settings": {"names": ["bob.id"]},
+    }
+    moved = await node.run("inbox_moved.mjs", given)
+    assert moved == {"before": [world.inbox_url], "after": [second_inbox]}
+
+
+@pytest.mark.parametrize("ahead", [600, 31 * 86_400, -7200])
+async def test_a_card_and_the_reading_of_cards_go_by_the_servers_clock(
+    alice_page: Page, bob_page: Page, alice: AppUser, world: World, ahead: int
+) -> None:
+    await bob_page.call("publish", [world.inbox_url], clock_ahead=ahead)
+    _, card = await alice.look_up("bob.id")
+    assert card.seq == START + 1
+    await alice_page.call("publish", [world.inbox_url])
+    assert (await alice_page.call("send", "bob.id", MESSAGE, clock_ahead=ahead))["stored"] != []
+
+
+async def test_who_cannot_ask_for_the_time_is_told_that_the_clock_may_be_wrong(
+    node: Node, bob_page: Page, world: World
+) -> None:
+    person = await world.settle("carol.id", APP)
+    carol = page_of(node, world, person.app_key, "carol.id")
+    with pytest.raises(Failed, match="not valid yet; or the clock of this device is wrong"):
+        await carol.call("send", "bob.id", MESSAGE, clock_ahead=-7200)
 
 
 # For the settings page

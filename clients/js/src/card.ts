@@ -26,22 +26,20 @@ export function makeCard(key: AppKey, card: Card, now: UnixTime): string {
   return JSON.stringify({ card: signToken(key, CARD_TYPE, claims) });
 }
 
-/** The card in a file of the bucket at `address`. Throws `BadCard` unless that bucket's key signed it. */
-export function readCard(text: string, address: string, now: UnixTime): Card {
-  const { iat, exp, ...card } = readUntimed(text, address);
-  if (iat > now + TOKEN_SECONDS || exp <= now || exp > iat + MAX_CARD_SECONDS) {
-    throw new BadCard('The inbox card has expired, or is not valid yet.');
-  }
-  return card;
+export interface TimedCard extends Card {
+  iat: UnixTime;
+  exp: UnixTime;
 }
 
-/** The own card, even if it has expired or the clock is wrong: the next `seq` must be higher. Throws `BadCard`. */
-export function readOwnCard(text: string, address: string): Card {
-  const { inboxes, seq } = readUntimed(text, address);
-  return { inboxes, seq };
+export function isValidAt({ iat, exp }: TimedCard, now: UnixTime): boolean {
+  return iat <= now + TOKEN_SECONDS && now < exp && exp <= iat + MAX_CARD_SECONDS;
 }
 
-function readUntimed(text: string, address: string): Card & { iat: UnixTime; exp: UnixTime } {
+/**
+ * The card in a file of the bucket at `address`, even if it has expired: see `isValidAt`. Throws `BadCard` unless that
+ * bucket's key signed it.
+ */
+export function readCard(text: string, address: string): TimedCard {
   if (text.trim() === NO_CARD) throw new BadCard('The inbox card was withdrawn: its owner gave all inboxes up.', { isNone: true });
   const { iss, claims } = openCard(text);
   if (iss.address !== address) throw new BadCard('The inbox card is not signed by the key of its bucket.');

@@ -62,7 +62,12 @@ export class InboxClient {
     this.#acks = new Acks(this.#state);
     this.#seen = new SeenCards(this.#state);
     this.#own = new Own(this.#key, this.#options, this.#state, options.inboxes);
-    this.#lookUps = new LookUps({ app, clock, fetch, names, agreement, prefixes: () => this.#own.prefixes() });
+    this.#lookUps = new LookUps({
+      ...{ app, fetch, names, agreement },
+      clock: () => this.#own.now(),
+      askTime: () => this.#own.askTime(),
+      prefixes: () => this.#own.prefixes(),
+    });
     this.#outbox = new Outbox({
       state: this.#state,
       clock,
@@ -74,14 +79,17 @@ export class InboxClient {
 
   // Before the first step: how others find this user.
 
-  /** Write the app public key and the signed inbox card into the bucket, over older ones. From now on these are read. */
+  /**
+   * Write the app public key and the signed inbox card into the bucket, over older ones. From now on these are read, and
+   * senders deliver to them: `claim` them first.
+   */
   publish(inboxes: readonly string[]): Promise<{ seq: number; inboxes: string[] }> {
     return this.#own.publish(inboxes);
   }
 
-  /** Claim every own inbox, or change its settings. */
-  claim(settings: Claim = {}): Promise<Report<InboxSettings>[]> {
-    return this.#own.each((inbox) => inbox.claim(settings));
+  /** Claim every own inbox, or change its settings; or `inboxes`, which need not be on the card yet. */
+  claim(settings: Claim = {}, { inboxes }: { inboxes?: readonly string[] } = {}): Promise<Report<InboxSettings>[]> {
+    return this.#own.each((inbox) => inbox.claim(settings), inboxes);
   }
 
   /** The settings of every own inbox, and what its owner must know. */
@@ -89,9 +97,12 @@ export class InboxClient {
     return this.#own.each((inbox) => inbox.settings());
   }
 
-  /** Give every own inbox up, with everything in it. */
+  /**
+   * Withdraw the card, and give every own inbox up, with everything in it. Nothing is given up when it throws. Repeat it
+   * when the report has a problem: an inbox that could not be told is told then.
+   */
   forget(): Promise<Report[]> {
-    return this.#own.each((inbox) => inbox.forget());
+    return this.#own.forget();
   }
 
   // Steps 1 and 2: the message into the own bucket, its encrypted ID to the recipient's inboxes.
@@ -172,9 +183,9 @@ export class InboxClient {
 
   /** Say that these are read, to every own inbox; one that cannot be told now is told by `retry`, `unread` or `watch`. */
   async acknowledge(entries: readonly Pick<Listed, 'id'>[]): Promise<Report[]> {
-    const inboxes = await this.#own.inboxes();
-    await this.#acks.remember(inboxes, entries.map(({ id }) => id));
+    const ids = entries.map(({ id }) => id);
     return this.#own.each(async (inbox) => {
+      await this.#acks.remember([inbox], ids);
       const problem = await this.#acks.tell(inbox);
       if (problem) throw problem;
     });
@@ -188,13 +199,13 @@ export class InboxClient {
    * storage ended: for apps that keep entries of their own.
    */
   async *watch({ signal, resume = false }: { signal?: AbortSignal; resume?: boolean } = {}): AsyncGenerator<News> {
-    const { clock, random, sleep, silenceSeconds } = this.#options;
+    const { random, sleep, silenceSeconds } = this.#options;
     const left = new AbortController();
     const over = signal ? AbortSignal.any([signal, left.signal]) : left.signal;
     const [merging, news] = [new Merging(), new Handoff<News>()];
-    const shared = { acks: this.#acks, state: this.#state, merging, news, clock, random, sleep, silenceSeconds, resume };
+    const shared = { acks: this.#acks, state: this.#state, merging, news, random, sleep, silenceSeconds, resume };
     try {
-      const followed = (await this.#own.inboxes()).map((inbox) => follow({ ...shared, inbox }, over));
+      const followed = (await this.#own.inboxes({ fresh: true })).map((inbox) => follow({ ...shared, inbox }, over));
       Promise.all([...followed, this.#keepRetrying(news, over)]).catch((error: unknown) => news.fail(error));
       yield* news.items(over);
     } finally {

@@ -75,12 +75,23 @@ export class Inbox {
   readonly #caller: Caller;
   /** By how much the server's clock is ahead of ours, once it has said so. */
   #ahead = 0;
+  #isTimed = false;
   /** Until when not to ask, as the server wished: for the owner's requests, for streams, and for each recipient. */
   readonly #pauses = new Map<string, { until: UnixTime; problem: Refused }>();
 
   constructor(url: string, caller: Caller) {
     this.url = url;
     this.#caller = caller;
+  }
+
+  /** By the server's clock, as far as it has said that ours is wrong. */
+  get time(): UnixTime {
+    return this.#caller.clock() + this.#ahead;
+  }
+
+  /** Whether the server has taken one of our tokens, and so `time` is right as far as it matters here. */
+  get isTimed(): boolean {
+    return this.#isTimed;
   }
 
   async claim(claim: Claim): Promise<InboxSettings> {
@@ -160,11 +171,14 @@ export class Inbox {
   async #send(pause: string, token: (now: UnixTime) => string, path: string, what: Request): Promise<Response> {
     this.#obey(pause);
     for (let corrected = false; ; corrected = true) {
-      const now = this.#caller.clock() + this.#ahead;
-      const headers = { ...what.headers, Authorization: `Bearer ${token(now)}`, 'Content-Type': 'application/json' };
+      const headers = { ...what.headers, Authorization: `Bearer ${token(this.time)}`, 'Content-Type': 'application/json' };
       const response = await request(this.#caller.fetch, this.url + path, { ...what, headers });
-      if (response.ok) return response;
+      if (response.ok) {
+        this.#isTimed = true;
+        return response;
+      }
       const problem = await readProblem(response, this.url);
+      this.#isTimed ||= problem.code === 'no_inbox'; // which is said to good tokens alone
       if (problem.serverTime === undefined || corrected) {
         this.#remember(pause, problem);
         throw problem;

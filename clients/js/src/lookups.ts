@@ -1,5 +1,5 @@
 /** From a name, a key or an address to a bucket and what lies in it. Each link is checked against the one before it. */
-import { CARD_FILE, MAX_CARD_BYTES, readCard } from './card.js';
+import { CARD_FILE, isValidAt, MAX_CARD_BYTES, readCard } from './card.js';
 import type { Card } from './card.js';
 import { Absent, BadCard, NotProven, Unreachable } from './errors.js';
 import { parseIdentity } from './identities.js';
@@ -25,6 +25,8 @@ export interface Bucket {
 export interface LookUpOptions {
   fetch: Fetch;
   clock: () => UnixTime;
+  /** What a server of our own says the time is; undefined where none does. */
+  askTime: () => Promise<UnixTime | undefined>;
   app: string;
   names: readonly string[];
   agreement: boolean;
@@ -75,7 +77,12 @@ export class LookUps {
   /** Always read anew, for its owner may have moved. Throws `BadCard` or `Unreachable`. */
   async card(bucket: Bucket): Promise<Card> {
     try {
-      return readCard(await this.read(bucket, CARD_FILE, MAX_CARD_BYTES), bucket.address, this.#options.clock());
+      const card = readCard(await this.read(bucket, CARD_FILE, MAX_CARD_BYTES), bucket.address);
+      if (isValidAt(card, this.#options.clock())) return card;
+      const now = await this.#options.askTime();
+      if (now !== undefined && isValidAt(card, now)) return card;
+      const orClock = now === undefined ? '; or the clock of this device is wrong' : '';
+      throw new BadCard(`The inbox card has expired, or is not valid yet${orClock}.`);
     } catch (error) {
       if (error instanceof Absent) throw new BadCard('There is no inbox card in the bucket.', { isNone: true });
       throw error;

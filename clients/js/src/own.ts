@@ -1,8 +1,8 @@
 /** What is the user's own: the bucket, the card in it, and the inboxes that the card names. */
 import { OwnBucket } from './bucket.js';
-import { CARD_FILE, makeCard, MAX_CARD_BYTES, MAX_INBOXES, readOwnCard } from './card.js';
+import { CARD_FILE, makeCard, MAX_CARD_BYTES, MAX_INBOXES, NO_CARD, readCard } from './card.js';
 import type { Card } from './card.js';
-import { Absent, BadCard, BucketFailed, InboxError, Unreachable } from './errors.js';
+import { Absent, BadCard, BucketFailed, InboxError, Refused, Unreachable } from './errors.js';
 import { isOrigin } from './identities.js';
 import { Inbox } from './inbox.js';
 import type { AppKey } from './keys.js';
@@ -11,6 +11,7 @@ import type { Settled } from './options.js';
 import { getText } from './requests.js';
 import { SeenCards } from './seen.js';
 import type { State } from './state.js';
+import type { UnixTime } from './tokens.js';
 
 /** What one of the own inboxes answered: a result, or why there is none. */
 export interface Report<Result = void> {
@@ -27,6 +28,10 @@ export class Own {
   readonly #servers = new Map<string, Inbox>();
   #opening: Promise<OwnBucket> | undefined;
   #named: string[] | undefined;
+  /** Whether the app named them, and not the card. */
+  #isChosen: boolean;
+  /** Whose word on the time is taken: that of servers which the user chose. */
+  readonly #asked = new Set<string>();
 
   /** `inboxes` are those that the app named; without, they are those of the card. Throws `TypeError`. */
   constructor(key: AppKey, options: Settled, state: State, inboxes: readonly string[] | undefined) {
@@ -35,6 +40,7 @@ export class Own {
     this.#state = state;
     this.#seen = new SeenCards(state);
     this.#named = inboxes && checkInboxes(inboxes);
+    this.#isChosen = inboxes !== undefined;
   }
 
   /** Throws `BucketFailed` or `Unreachable`. */
@@ -54,27 +60,56 @@ export class Own {
     return hub === undefined ? prefixes : [...new Set([(await this.bucket()).readPrefix, ...prefixes])];
   }
 
+  /** `seq` is never below the time, so that it is high enough also where no earlier one is known any more. */
   async publish(inboxes: readonly string[]): Promise<Card> {
     const named = checkInboxes(inboxes);
     const bucket = await this.bucket();
     const { address, hex } = this.#key.public;
-    const seq = Math.max((await this.#card(bucket))?.seq ?? 0, await this.#seen.highest(address)) + 1;
-    const card = { inboxes: named, seq };
+    const highest = Math.max((await this.#card(bucket))?.seq ?? 0, await this.#seen.highest(address));
+    const now = (await this.#timeAt(named)) ?? this.#options.clock();
+    const card = { inboxes: named, seq: Math.max(highest + 1, now) };
     await bucket.write(KEY_FILES[0], JSON.stringify(hex));
-    await bucket.write(CARD_FILE, makeCard(this.#key, card, this.#options.clock()));
-    await this.#seen.see(address, seq);
+    await bucket.write(CARD_FILE, makeCard(this.#key, card, now));
+    await this.#seen.see(address, card.seq);
     await this.#remember(named);
     this.#named = named;
     return card;
+  }
+
+  /** Off the card first, so that nobody delivers to what is gone. One that cannot be told is told when it is repeated. */
+  async forget(): Promise<Report[]> {
+    const { leaving: before = [] } = await this.#state.read<string[]>('own');
+    const leaving = [...new Set([...before, ...(await this.#listed())])];
+    if (leaving.length === 0) throw new BadCard('There is no own inbox to give up.', { isNone: true });
+    await this.#leave(leaving);
+    await this.#withdraw(leaving);
+    const reports = await this.each((inbox) => inbox.forget(), leaving);
+    await this.#leave(reports.flatMap(({ inbox, problem }) => (problem && !isNoInbox(problem) ? [inbox] : [])));
+    return reports;
   }
 
   /**
    * As the app named them, or as the own card says, for another device may have changed it; or else as it last said.
    * Throws `BadCard` where there is none yet, `BucketFailed` or `Unreachable`.
    */
-  async inboxes(): Promise<Inbox[]> {
-    this.#named ??= await this.#ofCard();
+  async inboxes({ fresh = false } = {}): Promise<Inbox[]> {
+    if (this.#named === undefined || (fresh && !this.#isChosen)) this.#named = await this.#ofCard();
     return this.#named.map((url) => this.server(url));
+  }
+
+  /** The time, by an own inbox if one has told it. */
+  now(): UnixTime {
+    return this.#timed([...this.#asked]) ?? this.#options.clock();
+  }
+
+  /** The time of an own inbox, asked if need be; undefined where there is none, or none answers. */
+  async askTime(): Promise<UnixTime | undefined> {
+    try {
+      return await this.#timeAt((await this.inboxes()).map(({ url }) => url));
+    } catch (error) {
+      if (error instanceof InboxError) return undefined;
+      throw error;
+    }
   }
 
   server(url: string): Inbox {
@@ -84,10 +119,20 @@ export class Own {
     return server;
   }
 
-  /** Ask every own inbox, at once. */
-  async each<Result>(ask: (inbox: Inbox) => Promise<Result>): Promise<Report<Result>[]> {
+  /** Ask every own inbox, or these, at once. Where one is gone, another device may have moved: the card says where to. */
+  async each<Result>(ask: (inbox: Inbox) => Promise<Result>, urls?: readonly string[]): Promise<Report<Result>[]> {
+    if (urls) return this.#askAll(ask, checkInboxes(urls, urls.length));
+    const before = (await this.inboxes()).map(({ url }) => url);
+    const reports = await this.#askAll(ask, before);
+    if (this.#isChosen || !reports.some(({ problem }) => isNoInbox(problem))) return reports;
+    const now = (await this.inboxes({ fresh: true })).map(({ url }) => url);
+    return now.join() === before.join() ? reports : this.#askAll(ask, now);
+  }
+
+  async #askAll<Result>(ask: (inbox: Inbox) => Promise<Result>, urls: readonly string[]): Promise<Report<Result>[]> {
+    for (const url of urls) this.#asked.add(url);
     return Promise.all(
-      (await this.inboxes()).map(async (inbox) => {
+      urls.map((url) => this.server(url)).map(async (inbox) => {
         try {
           return { inbox: inbox.url, result: await ask(inbox) };
         } catch (problem) {
@@ -98,14 +143,58 @@ export class Own {
     );
   }
 
+  async #timeAt(urls: readonly string[]): Promise<UnixTime | undefined> {
+    if (this.#timed(urls) === undefined) await this.each((inbox) => inbox.settings(), urls); // any token is told the time
+    return this.#timed(urls);
+  }
+
+  #timed(urls: readonly string[]): UnixTime | undefined {
+    return urls.map((url) => this.server(url)).find(({ isTimed }) => isTimed)?.time;
+  }
+
+  /** What is to be given up: what the app named, or what is on the card. */
+  async #listed(): Promise<string[]> {
+    try {
+      return (await this.inboxes({ fresh: true })).map(({ url }) => url);
+    } catch (error) {
+      if (error instanceof BadCard) return []; // withdrawn, but perhaps not every inbox was told
+      throw error;
+    }
+  }
+
+  async #withdraw(leaving: readonly string[]): Promise<void> {
+    const bucket = await this.bucket();
+    const left = ((await this.#card(bucket))?.inboxes ?? []).filter((inbox) => !leaving.includes(inbox));
+    if (left.length > 0) {
+      await this.publish(left);
+    } else {
+      await bucket.write(CARD_FILE, NO_CARD);
+      await this.#state.change<string[]>('own', (own) => {
+        delete own.inboxes;
+      });
+      this.#named = undefined;
+    }
+    this.#isChosen = false;
+  }
+
+  #leave(inboxes: string[]): Promise<void> {
+    return this.#state.change<string[]>('own', (own) => {
+      if (inboxes.length > 0) own.leaving = inboxes;
+      else delete own.leaving;
+    });
+  }
+
+  /** Those of the card, unless it is an older one than was seen before: what a host shows just after a change. */
   async #ofCard(): Promise<string[]> {
+    const last = (await this.#state.read<string[]>('own')).inboxes;
     try {
       const card = await this.#card(await this.bucket());
-      if (!card) throw new BadCard('There is no own inbox card yet: publish one.');
+      if (!card) throw new BadCard('There is no own inbox card: publish one.', { isNone: true });
+      if (last && card.seq < (await this.#seen.highest(this.#key.public.address))) return last;
+      await this.#seen.see(this.#key.public.address, card.seq);
       await this.#remember(card.inboxes);
       return card.inboxes;
     } catch (error) {
-      const last = (await this.#state.read<string[]>('own')).inboxes;
       if (last && (error instanceof Unreachable || error instanceof BucketFailed)) return last;
       throw error;
     }
@@ -114,7 +203,7 @@ export class Own {
   async #card({ url }: OwnBucket): Promise<Card | undefined> {
     try {
       const text = await getText(this.#options.fetch, url + CARD_FILE, { maxBytes: MAX_CARD_BYTES });
-      return readOwnCard(text, this.#key.public.address);
+      return readCard(text, this.#key.public.address); // also one that has expired: the next `seq` must be higher
     } catch (error) {
       if (error instanceof Absent || error instanceof BadCard) return undefined;
       throw error;
@@ -124,12 +213,19 @@ export class Own {
   #remember(inboxes: string[]): Promise<void> {
     return this.#state.change<string[]>('own', (own) => {
       own.inboxes = inboxes;
+      const leaving = (own.leaving ?? []).filter((inbox) => !inboxes.includes(inbox));
+      if (leaving.length > 0) own.leaving = leaving;
+      else delete own.leaving;
     });
   }
 }
 
-function checkInboxes(inboxes: readonly string[]): string[] {
-  if (inboxes.length < 1 || inboxes.length > MAX_INBOXES || !inboxes.every(isOrigin)) {
+function isNoInbox(problem: InboxError | undefined): boolean {
+  return problem instanceof Refused && problem.code === 'no_inbox';
+}
+
+function checkInboxes(inboxes: readonly string[], most = MAX_INBOXES): string[] {
+  if (inboxes.length < 1 || inboxes.length > most || !inboxes.every(isOrigin)) {
     throw new TypeError('An inbox card names one to three origins such as https://inbox.example, without a slash at the end.');
   }
   return [...new Set(inboxes)];

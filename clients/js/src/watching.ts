@@ -18,7 +18,6 @@ import { fraction } from './outbox.js';
 import { chunksOf } from './requests.js';
 import type { State } from './state.js';
 import { parseObject } from './tokens.js';
-import type { UnixTime } from './tokens.js';
 
 const PAGE_ENTRIES = 100;
 const HOLD_SECONDS = 50; // proxies cut what is silent for a minute
@@ -31,7 +30,6 @@ export interface Listening {
   state: State;
   merging: Merging;
   news: Handoff<News>;
-  clock: () => UnixTime;
   random: Random;
   sleep: Sleep;
   silenceSeconds: number;
@@ -144,13 +142,13 @@ async function comeUp(what: Listening, place: Place): Promise<void> {
 
 /** The place is kept when everything before it was dealt with, so that a crash loses nothing. */
 async function take(what: Listening, place: Place, page: Page): Promise<void> {
-  const { inbox, acks, state, merging, news, clock } = what;
+  const { inbox, acks, state, merging, news } = what;
   const again = merging.readBefore(page);
   if (again.length > 0) {
     await acks.remember([inbox], again);
     await acks.tell(inbox);
   }
-  for (const each of merging.take(inbox.url, page, await acks.waiting(), clock())) await news.give(each);
+  for (const each of merging.take(inbox.url, page, await acks.waiting(), inbox.time)) await news.give(each);
   place.cursor = page.cursor;
   await state.change<string>('cursors', (cursors) => {
     cursors[inbox.url] = page.cursor;

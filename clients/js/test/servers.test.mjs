@@ -134,6 +134,21 @@ test('a stream that is cut off, that ends, or whose cursor is gone is begun anew
   assert.equal(news[3].id, news[1].entry.id); // it was read while the cursor was gone
 });
 
+test('what another device read is told also where the clock is a month ahead', async (context) => {
+  const now = 1000;
+  const state = (...messages) => `event: state\ndata: ${JSON.stringify({ messages, cursor: 'one', more: false })}\n\n`;
+  const streams = [state({ message_id: 'opaque', expires: 2000 }) + 'event: end\ndata: {"reason":"cursor_gone"}\n\n', state()];
+  const { url } = await serve(context, (request, response) => {
+    const [, claims] = request.headers.authorization.split('.');
+    if (JSON.parse(Buffer.from(claims, 'base64url')).iat > now + 60) {
+      return response.writeHead(401).end(JSON.stringify({ code: 'bad_token', member: 'iat', now }));
+    }
+    return response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write(streams.shift() ?? ': ping\n\n');
+  });
+  const [message, read] = await newsOf(clientOf(url, { clock: () => now + 31 * 86_400 }), 'message', 'read');
+  assert.equal(read.id, message.entry.id);
+});
+
 test('what was read and is listed again is acknowledged again, as after a restore', async (context) => {
   const listed = { id: 'x', message_id: 'opaque', expires: 4_000_000_000 };
   const id = createHash('sha256').update('opaque').digest('base64url');

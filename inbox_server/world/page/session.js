@@ -10,7 +10,6 @@ export class Session extends EventTarget {
   /** What is known of each own inbox, by its URL. */
   places = new Map();
   #library;
-  #options;
   #listening = new AbortController();
   #turn = Promise.resolve();
 
@@ -20,15 +19,14 @@ export class Session extends EventTarget {
     this.world = world;
     this.person = person;
     this.history = new History(person.address);
-    this.#options = {
+    this.client = new library.InboxClient({
       name: person.name,
       privateKey: person.app_private_key,
       app: person.app,
       hub: world.hub_url,
       names: [world.names_url],
       storage: localStorage,
-    };
-    this.client = new library.InboxClient(this.#options);
+    });
   }
 
   /** Publish key and card and claim the inbox, where that was not done yet; then listen. Throws what went wrong. */
@@ -56,8 +54,7 @@ export class Session extends EventTarget {
 
   /** Claim there first, and only then publish the card: nobody shall be led to an inbox that is not there. */
   async move(url) {
-    const there = new this.#library.InboxClient({ ...this.#options, inboxes: [url] });
-    const [{ problem }] = await there.claim({ names: [this.person.name] });
+    const [{ problem }] = await this.client.claim({ names: [this.person.name] }, { inboxes: [url] });
     if (problem) throw problem;
     await this.client.publish([url]);
     if (this.places.size > 0) this.#listen();
