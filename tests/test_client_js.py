@@ -1,6 +1,7 @@
 """The JavaScript client in clients/js against the running servers, and against the Python client."""
 
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from inbox_server.client.user import AppUser, NotReachable
 from inbox_server.clock import system_clock
 from inbox_server.world.local import World
 from tests.conftest import APP, START, HandClock
-from tests.javascript import Node, build_client, open_node, search_path
+from tests.javascript import CLIENT, Node, build_client, open_node, search_path
 from tests.pages import Failed, Page, SecondInbox, page_of
 
 # npm ci has its own limit, and comes in only once.
@@ -416,6 +417,41 @@ async def test_who_cannot_ask_for_the_time_is_told_that_the_clock_may_be_wrong(
     carol = page_of(node, world, person.app_key, "carol.id")
     with pytest.raises(Failed, match="not valid yet; or the clock of this device is wrong"):
         await carol.call("send", "bob.id", MESSAGE, clock_ahead=-7200)
+
+
+# The README
+
+_PRELUDE = """\
+import {{ MemoryStorage }} from {library};
+const userData = {user};
+const localStorage = new MemoryStorage();
+const location = {{ origin: {app} }};
+console.log = (...what) => process.stdout.write(`${{JSON.stringify(what)}}\\n`);
+"""
+
+
+async def test_the_example_reads_on_after_an_entry_that_nobody_can_read(
+    node: Node, alice: AppUser, bob: AppUser, world: World, tmp_path: Path
+) -> None:
+    match = re.search(r"## Send and read\n\n```js\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
+    assert match
+    library = json.dumps((CLIENT / "dist" / "index.js").as_uri())
+    user = json.dumps({"appPrivateKey": alice.key.secret.hex(), "hubUrl": world.hub_url})
+    example = match[1].replace("'message-inbox-client'", library).replace("https://inbox.example", world.inbox_url)
+    script = tmp_path / "example.mjs"
+    prelude = _PRELUDE.format(library=library, user=user, app=json.dumps(APP))
+    script.write_text(prelude + example.replace("https://api.hiro.so", world.names_url))
+
+    await alice.inbox(world.inbox_url).claim({"names": ["alice.id"]})
+    await alice.publish((world.inbox_url,), seq=1)
+    key, card = await bob.look_up("alice.id")
+    inbox = bob.inbox(card.inboxes[0])
+    await inbox.deliver("nobody can read this", sender="bob.id", recipient="alice.id")
+    id = await bob.write_message(MESSAGE, key)
+    await inbox.deliver(bob.encrypt_id(id, key), sender="bob.id", recipient="alice.id")
+    async with node.start(script, {}) as printed:
+        assert (await printed.next())[0] == "Not to be read:"
+        assert await printed.next() == ["bob.id", MESSAGE]
 
 
 # For the settings page

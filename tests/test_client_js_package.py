@@ -106,6 +106,10 @@ def test_the_bundle_needs_nothing_else_and_is_as_small_as_the_readme_says(dist: 
     assert len(gzip.compress(bundle, 9)) / 1000 == pytest.approx(float(stated[1]), rel=0.03)
 
 
+def test_the_readme_has_no_link_that_leads_out_of_the_package() -> None:
+    assert re.findall(r"\]\((?!https?://|#)[^)]*\)", (CLIENT / "README.md").read_text()) == []
+
+
 def test_the_lock_file_pins_what_package_json_names_and_names_no_registry() -> None:
     wanted = json.loads((CLIENT / "package.json").read_text())
     locked = json.loads((CLIENT / "package-lock.json").read_text())["packages"]
