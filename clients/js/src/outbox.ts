@@ -11,6 +11,7 @@ import type { UnixTime } from './tokens.js';
 const LOOK_AGAIN_SECONDS = 86_400;
 const FIRST_PAUSE_SECONDS = 30;
 const LONGEST_PAUSE_SECONDS = 3600;
+const LONGEST_WAIT_SECONDS = 86_400; // no server's limit lasts longer
 
 export interface Delivery {
   /** The message's ID, which is its file's name in the sender's bucket. */
@@ -73,7 +74,7 @@ export class Outbox {
     const reports: SendReport[] = [];
     for (const delivery of await this.waiting()) {
       if (this.#due(delivery).length === 0) continue;
-      if (this.#options.clock() - delivery.lookedUpAt >= LOOK_AGAIN_SECONDS) await this.#lookAgain(delivery);
+      if (Math.abs(this.#options.clock() - delivery.lookedUpAt) >= LOOK_AGAIN_SECONDS) await this.#lookAgain(delivery);
       reports.push(await this.#deliver(delivery));
     }
     return reports;
@@ -92,9 +93,11 @@ export class Outbox {
     return report;
   }
 
+  /** What is to wait for more than a day was noted by a clock that was ahead and has been set right. */
   #due(delivery: Delivery): string[] {
     const now = this.#options.clock();
-    return Object.entries(delivery.waiting).flatMap(([inbox, { notBefore }]) => (notBefore <= now ? [inbox] : []));
+    const isDue = (notBefore: UnixTime) => notBefore <= now || notBefore > now + LONGEST_WAIT_SECONDS;
+    return Object.entries(delivery.waiting).flatMap(([inbox, { notBefore }]) => (isDue(notBefore) ? [inbox] : []));
   }
 
   async #attempt(delivery: Delivery, inbox: string, report: SendReport): Promise<void> {
@@ -119,7 +122,8 @@ export class Outbox {
     const tries = delivery.waiting[inbox]?.tries ?? 0;
     const most = Math.min(FIRST_PAUSE_SECONDS * 2 ** Math.min(tries, 10), LONGEST_PAUSE_SECONDS);
     const wished = problem instanceof Refused ? problem.retryAfterSeconds : undefined;
-    const notBefore = this.#options.clock() + Math.ceil(wished ?? fraction(this.#options.random) * most);
+    const pause = Math.min(Math.ceil(wished ?? fraction(this.#options.random) * most), LONGEST_WAIT_SECONDS);
+    const notBefore = this.#options.clock() + pause;
     delivery.waiting[inbox] = { tries: tries + 1, notBefore };
     return notBefore;
   }

@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { test } from 'node:test';
 
 import { readEvents } from '../dist/events.js';
-import { InboxClient, InboxError, MemoryStorage } from '../dist/index.js';
+import { InboxClient, InboxError, MemoryStorage, Unreachable } from '../dist/index.js';
 import { Outbox } from '../dist/outbox.js';
 import { State } from '../dist/state.js';
 
@@ -216,6 +216,22 @@ test('a delivery is kept before it is sent, and until every inbox has answered',
   await outbox.send('one', 'bob.id', '{}', ['https://a.example', 'https://b.example']);
   assert.deepEqual(kept, [['one'], ['one']]);
   assert.deepEqual(await outbox.waiting(), []);
+});
+
+test('a delivery that waited by a clock a month ahead is tried again when the clock is right', async () => {
+  let [now, isDown] = [31 * 86_400, true];
+  const deliver = async () => {
+    if (isDown) throw new Unreachable('down');
+    return { id: 'id', expires: 2000 };
+  };
+  const inboxesOf = async () => ['https://a.example'];
+  const [state, random] = [new State(new MemoryStorage(), ''), (length) => new Uint8Array(length).fill(0xff)];
+  const outbox = new Outbox({ state, clock: () => now, random, deliver, inboxesOf });
+  await outbox.send('one', 'bob.id', '{}', ['https://a.example']);
+  assert.deepEqual(await outbox.retry(), []);
+  [now, isDown] = [1000, false];
+  const [{ stored }] = await outbox.retry();
+  assert.equal(stored.length, 1);
 });
 
 test('a storage that fails is told to whoever watches, and the next change is made all the same', async () => {
