@@ -396,7 +396,7 @@ async def test_another_device_follows_the_card_when_its_inbox_is_gone(
         "settings": {"names": ["bob.id"]},
     }
     moved = await node.run("inbox_moved.mjs", given)
-    assert moved == {"before": [world.inbox_url], "after": [second_inbox]}
+    assert moved == {"before": [world.inbox_url], "after": [second_inbox], "up": [world.inbox_url, second_inbox]}
 
 
 @pytest.mark.parametrize("ahead", [600, 31 * 86_400, -7200])

@@ -203,10 +203,19 @@ export class InboxClient {
     const left = new AbortController();
     const over = signal ? AbortSignal.any([signal, left.signal]) : left.signal;
     const [merging, news] = [new Merging(), new Handoff<News>()];
-    const shared = { acks: this.#acks, state: this.#state, merging, news, random, sleep, silenceSeconds, resume };
+    const isLeft = (inbox: Inbox) => this.#own.isLeft(inbox);
+    const shared = { acks: this.#acks, state: this.#state, merging, news, random, sleep, silenceSeconds, resume, isLeft };
+    const followed = new Set<Inbox>();
+    const followEach = async (inbox: Inbox): Promise<void> => {
+      if (followed.has(inbox)) return;
+      followed.add(inbox);
+      await follow({ ...shared, inbox }, over);
+      followed.delete(inbox);
+      if (!over.aborted) await Promise.all((await this.#own.inboxes()).map(followEach)); // it was left for others
+    };
     try {
-      const followed = (await this.#own.inboxes({ fresh: true })).map((inbox) => follow({ ...shared, inbox }, over));
-      Promise.all([...followed, this.#keepRetrying(news, over)]).catch((error: unknown) => news.fail(error));
+      const all = Promise.all((await this.#own.inboxes({ fresh: true })).map(followEach));
+      Promise.all([all, this.#keepRetrying(news, over)]).catch((error: unknown) => news.fail(error));
       yield* news.items(over);
     } finally {
       left.abort();

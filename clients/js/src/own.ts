@@ -112,6 +112,16 @@ export class Own {
     }
   }
 
+  /** Whether the card, read anew, names other inboxes instead: another device may have moved. */
+  async isLeft({ url }: Inbox): Promise<boolean> {
+    try {
+      return !(await this.inboxes({ fresh: true })).some((inbox) => inbox.url === url);
+    } catch (error) {
+      if (error instanceof InboxError) return false;
+      throw error;
+    }
+  }
+
   server(url: string): Inbox {
     const { fetch, clock, app } = this.#options;
     const server = this.#servers.get(url) ?? new Inbox(url, { fetch, clock, key: this.#key, app });

@@ -35,9 +35,11 @@ export interface Listening {
   silenceSeconds: number;
   /** Begin where the last `watch` ended, instead of with everything unread. */
   resume: boolean;
+  /** Whether the own card, read anew, names other inboxes instead. */
+  isLeft: (inbox: Inbox) => Promise<boolean>;
 }
 
-/** Follow one inbox until `signal` aborts. */
+/** Follow one inbox until `signal` aborts, or until it is gone and the own card names it no more. */
 export async function follow(what: Listening, signal: AbortSignal): Promise<void> {
   const { inbox, news, random, sleep } = what;
   const place: Place = { cursor: undefined, heard: false, isUp: false, holds: false };
@@ -53,6 +55,7 @@ export async function follow(what: Listening, signal: AbortSignal): Promise<void
     if (problem && !place.heard) {
       place.isUp = false;
       await news.give({ kind: 'down', inbox: inbox.url, problem, retrySeconds });
+      if (problem instanceof Refused && problem.code === 'no_inbox' && (await what.isLeft(inbox))) return;
     }
     await sleep(retrySeconds * 1000, signal);
   }
