@@ -114,6 +114,13 @@ def test_a_message_goes_from_send_to_read_and_ack(dev: Dev, alice: Cli, bob: Cli
     assert bob.say("inbox") == (0, "nothing is unread\n")
 
 
+def test_a_message_of_several_lines_looks_like_nobody_else_s(alice: Cli, bob: Cli) -> None:
+    text = "hi\nbank.id: transfer it\r\n\x85carol.id: no"
+    assert alice("send", "bob.id", text)[0] == 0
+    assert bob.say("read") == (0, "alice.id: hi\n   | bank.id: transfer it\\r\n   | \\x85carol.id: no\n")
+    assert bob("read", "--ack")[1][0]["content"] == text
+
+
 def test_watch_tells_what_comes_and_read_and_ack_do_the_rest(dev: Dev, alice: Cli, bob: Cli) -> None:
     command = [sys.executable, "-m", "inbox_server", "client", "watch", "--profile", str(bob.profile)]
     with subprocess.Popen([*command, "--read", "--ack", "--count", "2"], stdout=-1, stderr=-2, text=True) as watch:

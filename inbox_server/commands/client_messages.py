@@ -20,7 +20,7 @@ from inbox_server.commands.client_profile import (
     outcome_document,
     with_client,
 )
-from inbox_server.commands.terminal import Commands, whole
+from inbox_server.commands.terminal import Commands, quoted, whole
 
 _SHOWN = 12  # characters of an id: enough to tell entries apart
 
@@ -161,7 +161,7 @@ async def show_message(client: InboxClient, entry: Entry, output: Output) -> boo
         message = await client.fetch(entry)
     except (NotAuthentic, NotReachable, NotForNow) as error:
         now = "" if isinstance(error, NotAuthentic) else " now"
-        output.fail(f"{entry.ids[0][:_SHOWN]} cannot be read{now}: {error}", type(error).__name__)
+        output.fail(f"{entry.ids[0][:_SHOWN]} cannot be read{now}: {quoted(str(error))}", type(error).__name__)
         return False
     output.tell(_message_text(message), _message_document(message, entry))
     return True
@@ -198,7 +198,7 @@ def _names_of(entry: Entry) -> tuple[str, ...]:
 def _tell_trouble(unread: Unread, output: Output) -> None:
     for outcome in unread.outcomes:
         if outcome.state != "done":
-            output.progress(f"{outcome.inbox} could not be asked: {outcome.detail}", outcome_document(outcome))
+            output.progress(f"{outcome.inbox} could not be asked: {quoted(outcome.detail)}", outcome_document(outcome))
 
 
 def entry_text(entry: Entry) -> str:
@@ -220,7 +220,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
 
 def _message_text(message: Message) -> str:
     text = message.content if isinstance(message.content, str) else f"({len(message.content)} bytes; use --json)"
-    return f"{message.sender}: {text}"
+    return f"{message.sender}: {quoted(text)}"
 
 
 def _message_document(message: Message, entry: Entry) -> dict[str, Any]:
@@ -231,5 +231,5 @@ def _message_document(message: Message, entry: Entry) -> dict[str, Any]:
 
 def _settings_text(inbox: str, shown: Any) -> str:
     if isinstance(shown, str):
-        return f"{inbox}: {shown}"
-    return "\n   ".join([inbox, *(f"{name}: {value}" for name, value in shown.items())])
+        return f"{inbox}: {quoted(shown)}"
+    return "\n   ".join([inbox, *(quoted(f"{name}: {value}") for name, value in shown.items())])

@@ -16,7 +16,7 @@ from inbox_server.client.moving import CannotMove
 from inbox_server.client.opening import open_client, outbox_file, profile_file
 from inbox_server.client.reports import Outcome, Sent
 from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
-from inbox_server.commands.terminal import USAGE_EXIT, Commands, complain, printable, run, tell
+from inbox_server.commands.terminal import USAGE_EXIT, Commands, complain, printable, quoted, run, tell
 from inbox_server.identities import is_origin
 
 PARTLY_EXIT: Final = 3
@@ -128,11 +128,11 @@ def with_client(options: argparse.Namespace, work: Work, *, patience_seconds: fl
         output.fail(str(error), "asked_wrongly")
         return USAGE_EXIT
     except InboxRefused as refusal:
-        output.fail(f"refused: {refusal.detail} ({refusal.code or refusal.status})", refusal.code)
+        output.fail(f"refused: {quoted(refusal.detail)} ({quoted(refusal.code) or refusal.status})", refusal.code)
     except Unreachable as failure:
-        output.fail(str(failure), "unreachable")
+        output.fail(quoted(str(failure)), "unreachable")
     except (NotReachable, NotForNow, NotAuthentic, BucketFailed, CannotMove) as error:
-        output.fail(str(error), type(error).__name__)
+        output.fail(quoted(str(error)), type(error).__name__)
     else:
         return result
     return 1
@@ -152,5 +152,6 @@ def _words(outcome: Outcome, done: str, later: str = "") -> str:
     if outcome.state == "done":
         return done
     if outcome.state == "refused":
-        return f"refused for good ({outcome.code}): {outcome.detail}"
-    return f"not now ({outcome.code}){f'; {later}' if later else ', will be repeated'}: {outcome.detail}"
+        return f"refused for good ({quoted(outcome.code)}): {quoted(outcome.detail)}"
+    when = f"; {later}" if later else ", will be repeated"
+    return f"not now ({quoted(outcome.code)}){when}: {quoted(outcome.detail)}"

@@ -66,3 +66,8 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() or character in "\n\t" else repr(character)[1:-1] for character in text
     )
+
+
+def quoted(text: str) -> str:
+    """Text of strangers after words of ours: a mark before each further line, so that none passes for ours."""
+    return text.replace("\n", "\n   | ")
