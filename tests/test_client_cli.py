@@ -121,6 +121,26 @@ def test_a_message_of_several_lines_looks_like_nobody_else_s(alice: Cli, bob: Cl
     assert bob("read", "--ack")[1][0]["content"] == text
 
 
+@pytest.mark.parametrize("id", ["-abcdefghijk", "-h2", "--bcdefghijkl", "-" * 43, "-9" + "x" * 41])
+@pytest.mark.parametrize("command", ["read", "ack"])
+def test_an_id_may_begin_with_a_hyphen(bob: Cli, command: str, id: str) -> None:
+    for arguments in ((id,), ("--", id), ("--json", id, "x")):
+        code, (told,) = bob(command, *arguments)
+        assert (code, told["code"]) == (2, "asked_wrongly")
+        assert told["error"].startswith(f"{id} is no unread entry")
+
+
+@pytest.mark.parametrize("arguments", [("read", "--akc"), ("ack", "--allof", "x"), ("send", "bob.id", "-x")])
+def test_an_unknown_option_is_answered_with_the_command_s_own_usage(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["client", *arguments])
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: inbox-server client {arguments[0]} ")
+    assert "unrecognized arguments: -" in said
+
+
 def test_watch_tells_what_comes_and_read_and_ack_do_the_rest(dev: Dev, alice: Cli, bob: Cli) -> None:
     command = [sys.executable, "-m", "inbox_server", "client", "watch", "--profile", str(bob.profile)]
     with subprocess.Popen([*command, "--read", "--ack", "--count", "2"], stdout=-1, stderr=-2, text=True) as watch:

@@ -2,7 +2,7 @@
 
 from inbox_server.commands.client_messages import add_ack, add_inbox, add_read, add_send
 from inbox_server.commands.client_move import add_move
-from inbox_server.commands.client_profile import EXIT_CODES
+from inbox_server.commands.client_profile import EXIT_CODES, ClientParser
 from inbox_server.commands.client_setup import add_forget, add_keygen, add_publish
 from inbox_server.commands.client_watch import add_watch
 from inbox_server.commands.terminal import Commands
@@ -15,6 +15,6 @@ def add_client(commands: Commands) -> None:
         description="One identity of one app: first `keygen`, then `publish`, then `send` and `watch`.",
         epilog=EXIT_CODES,
     )
-    of_client = command.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    of_client = command.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=ClientParser)
     for add in (add_keygen, add_publish, add_send, add_inbox, add_read, add_ack, add_watch, add_move, add_forget):
         add(of_client)

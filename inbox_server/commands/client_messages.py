@@ -62,7 +62,10 @@ def add_read(commands: Commands) -> None:
         description="Fetch unread messages from their senders' buckets, check that the sender's own key signed them,"
         " and show them. They stay unread until they are acknowledged.",
     )
-    command.add_argument("ids", nargs="*", metavar="ID", help="which, as `inbox` lists them (default: all)")
+    command.takes_ids = True
+    command.add_argument(
+        "ids", nargs="*", type=str.strip, metavar="ID", help="which, as `inbox` lists them (default: all)"
+    )
     command.add_argument("--ack", action="store_true", help="acknowledge those that could be shown")
     command.set_defaults(run=_read)
 
@@ -75,7 +78,8 @@ def add_ack(commands: Commands) -> None:
         description="Say at every inbox that entries are read, whether they can be fetched or not. An inbox that is"
         " down is told later, by the next command that reads.",
     )
-    command.add_argument("ids", nargs="*", metavar="ID", help="which, as `inbox` lists them")
+    command.takes_ids = True
+    command.add_argument("ids", nargs="*", type=str.strip, metavar="ID", help="which, as `inbox` lists them")
     command.add_argument("--all", action="store_true", help="everything that is unread")
     command.set_defaults(run=_ack)
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import stat
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -27,6 +28,9 @@ EXIT_CODES: Final = (
     " profile's file); 3 partly (done at one of several inboxes: it says which); 130 stopped by Ctrl-C."
 )
 
+# Of an id, at least what `inbox` shows of it after two hyphens; no option is `-` and a word, or so long a word.
+_LIKE_AN_ID: Final = re.compile(r"-[A-Za-z0-9_][A-Za-z0-9_-]+|--[A-Za-z0-9_-]{10,}")
+
 
 class AskedWrongly(Exception):
     """The arguments fit each other or the profile in no way; the message says why."""
@@ -39,9 +43,26 @@ def default_profile(environment: Mapping[str, str] = os.environ) -> Path:
     return folder / "inbox-server" / "profile.json"
 
 
-def add_command(commands: Commands, name: str, *, help: str, description: str) -> argparse.ArgumentParser:
+class ClientParser(argparse.ArgumentParser):
+    """Takes ids that begin with `-`, and answers a mistake with the usage of the command it was made in."""
+
+    takes_ids = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        given = list(args or ())
+        if self.takes_ids:
+            end = given.index("--") if "--" in given else len(given)
+            # A space before it, and argparse takes it for no option; the argument's type strips it.
+            given[:end] = [f" {text}" if _LIKE_AN_ID.fullmatch(text) else text for text in given[:end]]
+        parsed, unknown = super().parse_known_args(given, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
+
+def add_command(commands: Commands, name: str, *, help: str, description: str) -> ClientParser:
     """A client command with the options that all of them have."""
-    command: argparse.ArgumentParser = commands.add_parser(name, help=help, description=description, epilog=EXIT_CODES)
+    command: ClientParser = commands.add_parser(name, help=help, description=description, epilog=EXIT_CODES)
     command.add_argument(
         "--profile",
         metavar="FILE",
