@@ -153,6 +153,14 @@ def test_watch_tells_what_comes_and_read_and_ack_do_the_rest(dev: Dev, alice: Cl
     assert bob.say("inbox") == (0, "nothing is unread\n")
 
 
+def test_watch_with_a_count_goes_on_in_the_next_watch(dev: Dev, alice: Cli, bob: Cli) -> None:
+    for text in ("one", "two"):
+        assert alice("send", "bob.id", text)[0] == 0
+    for text in ("one", "two"):
+        code, told = bob("watch", "--read", "--count", "1")
+        assert (code, told[-1]["content"]) == (0, text)
+
+
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_watch_ends_quietly_when_it_is_stopped(dev: Dev, bob: Cli, by: signal.Signals) -> None:
     command = [sys.executable, "-m", "inbox_server", "client", "watch", "--profile", str(bob.profile), "--json"]

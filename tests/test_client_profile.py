@@ -33,6 +33,7 @@ PROFILE = Profile(
     {"https://a.example": {"20000": "mark"}},
     {"https://b.example:8443": ("id1", "id2")},
     Move("https://a.example", "https://c.example", {"accept": "names"}, is_published=True),
+    ("id3",),
 )
 
 

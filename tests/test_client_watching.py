@@ -16,6 +16,7 @@ from inbox_server.client.watching import Watching
 from inbox_server.world.local import World
 from tests.clients import Scissors, Scripted, client_of, opened, scripted, soon
 from tests.conftest import APP
+from tests.test_client_reading import pointed
 
 _WAIT_SECONDS = 10
 
@@ -151,6 +152,36 @@ async def test_what_was_read_and_is_listed_again_is_acknowledged_again(bob: Inbo
     assert [type(news) for news in await take(bob, 3)] == [Arrived, WasRead, Arrived]
     acked = [json.loads(asked.body) for asked in server.asked if asked.path == "/v1/messages/ack"]
     assert acked[0] == {"ids": ["a"]}
+
+
+async def test_a_message_delivered_as_two_encryptions_is_told_once_and_read_as_one(
+    bob: InboxClient, server: Scripted
+) -> None:
+    scripted_inbox(bob, server)
+    first, second = page("a", cursor="one"), page("b", "c", cursor="two")
+    for document in (first, second):
+        for message in document["messages"]:  # type: ignore[attr-defined]
+            if message["id"] != "c":
+                message["message_id"] = pointed(bob)
+    server.answers += [
+        (200, {}, stream(first, second, page(cursor="three", read=["a"]), end="token_expired")),
+        (204, {}, b""),
+        (200, {}, b""),
+    ]
+    assert arrived(await take(bob, 4)) == ["a", "c"]
+    acked = [json.loads(asked.body) for asked in server.asked if asked.path == "/v1/messages/ack"]
+    assert acked[0] == {"ids": ["b"]}
+
+
+async def test_watches_that_count_go_on_where_the_last_one_stopped(bob: InboxClient, server: Scripted) -> None:
+    scripted_inbox(bob, server)
+    server.answers.append((200, {}, stream(page("a", "b", "c", cursor="one"), page("d", cursor="two"))))
+    told: list[str] = []
+    for count in (1, 1, 2):
+        async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(bob.watch(count=count)) as all_news:
+            told += arrived([news async for news in all_news])
+    assert told == ["a", "b", "c", "d"]
+    assert bob.account.profile.read().cursors == {server.url: "one"}
 
 
 async def test_a_server_that_says_when_to_come_back_is_left_alone_so_long(bob: InboxClient, server: Scripted) -> None:

@@ -75,9 +75,12 @@ class InboxClient:
         """Say at every inbox that these are read; one that is down is told later."""
         return await Reading(self.account).acknowledge(id for entry in entries for id in entry.ids)
 
-    def watch(self) -> AsyncGenerator[News, None]:
-        """News of all inboxes as they come: first what came since the last time. Close it to stop (`aclosing`)."""
-        return Watching(self.account, self.sleep).news()
+    def watch(self, *, count: int | None = None) -> AsyncGenerator[News, None]:
+        """News of all inboxes as they come: first what came since the last time. Close it to stop (`aclosing`).
+
+        With `count` it ends after so many entries, and the next watch goes on behind them.
+        """
+        return Watching(self.account, self.sleep).news(count=count)
 
     async def catch_up(self) -> tuple[str, ...]:
         """Take over what another device published: the inboxes, if they are others now. Raises `BucketFailed`.

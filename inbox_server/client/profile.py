@@ -11,6 +11,7 @@ from inbox_server.strict import NotStrict, parse_object
 
 _VERSION: Final = 1
 _MOST_MARKS: Final = 100  # days; no server keeps what was read for longer than its longest retention, 90 days
+_MOST_TOLD: Final = 1000  # a page
 _MOST_TO_ACK: Final = 10_000  # what an inbox holds at most, at the servers' default
 
 
@@ -52,6 +53,8 @@ class Profile:
     to_ack: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By inbox: what was read, and the inbox was not told of yet."""
     move: Move | None = None
+    told: tuple[str, ...] = ()
+    """Entries that were told and are not behind every inbox's cursor: a watch ended in the middle of a page."""
 
     @property
     def identity(self) -> str:
@@ -72,6 +75,9 @@ class Profile:
 
     def with_cursor(self, inbox: str, cursor: str) -> "Profile":
         return replace(self, cursors={**self.cursors, inbox: cursor})
+
+    def with_told(self, ids: tuple[str, ...]) -> "Profile":
+        return replace(self, told=tuple(dict.fromkeys(self.told + ids))[-_MOST_TOLD:])
 
     def with_to_ack(self, ids: tuple[str, ...]) -> "Profile":
         """With these noted for every inbox."""
@@ -116,6 +122,7 @@ def render_profile(profile: Profile) -> bytes:
         "to_ack": profile.to_ack,
         "move": move
         and {"old": move.old, "new": move.new, "settings": move.settings, "is_published": move.is_published},
+        "told": profile.told,
     }
     return json.dumps(members, indent=2).encode() + b"\n"
 
@@ -132,6 +139,7 @@ def parse_profile(content: bytes) -> Profile:
         members["key"] = AppKey.from_hex(members["key"])
         for name in ("prefixes", "services", "allow", "inboxes"):
             members[name] = tuple(members[name])
+        members["told"] = tuple(members.get("told", ()))
         members["to_ack"] = {url: tuple(ids) for url, ids in members["to_ack"].items()}
         members["move"] = members["move"] and Move(**members["move"])
         profile = Profile(**members)

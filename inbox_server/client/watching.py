@@ -10,13 +10,15 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from inbox_server.client.account import Account
 from inbox_server.client.events import Event
 from inbox_server.client.inbox import STREAM_SECONDS, Inbox, InboxRefused, Sleep, Unreachable, back_off
+from inbox_server.client.profile import Profile
 from inbox_server.client.reading import Page, Reading, parse_page
-from inbox_server.client.reports import Arrived, Connection, News, Notice, WasRead
+from inbox_server.client.reports import Arrived, Connection, Entry, News, Notice, WasRead
 from inbox_server.client.sending import Sending
 from inbox_server.strict import NotStrict, parse_object
 
@@ -32,6 +34,32 @@ class _Came:
 
     inbox: str
     page: Page
+
+
+class _Twins:
+    """Entries of one message that a sender delivered under several encryptions, over all pages and inboxes."""
+
+    def __init__(self) -> None:
+        self._first: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
+        self._twins: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+
+    def join(self, entry: Entry) -> bool:
+        """Whether the entry's message has been told as another entry."""
+        if entry.pointer is None:
+            return False
+        message = (entry.pointer.sender, entry.pointer.id)
+        earlier = self._first.get(message, ())
+        ids = self._first[message] = tuple(dict.fromkeys(earlier + entry.ids))
+        if earlier:
+            self._twins.update(dict.fromkeys(ids, ids))
+        for known in (self._first, self._twins):
+            while len(known) > _MOST_KNOWN:
+                known.popitem(last=False)
+        return bool(earlier)
+
+    def of(self, id: str) -> tuple[str, ...]:
+        """The ids of its message, itself among them; none when it is the only one."""
+        return self._twins.get(id, ())
 
 
 class Watching:
@@ -50,15 +78,18 @@ class Watching:
         self._monotonic = monotonic
         self._stream_seconds = stream_seconds
         self._reading = Reading(account)
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._known: OrderedDict[str, None] = OrderedDict.fromkeys(account.profile.read().told)
         self._was_read: OrderedDict[str, None] = OrderedDict()
+        self._twins = _Twins()
         self._cursors: dict[str, str | None] = {}
         self._up: set[str] = set()
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._queue: asyncio.Queue[_Came | News] = asyncio.Queue(_MOST_QUEUED)
 
-    async def news(self) -> AsyncGenerator[News, None]:
-        """Until it is closed."""
+    async def news(self, *, count: int | None = None) -> AsyncGenerator[News, None]:
+        """Until it is closed, or so many entries have been told and taken."""
+        told: list[str] = []
+        left = count
         tending = asyncio.create_task(self._tend())
         try:
             while True:
@@ -66,11 +97,17 @@ class Watching:
                 if not isinstance(came, _Came):
                     yield came
                     continue
-                # A server that was restored lists again what was read since the copy was made.
-                if again := [entry.id for entry in came.page.messages if entry.id in self._was_read]:
+                all_news = self._news_of(came)
+                if again := self._read_already(came.page):
                     await self._reading.acknowledge(again)
-                for news in self._news_of(came):
+                for news in all_news:
                     yield news
+                    if isinstance(news, Arrived) and left is not None:
+                        told += news.entry.ids
+                        left -= 1
+                        if not left:
+                            self._account.profile.change(partial(Profile.with_told, ids=tuple(told)))
+                            return
                 self._keep_cursor(came)
         finally:
             tasks = [tending, *self._followers.values()]
@@ -99,13 +136,23 @@ class Watching:
         """What of a page was not told before, by whichever inbox."""
         told: list[News] = [Notice(came.inbox, notice) for notice in came.page.notices]
         fresh = {entry.id: entry for entry in came.page.messages if entry.id not in self._known}
-        told += [Arrived(entry) for entry in self._reading.merge({came.inbox: fresh})]
+        told += [Arrived(entry) for entry in self._reading.merge({came.inbox: fresh}) if not self._twins.join(entry)]
         told += [WasRead(id) for id in came.page.read if id not in self._was_read]
         for known, ids in ((self._known, fresh), (self._known, came.page.read), (self._was_read, came.page.read)):
             known.update(dict.fromkeys(ids))
             while len(known) > _MOST_KNOWN:
                 known.popitem(last=False)
         return told
+
+    def _read_already(self, page: Page) -> tuple[str, ...]:
+        """What is unread there though it was read: here, or as another entry of the same message."""
+        # A server that was restored lists again what was read since the copy was made.
+        again = [entry.id for entry in page.messages if entry.id in self._was_read]
+        for id in (*page.read, *(entry.id for entry in page.messages)):
+            twins = self._twins.of(id)
+            if any(twin in self._was_read for twin in twins):
+                again += [twin for twin in twins if twin not in self._was_read]
+        return tuple(dict.fromkeys(again))
 
     def _keep_cursor(self, came: _Came) -> None:
         if came.inbox not in self._account.profile.read().sources:

@@ -23,7 +23,9 @@ def add_watch(commands: Commands) -> None:
     )
     command.add_argument("--read", action="store_true", help="fetch, verify and show each message")
     command.add_argument("--ack", action="store_true", help="and acknowledge it when it was shown (needs --read)")
-    command.add_argument("--count", metavar="N", type=whole(1, 10**6), help="stop after so many messages")
+    command.add_argument(
+        "--count", metavar="N", type=whole(1, 10**6), help="stop after so many; the next watch goes on there"
+    )
     command.set_defaults(run=_watch)
 
 
@@ -44,14 +46,10 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 async def _tell_all(client: InboxClient, output: Output, options: argparse.Namespace) -> None:
-    arrived = 0
-    async with contextlib.aclosing(client.watch()) as all_news:
+    async with contextlib.aclosing(client.watch(count=options.count)) as all_news:
         async for news in all_news:
             if isinstance(news, Arrived):
                 await _tell_arrived(client, output, options, news)
-                arrived += 1
-                if arrived == options.count:
-                    return
             else:
                 _tell_other(output, news)
 
