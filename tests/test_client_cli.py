@@ -211,6 +211,27 @@ def test_a_server_that_is_down_is_told_kept_in_the_outbox_and_retried(
     assert alice("send", "--retry")[1][-1] == {"waiting": 0}  # senders follow the card
 
 
+@pytest.mark.parametrize("command", [("inbox",), ("read",), ("ack", "--all"), ("read", "x"), ("ack", "x")])
+def test_nothing_is_unread_is_said_of_inboxes_that_answered(dev: Dev, bob: Cli, command: tuple[str, ...]) -> None:
+    whole = bob.profile.read_text()
+    down = f"http://127.0.0.1:{free_port()}"
+    bob.profile.write_text(json.dumps(json.loads(whole) | {"inboxes": [down]}))
+    code, said = bob.say(*command)
+    assert (code, said.count("\n")) == (1, 1)
+    assert said.startswith(f"{down} could not be asked: {down} cannot be reached")
+    assert [list(told) for told in bob(*command)[1]] == [["inbox", "state", "code", "detail"]]
+    bob.profile.write_text(json.dumps(json.loads(whole) | {"inboxes": [dev.inbox, down]}))
+    code, said = bob.say(*command)
+    assert code == (1 if "x" in command else 3)
+    assert f"{'x is no unread entry' if 'x' in command else 'nothing is unread'} at {dev.inbox}\n" in said
+    if "x" not in command:
+        assert {"unread": 0, "asked": [dev.inbox]} in bob(*command)[1]
+    bob.profile.write_text(json.dumps(json.loads(whole) | {"inboxes": []}))
+    for arguments in (command, ("inbox", "--settings"), ("watch",)):
+        assert bob.say(*arguments) == (2, "this profile has no inbox: inbox-server client publish --inbox URL\n")
+    bob.profile.write_text(whole)
+
+
 def test_publish_tells_a_wrong_url_from_a_refusal(dev: Dev, bob: Cli) -> None:
     code, said = bob.say("publish", "--inbox", dev.hub)
     assert code == 1

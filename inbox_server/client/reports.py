@@ -65,6 +65,11 @@ class Unread:
     outcomes: tuple[Outcome, ...]
     taken_over: tuple[str, ...] = ()
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The inboxes that answered: nothing is known of what is unread at others."""
+        return tuple(outcome.inbox for outcome in self.outcomes if outcome.state == "done")
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

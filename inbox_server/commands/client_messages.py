@@ -126,16 +126,14 @@ def _content(options: argparse.Namespace) -> str | bytes:
 def _inbox(options: argparse.Namespace) -> int:
     async def inbox(client: InboxClient, output: Output) -> int:
         if options.settings:
+            need_inbox(client)
             outcomes = await client.settings()
             for outcome in outcomes:
                 output.tell(_settings_text(outcome.inbox, outcome.answer or outcome.detail), outcome_document(outcome))
             return exit_code(outcomes)
-        unread = await client.unread()
+        unread = await _unread(client, output)
         for entry in unread.entries:
             output.tell(entry_text(entry), entry_document(entry))
-        if not unread.entries:
-            output.progress("nothing is unread", {"unread": 0})
-        _tell_trouble(unread, output)
         if waiting := len(client.account.outbox.read()):
             output.progress(f"{waiting} sent messages wait in the outbox", {"waiting": waiting})
         return exit_code(unread.outcomes)
@@ -145,11 +143,10 @@ def _inbox(options: argparse.Namespace) -> int:
 
 def _read(options: argparse.Namespace) -> int:
     async def read(client: InboxClient, output: Output) -> int:
-        unread = await client.unread()
-        _tell_trouble(unread, output)
-        entries = _chosen(unread.entries, options.ids) if options.ids else unread.entries
-        if not entries:
-            output.progress("nothing is unread", {"unread": 0})
+        unread = await _unread(client, output, ids=options.ids)
+        if not unread.asked:
+            return 1
+        entries = _chosen(unread, options.ids) if options.ids else unread.entries
         shown = [entry for entry in entries if await show_message(client, entry, output)]
         acked = exit_code(await client.acknowledge(shown)) if options.ack and shown else 0
         if len(shown) < len(entries):
@@ -175,20 +172,45 @@ def _ack(options: argparse.Namespace) -> int:
     async def ack(client: InboxClient, output: Output) -> int:
         if bool(options.ids) == options.all:
             raise AskedWrongly("name what to acknowledge, or --all")
-        unread = await client.unread()
-        entries = unread.entries if options.all else _chosen(unread.entries, options.ids)
+        unread = await _unread(client, output, ids=options.ids)
+        if not unread.asked:
+            return 1
+        entries = unread.entries if options.all else _chosen(unread, options.ids)
+        if not entries:
+            return exit_code(unread.outcomes)
         outcomes = await client.acknowledge(entries)
         output.outcomes(outcomes, f"{len(entries)} acknowledged")
-        return exit_code(outcomes)
+        return exit_code(outcomes) or exit_code(unread.outcomes)
 
     return with_client(options, ack)
 
 
-def _chosen(entries: Iterable[Entry], ids: Iterable[str]) -> tuple[Entry, ...]:
-    """Those whose id, or message's ID, begins so. Raises `AskedWrongly`."""
+async def _unread(client: InboxClient, output: Output, ids: Iterable[str] = ()) -> Unread:
+    """What is unread; told are the inboxes that could not be asked, and that nothing is unread at the others."""
+    need_inbox(client)
+    unread = await client.unread()
+    for outcome in unread.outcomes:
+        if outcome.state != "done":
+            output.progress(f"{outcome.inbox} could not be asked: {quoted(outcome.detail)}", outcome_document(outcome))
+    if unread.asked and not unread.entries and not ids:
+        where = "" if len(unread.asked) == len(unread.outcomes) else f" at {' and '.join(unread.asked)}"
+        output.progress(f"nothing is unread{where}", {"unread": 0, "asked": list(unread.asked)})
+    return unread
+
+
+def need_inbox(client: InboxClient) -> None:
+    """Raises `AskedWrongly`."""
+    if not client.account.profile.read().sources:
+        raise AskedWrongly("this profile has no inbox: inbox-server client publish --inbox URL")
+
+
+def _chosen(unread: Unread, ids: Iterable[str]) -> tuple[Entry, ...]:
+    """Those whose id, or message's ID, begins so. Raises `AskedWrongly`, or `NotForNow`."""
     chosen: dict[str, Entry] = {}
     for id in ids:
-        found = [entry for entry in entries if any(text.startswith(id) for text in _names_of(entry))]
+        found = [entry for entry in unread.entries if any(text.startswith(id) for text in _names_of(entry))]
+        if not found and len(unread.asked) < len(unread.outcomes):
+            raise NotForNow(f"{id} is no unread entry at {' and '.join(unread.asked)}")
         if len(found) != 1:
             raise AskedWrongly(f"{id} is {'no unread entry' if not found else 'the beginning of several'}")
         chosen[found[0].ids[0]] = found[0]
@@ -197,12 +219,6 @@ def _chosen(entries: Iterable[Entry], ids: Iterable[str]) -> tuple[Entry, ...]:
 
 def _names_of(entry: Entry) -> tuple[str, ...]:
     return entry.ids + ((entry.pointer.id,) if entry.pointer else ())
-
-
-def _tell_trouble(unread: Unread, output: Output) -> None:
-    for outcome in unread.outcomes:
-        if outcome.state != "done":
-            output.progress(f"{outcome.inbox} could not be asked: {quoted(outcome.detail)}", outcome_document(outcome))
 
 
 def entry_text(entry: Entry) -> str:

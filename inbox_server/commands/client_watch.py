@@ -7,7 +7,7 @@ import signal
 
 from inbox_server.client.client import InboxClient
 from inbox_server.client.reports import Arrived, Connection, News, Notice, Sent, WasRead
-from inbox_server.commands.client_messages import entry_document, entry_text, show_message
+from inbox_server.commands.client_messages import entry_document, entry_text, need_inbox, show_message
 from inbox_server.commands.client_profile import AskedWrongly, Output, add_command, with_client
 from inbox_server.commands.terminal import Commands, quoted, whole
 
@@ -33,8 +33,7 @@ def _watch(options: argparse.Namespace) -> int:
     async def watch(client: InboxClient, output: Output) -> int:
         if options.ack and not options.read:
             raise AskedWrongly("--ack needs --read: what was not shown is not acknowledged")
-        if not client.account.profile.read().sources:
-            raise AskedWrongly("there is no inbox to watch: inbox-server client publish --inbox URL")
+        need_inbox(client)
         telling = asyncio.create_task(_tell_all(client, output, options))
         for each in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(each, telling.cancel)
