@@ -53,6 +53,8 @@ async def test_the_example_answers(tmp_path: Path, capsys: pytest.CaptureFixture
             await client.claim({"names": ["robot.id"]}, inboxes=(world.inbox_url,))
             await client.publish((world.inbox_url,))
         answering = asyncio.ensure_future(names["answer_everything"](path))
+        stranger = alice.account.others(world.inbox_url)
+        await stranger.deliver("no message at all", sender="alice.id", recipient="robot.id")
         await alice.send("robot.id", "hello")
         all_news = await stack.enter_async_context(contextlib.aclosing(alice.watch()))
         async for news in all_news:
@@ -62,4 +64,6 @@ async def test_the_example_answers(tmp_path: Path, capsys: pytest.CaptureFixture
         answering.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await answering
-    assert f"stored at ('{world.inbox_url}',)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "left out: the entry is not encrypted to this key" in said
+    assert f"stored at ('{world.inbox_url}',)" in said
