@@ -1,7 +1,10 @@
 """The client's commands as people and scripts run them, against `inbox-server dev`."""
 
+import contextlib
 import io
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -186,6 +189,87 @@ def test_a_key_and_a_text_may_come_from_standard_input(
     assert cli("send", "bob.id", "--file", str(picture))[0] == 0
     code, (text, bytes_) = bob("read", "--ack")
     assert (code, text["content"], bytes_["content_base64url"]) == (0, "two\nlines\n", "AP8")
+
+
+def at_a_terminal(*command: str) -> tuple["subprocess.Popen[str]", int]:
+    """A command that reads from a terminal, and that terminal's other end."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "inbox_server", "client", *command],
+        stdin=its,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    os.close(its)
+    return process, ours
+
+
+def test_a_message_may_be_typed_and_one_ctrl_c_ends_that(dev: Dev, alice: Cli, bob: Cli) -> None:
+    for end, code in ((b"\x04", 0), (None, 130)):
+        process, keyboard = at_a_terminal("send", "bob.id", "--profile", str(alice.profile))
+        with process:
+            assert process.stdout
+            assert process.stdout.readline().startswith("Type the message; Ctrl-D")
+            os.write(keyboard, b"typed\n")
+            if end:
+                os.write(keyboard, end)
+            else:
+                process.send_signal(signal.SIGINT)
+            process.stdout.read()
+        os.close(keyboard)
+        assert process.returncode == code
+    assert [told["content"] for told in bob("read", "--ack")[1]] == ["typed\n"]
+
+
+def test_a_key_may_be_typed_and_is_not_shown(dev: Dev, tmp_path: Path) -> None:
+    profile = str(tmp_path / "typed.json")
+    who = ("--app", "https://chat.example", "--hub", dev.hub, "--profile", profile)
+    process, keyboard = at_a_terminal("keygen", "--import", "-", *who)
+    with process:
+        assert process.stdout
+        prompt = process.stdout.read(len("app private key"))
+        os.write(keyboard, dev.alice.encode() + b"\n")
+        said = prompt + process.stdout.read()
+    shown = ""
+    with contextlib.suppress(OSError):  # nothing was shown, and the other end is closed
+        shown = os.read(keyboard, 1000).decode()
+    os.close(keyboard)
+    assert process.returncode == 0, said
+    assert prompt == "app private key"
+    assert dev.alice not in said + shown
+
+
+def test_a_key_given_for_its_file_is_not_repeated(dev: Dev, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli = Cli(tmp_path / "x.json", capsys)
+    who = ("--app", "https://chat.example", "--hub", dev.hub)
+    for key in (dev.alice, "0x" + dev.alice, dev.alice[:63]):
+        code, said = cli.say("keygen", *who, "--import", key)
+        assert code == 2
+        assert "give a file that holds the key, or -" in said
+        assert dev.alice[:16] not in said
+
+
+def test_what_is_no_text_is_sent_as_a_file(bob: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--file FILE" in bob.say("send", "bob.id", "caf\udce9")[1]
+    for encoding in ("utf-8", "ascii"):
+        errors = "strict" if encoding == "utf-8" else "surrogateescape"
+        stdin = io.TextIOWrapper(io.BytesIO(b"caf\xe9"), encoding=encoding, errors=errors)
+        monkeypatch.setattr(sys, "stdin", stdin)
+        code, (told,) = bob("send", "bob.id")
+        assert (code, told["code"]) == (2, "asked_wrongly")
+        assert "--file FILE" in told["error"]
+
+
+def test_a_message_that_cannot_be_read_is_named_in_full(dev: Dev, alice: Cli, bob: Cli) -> None:
+    code, (sent,) = alice("send", "bob.id", "x")
+    code, (listed,) = bob("inbox")
+    profile = bob.profile.read_text()
+    bob.profile.write_text(profile.replace(dev.names, f"http://127.0.0.1:{free_port()}"))
+    code, (told,) = bob("read")
+    assert (code, told["code"], told["ids"], told["message"]) == (1, "NotForNow", listed["ids"], sent["sent"])
+    bob.profile.write_text(profile)
 
 
 def test_a_server_that_is_down_is_told_kept_in_the_outbox_and_retried(

@@ -1,5 +1,6 @@
 """`inbox-server ping`: what it says of a server that is right, of one behind a bad proxy, and of what is none."""
 
+import argparse
 import asyncio
 import json
 import secrets
@@ -19,7 +20,9 @@ from inbox_server.checks.capability import check_origin
 from inbox_server.checks.failures import why
 from inbox_server.checks.findings import Finding, Findings, quoted
 from inbox_server.checks.outside import check_server
+from inbox_server.cli import main
 from inbox_server.clock import UnixTime, system_clock
+from inbox_server.commands.findings import findings_for
 from inbox_server.store.opening import add_invite
 from inbox_server.world.local import free_socket
 from tests.bent import Bend, Headers, answering, behind, capability_document, self_signed
@@ -315,6 +318,19 @@ async def test_the_command_tells_scripts_in_json_and_exits_with_1() -> None:
         ("reachable", "failed"),
     ]
     assert command.returncode == 1
+
+
+@pytest.mark.parametrize("url", ["nonsense", "https://Inbox.example/", ""])
+def test_a_url_that_is_none_is_asked_wrongly(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ping", url]) == 2
+    assert "FAILED   origin: " in capsys.readouterr().out
+
+
+def test_a_check_s_words_and_advice_are_two_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    findings = findings_for(argparse.Namespace(json=False))
+    for said in ("it is so", "it is so."):
+        findings.fail("x", said, "Do it.")
+        assert capsys.readouterr().out == "FAILED   x: it is so. Do it.\n"
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])

@@ -20,7 +20,7 @@ from inbox_server.commands.client_profile import (
     outcome_document,
     with_client,
 )
-from inbox_server.commands.terminal import Commands, quoted, whole
+from inbox_server.commands.terminal import Commands, complain, marked, whole
 
 _SHOWN = 12  # characters of an id: enough to tell entries apart
 
@@ -85,21 +85,27 @@ def add_ack(commands: Commands) -> None:
 
 
 def _send(options: argparse.Namespace) -> int:
+    content: str | bytes = b""
+
+    def take() -> None:
+        nonlocal content
+        if options.retry and options.recipient:
+            raise AskedWrongly("--retry sends nothing new: leave the recipient out")
+        if not options.retry and not options.recipient:
+            raise AskedWrongly("name a recipient, or use --retry")
+        content = b"" if options.retry else _content(options)
+
     async def send(client: InboxClient, output: Output) -> int:
         if options.retry:
-            if options.recipient:
-                raise AskedWrongly("--retry sends nothing new: leave the recipient out")
             return _retried(await client.retry(), len(client.account.outbox.read()), output)
-        if not options.recipient:
-            raise AskedWrongly("name a recipient, or use --retry")
-        sent = await client.send(options.recipient, _content(options), ttl=options.ttl)
+        sent = await client.send(options.recipient, content, ttl=options.ttl)
         output.sent(sent)
         for earlier in await client.retry():
             if earlier.message != sent.message:
                 output.sent(earlier)
         return 0 if sent.is_everywhere else PARTLY_EXIT if sent.stored else 1
 
-    return with_client(options, send)
+    return with_client(options, send, before=take)
 
 
 def _retried(reports: Iterable[Sent], left: int, output: Output) -> int:
@@ -120,7 +126,18 @@ def _content(options: argparse.Namespace) -> str | bytes:
             return bytes(options.file.read_bytes())
         except OSError as error:
             raise AskedWrongly(f"{options.file} cannot be read: {error.strerror}") from None
-    return sys.stdin.read() if options.text is None else str(options.text)
+    try:
+        text = _typed() if options.text is None else str(options.text)
+        text.encode()  # bytes of an argument that are no text are there as what cannot be encoded
+    except UnicodeError:
+        raise AskedWrongly("the message is not text in UTF-8: send such bytes with --file FILE") from None
+    return text
+
+
+def _typed() -> str:
+    if sys.stdin.isatty():
+        complain("Type the message; Ctrl-D on a line of its own sends it, Ctrl-C does not.")
+    return sys.stdin.read()
 
 
 def _inbox(options: argparse.Namespace) -> int:
@@ -162,7 +179,8 @@ async def show_message(client: InboxClient, entry: Entry, output: Output) -> boo
         message = await client.fetch(entry)
     except (NotAuthentic, NotReachable, NotForNow) as error:
         now = "" if isinstance(error, NotAuthentic) else " now"
-        output.fail(f"{entry.ids[0][:_SHOWN]} cannot be read{now}: {quoted(str(error))}", type(error).__name__)
+        text = f"{entry.ids[0][:_SHOWN]} cannot be read{now}: {marked(str(error))}"
+        output.fail(text, type(error).__name__, entry_document(entry))
         return False
     output.tell(_message_text(message), _message_document(message, entry))
     return True
@@ -191,7 +209,7 @@ async def _unread(client: InboxClient, output: Output, ids: Iterable[str] = ()) 
     unread = await client.unread()
     for outcome in unread.outcomes:
         if outcome.state != "done":
-            output.progress(f"{outcome.inbox} could not be asked: {quoted(outcome.detail)}", outcome_document(outcome))
+            output.progress(f"{outcome.inbox} could not be asked: {marked(outcome.detail)}", outcome_document(outcome))
     if unread.asked and not unread.entries and not ids:
         where = "" if len(unread.asked) == len(unread.outcomes) else f" at {' and '.join(unread.asked)}"
         output.progress(f"nothing is unread{where}", {"unread": 0, "asked": list(unread.asked)})
@@ -240,7 +258,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
 
 def _message_text(message: Message) -> str:
     text = message.content if isinstance(message.content, str) else f"({len(message.content)} bytes; use --json)"
-    return f"{message.sender}: {quoted(text)}"
+    return f"{message.sender}: {marked(text)}"
 
 
 def _message_document(message: Message, entry: Entry) -> dict[str, Any]:
@@ -251,5 +269,5 @@ def _message_document(message: Message, entry: Entry) -> dict[str, Any]:
 
 def _settings_text(inbox: str, shown: Any) -> str:
     if isinstance(shown, str):
-        return f"{inbox}: {quoted(shown)}"
-    return "\n   ".join([inbox, *(quoted(f"{name}: {value}") for name, value in shown.items())])
+        return f"{inbox}: {marked(shown)}"
+    return "\n   ".join([inbox, *(marked(f"{name}: {value}") for name, value in shown.items())])

@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from inbox_server.client.bucket import BucketFailed
@@ -17,7 +18,7 @@ from inbox_server.client.moving import CannotMove
 from inbox_server.client.opening import open_client, outbox_file, profile_file
 from inbox_server.client.reports import Outcome, Sent
 from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
-from inbox_server.commands.terminal import USAGE_EXIT, Commands, complain, printable, quoted, run, tell
+from inbox_server.commands.terminal import USAGE_EXIT, Commands, complain, marked, printable, run, tell
 from inbox_server.identities import is_origin
 
 PARTLY_EXIT: Final = 3
@@ -96,9 +97,9 @@ class Output:
         else:
             complain(printable(text))
 
-    def fail(self, text: str, code: str) -> None:
+    def fail(self, text: str, code: str, more: Mapping[str, Any] = MappingProxyType({})) -> None:
         if self.is_json:
-            tell(json.dumps({"error": text, "code": code}))
+            tell(json.dumps({"error": text, "code": code, **more}))
         else:
             complain(printable(text))
 
@@ -132,8 +133,17 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
 Work = Callable[[InboxClient, Output], Awaitable[int]]
 
 
-def with_client(options: argparse.Namespace, work: Work, *, patience_seconds: float = _PATIENCE_SECONDS) -> int:
-    """Do the work with the profile's client; what it raises becomes a sentence and an exit code."""
+def with_client(
+    options: argparse.Namespace,
+    work: Work,
+    *,
+    before: Callable[[], None] = lambda: None,
+    patience_seconds: float = _PATIENCE_SECONDS,
+) -> int:
+    """Do the work with the profile's client; what it raises becomes a sentence and an exit code.
+
+    `before` waits for a person, which may not be done in the event loop: there Ctrl-C does not end it.
+    """
     output = Output(options)
     result = 1
 
@@ -144,35 +154,38 @@ def with_client(options: argparse.Namespace, work: Work, *, patience_seconds: fl
             result = await work(client, output)
 
     try:
+        profile_file(options.profile).read()
+        before()
         run(open_and_work())
     except (AskedWrongly, BadFile) as error:
         output.fail(str(error), "asked_wrongly")
         return USAGE_EXIT
     except InboxRefused as refusal:
-        output.fail(f"refused: {quoted(refusal.detail)} ({quoted(refusal.code) or refusal.status})", refusal.code)
+        output.fail(f"refused: {marked(refusal.detail)} ({marked(refusal.code) or refusal.status})", refusal.code)
     except Unreachable as failure:
-        output.fail(quoted(str(failure)), "unreachable")
+        output.fail(marked(str(failure)), "unreachable")
     except (NotReachable, NotForNow, NotAuthentic, BucketFailed, CannotMove) as error:
-        output.fail(quoted(str(error)), type(error).__name__)
+        output.fail(marked(str(error)), type(error).__name__)
     else:
         return result
     return 1
 
 
 def read_secret_text(path: Path) -> str:
-    """A file that only its owner can read. Raises `AskedWrongly`."""
+    """A file that only its owner can read. Raises `AskedWrongly`, without its name: that may be the secret itself."""
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise AskedWrongly(f"{path}: others can read it; run: chmod 600 {path}")
+            raise AskedWrongly("others can read the file of the key; run: chmod 600 FILE")
         return path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise AskedWrongly(f"{path} cannot be read ({type(error).__name__})") from None
+        why = type(error).__name__
+        raise AskedWrongly(f"that file cannot be read ({why}): give a file that holds the key, or -") from None
 
 
 def _words(outcome: Outcome, done: str, later: str = "") -> str:
     if outcome.state == "done":
         return done
     if outcome.state == "refused":
-        return f"refused for good ({quoted(outcome.code)}): {quoted(outcome.detail)}"
+        return f"refused for good ({marked(outcome.code)}): {marked(outcome.detail)}"
     when = f"; {later}" if later else ", will be repeated"
-    return f"not now ({quoted(outcome.code)}){when}: {quoted(outcome.detail)}"
+    return f"not now ({marked(outcome.code)}){when}: {marked(outcome.detail)}"

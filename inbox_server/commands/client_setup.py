@@ -1,6 +1,7 @@
 """`inbox-server client keygen`, `publish` and `forget`: an identity, its card and its inboxes."""
 
 import argparse
+import getpass
 import secrets
 import sys
 from pathlib import Path
@@ -168,11 +169,15 @@ def _new_profile(options: argparse.Namespace) -> Profile:
 def _key(path: Path | None) -> AppKey:
     if path is None:
         return AppKey(secrets.token_bytes(32))
-    text = sys.stdin.readline() if str(path) == "-" else read_secret_text(path)
+    text = _typed_key() if str(path) == "-" else read_secret_text(path)
     try:
         return AppKey.from_hex(text.strip())
     except ValueError:
         raise AskedWrongly("that is no app private key: it has 64 hex characters, or 66 that end with 01") from None
+
+
+def _typed_key() -> str:
+    return getpass.getpass("app private key (not shown): ") if sys.stdin.isatty() else sys.stdin.readline()
 
 
 def _read_prefix(hub: str) -> str:

@@ -9,7 +9,7 @@ from inbox_server.client.client import InboxClient
 from inbox_server.client.reports import Arrived, Connection, News, Notice, Sent, WasRead
 from inbox_server.commands.client_messages import entry_document, entry_text, need_inbox, show_message
 from inbox_server.commands.client_profile import AskedWrongly, Output, add_command, with_client
-from inbox_server.commands.terminal import Commands, quoted, whole
+from inbox_server.commands.terminal import Commands, marked, whole
 
 
 def add_watch(commands: Commands) -> None:
@@ -64,7 +64,7 @@ def _tell_other(output: Output, news: News) -> None:
     if isinstance(news, Sent):
         output.sent(news)
     elif isinstance(news, Notice):
-        output.progress(f"{news.inbox} says: {quoted(news.notice)}", {"news": news.notice, "inbox": news.inbox})
+        output.progress(f"{news.inbox} says: {marked(news.notice)}", {"news": news.notice, "inbox": news.inbox})
     elif isinstance(news, WasRead) and output.is_json:
         output.progress("", {"news": "read", "id": news.id})
     elif isinstance(news, Connection):
@@ -73,4 +73,4 @@ def _tell_other(output: Output, news: News) -> None:
         else:
             again = f"again in {news.again_seconds:.0f} s"
             document = {"news": "down", "inbox": news.inbox, "detail": news.detail, "again": news.again_seconds}
-            output.progress(f"{news.inbox} is not followed now, {again}: {quoted(news.detail)}", document)
+            output.progress(f"{news.inbox} is not followed now, {again}: {marked(news.detail)}", document)

@@ -25,8 +25,8 @@ def _hold(_: Finding) -> None:
 
 
 def _tell(finding: Finding) -> None:
-    advice = f". {finding.advice}" if finding.advice else ""
-    tell(f"{_SHOWN[finding.verdict]:<8} {finding.check}: {finding.said}{advice}")
+    said = f"{finding.said.removesuffix('.')}. {finding.advice}" if finding.advice else finding.said
+    tell(f"{_SHOWN[finding.verdict]:<8} {finding.check}: {said}")
 
 
 def conclude(findings: Findings, options: argparse.Namespace, subject: str) -> int:

@@ -9,7 +9,8 @@ from typing import Final
 
 from inbox_server.checks.outside import check_server
 from inbox_server.commands.findings import add_json, conclude, findings_for
-from inbox_server.commands.terminal import Commands, run, whole
+from inbox_server.commands.terminal import USAGE_EXIT, Commands, run, whole
+from inbox_server.identities import is_origin
 
 _DEFAULT_SECONDS: Final = 5
 _TERMINATED_EXIT: Final = 128 + signal.SIGTERM
@@ -32,7 +33,7 @@ invite is used up. Servers that take listed identities, or names only, are check
 run it from another machine than the server's: from there it meets the same proxy, firewall and name as apps do.
 a certificate of your own authority: set SSL_CERT_FILE. Proxies in the environment are not used.
 
-exit code: 0 nothing failed, 1 something did, 2 asked wrongly. No token or key is ever printed.
+exit code: 0 nothing failed, 1 something did, 2 asked wrongly (also: URL is no origin). No token or key is ever printed.
 """
 
 
@@ -78,4 +79,5 @@ def _ping(options: argparse.Namespace) -> int:
         run(ping())
     except asyncio.CancelledError:
         return _TERMINATED_EXIT
-    return conclude(findings, options, options.url)
+    exit_code = conclude(findings, options, options.url)
+    return exit_code if is_origin(options.url) else USAGE_EXIT

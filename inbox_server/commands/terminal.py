@@ -68,6 +68,6 @@ def printable(text: str) -> str:
     )
 
 
-def quoted(text: str) -> str:
+def marked(text: str) -> str:
     """Text of strangers after words of ours: a mark before each further line, so that none passes for ours."""
     return text.replace("\n", "\n   | ")
