@@ -317,6 +317,18 @@ def test_nothing_is_unread_is_said_of_inboxes_that_answered(dev: Dev, bob: Cli, 
     bob.profile.write_text(whole)
 
 
+def test_names_may_be_looked_up_somewhere_else_later(
+    dev: Dev, bob: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger = made(dev, tmp_path, capsys, None)
+    assert bob("publish", "--accept", "anyone")[0] == 0
+    assert stranger("send", "bob.id", "x")[0] == 1
+    assert stranger.say("publish", "--names", dev.names + "/") == (0, f"names are looked up at {dev.names}\n")
+    assert stranger("send", "bob.id", "x")[0] == 0
+    assert stranger("publish")[0] == 2
+    assert bob("read", "--ack")[1][0]["content"] == "x"
+
+
 def test_publish_tells_a_wrong_url_from_a_refusal(dev: Dev, bob: Cli) -> None:
     code, said = bob.say("publish", "--inbox", dev.hub)
     assert code == 1

@@ -4,6 +4,7 @@ import argparse
 import getpass
 import secrets
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,12 @@ def add_publish(commands: Commands) -> None:
     command.add_argument("--block", dest="blocked", metavar="ADDRESS", type=_address, action="append")
     command.add_argument("--retention", metavar="SECONDS", type=whole(3600, 10**9), help="how long unread IDs are kept")
     command.add_argument("--invite", metavar="CODE", help="where a server asks for one")
+    command.add_argument(
+        "--names",
+        metavar="URL",
+        action="append",
+        help="look names up at this service from now on, instead of those before (repeatable); needs no inbox",
+    )
     command.set_defaults(run=_publish)
 
 
@@ -193,7 +200,13 @@ def _read_prefix(hub: str) -> str:
 
 def _publish(options: argparse.Namespace) -> int:
     async def publish(client: InboxClient, output: Output) -> int:
-        _settled(client)
+        profile = _settled(client)
+        if options.names:
+            services = tuple(url.rstrip("/") for url in options.names)
+            client.account.profile.change(lambda profile: replace(profile, services=services))
+            output.tell(f"names are looked up at {', '.join(services)}", {"names": list(services)})
+            if not (options.inboxes or profile.inboxes):
+                return 0  # who only sends has no inbox
         await _catch_up(client, output)
         profile = client.account.profile.read()
         wanted = tuple(dict.fromkeys(options.inboxes or profile.inboxes))
