@@ -207,6 +207,7 @@ async def _unread(client: InboxClient, output: Output, ids: Iterable[str] = ()) 
     """What is unread; told are the inboxes that could not be asked, and that nothing is unread at the others."""
     need_inbox(client)
     unread = await client.unread()
+    output.taken_over(unread.taken_over)
     for outcome in unread.outcomes:
         if outcome.state != "done":
             output.progress(f"{outcome.inbox} could not be asked: {marked(outcome.detail)}", outcome_document(outcome))

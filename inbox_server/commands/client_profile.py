@@ -103,6 +103,12 @@ class Output:
         else:
             complain(printable(text))
 
+    def taken_over(self, inboxes: Iterable[str]) -> None:
+        """Say that another device has published a card, and which inboxes it names."""
+        if named := list(inboxes):
+            text = f"another device has published a newer card, which names {', '.join(named)}: taken over"
+            self.progress(text, {"taken_over": named})
+
     def outcomes(self, outcomes: Iterable[Outcome], done: str, later: str = "") -> None:
         """`later`: what to do about what is not repeated by itself; URL stands for the inbox."""
         for outcome in outcomes:

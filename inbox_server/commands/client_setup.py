@@ -240,9 +240,7 @@ def _settled(client: InboxClient) -> Profile:
 
 async def _catch_up(client: InboxClient, output: Output) -> bool:
     taken = await client.catch_up()
-    if taken:
-        text = f"another device has published a newer card, which names {', '.join(taken)}: taken over"
-        output.progress(text, {"taken_over": list(taken)})
+    output.taken_over(taken)
     return bool(taken)
 
 
