@@ -5,14 +5,15 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test browser check torture bench page format clean
+.PHONY: help demo run test long browser check torture bench page format clean
 
 MINUTES ?= 30
 
 help:
 	@echo "make demo    walk the whole workflow with Alice and Bob on this machine"
 	@echo "make run     the local world alone, for developing an app (Ctrl-C stops it)"
-	@echo "make test    every test"
+	@echo "make test    every test but those of the next two"
+	@echo "make long    kill servers, fill disks, turn clocks, try the benchmarks (needs strace, faketime, wrk)"
 	@echo "make browser the example page in Chromium; screenshots in tests/browser/screenshots (needs chromium)"
 	@echo "make check   lint, types, layers, docs"
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
@@ -30,6 +31,9 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/pytest
+
+long: $(VENV)/installed-dev
+	$(BIN)/pytest -m long
 
 browser: $(VENV)/installed-dev
 	$(BIN)/pytest -m browser tests/browser

@@ -22,6 +22,8 @@ from benchmarks.wrk import WrongAnswers, run_wrk
 from tests.javascript import missing
 from tests.stores import read_rows
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parent.parent
 PARTS = ("deliver", "list_empty", "list_100")
 
