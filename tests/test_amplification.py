@@ -103,6 +103,7 @@ async def claim_for_bob(world: World) -> None:
 
 
 @pytest.mark.timeout(180)  # about 20 s on two idle cores
+@pytest.mark.long
 async def test_a_flood_of_made_up_names_costs_the_name_service_its_budget_and_known_senders_nothing(
     world: World,
 ) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 
+import pytest
 from aiohttp import web
 
 from inbox_server.listening import listening
@@ -32,6 +33,7 @@ async def until_closed(
     return time.monotonic() - start, parse_answers(came)
 
 
+@pytest.mark.long
 async def test_slow_clients_are_cut_off(server: LiveServer) -> None:
     half = request_bytes("POST /v1/messages", "Content-Length: 100", body=b'{"message_id"')
     chunk = request_bytes("POST /v1/messages", "Transfer-Encoding: chunked", body=b"1\r\n{\r\n")
@@ -71,6 +73,7 @@ async def first_answer(port: int, first: bytes, drip: Callable[[], bytes]) -> tu
     return time.monotonic() - start, answer
 
 
+@pytest.mark.long
 async def test_a_slow_client_is_cut_off_after_its_first_request_too(server: LiveServer) -> None:
     """Keep-alive must not be the way around the limit for headers, nor a late body hold the connection on."""
     whole, part = request_bytes("GET /.well-known/message-inbox"), b"GET /v1/inbox HTTP/1.1\r\nHost:"
