@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from inbox_server.config import Listen, Tcp, Unix
+from inbox_server.unix_socket import bound_socket
 from inbox_server.web import WAITS, internal, malformed, problem
 
 _SHUTDOWN_SECONDS: Final = 2  # for requests in flight; aiohttp waits twice, so that a stop takes at most 5 s
@@ -38,28 +39,22 @@ async def listening(
     runner = QuietRunner(app, taking_seconds)
     await runner.setup()
     try:
-        await _start(runner, listen)
-        try:
+        with contextlib.ExitStack() as stack:
+            await _start(runner, listen, stack)
             yield _urls(runner)
-        finally:
-            if isinstance(listen, Unix):
-                listen.path.unlink(missing_ok=True)
     finally:
         await runner.cleanup()
 
 
-async def _start(runner: web.AppRunner, listen: Listen | socket.socket) -> None:
+async def _start(runner: web.AppRunner, listen: Listen | socket.socket, stack: contextlib.ExitStack) -> None:
     site: web.BaseSite
-    if isinstance(listen, Tcp):
-        site = web.TCPSite(runner, listen.host, listen.port, backlog=_BACKLOG)
-    elif isinstance(listen, socket.socket):
-        site = web.SockSite(runner, listen, backlog=_BACKLOG)
-    else:
-        site = web.UnixSite(runner, str(listen.path), backlog=_BACKLOG)
     try:
+        if isinstance(listen, Tcp):
+            site = web.TCPSite(runner, listen.host, listen.port, backlog=_BACKLOG)
+        else:
+            bound = stack.enter_context(bound_socket(listen.path)) if isinstance(listen, Unix) else listen
+            site = web.SockSite(runner, bound, backlog=_BACKLOG)
         await site.start()
-        if isinstance(listen, Unix):
-            listen.path.chmod(0o666)  # a proxy is another user; its folder's mode says who may come near
     except OSError as error:
         raise CannotListen(f"cannot listen at {_place(listen)}: {error.strerror or error}") from error
 

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "inbox_server"
 
 # Each row may import from the rows above it, never from its own.
 ROWS = (
-    ("", "errors", "clock", "base64url", "strict", "addresses", "recent"),
+    ("", "errors", "clock", "base64url", "strict", "addresses", "recent", "unix_socket"),
     ("keys", "blind", "guard", "budget", "metrics", "hints.contract", "hints.sealing", "hints.vapid"),
     ("identities", "wakes", "dialling"),
     ("config", "store.contract", "store.files", "resolver.contract", "rates", "hints.hints"),

@@ -126,22 +126,45 @@ async def test_it_says_where_it_listens_and_whose_it_is(place: Deployment) -> No
     assert f"http://127.0.0.1:{port}" in said
 
 
+async def _origin_at(socket: Path, place: Deployment) -> object:
+    """The origin of the server there, if it is that of the deployment; another one knows no such host."""
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session,
+        session.get(f"{place.url}/.well-known/message-inbox") as response,
+    ):
+        return (await response.json()).get("origin")
+
+
 async def test_it_answers_at_a_unix_socket(tmp_path: Path) -> None:
     place = deploy(tmp_path / "inbox", server__listen="unix:inbox.sock")
     socket = place.folder / "inbox.sock"
     for _ in range(2):
         async with place.running() as process:
-            connector = aiohttp.UnixConnector(str(socket))
-            async with (
-                aiohttp.ClientSession(connector=connector) as session,
-                session.get(f"{place.url}/.well-known/message-inbox") as response,
-            ):
-                assert (await response.json())["origin"] == place.url
+            assert await _origin_at(socket, place) == place.url
             process.kill()  # which leaves the socket behind
             await process.wait()
     async with place.running() as process:
         await _stop(process, signal.SIGTERM)
     assert not _exists(socket)
+
+
+async def test_a_socket_that_another_server_listens_at_is_left_to_it(tmp_path: Path) -> None:
+    first = deploy(tmp_path / "first", server__listen="unix:../inbox.sock")
+    second = deploy(tmp_path / "second", server__listen="unix:../inbox.sock")
+    async with first.running():
+        code, said = await _run(second.folder, "serve")
+        assert (code, "inbox.sock" in said, "Traceback" in said) == (1, True, False), said
+        assert await _origin_at(tmp_path / "inbox.sock", first) == first.url
+
+
+async def test_a_server_removes_only_its_own_socket(tmp_path: Path) -> None:
+    first = deploy(tmp_path / "first", server__listen="unix:../inbox.sock")
+    second = deploy(tmp_path / "second", server__listen="unix:../inbox.sock")
+    async with first.running() as process:
+        (tmp_path / "inbox.sock").rename(tmp_path / "moved.sock")
+        async with second.running():
+            await _stop(process, signal.SIGTERM)
+            assert await _origin_at(tmp_path / "inbox.sock", second) == second.url
 
 
 async def test_a_file_where_the_socket_should_be_is_left_alone(tmp_path: Path) -> None:
