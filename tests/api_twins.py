@@ -105,7 +105,7 @@ class Twins:
     def back_up(self, *, settings_only: bool) -> Copy:
         """Beside the running server."""
         path = self._folder / f"copy {next(self._copies)}"
-        back_up(self._data, path, settings_only=settings_only)
+        back_up(self._data, path, check_value=Blinder(SECRET).check_value(), settings_only=settings_only)
         return Copy(path, self.model.back_up(settings_only=settings_only))
 
     def restore(self, copy: Copy) -> None:

@@ -133,7 +133,7 @@ class Server:
         await self._box.sweep()
 
     def back_up(self, copy: Path, *, settings_only: bool) -> None:
-        back_up(self._folder, copy, settings_only=settings_only)
+        back_up(self._folder, copy, check_value=CHECK_VALUE, settings_only=settings_only)
 
     async def restore(self, copy: Path) -> None:
         """In place of what is there."""

@@ -27,6 +27,10 @@ async def box(tmp_path: Path) -> AsyncIterator[Box]:
         yield box
 
 
+def _copy(folder: Path, target: Path, *, settings_only: bool = False) -> Copied:
+    return back_up(folder, target, check_value=CHECK_VALUE, settings_only=settings_only)
+
+
 def _put_back(folder: Path, copy: Path) -> Copied:
     return restore(folder, copy, check_value=CHECK_VALUE, random_bytes=lambda count: GENERATION[:count])
 
@@ -40,7 +44,7 @@ async def test_a_copy_made_beside_a_running_server_holds_what_was_unread_then(bo
     for text in ("one", "two", "three"):
         await box.deliver(text)
     await box.acknowledge("two")
-    assert back_up(tmp_path / "running", tmp_path / "copy", settings_only=False) == Copied(inboxes=1, unread=2)
+    assert _copy(tmp_path / "running", tmp_path / "copy") == Copied(inboxes=1, unread=2)
     await box.deliver("four")
     await box.acknowledge("one")
     assert _put_back(tmp_path / "fresh", tmp_path / "copy") == Copied(inboxes=1, unread=2)
@@ -52,7 +56,7 @@ async def test_a_copy_made_beside_a_running_server_holds_what_was_unread_then(bo
 async def test_after_a_restore_every_cursor_from_before_is_gone(box: Box, tmp_path: Path) -> None:
     await box.deliver("one")
     early = await box.cursor()
-    back_up(tmp_path / "running", tmp_path / "copy", settings_only=False)
+    _copy(tmp_path / "running", tmp_path / "copy")
     await box.deliver("two")
     late = await box.cursor()
     _put_back(tmp_path / "fresh", tmp_path / "copy")
@@ -67,7 +71,7 @@ async def test_after_a_restore_every_cursor_from_before_is_gone(box: Box, tmp_pa
 
 async def test_a_restored_inbox_takes_deliveries_and_acknowledgements(box: Box, tmp_path: Path) -> None:
     await box.deliver("one")
-    back_up(tmp_path / "running", tmp_path / "copy", settings_only=False)
+    _copy(tmp_path / "running", tmp_path / "copy")
     _put_back(tmp_path / "fresh", tmp_path / "copy")
     async for other in _reopened(tmp_path / "fresh", box):
         await other.deliver("two")
@@ -82,7 +86,7 @@ async def test_a_copy_of_the_settings_holds_no_message_and_no_trace_of_one(box: 
     for number in range(200):
         await carol.deliver(f"<mark {number:05}>")
     await carol.acknowledge("<mark 00003>")
-    copied = back_up(tmp_path / "running", tmp_path / "copy", settings_only=True)
+    copied = _copy(tmp_path / "running", tmp_path / "copy", settings_only=True)
     assert copied == Copied(inboxes=2, unread=0)
     assert b"<mark" not in (tmp_path / "copy").read_bytes()
     assert id_of("<mark 00003>") not in (tmp_path / "copy").read_bytes()
@@ -99,9 +103,9 @@ async def test_a_copy_of_the_settings_holds_no_message_and_no_trace_of_one(box: 
 async def test_what_is_there_is_never_written_over(box: Box, tmp_path: Path) -> None:
     (tmp_path / "copy").write_text("a letter")
     with pytest.raises(BadDatabase, match="exists already"):
-        back_up(tmp_path / "running", tmp_path / "copy", settings_only=False)
+        _copy(tmp_path / "running", tmp_path / "copy")
     assert (tmp_path / "copy").read_text() == "a letter"
-    back_up(tmp_path / "running", tmp_path / "second", settings_only=False)
+    _copy(tmp_path / "running", tmp_path / "second")
     async with claimed_box(tmp_path / "other") as other:
         await other.deliver("kept")
     with pytest.raises(BadDatabase, match="exists already"):
@@ -111,23 +115,29 @@ async def test_what_is_there_is_never_written_over(box: Box, tmp_path: Path) -> 
 
 
 async def test_nothing_is_restored_under_a_running_server(box: Box, tmp_path: Path) -> None:
-    back_up(tmp_path / "running", tmp_path / "copy", settings_only=False)
+    _copy(tmp_path / "running", tmp_path / "copy")
     with pytest.raises(BadDatabase, match="in use by another inbox-server"):
         _put_back(tmp_path / "running", tmp_path / "copy")
 
 
 async def test_only_its_owner_can_read_a_copy(box: Box, tmp_path: Path) -> None:
-    back_up(tmp_path / "running", tmp_path / "copy", settings_only=False)
+    _copy(tmp_path / "running", tmp_path / "copy")
     _put_back(tmp_path / "fresh", tmp_path / "copy")
     for path in (tmp_path / "copy", tmp_path / "fresh" / DATABASE_NAME):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 async def test_a_copy_under_another_secret_is_refused_and_nothing_is_made(box: Box, tmp_path: Path) -> None:
-    back_up(tmp_path / "running", tmp_path / "copy", settings_only=False)
+    _copy(tmp_path / "running", tmp_path / "copy")
     with pytest.raises(BadDatabase, match="The secret is not the one"):
         restore(tmp_path / "fresh", tmp_path / "copy", check_value=b"another", random_bytes=bytes)
     assert not (tmp_path / "fresh").exists()
+
+
+async def test_a_database_of_another_secret_is_not_copied(box: Box, tmp_path: Path) -> None:
+    with pytest.raises(BadDatabase, match="secret is not the one"):
+        back_up(tmp_path / "running", tmp_path / "copy", check_value=b"another", settings_only=False)
+    assert not (tmp_path / "copy").exists()
 
 
 def _missing(copy: Path) -> None:
@@ -161,7 +171,7 @@ async def test_what_is_no_whole_copy_is_refused_and_leaves_nothing(box: Box, tmp
     for number in range(200):
         await box.deliver(f"<mark {number:05}>")
     copy = tmp_path / "copy"
-    back_up(tmp_path / "running", copy, settings_only=False)
+    _copy(tmp_path / "running", copy)
     assert callable(spoil)
     spoil(copy)
     before = hashlib.sha256(copy.read_bytes()).digest() if copy.exists() else None
@@ -173,14 +183,14 @@ async def test_what_is_no_whole_copy_is_refused_and_leaves_nothing(box: Box, tmp
 
 
 async def test_a_damaged_database_gives_no_copy(box: Box, tmp_path: Path) -> None:
-    back_up(tmp_path / "running", tmp_path / "whole", settings_only=False)
+    _copy(tmp_path / "running", tmp_path / "whole")
     for number in range(200):
         await box.deliver(f"<mark {number:05}>")
     (tmp_path / "damaged").mkdir()
-    back_up(tmp_path / "running", tmp_path / "damaged" / DATABASE_NAME, settings_only=False)
+    _copy(tmp_path / "running", tmp_path / "damaged" / DATABASE_NAME)
     _damage(tmp_path / "damaged" / DATABASE_NAME)
     with pytest.raises(BadDatabase, match=r"damaged|malformed"):
-        back_up(tmp_path / "damaged", tmp_path / "copy", settings_only=False)
+        _copy(tmp_path / "damaged", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
     assert file_names(tmp_path) == ["damaged", "running", "whole"]
 
@@ -190,7 +200,7 @@ async def test_a_copy_that_was_broken_off_is_in_nobodys_way(box: Box, tmp_path: 
     for path in others:
         path.write_text("somebody's")
     await box.deliver("one")
-    assert back_up(tmp_path / "running", tmp_path / "copy", settings_only=False).unread == 1
+    assert _copy(tmp_path / "running", tmp_path / "copy").unread == 1
     assert file_names(tmp_path) == ["copy", "copy.partial", "copy.partial-notes", "running"]
     assert all(path.read_text() == "somebody's" for path in others)
 
@@ -206,7 +216,7 @@ async def test_what_a_killed_restore_left_is_cleared_at_the_next_start(box: Box,
 async def test_a_log_that_is_left_of_another_database_is_never_read_into_a_restored_one(
     box: Box, tmp_path: Path
 ) -> None:
-    back_up(tmp_path / "running", tmp_path / "copy", settings_only=False)
+    _copy(tmp_path / "running", tmp_path / "copy")
     for number in range(20):
         await box.deliver(f"after the copy {number}")
     fresh = tmp_path / "fresh"
@@ -216,7 +226,7 @@ async def test_a_log_that_is_left_of_another_database_is_never_read_into_a_resto
     shutil.copy(log, fresh)  # as a killed server leaves it, when only the file itself is moved away
     for make in (
         _put_back,
-        lambda folder, copy: back_up(tmp_path / "running", folder / DATABASE_NAME, settings_only=False),
+        lambda folder, copy: _copy(tmp_path / "running", folder / DATABASE_NAME),
     ):
         with pytest.raises(BadDatabase, match="-wal is there"):
             make(fresh, tmp_path / "copy")
@@ -227,7 +237,7 @@ async def test_a_copy_can_be_read_where_nothing_can_be_written(box: Box, tmp_pat
     await box.deliver("one")
     for settings_only in (False, True):
         copy = tmp_path / f"copy {settings_only}"
-        back_up(tmp_path / "running", copy, settings_only=settings_only)
+        _copy(tmp_path / "running", copy, settings_only=settings_only)
         assert copy.read_bytes()[18:20] == b"\1\1"  # no write-ahead log: that one is read with two files beside it
         with contextlib.closing(sqlite3.connect(f"{copy.as_uri()}?mode=ro&immutable=1", uri=True)) as db:
             assert db.execute("SELECT count(*) FROM inbox").fetchone() == (1,)
@@ -246,13 +256,13 @@ async def test_a_backup_never_takes_a_name_that_was_taken_meanwhile(box: Box, tm
 
 def test_where_there_is_no_database_there_is_no_copy(tmp_path: Path) -> None:
     with pytest.raises(BadDatabase, match="no database"):
-        back_up(tmp_path, tmp_path / "copy", settings_only=False)
+        _copy(tmp_path, tmp_path / "copy")
     assert file_names(tmp_path) == []
 
 
 async def test_the_schema_of_a_copy_of_the_settings_is_that_of_the_database(box: Box, tmp_path: Path) -> None:
     (tmp_path / "settings").mkdir()
-    back_up(tmp_path / "running", tmp_path / "settings" / DATABASE_NAME, settings_only=True)
+    _copy(tmp_path / "running", tmp_path / "settings" / DATABASE_NAME, settings_only=True)
     sql = "SELECT name, sql FROM sqlite_schema ORDER BY name"
     for asked in (sql, "PRAGMA auto_vacuum", "PRAGMA user_version"):
         assert read_rows(tmp_path / "settings", asked) == read_rows(tmp_path / "running", asked)

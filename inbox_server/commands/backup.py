@@ -41,7 +41,8 @@ def add_restore(commands: Commands) -> None:
 
 def _backup(options: argparse.Namespace) -> int:
     config = load_config(options.config)
-    copied = back_up(config.data_dir, options.file, settings_only=options.settings_only)
+    check_value = Blinder(read_secret(config.secret_file)).check_value()
+    copied = back_up(config.data_dir, options.file, check_value=check_value, settings_only=options.settings_only)
     what = "no messages" if options.settings_only else f"{copied.unread} unread"
     tell(f"wrote {options.file}: {copied.inboxes} inboxes, {what}; opened and checked")
     tell(f"The secret ({config.secret_file}) is not in it. Without it nobody can use this copy: keep it elsewhere.")

@@ -28,14 +28,16 @@ class Copied:
     unread: int
 
 
-def back_up(folder: Path, target: Path, *, settings_only: bool) -> Copied:
+def back_up(folder: Path, target: Path, *, check_value: bytes, settings_only: bool) -> Copied:
     """Copy the database in `folder`, of a running server or not, as it is at one moment. Raises `BadDatabase`.
 
+    A database of another secret is refused: whoever kept this one beside the copy could not use it.
     With `settings_only` no row and no page that ever held a message comes along.
     """
     path = folder / DATABASE_NAME
     if not path.exists():
         raise BadDatabase(f"There is no database at {path}. Is server.data_dir right?")
+    check_file(path, check_value, advice="Is server.data_dir right?")
     with new_file(target) as partial, _opened(path) as source:
         _check_version(path, source)
         if settings_only:
