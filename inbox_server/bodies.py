@@ -1,7 +1,7 @@
 """Request bodies as the protocol has them: exact members, checked before anything else is done."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 
 from inbox_server.addresses import is_app_address
@@ -108,14 +108,23 @@ def parse_subscription(body: bytes, *, allow: frozenset[str]) -> Subscription:
     return Subscription(_endpoint(members, allow), p256dh, auth)
 
 
-def parse_unsubscription(body: bytes) -> str | None:
-    """The endpoint to forget; None for all. Raises `Refused`."""
+@dataclass(frozen=True, slots=True)
+class Unsubscription:
+    """Which subscription to drop: one of the two is there."""
+
+    endpoint: str | None = field(repr=False)
+    short_id: str | None
+
+
+def parse_unsubscription(body: bytes) -> Unsubscription | None:
+    """The subscription to drop; None for all. Raises `Refused`."""
     if not body:
         return None
-    members = _members(body, {"endpoint"})
-    if "endpoint" not in members:
-        raise bad_request("endpoint", "is missing; an empty body drops all subscriptions")
-    return _text(members, "endpoint")
+    members = _members(body, {"endpoint", "id"})
+    if len(members) != 1:
+        raise bad_request("endpoint", "or `id` must be there, and not both; an empty body drops all subscriptions")
+    endpoint = _text(members, "endpoint") if "endpoint" in members else None
+    return Unsubscription(endpoint, _text(members, "id") if endpoint is None else None)
 
 
 def _endpoint(members: dict[str, Any], allow: frozenset[str]) -> str:

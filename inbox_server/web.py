@@ -73,6 +73,7 @@ def add_routes(app: web.Application) -> None:
         ("PUT", "/v1/inbox", put_inbox),
         ("GET", "/v1/inbox", get_inbox),
         ("DELETE", "/v1/inbox", delete_inbox),
+        ("GET", "/v1/inbox/push", get_push),
         ("PUT", "/v1/inbox/push", put_push),
         ("DELETE", "/v1/inbox/push", delete_push),
         ("POST", "/v1/messages", post_message),
@@ -103,6 +104,11 @@ async def delete_inbox(request: web.Request) -> web.Response:
     body = await _body(request, MAX_OWNER_BYTES)
     await request.app[OWNING].forget(_authorization(request), body, request.app[CLOCK]())
     return _empty(204)
+
+
+async def get_push(request: web.Request) -> web.Response:
+    _refuse_query(request)
+    return answer(200, await request.app[PUSHING].subscriptions(_authorization(request), request.app[CLOCK]()))
 
 
 async def put_push(request: web.Request) -> web.Response:

@@ -20,6 +20,7 @@ ROUTES: Final = (
     "GET /v1/messages",
     "POST /v1/messages/ack",
     "GET /v1/events",
+    "GET /v1/inbox/push",
     "PUT /v1/inbox/push",
     "DELETE /v1/inbox/push",
     "OPTIONS /v1/inbox",

@@ -1,6 +1,8 @@
 """Web Push from end to end: a browser subscribes, something is delivered, and a push service tells the browser."""
 
 import asyncio
+import base64
+import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import pytest
 from inbox_server.base64url import encode
 from inbox_server.bodies import MAX_SUBSCRIPTIONS
 from inbox_server.client.appkey import AppKey
+from inbox_server.clock import DAY_SECONDS
 from inbox_server.hints.sealing import MAX_ENDPOINT_CHARACTERS
 from inbox_server.hints.webpush import PAYLOAD
 from inbox_server.world.local import World
@@ -38,6 +41,10 @@ class Scene:
 
     async def delete(self, body: Any = None, *, owner: Caller | None = None, bend: Bend | None = None) -> Answer:
         return await self._send("DELETE", b"" if body is None else body_of(body), owner or self.owner, bend)
+
+    async def listed(self, *, owner: Caller | None = None, bend: Bend | None = None) -> Answer:
+        owner = owner or self.owner
+        return await owner.send("GET", "/v1/inbox/push", token=owner.owner_token("read", b"", bend))
 
     async def _send(self, method: str, body: bytes, owner: Caller, bend: Bend | None) -> Answer:
         return await owner.send(method, "/v1/inbox/push", body, token=owner.owner_token("settings", body, bend))
@@ -301,11 +308,42 @@ async def test_an_endpoint_may_be_as_long_as_any_is(scene: Scene) -> None:
 async def test_the_ninth_browser_is_refused_and_one_of_the_eight_may_come_again(scene: Scene) -> None:
     browsers = [await scene.browser() for _ in range(MAX_SUBSCRIPTIONS)]
     one_more = scene.service.subscribe()
-    check_problem(await scene.put(one_more.subscription()), "bad_request", "endpoint")
+    detail = check_problem(await scene.put(one_more.subscription()), "bad_request", "endpoint")["detail"]
+    assert "GET /v1/inbox/push" in detail
+    assert "its `id`" in detail
     assert (await scene.put(browsers[3].subscription())).status == 204
     assert (await scene.delete({"endpoint": browsers[3].endpoint})).status == 204
     assert (await scene.put(one_more.subscription())).status == 204
     assert (await scene.shown())[0] == MAX_SUBSCRIPTIONS
+
+
+def short_id(browser: Browser) -> str:
+    """As the protocol has a client make it."""
+    return base64.urlsafe_b64encode(hashlib.sha256(browser.endpoint.encode()).digest()).decode()[:16]
+
+
+async def test_a_stale_subscription_is_told_apart_and_dropped_by_its_short_id(scene: Scene, clock: HandClock) -> None:
+    stale, living = await scene.browser(), await scene.browser()
+    clock.advance(40 * DAY_SECONDS)
+    await scene.put(living.subscription())
+    stranger = await scene.browser(await scene.another_owner())
+    listed = (await scene.listed()).json()["subscriptions"]
+    assert [each["id"] for each in listed] == [short_id(stale), short_id(living)]
+    assert listed[1]["since"] - listed[0]["since"] == 40 * DAY_SECONDS
+    assert clock() - listed[1]["since"] < DAY_SECONDS
+    assert {each["service"] for each in listed} == {scene.service.url}
+    for id in (short_id(stale), short_id(stranger), "x"):
+        assert (await scene.delete({"id": id})).status == 204
+    assert [each["id"] for each in (await scene.listed()).json()["subscriptions"]] == [short_id(living)]
+
+
+async def test_the_list_shows_nothing_that_could_be_pushed_with(scene: Scene) -> None:
+    browser = await scene.browser()
+    shown = (await scene.listed()).body.decode()
+    for secret in (browser.endpoint, *browser.subscription()["keys"].values()):
+        assert secret not in shown
+    check_problem(await scene.listed(owner=at(scene.owner)), "no_inbox")
+    check_problem(await scene.listed(bend={"scope": "settings"}), "bad_token", "scope")
 
 
 async def test_who_unsubscribed_is_not_told(scene: Scene) -> None:
@@ -320,7 +358,14 @@ async def test_who_unsubscribed_is_not_told(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "member"), [({}, "endpoint"), ({"endpoint": 1}, "endpoint"), ({"endpoint": "x", "all": True}, "body")]
+    ("body", "member"),
+    [
+        ({}, "endpoint"),
+        ({"endpoint": 1}, "endpoint"),
+        ({"id": 1}, "id"),
+        ({"endpoint": "x", "id": "x"}, "endpoint"),
+        ({"endpoint": "x", "all": True}, "body"),
+    ],
 )
 async def test_what_to_unsubscribe_is_said_clearly(scene: Scene, body: Any, member: str) -> None:
     await scene.browser()

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox_server.base64url import decode, encode
 from inbox_server.blind import Blinder
+from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.hints.sealing import MAX_ENDPOINT_CHARACTERS, NotOurs, Sealer, Subscription, is_point
 from inbox_server.hints.vapid import VapidKey, p256_key
 from inbox_server.hints.webpush import PAYLOAD, encrypt
@@ -32,7 +33,7 @@ _UNCOMPRESSED = (Encoding.X962, PublicFormat.UncompressedPoint)
 
 
 def subscription(endpoint: str = f"{SERVICE}/x") -> Subscription:
-    return Subscription(endpoint, UA_PUBLIC, AUTH)
+    return Subscription(endpoint, UA_PUBLIC, AUTH, since=UnixTime(20_000 * DAY_SECONDS))
 
 
 def vapid(clock: HandClock, secret: bytes = bytes(32)) -> VapidKey:

@@ -3,6 +3,7 @@
 An endpoint is an address of somebody's browser, so a stolen database must not show it, nor whose push service it is.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,10 +12,16 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from inbox_server.base64url import encode
+from inbox_server.clock import DAY_SECONDS, UnixTime
+
 MAX_ENDPOINT_CHARACTERS: Final = 1024  # the longest in use, Windows', may have as many
 POINT_BYTES: Final = 65  # RFC 8291 section 3.1: uncompressed
 AUTH_BYTES: Final = 16  # RFC 8291 section 3.2
+SHORT_ID_CHARACTERS: Final = 16  # 96 bits of a hash: enough to tell eight apart, and not to be guessed
 _NONCE_BYTES: Final = 12
+_DAY_BYTES: Final = 4
+_NEVER: Final = UnixTime(0)
 
 
 class NotOurs(Exception):
@@ -28,6 +35,13 @@ class Subscription:
     endpoint: str = field(repr=False)
     p256dh: bytes = field(repr=False)
     auth: bytes = field(repr=False)
+    since: UnixTime = _NEVER
+    """The beginning of the day on which it was last subscribed."""
+
+    @property
+    def short_id(self) -> str:
+        """What a listing calls it: whoever has the endpoint can make it, and nobody can go back."""
+        return encode(hashlib.sha256(self.endpoint.encode("ascii")).digest())[:SHORT_ID_CHARACTERS]
 
 
 class Sealer:
@@ -40,7 +54,8 @@ class Sealer:
     def seal(self, subscription: Subscription, inbox: bytes) -> bytes:
         endpoint = subscription.endpoint.encode("ascii").ljust(MAX_ENDPOINT_CHARACTERS, b"\0")
         nonce = self._random_bytes(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, subscription.p256dh + subscription.auth + endpoint, inbox)
+        day = (subscription.since // DAY_SECONDS).to_bytes(_DAY_BYTES, "big")
+        return nonce + self._cipher.encrypt(nonce, subscription.p256dh + subscription.auth + endpoint + day, inbox)
 
     def open(self, sealed: bytes, inbox: bytes) -> Subscription:
         """Raises `NotOurs`."""
@@ -48,8 +63,10 @@ class Sealer:
             plain = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], inbox)
         except (InvalidTag, ValueError):  # ValueError: too short to have a nonce
             raise NotOurs from None
-        keys, endpoint = plain[: POINT_BYTES + AUTH_BYTES], plain[POINT_BYTES + AUTH_BYTES :]
-        return Subscription(endpoint.rstrip(b"\0").decode("ascii"), keys[:POINT_BYTES], keys[POINT_BYTES:])
+        keys, rest = plain[: POINT_BYTES + AUTH_BYTES], plain[POINT_BYTES + AUTH_BYTES :]
+        endpoint, day = rest[:MAX_ENDPOINT_CHARACTERS], int.from_bytes(rest[MAX_ENDPOINT_CHARACTERS:], "big")
+        since = UnixTime(day * DAY_SECONDS)
+        return Subscription(endpoint.rstrip(b"\0").decode("ascii"), keys[:POINT_BYTES], keys[POINT_BYTES:], since)
 
 
 def is_point(raw: bytes) -> bool:

@@ -13,8 +13,11 @@ def subscribe(
 ) -> None:
     (others,) = db.execute("SELECT count(*) FROM push WHERE inbox = ? AND id <> ?", (inbox, new.id)).fetchone()
     if others >= most:
-        rule = f"is one more than the {most} subscriptions that an inbox may have; delete one first"
-        raise Refused("bad_request", f"`endpoint` {rule}.", member="endpoint")
+        detail = (
+            f"`endpoint` is one more than the {most} subscriptions that an inbox may have. List them with"
+            " `GET /v1/inbox/push`, and drop a stale one with `DELETE /v1/inbox/push` and its `id`."
+        )
+        raise Refused("bad_request", detail, member="endpoint")
     settle(db, inbox, change, None, now)
     db.execute("INSERT OR REPLACE INTO push (inbox, id, sealed) VALUES (?, ?, ?)", (inbox, new.id, new.sealed))
     _take_notice_back(db, inbox)
