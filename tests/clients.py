@@ -23,6 +23,8 @@ from inbox_server.world.people import Person
 
 T = TypeVar("T")
 
+PROBLEM = "application/problem+json"
+
 
 class Cut(Exception):
     """The program dies here."""
@@ -138,7 +140,10 @@ class Scripted:
     asked: list[Asked] = field(default_factory=list)
 
     def say(self, status: int, document: object = None, **headers: str) -> None:
+        """A document with a status from 400 is a problem of this protocol, unless `Content_Type` says otherwise."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
+        if document is not None and status >= 400:
+            names.setdefault("Content-Type", PROBLEM)
         self.answers.append((status, names, b"" if document is None else json.dumps(document).encode()))
 
     async def answer(self, request: web.Request) -> web.Response:

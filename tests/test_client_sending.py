@@ -97,7 +97,7 @@ async def test_every_inbox_on_the_card_gets_the_same_id_and_a_token_of_its_own(
 
 async def test_no_gaia_token_is_sent_to_an_inbox(alice: InboxClient, bob: InboxClient, server: Scripted) -> None:
     await bob.publish((server.url,))
-    server.say(200, {"protocol": "message-inbox", "origin": server.url})
+    server.say(200, {"protocol": "message-inbox", "origin": server.url, "unread": 0, "id": "x"})
     await bob.claim({})
     await alice.send("bob.id", "hello")
     await bob.unread()
@@ -186,7 +186,8 @@ async def test_a_wrong_clock_is_corrected_once(
     server.say(201, _STORED)
     assert (await alice.send("bob.id", "hello")).stored
     assert [claims_of(asked.authorization)["iat"] for asked in server.asked] == [clock.now, clock.now - 4000]
-    server.answers[:] = [(401, {}, json.dumps(problem("bad_token", 401, now=1)).encode())]
+    server.answers[:] = []
+    server.say(401, problem("bad_token", 401, now=1))
     sent = await alice.send("bob.id", "hello")
     assert [(outcome.state, outcome.code) for outcome in sent.outcomes] == [("refused", "bad_token")]
     assert len(server.asked) == 4

@@ -14,7 +14,7 @@ from inbox_server.client.inbox import back_off
 from inbox_server.client.reports import Arrived, Connection, News, Notice, WasRead
 from inbox_server.client.watching import Watching
 from inbox_server.world.local import World
-from tests.clients import Scissors, Scripted, client_of, opened, scripted, soon
+from tests.clients import PROBLEM, Scissors, Scripted, client_of, opened, scripted, soon
 from tests.conftest import APP
 from tests.test_client_reading import pointed
 
@@ -132,7 +132,7 @@ async def test_a_cursor_that_is_gone_is_left_and_everything_listed_anew(bob: Inb
     server.answers += [
         (200, {}, stream(page("a", cursor="one"), end="cursor_gone")),
         (200, {}, stream(page("a", "b", cursor="two"))),
-        (410, {}, gone),
+        (410, {"Content-Type": PROBLEM}, gone),
         (200, {}, stream(page("a", "b", "c", cursor="three"))),
         (200, {}, b""),
     ]

@@ -15,6 +15,7 @@ from inbox_server.client.events import Event, EventReader
 from inbox_server.client.protocol import deliver_token, owner_token
 from inbox_server.client.sessions import TOTAL_SECONDS, read_bounded
 from inbox_server.clock import Clock, UnixTime
+from inbox_server.errors import CODES
 from inbox_server.strict import NotStrict, parse_object
 
 PATH: Final = "/.well-known/message-inbox"
@@ -24,13 +25,17 @@ _READ_TOKEN_SECONDS: Final = 3600
 LONGEST_PAUSE_SECONDS: Final = 86_400  # more is not believed of a `Retry-After`
 # The server comments every 45 seconds: who is silent for longer than two of them is not there any more.
 _STREAM_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=100)
+_PROBLEM_TYPE: Final = "application/problem+json"
 _FOR_NOW: Final = frozenset({408, 425, 429})  # and all from 500
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 class InboxRefused(Exception):
-    """The server answered with a problem: its stable `code`, and the text for people."""
+    """The answer was no success: the stable `code` of the protocol's table, and the text for people.
+
+    `code` is "" when something else than an inbox server answered, such as a proxy.
+    """
 
     def __init__(self, status: int, code: str, detail: str, retry_after: int | None = None) -> None:
         super().__init__(f"{status} {code}: {detail}")
@@ -41,8 +46,8 @@ class InboxRefused(Exception):
 
     @property
     def is_final(self) -> bool:
-        """Whether repeating the request is of no use."""
-        return self.status not in _FOR_NOW and self.status < 500
+        """Whether repeating the request is of no use: only the protocol's own words say so, no status alone."""
+        return self.code in CODES and self.status not in _FOR_NOW and self.status < 500
 
 
 class Unreachable(Exception):
@@ -87,10 +92,12 @@ class Inbox:
         try:
             document = await self._ask("GET", PATH, None)
         except InboxRefused as refusal:
-            if not refusal.is_final:
+            why = f"{self.url} is no inbox server, or not under this URL"
+            if refusal.is_final:
+                raise InboxRefused(refusal.status, refusal.code, why) from None
+            if refusal.code or refusal.status in _FOR_NOW or refusal.status >= 500:
                 raise
-            why = "no inbox server, or not under this URL"
-            raise InboxRefused(refusal.status, refusal.code or "no_server", f"{self.url} is {why}") from None
+            raise Unreachable(f"{why}: it answered {refusal.status}") from None
         if document.get("protocol") != "message-inbox":
             raise Unreachable(f"{self.url} is not an inbox server: it has no capability document")
         if document.get("origin") != self.url:
@@ -100,11 +107,11 @@ class Inbox:
     async def claim(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Claim the inbox or change its settings. Raises `InboxRefused` or `Unreachable`, as all the others do."""
         body = json.dumps(settings).encode()
-        return await self._ask("PUT", "/v1/inbox", self._owner("settings", body), body)
+        return self._with("unread", await self._ask("PUT", "/v1/inbox", self._owner("settings", body), body))
 
     async def settings(self) -> dict[str, Any]:
         """The inbox's settings and state."""
-        return await self._ask("GET", "/v1/inbox", self._owner("read"))
+        return self._with("unread", await self._ask("GET", "/v1/inbox", self._owner("read")))
 
     async def deliver(self, message_id: str, *, sender: str, recipient: str, ttl: int | None = None) -> dict[str, Any]:
         """Deliver an encrypted message ID; repeating it is safe."""
@@ -118,7 +125,7 @@ class Inbox:
                 self.key, body, sender=sender, recipient=recipient, app=self.app, inbox=self.url, now=self.now
             )
 
-        return await self._ask("POST", "/v1/messages", sign, body)
+        return self._with("id", await self._ask("POST", "/v1/messages", sign, body))
 
     async def unread(self, after: str | None = None, limit: int | None = None) -> dict[str, Any]:
         """A page of the feed."""
@@ -161,13 +168,19 @@ class Inbox:
                 for event in reader.read(chunk):
                     yield event
 
+    def _with(self, member: str, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer, which has what only an inbox server gives. Raises `Unreachable`."""
+        if member not in answer:
+            raise Unreachable(f"{self.url} answered, but not as an inbox server does")
+        return answer
+
     def _owner(self, scope: str, body: bytes = b"") -> Callable[[], str]:
         return lambda: owner_token(self.key, scope=scope, app=self.app, inbox=self.url, now=self.now, body=body)
 
     async def _ask(
         self, method: str, path: str, sign: Callable[[], str] | None, body: bytes | None = None
     ) -> dict[str, Any]:
-        waited, is_corrected = 0.0, False
+        waited, is_corrected, is_renewed = 0.0, False, False
         while True:
             signed = self.now
             try:
@@ -176,6 +189,8 @@ class Inbox:
                 refusal, pause = problem.refusal, problem.refusal.retry_after
                 if not is_corrected and self._correct(refusal, problem.document, signed):
                     is_corrected = True
+                elif refusal.code == "ttl_passed" and not is_renewed:  # it counts from `iat`, which a new token has now
+                    is_renewed = True
                 elif refusal.status in (429, 503) and pause is not None and waited + pause <= self.patience.seconds:
                     await self.patience.sleep(pause)
                     waited += pause
@@ -196,8 +211,9 @@ class Inbox:
             if not 200 <= response.status < 300:
                 raise _Problem(*await _refusal(self.url, response))
             content = await read_bounded(response, _MAX_ANSWER_BYTES)
+            is_empty = response.status == 204
         try:
-            document: dict[str, Any] = parse_object(content) if content else {}
+            document: dict[str, Any] = {} if is_empty else parse_object(content)
         except NotStrict:
             raise Unreachable(f"{self.url} answered, but not as an inbox server does") from None
         return document
@@ -240,6 +256,8 @@ async def _refusal(url: str, response: aiohttp.ClientResponse) -> tuple[InboxRef
     try:
         document = parse_object(await read_bounded(response, 64 * 1024))
     except NotStrict:
+        document = {}
+    if response.content_type != _PROBLEM_TYPE:
         document = {}
     code, detail = document.get("code"), document.get("detail")
     if not isinstance(code, str):  # a proxy, or something else than an inbox server
