@@ -17,6 +17,7 @@ from inbox_server.commands.serve import add_serve
 from inbox_server.commands.terminal import USAGE_EXIT, complain
 from inbox_server.config import BadConfig
 from inbox_server.listening import CannotListen
+from inbox_server.process import open_standard_streams
 from inbox_server.secret import BadSecret
 from inbox_server.store.files import BadDatabase
 from inbox_server.world.demo import StepFailed
@@ -25,6 +26,7 @@ from inbox_server.world.local import PortsTaken
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 failed, 2 asked wrongly (arguments or configuration)."""
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows ASCII only still gets the rest

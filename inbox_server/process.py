@@ -1,7 +1,8 @@
-"""What the process denies others about itself (a core dump, a look into it), and what it allows itself: many files."""
+"""What the process denies others about itself (a core dump, a look into it), and what it has: files, three streams."""
 
 import ctypes
 import logging
+import os
 import resource
 import sys
 from typing import Final
@@ -27,3 +28,20 @@ def allow_many_files(most: int = _MOST_FILES) -> None:
     most = most if hard == resource.RLIM_INFINITY else min(hard, most)
     if resource.RLIM_INFINITY != soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def open_standard_streams() -> None:
+    """Lead standard input, output and error nowhere where they are closed, before anything else takes their numbers.
+
+    The event loop aborts the process when it closes one of its own files that has such a number.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+        if getattr(sys, name) is None and name != "stdin":  # nothing typed is not an empty text
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))

@@ -135,6 +135,8 @@ def _content(options: argparse.Namespace) -> str | bytes:
 
 
 def _typed() -> str:
+    if sys.stdin is None:
+        raise AskedWrongly("standard input is closed: give a text or a --file")
     if sys.stdin.isatty():
         complain("Type the message; Ctrl-D on a line of its own sends it, Ctrl-C does not.")
     return sys.stdin.read()

@@ -184,6 +184,8 @@ def _key(path: Path | None) -> AppKey:
 
 
 def _typed_key() -> str:
+    if sys.stdin is None:
+        raise AskedWrongly("standard input is closed: give the file of the key with --import FILE")
     return getpass.getpass("app private key (not shown): ") if sys.stdin.isatty() else sys.stdin.readline()
 
 
