@@ -138,7 +138,7 @@ async def unlimited_world(folder: Path) -> AsyncIterator[World]:
     async with running_world(folder / "world", clock=system_clock) as world:
         sock = free_socket()
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        config = world_config(folder / "data", url, world.names_url, world.read_url.removesuffix("/hub/"))
+        config = world_config(folder / "data", url, world.names_url, world.reader_origin)
         config = replace(config, sender_per_hour=0, inbox_per_hour=0, network_per_hour=0)
         async with open_app(config, secrets.token_bytes(32)) as (app, store), listening(app, sock):
             yield replace(world, inbox_url=url, store=store)

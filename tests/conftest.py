@@ -4,12 +4,14 @@ import itertools
 import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from inbox_server.client.user import AppUser
 from inbox_server.clock import UnixTime
+from inbox_server.world.hub_rules import STRICT, HubRules
 from inbox_server.world.local import World, running_world
 from tests.edges import PUBLIC, LiveServer, serving
 from tests.secrecy import CLIENT_NETWORK, Listener
@@ -65,9 +67,23 @@ def _client_address() -> str | None:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, clock: HandClock) -> AsyncIterator[World]:
+def hub_rules() -> HubRules:
+    """A test that wants a stricter hub parametrizes this; one that is marked `both_hubs` runs with either."""
+    return HubRules()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "hub_rules" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_hubs"):
+        # The whitelist apart: whoever writes then needs an association token.
+        rules = {"local hub": HubRules(), "strict hub": replace(STRICT, has_whitelist=False)}
+        metafunc.parametrize("hub_rules", rules.values(), ids=rules.keys())
+
+
+@pytest.fixture
+async def world(tmp_path: Path, clock: HandClock, hub_rules: HubRules) -> AsyncIterator[World]:
     """Name service, hub and inbox server on loopback; registration is open to everyone."""
-    async with running_world(tmp_path / "data", clock=clock, client_address=_client_address()) as world:
+    address = _client_address()
+    async with running_world(tmp_path / "data", clock=clock, client_address=address, rules=hub_rules) as world:
         yield world
 
 

@@ -71,7 +71,7 @@ class SecondInbox:
         bound.close()
         self.url = f"http://127.0.0.1:{self.port}"
         self._world = world
-        self._config = world_config(data_dir, self.url, world.names_url, world.read_url.removesuffix("/hub/"))
+        self._config = world_config(data_dir, self.url, world.names_url, world.reader_origin)
         self._secret = secrets.token_bytes(32)
         self._running = contextlib.AsyncExitStack()
 

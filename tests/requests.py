@@ -196,7 +196,7 @@ async def inbox_app(
         document: dict[str, dict[str, Any]] = {
             "server": {"public_url": url, "data_dir": str(folder), "admin_listen": ""},
             "names": {"services": [world.names_url]},
-            "outgoing": {"allow": [world.read_url.removesuffix("/hub/")]},
+            "outgoing": {"allow": [world.reader_origin]},
         }
         for section, keys in settings.items():
             document[section] = document.get(section, {}) | dict(keys)

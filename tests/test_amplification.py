@@ -449,7 +449,7 @@ async def test_an_old_answer_that_misfits_a_refused_name_is_asked_anew_once_a_mi
 
 @pytest.fixture
 async def resolver_of_world(world: World, clock: HandClock, monotonic: HandMonotonic) -> AsyncIterator[CachedResolver]:
-    async with open_fetcher(allow=frozenset({world.read_url.removesuffix("/hub/")}), monotonic=monotonic) as fetcher:
+    async with open_fetcher(allow=frozenset({world.reader_origin}), monotonic=monotonic) as fetcher:
         chain = ChainResolver(fetcher, NameServices(fetcher, (world.names_url,), agreement=False), ())
         yield CachedResolver(chain, clock, Metrics().looked_up, monotonic=monotonic)
 

@@ -108,7 +108,7 @@ COMMANDS = {
         *("URL", "--invite", "--seconds", "--json", "throw-away", "deleted", "nobody else's", "exit code: 0"),
         *("authorization", "preflight", "buffer", "SSL_CERT_FILE", "used up", "another machine"),
     ),
-    ("dev",): ("--app", "--port", "Gaia hub", "--name", "carol.btc", "repeat it", "alice.id", "--json"),
+    ("dev",): ("--app", "--port", "Gaia hub", "--name", "carol.btc", "repeat it", "alice.id", "--json", "--strict-hub"),
 }
 
 

@@ -27,7 +27,7 @@ async def real_world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 def deployed(world: World, folder: Path) -> Deployment:
-    reader = world.read_url.removesuffix("/hub/")
+    reader = world.reader_origin
     return deploy(folder, names__services=[world.names_url], outgoing__allow=[reader])
 
 

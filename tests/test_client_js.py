@@ -298,7 +298,7 @@ async def test_after_not_accepted_a_sender_follows_the_card_to_the_new_inbox(
     assert [each["inbox"] for each in report["stored"]] == [second_inbox]
 
 
-@pytest.mark.parametrize("unreachable", ["names_url", "read_url"])
+@pytest.mark.parametrize("unreachable", ["names_url", "reader_origin"])
 async def test_not_accepted_is_not_final_while_the_card_cannot_be_read(
     alice_page: Page, bob_page: Page, world: World, second_inbox: str, unreachable: str
 ) -> None:
@@ -308,7 +308,7 @@ async def test_not_accepted_is_not_final_while_the_card_cannot_be_read(
     await bob_page.call("publish", [second_inbox])
     await bob_page.call("claim", {"names": ["bob.id"]})
 
-    alice_page.down = [getattr(world, unreachable).removesuffix("/hub/")]
+    alice_page.down = [getattr(world, unreachable)]
     (report,) = await alice_page.call("retry", clock_ahead=30)
     assert [each["problem"]["code"] for each in report["waiting"]] == ["not_accepted"]
     assert (report["stored"], report["refused"]) == ([], [])

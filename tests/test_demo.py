@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from inbox_server.client.appkey import AppKey
-from inbox_server.client.bucket import open_bucket
+from inbox_server.client.bucket import BucketFailed, open_bucket
 from inbox_server.clock import system_clock
 from tests.requests import Caller, at
 from tests.serving import client_session
@@ -178,6 +178,22 @@ async def test_a_script_is_told_everything_in_one_line_when_it_is_up(tmp_path: P
         process.send_signal(signal.SIGTERM)
         rest, _ = await asyncio.wait_for(process.communicate(), STOP_SECONDS)
         assert (process.returncode, rest) == (0, b"")
+
+
+async def test_a_developer_can_have_a_hub_as_strict_as_a_real_one(tmp_path: Path) -> None:
+    async with (
+        _started(tmp_path, "dev", "--port", "0", "--strict-hub", "--json") as process,
+        client_session() as session,
+    ):
+        assert process.stdout
+        told = json.loads(await asyncio.wait_for(process.stdout.readline(), START_SECONDS))
+        bucket = await open_bucket(
+            session, told["hub_url"], AppKey.from_hex(told["people"][0]["app_private_key"]), bytes(16)
+        )
+        with pytest.raises(BucketFailed):  # it has a whitelist
+            await bucket.write("a", b"1")
+        assert told["people"][0]["association_token"].count(".") == 2
+        await _stop(process, signal.SIGTERM)
 
 
 async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

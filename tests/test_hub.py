@@ -7,84 +7,22 @@ import io
 import json
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from inbox_server.client.appkey import AppKey
-from inbox_server.world.hub import MAX_FILE_BYTES, Hub
-from inbox_server.world.hub_tokens import CHALLENGE
+from inbox_server.world.hub import CHALLENGE, MAX_FILE_BYTES, Hub
 from inbox_server.world.local import World
 from inbox_server.world.refusals import HubRefused
 from tests.conftest import START, HandClock
+from tests.hub_writer import ALICE, CONTENT, ETAG, MALLORY, Writer, assert_refused
 
-CONTENT = b"hello"
-ETAG = hashlib.md5(CONTENT).hexdigest()
 OTHER_ETAG = hashlib.md5(b"other").hexdigest()
-ALICE, MALLORY = AppKey(bytes(range(1, 33))), AppKey(bytes(range(2, 34)))
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """Alice's app, who says to the hub exactly what a test wants said."""
-
-    world: World
-    key: AppKey = ALICE
-
-    def bearer(self, **claims: Any) -> str:
-        said = {"gaiaChallenge": CHALLENGE, "hubUrl": self.world.hub_url, "iss": self.key.public, **claims}
-        return f"bearer v1:{self.key.token(said)}"
-
-    async def ask(self, method: str, path: str, data: Any = None, **headers: str) -> Answer:
-        """Ask the hub, with a good token unless `Authorization` is among the headers."""
-        headers = {"Authorization": self.bearer()} | {name.replace("_", "-"): text for name, text in headers.items()}
-        return await self.get(self.world.hub_url + path, method, data, headers)
-
-    async def get(
-        self, url: str, method: str = "GET", data: Any = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
-        async with self.world.session.request(method, url, data=data, headers=headers) as response:
-            return Answer(response.status, response.headers, await response.read())
-
-    async def store(self, path: str, content: Any = CONTENT, **headers: str) -> Answer:
-        return await self.ask("POST", f"/store/{ALICE.address}/{path}", content, **headers)
-
-    async def delete(self, path: str, **headers: str) -> Answer:
-        return await self.ask("DELETE", f"/delete/{ALICE.address}/{path}", **headers)
-
-    async def list(self, **asked: Any) -> Any:
-        answer = await self.ask("POST", f"/list-files/{ALICE.address}", json.dumps(asked))
-        assert answer.status == 202
-        return answer.document
-
-    async def read(self, path: str, method: str = "GET", **headers: str) -> Answer:
-        headers = {name.replace("_", "-"): text for name, text in headers.items()}
-        return await self.get(f"{self.world.read_url}{ALICE.address}/{path}", method, headers=headers)
 
 
 @pytest.fixture
 def writer(world: World) -> Writer:
     return Writer(world)
-
-
-def assert_refused(answer: Answer, status: int, error: str, **more: str) -> None:
-    assert answer.status == status
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    document = answer.document
-    assert document.pop("message")
-    assert document == {"error": error, **more}
 
 
 # Storing and reading

@@ -13,6 +13,7 @@ from typing import Any, Final
 from inbox_server.clock import system_clock
 from inbox_server.commands.terminal import Commands, app_origin, bns_name, run, tell, whole
 from inbox_server.world.demo import ALICE, APP, BOB, paste_commands, walk
+from inbox_server.world.hub_rules import STRICT, HubRules
 from inbox_server.world.local import PORTS, World, port_or_any, running_world
 from inbox_server.world.page import BUNDLE, showing_page
 from inbox_server.world.people import Person
@@ -60,6 +61,12 @@ def add_dev(commands: Commands) -> None:
         help=f"the first of five ports (default: {_WORLD_PORT}; 0: any that are free)",
     )
     command.add_argument(
+        "--strict-hub",
+        action="store_true",
+        help="a Gaia hub as strict as a real one on a disk can be: it writes in place, and takes only tokens with its"
+        " URL and an association token",
+    )
+    command.add_argument(
         "--json", action="store_true", help="print URLs and keys as one line of JSON, once everything is up"
     )
     command.set_defaults(run=_dev)
@@ -89,7 +96,7 @@ def _dev(options: argparse.Namespace) -> int:
 
     async def dev() -> None:
         async with (
-            _temporary_world(options.port) as world,
+            _temporary_world(options.port, STRICT if options.strict_hub else None) as world,
             showing_page(world, _page_port(options.port)) as page_url,
         ):
             people = [await world.settle(name, options.app) for name in names]
@@ -122,6 +129,8 @@ def _told(world: World, people: list[Person]) -> Iterator[str]:
         yield f"   app private key  {person.app_key.secret.hex()}"
         yield f"   app public key   {person.app_key.public}"
         yield f"   bucket           {world.bucket_url(person)}"
+        if token := world.association_token(person):
+            yield f"   association      {token}"
     yield f"\nIs it there?  curl {world.inbox_url}/.well-known/message-inbox"
     yield "How to sign tokens: docs/protocol.md"
 
@@ -141,6 +150,7 @@ def _described(world: World, app: str, people: list[Person]) -> dict[str, Any]:
                 "app_private_key": person.app_key.secret.hex(),
                 "app_public_key": person.app_key.public,
                 "bucket_url": world.bucket_url(person),
+                **({"association_token": token} if (token := world.association_token(person)) else {}),
             }
             for person in people
         ],
@@ -148,9 +158,9 @@ def _described(world: World, app: str, people: list[Person]) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def _temporary_world(first_port: int) -> AsyncIterator[World]:
+async def _temporary_world(first_port: int, rules: HubRules | None = None) -> AsyncIterator[World]:
     with tempfile.TemporaryDirectory(prefix="inbox-server-") as folder:
-        async with running_world(Path(folder), clock=system_clock, first_port=first_port) as world:
+        async with running_world(Path(folder), clock=system_clock, first_port=first_port, rules=rules) as world:
             yield world
 
 

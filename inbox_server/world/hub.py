@@ -1,7 +1,7 @@
 """A Gaia hub's files, in memory, with the rules of the real hub (stacks-network/gaia): conditions, paths, pages.
 
-What the real hub has besides, and this one has not: association tokens, scopes with their archive of old files,
-proofs, and `revoke-all`.
+What hubs do differently from each other is in `hub_rules.py`. What the real hub has besides, and this one has not:
+scopes with their archive of old files, and proofs.
 """
 
 import contextlib
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
-from inbox_server.clock import Clock
+from inbox_server.clock import Clock, UnixTime
+from inbox_server.world.hub_rules import HubRules
 from inbox_server.world.refusals import HubRefused
 
+CHALLENGE: Final = '["gaiahub","0","local.hub","blockstack_storage_please_sign"]'
 MAX_FILE_BYTES: Final = 20 << 20  # the real hub's default
 PAGE_ENTRIES: Final = 100  # the real hub's default
 _MAX_BYTES: Final = 1 << 30  # of everybody together: they stay in memory until the world stops
@@ -41,9 +43,16 @@ class Page:
 class Hub:
     """The files of the local world. `read_url` is where the read side answers, with a slash at the end."""
 
-    def __init__(self, clock: Clock, *, max_bytes: int = _MAX_BYTES) -> None:
+    def __init__(self, clock: Clock, *, rules: HubRules | None = None, max_bytes: int = _MAX_BYTES) -> None:
+        self.rules = rules or HubRules()
         self.read_url = ""
         self.write_url = ""
+        self.challenge = CHALLENGE
+        """What tokens must hold; `hub_info` tells it."""
+        self.whitelist: set[str] = set()
+        """Addresses that may write, where the rules say so."""
+        self.oldest_valid: dict[str, UnixTime] = {}
+        """By address, since `revoke-all`: tokens that were issued before then, or at no stated time, are refused."""
         self.clock = clock
         self._buckets: dict[str, dict[str, StoredFile]] = {}
         self._max_bytes = max_bytes
@@ -78,16 +87,36 @@ class Hub:
             reason = "If-None-Match can only be *"
         else:
             return
-        raise HubRefused("PreconditionFailedError", reason, etag=etag)
+        # The real hub's disk driver does not say what is there.
+        raise HubRefused("PreconditionFailedError", reason, etag=None if self.rules.writes_in_place else etag)
+
+    def check_folders(self, address: str, path: str) -> None:
+        """Where a path is a file or a folder, what is stored may not need it to be both."""
+        paths = self._buckets.get(address, {})
+        above = {path[:end] for end, character in enumerate(path) if character == "/"}
+        if self.rules.has_folders and (above & paths.keys() or any(other.startswith(f"{path}/") for other in paths)):
+            raise HubRefused("ServerError", "Server Error")
 
     def store(self, address: str, path: str, content: bytes, content_type: str) -> StoredFile:
         """Over an older file if there is one."""
+        return self._put(address, path, content, content_type, _etag(content))
+
+    def store_part(self, address: str, path: str, content: bytes, content_type: str) -> StoredFile:
+        """What has come of an upload that is written in place, with the tag of the file before."""
+        old = self.read(address, path)
+        return self._put(address, path, content, content_type, old.etag if old else _etag(b""))
+
+    def cut(self, address: str, path: str, length: int) -> None:
+        """Leave the first `length` bytes of a file, as an upload that broke off does."""
+        file = self._buckets[address][path]
+        self.store_part(address, path, file.content[:length], file.content_type)
+
+    def _put(self, address: str, path: str, content: bytes, content_type: str, etag: str) -> StoredFile:
         old = self.read(address, path)
         grown = self._bytes + len(content) - (len(old.content) if old else 0)
         if grown > self._max_bytes:
             raise HubRefused("PayloadTooLargeError", f"This local hub keeps {self._max_bytes >> 20} megabytes, no more")
         self._bytes = grown
-        etag = hashlib.md5(content, usedforsecurity=False).hexdigest()  # as the real hub's disk driver
         file = StoredFile(content, content_type, etag, self.clock())
         self._buckets.setdefault(address, {})[path] = file
         return file
@@ -107,6 +136,10 @@ class Hub:
         more = start + PAGE_ENTRIES < len(paths)
         # In ASCII: stacks.js counts characters where it says how many bytes it sends.
         return Page({path: bucket[path] for path in listed}, quote(listed[-1]) if more else None)
+
+
+def _etag(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()  # as the real hub's disk driver
 
 
 def check_path(path: str) -> None:

@@ -1,6 +1,6 @@
 """Who may write to a bucket: version 1 tokens of the Gaia hub, checked in the order of the real hub.
 
-Association tokens, scopes and tokens of the time before version 1 are refused, not ignored.
+Scopes, and tokens of the time before version 1, are refused, not ignored.
 """
 
 from typing import Any, Final
@@ -10,44 +10,88 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurv
 
 from inbox_server.clock import UnixTime
 from inbox_server.keys import NotAKey, key_from_bytes
+from inbox_server.world.hub import Hub
 from inbox_server.world.refusals import HubRefused
 
-CHALLENGE: Final = '["gaiahub","0","local.hub","blockstack_storage_please_sign"]'
 # Only the signature is PyJWT's to check: the real hub looks at no other registered claim but `exp`.
 _SIGNATURE_ONLY: Final[Any] = {f"verify_{claim}": False for claim in ("exp", "iat", "nbf", "aud", "iss", "sub", "jti")}
 
 
-def check_token(authorization: str, address: str, *, write_url: str, now: UnixTime) -> None:
+def check_token(authorization: str, address: str, hub: Hub) -> None:
     """Raises `HubRefused` unless the token, by the bucket's key, may write to the bucket at `address`."""
     if authorization[:6].lower() != "bearer" or not authorization[7:].startswith("v1:"):
         raise _invalid("Failed to parse authentication header.")
     token = authorization[10:]
+    claims, writer, key = _read(token)
+    _check_revocation(claims, hub.oldest_valid.get(address))
+    if writer != address:
+        raise _invalid(f"Address not allowed to write on this path: {address}")
+    if "scopes" in claims:
+        raise _invalid("This local hub takes no scopes.")
+    _check_hub_url(claims, hub)
+    _check_signature(token, key)
+    if claims.get("gaiaChallenge") != hub.challenge:
+        raise _invalid("Invalid gaiaChallenge text in supplied JWT")
+    now = hub.clock()
+    _check_expiry(claims.get("exp", now), now)
+    voucher = _voucher(claims["associationToken"], address, now) if "associationToken" in claims else address
+    if hub.rules.has_whitelist and voucher not in hub.whitelist:
+        raise _invalid(f"Address {voucher} not authorized for writes")
+
+
+def _read(token: str) -> tuple[dict[str, Any], str, EllipticCurvePublicKey]:
+    """Claims that nobody vouches for yet, the bucket of the key in `iss`, and that key."""
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
         raw_key = bytes.fromhex(claims["iss"])
-        writer = key_from_bytes(raw_key).address  # an uncompressed key writes to the compressed one's bucket
-        key = EllipticCurvePublicKey.from_encoded_point(SECP256K1(), raw_key)
+        address = key_from_bytes(raw_key).address  # an uncompressed key writes to the compressed one's bucket
+        return claims, address, EllipticCurvePublicKey.from_encoded_point(SECP256K1(), raw_key)
     except (jwt.PyJWTError, NotAKey, ValueError, LookupError, TypeError):
         raise _invalid("Failed to parse authentication header.") from None
-    if writer != address:
-        raise _invalid(f"Address not allowed to write on this path: {address}")
-    if "scopes" in claims or "associationToken" in claims:
-        raise _invalid("This local hub takes no scopes and no association tokens.")
-    hub_url = claims.get("hubUrl", write_url)
-    if not isinstance(hub_url, str) or hub_url.rstrip("/") != write_url:
-        raise _invalid(f"The token is for the hub {hub_url}, and this is {write_url}")
+
+
+def _voucher(association: Any, address: str, now: UnixTime) -> str:
+    """The address of who says in an association token that the bucket at `address` is one of theirs."""
+    claims, voucher, key = _read(association)
+    try:
+        child = key_from_bytes(bytes.fromhex(claims["childToAssociate"])).address
+    except (NotAKey, ValueError, LookupError, TypeError):
+        raise _invalid("Must provide `childToAssociate` claim in JWT of association token") from None
+    _check_signature(association, key)
+    _check_expiry(claims.get("exp"), now)
+    if child != address:
+        raise _invalid("Association token child key does not match the bearer address")
+    return voucher
+
+
+def _check_revocation(claims: dict[str, Any], oldest: UnixTime | None) -> None:
+    if oldest is None:
+        return
+    issued = claims.get("iat")
+    if not isinstance(issued, (int, float)) or not issued >= oldest:  # not `<`, which does not hold for NaN either
+        message = f"Gaia bucket requires auth token issued after {oldest} but this token was issued at {issued}"
+        raise HubRefused("AuthTokenTimestampValidationError", message)
+
+
+def _check_hub_url(claims: dict[str, Any], hub: Hub) -> None:
+    if "hubUrl" not in claims:
+        if hub.rules.requires_hub_url:
+            raise _invalid("Authentication must provide a claimed hub. You may need to update blockstack.js.")
+        return
+    claimed = claims["hubUrl"]
+    if not isinstance(claimed, str) or claimed.rstrip("/") != hub.write_url:
+        raise _invalid(f"Auth token's claimed hub url '{claimed}' not found in this hubs set: [\"{hub.write_url}\"]")
+
+
+def _check_signature(token: str, key: EllipticCurvePublicKey) -> None:
     try:
         jwt.decode(token, key, algorithms=["ES256K"], options=_SIGNATURE_ONLY)
     except jwt.PyJWTError:
         raise _invalid("Failed to verify JWT: invalid signature") from None
-    _check_claims(claims, now)
 
 
-def _check_claims(claims: dict[str, Any], now: UnixTime) -> None:
-    if claims.get("gaiaChallenge") != CHALLENGE:
-        raise _invalid("Invalid gaiaChallenge text in supplied JWT")
-    expires = claims.get("exp", now)
-    if not isinstance(expires, (int, float)) or not expires >= now:  # not `<`, which does not hold for NaN either
+def _check_expiry(expires: Any, now: UnixTime) -> None:
+    if not isinstance(expires, (int, float)) or not expires >= now:
         raise _invalid("Expired authentication token")
 
 

@@ -21,10 +21,13 @@ from inbox_server.resolver.chain import ChainResolver
 from inbox_server.resolver.service import NameServices
 from inbox_server.server import open_app
 from inbox_server.store.contract import Store
+from inbox_server.world.faults import Faults
 from inbox_server.world.hub import Hub
-from inbox_server.world.hub_http import make_hub, make_reader
+from inbox_server.world.hub_http import make_hub
+from inbox_server.world.hub_reader import make_reader
+from inbox_server.world.hub_rules import HubRules
 from inbox_server.world.names import LEGACY, NameRegister, make_name_service
-from inbox_server.world.people import Person, make_person, settle_person
+from inbox_server.world.people import Person, make_association_token, make_person, settle_person
 
 _SERVERS: Final = 4  # inbox, names, hub, reader: on four ports in a row
 PORTS: Final = _SERVERS + 1  # and for people the page (page.py), on the one after them
@@ -45,6 +48,7 @@ class World:
     data_dir: Path
     register: NameRegister
     hub: Hub
+    faults: Faults
     store: Store
     session: aiohttp.ClientSession
     clock: Clock
@@ -56,9 +60,20 @@ class World:
         """For clients of the time before the Stacks API."""
         return self.names_url + LEGACY
 
+    @property
+    def reader_origin(self) -> str:
+        """Of the read side, without the prefix's path."""
+        return self.read_url.removesuffix(self.hub.rules.read_path)
+
     def bucket_url(self, person: Person) -> str:
         """Of the bucket that the person has for the app."""
         return f"{self.read_url}{person.app_key.address}/"
+
+    def association_token(self, person: Person) -> str | None:
+        """What the person's app needs to write, where the hub has a whitelist."""
+        if not self.hub.rules.has_whitelist:
+            return None
+        return make_association_token(person, self.clock(), secrets.token_bytes)
 
     async def settle(self, name: str, app: str) -> Person:
         """A new person with a name and a published profile, but no inbox and nothing in the app's bucket."""
@@ -77,8 +92,7 @@ class World:
     @contextlib.asynccontextmanager
     async def user(self, person: Person) -> AsyncIterator[AppUser]:
         """The person's app, ready to act."""
-        allow = frozenset({self.read_url.removesuffix("/hub/")})
-        async with open_fetcher(allow=allow) as fetcher:
+        async with open_fetcher(allow=frozenset({self.reader_origin})) as fetcher:
             bucket = await open_bucket(self.session, self.hub_url, person.app_key, secrets.token_bytes(16))
             names = NameServices(fetcher, (self.names_url,), agreement=False)
             resolver = ChainResolver(fetcher, names, ())
@@ -95,26 +109,28 @@ async def running_world(
     first_port: int = 0,
     secret: bytes | None = None,
     client_address: str | None = None,
+    rules: HubRules | None = None,
 ) -> AsyncIterator[World]:
     """Run it on `first_port` and the three after it; 0 lets the system choose. Raises `PortsTaken`.
 
-    `client_address` is where the people in it call from, if not from 127.0.0.1.
+    `client_address` is where the people in it call from, if not from 127.0.0.1. `rules` make the hub stricter
+    (`hub_rules.py`); `World.faults` lets things go wrong while it runs (`faults.py`).
     """
-    register, hub = NameRegister(), Hub(clock)
+    register, hub, faults = NameRegister(), Hub(clock, rules=rules), Faults(clock)
     async with contextlib.AsyncExitStack() as stack:
         sockets = [stack.enter_context(bind(first_port and first_port + i)) for i in range(_SERVERS)]
         inbox_url, names_url, hub_url, reader_url = (f"http://127.0.0.1:{each.getsockname()[1]}" for each in sockets)
-        hub.write_url, hub.read_url = hub_url, f"{reader_url}/hub/"
+        hub.write_url, hub.read_url = hub_url, reader_url + hub.rules.read_path
         config = world_config(data_dir, inbox_url, names_url, reader_url)
         inbox_app, store = await stack.enter_async_context(
             open_app(config, secret or secrets.token_bytes(32), clock=clock)
         )
-        apps = (inbox_app, make_name_service(register), make_hub(hub), make_reader(hub))
+        apps = (inbox_app, make_name_service(register, faults), make_hub(hub, faults), make_reader(hub, faults))
         for app, each in zip(apps, sockets, strict=True):
             await stack.enter_async_context(listening(app, each))
         connector = aiohttp.TCPConnector(local_addr=(client_address, 0) if client_address else None)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        yield World(inbox_url, names_url, hub_url, hub.read_url, data_dir, register, hub, store, session, clock)
+        yield World(inbox_url, names_url, hub_url, hub.read_url, data_dir, register, hub, faults, store, session, clock)
 
 
 def world_config(data_dir: Path, inbox_url: str, names_url: str, reader_url: str) -> Config:

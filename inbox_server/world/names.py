@@ -13,6 +13,7 @@ from aiohttp import web
 
 from inbox_server.addresses import base58check_encode, owner_hash
 from inbox_server.world.cors import open_to_pages
+from inbox_server.world.faults import Faults
 
 LEGACY: Final = "/legacy"
 """What stands before `/v1/names/` for the answers of core.blockstack.org, which is gone."""
@@ -43,8 +44,8 @@ class NameRegister:
 REGISTER = web.AppKey("register", NameRegister)
 
 
-def make_name_service(register: NameRegister) -> web.Application:
-    app = web.Application(middlewares=[open_to_pages(methods="GET,HEAD,OPTIONS")])
+def make_name_service(register: NameRegister, faults: Faults) -> web.Application:
+    app = web.Application(middlewares=[open_to_pages(methods="GET,HEAD,OPTIONS"), faults.of_names()])
     app[REGISTER] = register
     app.router.add_get("/v1/names/{name}", get_name)
     app.router.add_get(LEGACY + "/v1/names/{name}", get_legacy_name)

@@ -39,6 +39,18 @@ def make_person(name: str, app: str, random_bytes: Callable[[int], bytes]) -> Pe
     return Person(name, app, owner, data, app_key)
 
 
+def make_association_token(person: Person, now: UnixTime, random_bytes: Callable[[int], bytes]) -> str:
+    """By which a hub with a whitelist lets the app write: the wallet says that the app's bucket is its user's."""
+    claims = {
+        "childToAssociate": person.app_key.public,
+        "iss": person.data.public,
+        "exp": now + timedelta(days=365).total_seconds(),
+        "iat": float(now),
+        "salt": random_bytes(16).hex(),
+    }
+    return person.data.token(claims)
+
+
 async def settle_person(
     person: Person,
     *,
@@ -48,7 +60,11 @@ async def settle_person(
     now: UnixTime,
     random_bytes: Callable[[int], bytes],
 ) -> None:
-    """Do what a wallet does at sign-up: publish the profile through the hub, and register the name."""
+    """Do what a wallet does at sign-up: publish the profile through the hub, and register the name.
+
+    Before that the hub's operator lets the person in.
+    """
+    hub.whitelist.add(person.data.address)
     bucket = await open_bucket(session, hub.write_url, person.data, random_bytes(16))
     url = await bucket.write("profile.json", make_profile(person, hub.read_url, now))
     zone_file = f'$ORIGIN {person.name}\n$TTL 3600\n_http._tcp\tIN\tURI\t10\t1\t"{url}"\n\n'

@@ -4,11 +4,13 @@ from typing import Final
 
 _STATUSES: Final = {
     "ValidationError": 401,
+    "AuthTokenTimestampValidationError": 401,
     "BadPathError": 403,
     "DoesNotExist": 404,
     "ConflictError": 409,
     "PreconditionFailedError": 412,
     "PayloadTooLargeError": 413,
+    "ServerError": 500,
 }
 
 
@@ -23,5 +25,7 @@ class HubRefused(Exception):
         """What is stored now, beside a condition that did not hold."""
 
     def document(self) -> dict[str, str]:
+        if self.status == 500:
+            return {"message": str(self)}
         document = {"message": str(self), "error": self.error}
         return document if self.etag is None else document | {"etag": self.etag}
