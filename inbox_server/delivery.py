@@ -67,7 +67,8 @@ class Deliveries:
         token = read_deliver_token(authorization, body, audience=self._config.public_url, now=now)
         key = await self._check_signature(token)
         inbox = await self._inbox(token)
-        self._check_rates(inbox, key, network)
+        if network is not None:
+            self._rates.check(("network", network, self._config.network_per_hour))
         app, own = self._blinder.app(inbox, token.app), inbox == self._blinder.inbox(key.address)
         door = await self._store.door(inbox, self._blinder.listed(inbox, key.address))
         if door is None or not may_deliver(
@@ -75,8 +76,11 @@ class Deliveries:
         ):
             raise not_accepted()
         await self._check_names(token, key, inbox)
-        # Only what the owner takes counts here, or strangers could use the hour up.
-        self._rates.check((b"inbox" + inbox, self._config.inbox_per_hour))
+        # Only what the owner takes counts here, or keys made for it could use up the inbox's hour, and others' counts.
+        self._rates.check(
+            ("sender", inbox + key.address.encode(), self._config.sender_per_hour),
+            ("inbox", inbox, self._config.inbox_per_hour),
+        )
         expires = granted_expiry(token.issued, parsed.ttl, min(door.retention, self._config.max_retention_seconds))
         if expires <= now:
             raise Refused("ttl_passed", "The `ttl`, reckoned from the token's `iat`, is over. Nothing was stored.")
@@ -103,13 +107,6 @@ class Deliveries:
             key = await self._resolver.key(name, token.app, fresh=True)
             token.check_signature(key)
         return key
-
-    def _check_rates(self, inbox: bytes, key: PublicKey, network: bytes | None) -> None:
-        """The same for an inbox that does not exist. Raises `Refused` too_many."""
-        limits = [(b"sender" + inbox + key.address.encode(), self._config.sender_per_hour)]
-        if network is not None:
-            limits.append((b"network" + network, self._config.network_per_hour))
-        self._rates.check(*limits)
 
     async def _inbox(self, token: DeliverToken) -> bytes:
         """The recipient's inbox; for a name that nobody proved here, one that does not exist."""

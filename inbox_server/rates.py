@@ -1,22 +1,49 @@
 """How often, without remembering who: counts under a salt that lives for an hour, in memory only.
 
-Each count is a cell of a count-min sketch (Cormode and Muthukrishnan, 2005), found by a keyed hash. Two hours are kept,
-so that the limit slides; with the salt goes the last way to ask "did X write?", even for a dump of the memory. A sketch
-may count too much when it is crowded, never too little.
+Each count is a cell of a count-min sketch (Cormode and Muthukrishnan, 2005), found by a keyed hash; only its lowest
+cells are raised (Estan and Varghese, 2002). Two hours are kept, so that the limit slides; with the salt goes the last
+way to ask "did X write?", even for a dump of the memory. A sketch may count too much when it is crowded, never too
+little; each kind has its own, so that one cannot crowd another.
 """
 
 import hashlib
-from array import array
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 from inbox_server.clock import Clock
 from inbox_server.errors import Refused
 
+Kind = Literal["sender", "inbox", "network"]
+
 HOUR_SECONDS: Final = 3600
 _ROWS: Final = 4
-_CELLS: Final = 1 << 14  # 256 KiB for four rows of 4-byte counts; two hours are kept
+_CELL_BYTES: Final = 4
+# Of 400,000 senders in an hour, no sketch of this width makes one too many out of three; 12 MiB for all, for two hours.
+_CELLS: Final[dict[Kind, int]] = {"sender": 1 << 18, "inbox": 1 << 16, "network": 1 << 16}
 _SALT_BYTES: Final = 16
+
+
+class _Sketch:
+    """The counts of one kind in one hour. A page of its memory is taken when a count first falls on it."""
+
+    def __init__(self, cells: int) -> None:
+        self._width = cells
+        self._counts = memoryview(bytearray(_ROWS * cells * _CELL_BYTES)).cast("I")
+
+    def cells(self, digest: bytes) -> list[int]:
+        return [
+            row * self._width + int.from_bytes(digest[4 * row : 4 * row + 4], "big") % self._width
+            for row in range(_ROWS)
+        ]
+
+    def count(self, cells: list[int]) -> int:
+        return min([self._counts[cell] for cell in cells])
+
+    def add(self, cells: list[int]) -> None:
+        lowest = self.count(cells)
+        for cell in cells:
+            if self._counts[cell] == lowest:
+                self._counts[cell] = lowest + 1
 
 
 class _Hour:
@@ -25,18 +52,15 @@ class _Hour:
     def __init__(self, number: int, salt: bytes) -> None:
         self.number = number
         self._salt = salt
-        self._counts = array("I", bytes(4 * _ROWS * _CELLS))
+        self._sketches = {kind: _Sketch(cells) for kind, cells in _CELLS.items()}
 
-    def cells(self, what: bytes) -> list[int]:
-        digest = hashlib.blake2b(what, key=self._salt, digest_size=2 * _ROWS).digest()
-        return [row * _CELLS + int.from_bytes(digest[2 * row : 2 * row + 2], "big") % _CELLS for row in range(_ROWS)]
+    def find(self, kind: Kind, what: bytes) -> tuple[_Sketch, list[int]]:
+        sketch = self._sketches[kind]
+        return sketch, sketch.cells(hashlib.blake2b(what, key=self._salt, digest_size=4 * _ROWS).digest())
 
-    def count(self, cells: list[int]) -> int:
-        return min(self._counts[cell] for cell in cells)
-
-    def add(self, cells: list[int]) -> None:
-        for cell in cells:
-            self._counts[cell] += 1
+    def count(self, kind: Kind, what: bytes) -> int:
+        sketch, cells = self.find(kind, what)
+        return sketch.count(cells)
 
 
 class Rates:
@@ -49,8 +73,8 @@ class Rates:
         self._current = _Hour(now, random_bytes(_SALT_BYTES))
         self._previous = _Hour(now - 1, random_bytes(_SALT_BYTES))
 
-    def check(self, *limits: tuple[bytes, int]) -> None:
-        """Count one for each (what, most in an hour); 0 is no limit.
+    def check(self, *limits: tuple[Kind, bytes, int]) -> None:
+        """Count one for each (kind, what, most in an hour); 0 is no limit.
 
         Raises `Refused` too_many, and then counts none.
         """
@@ -58,17 +82,17 @@ class Rates:
         self._turn(now // HOUR_SECONDS)
         passed = now % HOUR_SECONDS / HOUR_SECONDS
         counted = []
-        for what, most in limits:
+        for kind, what, most in limits:
             if not most:
                 continue
-            cells = self._current.cells(what)
-            here, before = self._current.count(cells), self._previous.count(self._previous.cells(what))
+            sketch, cells = self._current.find(kind, what)
+            here, before = sketch.count(cells), self._previous.count(kind, what)
             if here + before * (1 - passed) >= most:
                 wait = _wait(here, before, most, passed)
                 raise Refused("too_many", "Too many deliveries for now. Repeat the same one later.", retry_after=wait)
-            counted.append(cells)
-        for cells in counted:
-            self._current.add(cells)
+            counted.append((sketch, cells))
+        for sketch, cells in counted:
+            sketch.add(cells)
 
     def _turn(self, hour: int) -> None:
         if hour == self._current.number:

@@ -12,9 +12,11 @@ import pytest
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.protocol import deliver_token, owner_token
 from inbox_server.errors import CODES, Refused
-from inbox_server.rates import HOUR_SECONDS, Rates
+from inbox_server.rates import HOUR_SECONDS, Kind, Rates
 from tests.conftest import APP, HandClock
 from tests.edges import LiveServer, serving
+
+Limit = tuple[Kind, bytes, int]
 
 
 class Salts:
@@ -48,10 +50,10 @@ def rates(clock: HandClock, salts: Salts) -> Rates:
 
 def taken(rates: Rates, what: bytes, most: int, *, tries: int) -> int:
     """How many of so many tries are allowed."""
-    return sum(wait_of(rates, (what, most)) is None for _ in range(tries))
+    return sum(wait_of(rates, ("sender", what, most)) is None for _ in range(tries))
 
 
-def wait_of(rates: Rates, *limits: tuple[bytes, int]) -> int | None:
+def wait_of(rates: Rates, *limits: Limit) -> int | None:
     """None when it is allowed, else its Retry-After."""
     try:
         rates.check(*limits)
@@ -63,7 +65,7 @@ def wait_of(rates: Rates, *limits: tuple[bytes, int]) -> int | None:
 @pytest.mark.parametrize("most", [1, 2, 60, 600])
 def test_as_many_are_allowed_as_the_limit_says(rates: Rates, most: int) -> None:
     assert taken(rates, b"alice", most, tries=most + 5) == most
-    assert wait_of(rates, (b"bob", most)) is None
+    assert wait_of(rates, ("sender", b"bob", most)) is None
 
 
 def test_zero_is_no_limit(rates: Rates) -> None:
@@ -80,12 +82,12 @@ def test_after_waiting_as_long_as_told_it_is_allowed(clock: HandClock, most: int
     clock.advance(HOUR_SECONDS + start)
     taken(rates, b"alice", most, tries=most)
     for _ in range(3):
-        wait = wait_of(rates, (b"alice", most))
+        wait = wait_of(rates, ("sender", b"alice", most))
         if wait is None:
             continue
         assert 1 <= wait <= 2 * HOUR_SECONDS + 1
         clock.advance(wait)
-        assert wait_of(rates, (b"alice", most)) is None
+        assert wait_of(rates, ("sender", b"alice", most)) is None
 
 
 def test_the_limit_slides_over_the_hour(rates: Rates, clock: HandClock) -> None:
@@ -110,8 +112,10 @@ def test_never_more_than_the_limit_passes_in_any_hour_beyond_what_fading_lets_th
 
 
 def test_what_is_refused_is_not_counted(rates: Rates) -> None:
-    assert taken(rates, b"inbox", 1, tries=1) == 1
-    for limits in (((b"alice", 10), (b"inbox", 1)), ((b"inbox", 1), (b"alice", 10))):
+    alice: Limit = ("sender", b"alice", 10)
+    inbox: Limit = ("inbox", b"inbox", 1)
+    assert wait_of(rates, inbox) is None
+    for limits in ((alice, inbox), (inbox, alice)):
         for _ in range(10):
             assert wait_of(rates, *limits) is not None
     assert taken(rates, b"alice", 10, tries=20) == 10
@@ -120,17 +124,34 @@ def test_what_is_refused_is_not_counted(rates: Rates) -> None:
 def test_one_busy_sender_does_not_hit_5000_others(rates: Rates) -> None:
     assert taken(rates, b"busy", 600, tries=1000) == 600
     others = [number.to_bytes(4, "big") for number in range(5000)]
-    assert [other for other in others if wait_of(rates, (other, 60)) is not None] == []
-    assert [other for other in others if wait_of(rates, (other, 60)) is not None] == []
+    assert [other for other in others if wait_of(rates, ("sender", other, 60)) is not None] == []
+    assert [other for other in others if wait_of(rates, ("sender", other, 60)) is not None] == []
+
+
+@pytest.mark.timeout(120)  # about 4 s on an idle core
+@pytest.mark.parametrize("most", [3, 20])
+def test_110_made_up_senders_a_second_lock_nobody_else_out(rates: Rates, clock: HandClock, most: int) -> None:
+    for number in range(HOUR_SECONDS):
+        clock.advance(1)
+        for each in range(110):
+            wait_of(rates, ("sender", b"%d %d" % (number, each), most))
+    new: list[Limit] = [("sender", b"new %d" % number, most) for number in range(200)]
+    assert [limit for limit in new if wait_of(rates, limit) is not None] == []
+
+
+def test_no_kind_counts_for_another(rates: Rates) -> None:
+    kinds: tuple[Kind, ...] = ("sender", "inbox", "network")
+    assert [wait_of(rates, (kind, b"the same", 1)) for kind in kinds] == [None] * 3
+    assert None not in [wait_of(rates, (kind, b"the same", 1)) for kind in kinds]
 
 
 def test_each_hour_has_a_salt_of_its_own(rates: Rates, clock: HandClock, salts: Salts) -> None:
     at_start = len(salts.given)
-    rates.check((b"alice", 5))
+    rates.check(("sender", b"alice", 5))
     assert len(salts.given) == at_start
     for hours in (1, 2, 3):
         clock.advance(HOUR_SECONDS)
-        rates.check((b"alice", 5))
+        rates.check(("sender", b"alice", 5))
         assert len(salts.given) == at_start + hours
     assert len(set(salts.given)) == len(salts.given)
     assert {len(salt) for salt in salts.given} == {16}
@@ -139,13 +160,13 @@ def test_each_hour_has_a_salt_of_its_own(rates: Rates, clock: HandClock, salts: 
 def test_salt_and_sender_are_gone_after_two_hours(clock: HandClock) -> None:
     salts, sender = Salts(), secrets.token_bytes(20)
     rates = Rates(clock, salts)
-    rates.check((b"sender" + sender, 5))
+    rates.check(("sender", b"sender" + sender, 5))
     old = [bytes(salt) for salt in salts.given]
     assert all(any(salt in each for each in held(rates)) for salt in old)  # the control: the search finds what is there
     assert not any(sender in each for each in held(rates))
     for _ in range(2):
         clock.advance(HOUR_SECONDS)
-        rates.check((b"other", 5))
+        rates.check(("sender", b"other", 5))
     salts.given.clear()
     assert not any(salt in each for each in held(rates) for salt in old)
 
@@ -214,7 +235,7 @@ async def test_beyond_a_limit_is_429_until_retry_after_has_passed(tmp_path: Path
 
 
 async def test_the_limits_of_one_are_not_those_of_another(tmp_path: Path, clock: HandClock) -> None:
-    limits = {"limits__sender_per_hour": 2, "limits__network_per_hour": 5, "server__proxy_header": "X-Real-IP"}
+    limits = {"limits__sender_per_hour": 2, "limits__network_per_hour": 7, "server__proxy_header": "X-Real-IP"}
     async with serving(tmp_path, clock=clock, **limits) as server:
         for key in (BOB, CAROL):
             await claim(server, key, clock)
@@ -224,7 +245,7 @@ async def test_the_limits_of_one_are_not_those_of_another(tmp_path: Path, clock:
 
         assert [await status(ALICE, BOB, "203.0.113.7") for _ in range(3)] == [201, 201, 429]
         assert [await status(ALICE, CAROL, "203.0.113.7") for _ in range(3)] == [201, 201, 429]  # by inbox
-        assert [await status(CAROL, BOB, "203.0.113.7") for _ in range(2)] == [201, 429]  # the network's fifth, sixth
+        assert [await status(CAROL, BOB, "203.0.113.7") for _ in range(2)] == [201, 429]  # the seventh, eighth
         assert [await status(CAROL, BOB, "203.0.113.8") for _ in range(2)] == [201, 429]
 
 
@@ -259,6 +280,16 @@ async def test_strangers_whom_the_owner_refuses_do_not_use_up_the_inboxs_hour(tm
         for number in range(10, 20):
             assert (await deliver(server, clock, AppKey(bytes([number]) * 32), BOB.public))[0] in (403, 429)
         assert (await deliver(server, clock, ALICE, BOB.public))[0] == 201
+
+
+async def test_what_the_owner_refuses_counts_for_no_sender(tmp_path: Path, clock: HandClock) -> None:
+    """Otherwise requests under made-up keys crowd the counts of all senders, though none of them is taken."""
+    async with serving(tmp_path, clock=clock, limits__sender_per_hour=3) as server:
+        await claim(server, BOB, clock, b'{"accept":"contacts"}')
+        assert [(await deliver(server, clock, ALICE, BOB.public))[0] for _ in range(10)] == [403] * 10
+        clock.advance(1)
+        await claim(server, BOB, clock)
+        assert [(await deliver(server, clock, ALICE, BOB.public))[0] for _ in range(4)] == [201, 201, 201, 429]
 
 
 async def test_what_was_refused_for_its_token_or_body_counts_for_nobody(tmp_path: Path, clock: HandClock) -> None:
