@@ -54,7 +54,7 @@ def stored(folder: Path) -> int:
 
 
 async def _make(folder: Path, blinder: Blinder) -> None:
-    async with open_store(folder, check_value=blinder.check_value(), quota=Quota(1, 1, 1)):
+    async with open_store(folder, check_value=blinder.check_value(), quota=Quota(1, 1, 1, 1)):
         pass
 
 

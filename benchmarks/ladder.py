@@ -32,7 +32,7 @@ from inbox_server.web import answer
 _URL: Final = "http://127.0.0.1:8710"
 _COUNT: Final = 20_000
 _AT_ONCE: Final = 64
-_QUOTA: Final = Quota(10_000_000, 1 << 40, 90 * 86_400)
+_QUOTA: Final = Quota(10_000_000, 1 << 40, 90 * 86_400, 10_000_000)
 _LIFE_SECONDS: Final = 30 * 86_400
 
 Request = tuple[str, bytes]

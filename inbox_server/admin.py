@@ -1,9 +1,11 @@
 """The admin listener: is the process up, can it do its work, and how does it do. It is never exposed to the public."""
 
+import contextlib
 from typing import Final
 
 from aiohttp import web
 
+from inbox_server.errors import Unavailable
 from inbox_server.metrics import CONTENT_TYPE, Metrics
 from inbox_server.peer import is_numeric_host
 from inbox_server.store.contract import Store
@@ -36,4 +38,7 @@ async def ready(request: web.Request) -> web.Response:
 
 async def counts(request: web.Request) -> web.Response:
     """Counts and sizes in Prometheus' text format."""
+    with contextlib.suppress(Unavailable):  # then the other numbers are the more interesting
+        totals = await request.app[STORE].totals()
+        request.app[METRICS].kept(unread=totals.unread, read=totals.read)
     return web.Response(body=request.app[METRICS].text(), headers={"Content-Type": CONTENT_TYPE})

@@ -36,6 +36,7 @@ def capabilities(config: Config, *, vapid_key: str) -> dict[str, Any]:
             "max_retention_seconds": config.max_retention_seconds,
             "inbox_entries": config.inbox_entries,
             "inbox_bytes": config.inbox_bytes,
+            "inbox_read_entries": config.inbox_read_entries,
             "list_entries": config.list_entries,
             "names": MAX_PROVEN_NAMES,
             "default_page_entries": DEFAULT_PAGE_ENTRIES,

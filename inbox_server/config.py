@@ -78,6 +78,7 @@ class Config:
     max_retention_seconds: int
     inbox_entries: int
     inbox_bytes: int
+    inbox_read_entries: int
     list_entries: int
     sender_per_hour: int
     inbox_per_hour: int

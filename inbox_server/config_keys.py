@@ -176,6 +176,14 @@ KEYS: Final[tuple[Key, ...]] = (
         values.between(1024, 1 << 40),
     ),
     Key(
+        "limits.inbox_read_entries",
+        "inbox_read_entries",
+        "50000",
+        "Entries of one inbox that were read and are remembered by their hash, at most: 264 bytes each on disk. The\n"
+        "oldest are forgotten first; what is delivered again after that is listed again.",
+        values.between(1000, 100_000_000),
+    ),
+    Key(
         "limits.list_entries",
         "list_entries",
         "1000",

@@ -6,7 +6,7 @@ No label names an identity or an inbox: the labels are closed lists of this prog
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -37,6 +37,8 @@ class Metrics:
         self._seconds = Histogram(
             "inbox_commit_seconds", "Time that one commit took.", buckets=_COMMIT_SECONDS, registry=registry
         )
+        entries = Gauge("inbox_entries", "Entries of all inboxes.", ["state"], registry=registry)
+        self._unread, self._read = entries.labels("unread"), entries.labels("read")
         # Made at once, so that each series begins with 0 and the first increase of it is seen.
         self._new, self._repeated = deliveries.labels("new"), deliveries.labels("repeated")
         self._refusals = {code: refusals.labels(code) for code in CODES}
@@ -54,6 +56,10 @@ class Metrics:
 
     def looked_up(self, outcome: LookUp) -> None:
         self._look_ups[outcome].inc()
+
+    def kept(self, *, unread: int, read: int) -> None:
+        self._unread.set(unread)
+        self._read.set(read)
 
     def committed(self, works: int, seconds: float) -> None:
         self._works.observe(works)

@@ -176,10 +176,12 @@ def settings_document(settings: Settings, config: Config) -> dict[str, Any]:
         "blocked": settings.blocked,
         "names": settings.names,
         "unread": settings.unread,
+        "read": settings.read,
         "quota": {
             "entries": config.inbox_entries,
             "bytes": config.inbox_bytes,
             "bytes_used": settings.unread_bytes,
+            "read_entries": config.inbox_read_entries,
         },
         "push": settings.push,
         "notices": notices_of(refused=settings.refused, push_gone=settings.push_gone),

@@ -75,7 +75,7 @@ async def open_app(
 ) -> AsyncIterator[tuple[web.Application, Store]]:
     """The public application with everything behind it open. Raises `BadDatabase`."""
     blinder, wakes, metrics = Blinder(secret), Wakes(), Metrics()
-    quota = Quota(config.inbox_entries, config.inbox_bytes, config.max_retention_seconds)
+    quota = Quota(config.inbox_entries, config.inbox_bytes, config.max_retention_seconds, config.inbox_read_entries)
     sealer = Sealer(blinder.sealing_key(), random_bytes)
     vapid = VapidKey(blinder.vapid_seed(), subject=config.public_url, clock=clock)
     async with (

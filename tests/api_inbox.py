@@ -140,9 +140,8 @@ class Inbox:
     def acknowledge(self, text: str, now: int) -> None:
         known = self.known.get(id_of(text))
         if known is None:
-            if sum(each.read for each in self.known.values()) < self.limits.entries:
-                forget_at = now + self.limits.max_retention
-                self.known[id_of(text)] = Entry(text, self._next(), read=True, expires=0, forget_at=forget_at)
+            forget_at = now + self.limits.max_retention
+            self.known[id_of(text)] = Entry(text, self._next(), read=True, expires=0, forget_at=forget_at)
         elif not known.read:
             known.read, known.change, known.forget_at = True, self._next(), max(known.expires, now + HOUR)
             self.refused = False
@@ -181,10 +180,12 @@ class Inbox:
             "blocked": len(self.blocked),
             "names": 0,
             "unread": len(unread),
+            "read": len(self.known) - len(unread),
             "quota": {
                 "entries": self.limits.entries,
                 "bytes": self.limits.bytes,
                 "bytes_used": sum(len(each.text) for each in unread),
+                "read_entries": 50_000,
             },
             "push": 0,
             "notices": ["inbox_full"] if self.refused else [],

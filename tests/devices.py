@@ -35,7 +35,7 @@ from tests.stores import ADMISSION, CHECK_VALUE, Box
 MAX_RETENTION: Final = 60_000
 MOST_TURNS: Final = 100
 """More than a device takes to hear of everything."""
-_QUOTA: Final = Quota(entries=1000, bytes=1 << 20, max_retention=MAX_RETENTION)
+_QUOTA: Final = Quota(entries=1000, bytes=1 << 20, max_retention=MAX_RETENTION, tombstones=50_000)
 _KEY: Final = AppKey(bytes(range(1, 33)))
 _BLINDER: Final = Blinder(SECRET)
 _AUDIENCE: Final = "https://inbox.example"

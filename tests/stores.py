@@ -20,7 +20,7 @@ CAROL: Final = b"Carol's inbox..."
 APP_HASH: Final = b"the app, keyed.."
 RETENTION: Final = 30 * DAY_SECONDS
 MAX_RETENTION: Final = 90 * DAY_SECONDS
-QUOTA: Final = Quota(entries=10_000, bytes=8 << 20, max_retention=MAX_RETENTION)
+QUOTA: Final = Quota(entries=10_000, bytes=8 << 20, max_retention=MAX_RETENTION, tombstones=50_000)
 ADMISSION: Final = Admission(
     generation=b"first...", first_change=1000, default_retention=RETENTION, max_inboxes=None, invite=None
 )

@@ -16,7 +16,7 @@ from tests.requests import SECRET
 
 ENTRIES = 100_000
 NOW = system_clock()  # as `fill` reckons
-QUOTA = Quota(entries=1_000_000, bytes=1 << 40, max_retention=86_400)
+QUOTA = Quota(entries=1_000_000, bytes=1 << 40, max_retention=86_400, tombstones=1_000_000)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from inbox_server.web import METRICS
 from inbox_server.world.local import World
 from tests.conftest import APP
 from tests.live import Live, live_server, open_stream
-from tests.requests import at, check_problem, id_of
+from tests.requests import at, caller, check_problem, id_of
 
 Samples = Mapping[str, float]
 
@@ -62,6 +62,20 @@ async def test_deliveries_and_refusals_are_counted(live: Live) -> None:
     assert (samples["inbox_deliveries_total{new}"], samples["inbox_deliveries_total{repeated}"]) == (2, 1)
     refusals = {code: samples[f"inbox_refusals_total{{{code}}}"] for code in CODES}
     assert refusals == dict.fromkeys(CODES, 0) | {"not_accepted": 1, "not_found": 1, "wrong_method": 1}
+
+
+async def test_entries_are_counted_unread_and_read(world: World, alice: AppUser, live: Live) -> None:
+    owner = caller(world)
+    await owner.claim({"accept": "anyone"})
+    for text in ("one", "two", "three"):
+        await at(owner).deliver(text, recipient=owner.key.address)
+    await owner.acknowledge(id_of("one"))
+    async with (
+        listening(make_admin_app(world.store, live.app[METRICS]), Tcp("127.0.0.1", 0)) as (url,),
+        world.session.get(f"{url}/metrics") as answer,
+    ):
+        samples = read(await answer.text())
+    assert (samples["inbox_entries{unread}"], samples["inbox_entries{read}"]) == (2, 1)
 
 
 async def test_look_ups_are_counted_by_how_they_ended(alice: AppUser, bob: AppUser, live: Live) -> None:
@@ -138,4 +152,4 @@ async def test_nothing_in_them_tells_of_anybody(world: World, alice: AppUser, bo
     for secret in (live.owner.key.address, live.owner.key.public, APP, "chat", "127.0.0.1", "opaque"):
         assert secret not in text
     labels = {label for family in text_string_to_metric_families(text) for s in family.samples for label in s.labels}
-    assert labels == {"code", "outcome", "cache", "le"}
+    assert labels == {"code", "outcome", "cache", "state", "le"}

@@ -20,7 +20,8 @@ DEFAULTS = {
     "blocked": 0,
     "names": 0,
     "unread": 0,
-    "quota": {"entries": 10_000, "bytes": 8 << 20, "bytes_used": 0},
+    "read": 0,
+    "quota": {"entries": 10_000, "bytes": 8 << 20, "bytes_used": 0, "read_entries": 50_000},
     "push": 0,
     "notices": [],
 }

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from inbox_server.errors import Refused
-from inbox_server.store.contract import Delivered
+from inbox_server.store.contract import Delivered, Totals
+from inbox_server.store.expiry import BATCH_ROWS
 from inbox_server.store.sqlite import TOMBSTONE_SECONDS, Quota
 from tests.stores import BOB, CAROL, MAX_RETENTION, Box, claimed_box, id_of, read_rows, row_counts
 
@@ -187,13 +188,30 @@ async def test_a_planted_tombstone_goes_after_the_maximum_retention(box: Box) ->
     assert await box.texts() == ["late"]
 
 
-async def test_planted_tombstones_are_bounded_by_the_quota(tmp_path: Path) -> None:
-    async with claimed_box(tmp_path, quota=Quota(3, 1 << 20, MAX_RETENTION)) as box:
-        await box.acknowledge(*(f"unknown {number}" for number in range(10)))
-        assert row_counts(tmp_path)["message"] == 3
-        await box.deliver("known")
-        await box.acknowledge("known")
-        assert await box.texts() == []  # what was delivered here is remembered all the same
+@pytest.mark.parametrize("delivered", [True, False], ids=["delivered here", "unknown"])
+async def test_of_too_many_that_were_read_the_oldest_are_forgotten(tmp_path: Path, delivered: bool) -> None:
+    most = 300
+    texts = [f"text {number}" for number in range(2 * most)]
+    async with claimed_box(tmp_path, quota=Quota(1000, 1 << 20, MAX_RETENTION, most)) as box:
+        await box.deliver("never read")
+        if delivered:
+            await asyncio.gather(*(box.deliver(text) for text in texts))
+        await box.acknowledge(*texts[:most])
+        early = await box.cursor()
+        await box.acknowledge(*texts[most:-1])
+        late = await box.cursor()
+        await box.acknowledge(texts[-1])
+        read = (await box.settings()).read
+        assert most - BATCH_ROWS <= read <= most
+        assert await box.store.totals() == Totals(unread=1, read=read)
+        assert row_counts(tmp_path)["message"] == read + 1
+        with pytest.raises(Refused, match="cursor_gone"):
+            await box.page(early)
+        assert (await box.page(late)).read == (id_of(texts[-1]),)
+        await box.deliver(texts[-read])  # remembered
+        assert await box.texts() == ["never read"]
+        assert (await box.deliver(texts[0])).new  # not remembered any more
+        assert await box.texts() == ["never read", texts[0]]
 
 
 async def test_one_acknowledgement_takes_known_and_unknown_ids(box: Box) -> None:

@@ -19,7 +19,7 @@ from tests.stores import ADMISSION, Box, claimed_box, id_of, texts_of
 
 T = TypeVar("T")
 
-QUOTA = Quota(entries=4, bytes=40, max_retention=20_000)
+QUOTA = Quota(entries=4, bytes=40, max_retention=20_000, tombstones=5)
 TEXTS = st.sampled_from([letter * size for size, letter in enumerate("abcdefghijkl", 1)])
 LIVES = st.sampled_from([10, 4000, 50_000])
 WAITS = st.sampled_from([1, 9, 10, 3600, 5000, 20_000])
@@ -70,12 +70,14 @@ class Model:
         for text in texts:
             known = self.known.get(text)
             if known is None:
-                if sum(each.read for each in self.known.values()) < QUOTA.entries:
-                    self.known[text] = Known(self._next(), True, 0, self.now + QUOTA.max_retention)
+                self.known[text] = Known(self._next(), True, 0, self.now + QUOTA.max_retention)
             elif not known.read:
                 known.read, known.change = True, self._next()
                 known.forget_at = max(known.expires, self.now + TOMBSTONE_SECONDS)
                 self.refused = False
+        if len(self.read()) > QUOTA.tombstones:  # they are fewer than are forgotten at a time
+            for text in self.read():
+                self._drop(text)
 
     def sweep(self) -> None:
         for text in [text for text, known in self.known.items() if known.forget_at <= self.now]:
@@ -83,6 +85,9 @@ class Model:
 
     def unread(self) -> list[str]:
         return [text for text, known in self.known.items() if not known.read]
+
+    def read(self) -> list[str]:
+        return [text for text, known in self.known.items() if known.read]
 
     def since(self, change: int) -> tuple[list[str], list[str]]:
         """What a device that knows everything up to `change` has to hear: entries, and what was read."""
@@ -214,9 +219,10 @@ class Devices(RuleBasedStateMachine):
         ]
         assert page.cursor.change == self.model.change
         unread = self.model.unread()
-        assert (inbox.unread, inbox.unread_bytes, inbox.refused) == (
+        assert (inbox.unread, inbox.unread_bytes, inbox.read, inbox.refused) == (
             len(unread),
             sum(map(len, unread)),
+            len(self.model.read()),
             self.model.refused,
         )
 

@@ -16,7 +16,7 @@ Act = Callable[[Box], Awaitable[object]]
 @pytest.fixture
 async def box(tmp_path: Path) -> AsyncIterator[Box]:
     """Three entries or 2,000 bytes fill it."""
-    async with claimed_box(tmp_path, quota=Quota(3, 2000, MAX_RETENTION)) as box:
+    async with claimed_box(tmp_path, quota=Quota(3, 2000, MAX_RETENTION, 1000)) as box:
         yield box
 
 
@@ -147,7 +147,7 @@ async def test_tombstones_take_no_room(box: Box) -> None:
 
 
 async def test_as_many_small_expired_entries_as_there_may_be_make_room_for_a_large_one(tmp_path: Path) -> None:
-    async with claimed_box(tmp_path, quota=Quota(10_000, 1024, MAX_RETENTION)) as box:
+    async with claimed_box(tmp_path, quota=Quota(10_000, 1024, MAX_RETENTION, 1000)) as box:
         pairs = [chr(33 + number // 64) + chr(33 + number % 64) for number in range(512)]
         await asyncio.gather(*(box.deliver(pair, 10) for pair in pairs))
         assert await box.counts() == (512, 1024)
@@ -156,7 +156,7 @@ async def test_as_many_small_expired_entries_as_there_may_be_make_room_for_a_lar
 
 
 async def test_expired_entries_make_room_past_expired_tombstones(tmp_path: Path) -> None:
-    async with claimed_box(tmp_path, quota=Quota(600, 1 << 20, MAX_RETENTION)) as box:
+    async with claimed_box(tmp_path, quota=Quota(600, 1 << 20, MAX_RETENTION, 1000)) as box:
         texts = [f"entry {number}" for number in range(600)]
         await asyncio.gather(*(box.deliver(text, 10) for text in texts))
         await box.acknowledge(*texts)

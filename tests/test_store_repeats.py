@@ -82,7 +82,7 @@ def test_no_sequence_of_repeats_tells_whether_the_entry_was_read(steps: list[Ste
 
 @pytest.mark.parametrize("reading", [False, True], ids=["unread", "read"])
 async def test_a_repeat_to_a_full_inbox_is_answered_while_the_entry_lives(tmp_path: Path, reading: bool) -> None:
-    async with claimed_box(tmp_path, quota=Quota(1, 1 << 20, MAX_RETENTION)) as box:
+    async with claimed_box(tmp_path, quota=Quota(1, 1 << 20, MAX_RETENTION, 1000)) as box:
         first = await box.deliver("opaque", LONG)
         if reading:
             await box.acknowledge("opaque")
@@ -93,7 +93,7 @@ async def test_a_repeat_to_a_full_inbox_is_answered_while_the_entry_lives(tmp_pa
 
 @pytest.mark.parametrize("reading", [False, True], ids=["unread", "read"])
 async def test_a_full_inbox_refuses_what_expired_whether_it_was_read_or_not(tmp_path: Path, reading: bool) -> None:
-    async with claimed_box(tmp_path, quota=Quota(2, 1 << 20, MAX_RETENTION)) as box:
+    async with claimed_box(tmp_path, quota=Quota(2, 1 << 20, MAX_RETENTION, 1000)) as box:
         await box.deliver("opaque", 10)
         if reading:
             await box.acknowledge("opaque")

@@ -51,6 +51,7 @@ async def test_a_new_inbox_has_the_defaults(box: Box) -> None:
         names=0,
         unread=0,
         unread_bytes=0,
+        read=0,
         refused=False,
         push=0,
         push_gone=False,

@@ -84,6 +84,8 @@ class Settings:
     names: int
     unread: int
     unread_bytes: int
+    read: int
+    """Entries read, whose id is still remembered."""
     refused: bool
     push: int
     push_gone: bool
@@ -137,6 +139,14 @@ class Load:
     standings: int
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How many entries all inboxes have: unread, and read but remembered."""
+
+    unread: int
+    read: int
+
+
 class Store(Protocol):
     async def proven(self, name: bytes) -> bytes | None:
         """The inbox whose owner proved this name, if any."""
@@ -158,8 +168,13 @@ class Store(Protocol):
 
     def load(self) -> Load: ...
 
+    async def totals(self) -> Totals: ...
+
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
-        """Mark entries as read and drop their text; an unknown id is remembered. Raises `Refused` no_inbox."""
+        """Mark entries as read and drop their text; an unknown id is remembered. Raises `Refused` no_inbox.
+
+        Of too many ids that are remembered the oldest go, and the cursors that have not seen them are gone.
+        """
 
     async def settings(self, inbox: bytes) -> Settings | None: ...
 

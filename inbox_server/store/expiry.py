@@ -52,6 +52,18 @@ def drop_entries(db: sqlite3.Connection, inbox: bytes) -> bool:
     return len(rows) < BATCH_ROWS
 
 
+def drop_oldest_tombstones(db: sqlite3.Connection, inbox: bytes) -> None:
+    """Drop a batch of those that were read first; of whose deliveries a repeat is the least likely.
+
+    A batch, because finding the first is to pass by everything older that is unread.
+    """
+    rows = db.execute(
+        "SELECT inbox, change, slot, size FROM message WHERE inbox = ? AND slot IS NULL ORDER BY change LIMIT ?",
+        (inbox, BATCH_ROWS),
+    ).fetchall()
+    _remove(db, rows)
+
+
 def drop_entry(db: sqlite3.Connection, inbox: bytes, change: int, slot: int, size: int) -> None:
     """Drop one unread entry."""
     _remove(db, [(inbox, change, slot, size)])

@@ -5,7 +5,7 @@ from typing import Final
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
-from inbox_server.store.contract import Admission, Settings, SettingsChange, no_inbox
+from inbox_server.store.contract import Admission, Settings, SettingsChange, Totals, no_inbox
 from inbox_server.store.expiry import drop_entries
 
 _MOST_APART_SECONDS: Final = 420
@@ -19,16 +19,20 @@ def read_settings(db: sqlite3.Connection, inbox: bytes) -> Settings | None:
         " (SELECT count(*) FROM listed WHERE listed.inbox = inbox.inbox AND kind = 'contact'),"
         " (SELECT count(*) FROM listed WHERE listed.inbox = inbox.inbox AND kind = 'blocked'),"
         " (SELECT count(*) FROM name WHERE name.inbox = inbox.inbox),"
-        " unread, unread_bytes, refused,"
+        " unread, unread_bytes, tombstones, refused,"
         " (SELECT count(*) FROM push WHERE push.inbox = inbox.inbox), push_gone FROM inbox WHERE inbox = ?",
         (inbox,),
     ).fetchone()
     if row is None:
         return None
-    retention, accept, contacts, blocked, names, unread, unread_bytes, refused, push, push_gone = row
+    retention, accept, contacts, blocked, names, unread, unread_bytes, read, refused, push, push_gone = row
     return Settings(
-        retention, accept, contacts, blocked, names, unread, unread_bytes, bool(refused), push, bool(push_gone)
+        retention, accept, contacts, blocked, names, unread, unread_bytes, read, bool(refused), push, bool(push_gone)
     )
+
+
+def read_totals(db: sqlite3.Connection) -> Totals:
+    return Totals(*db.execute("SELECT coalesce(sum(unread), 0), coalesce(sum(tombstones), 0) FROM inbox").fetchone())
 
 
 def settle(

@@ -21,15 +21,16 @@ from inbox_server.store.contract import (
     Settings,
     SettingsChange,
     Subscribed,
+    Totals,
     Unread,
     no_inbox,
 )
 from inbox_server.store.door import door, proven
-from inbox_server.store.expiry import drop_entry, drop_expired, is_due, sweep
+from inbox_server.store.expiry import drop_entry, drop_expired, drop_oldest_tombstones, is_due, sweep
 from inbox_server.store.feed import read_feed
 from inbox_server.store.push import drop_subscription, subscribe, subscriptions, unsubscribe
 from inbox_server.store.reader import Reader
-from inbox_server.store.settings import forget, read_settings, settle
+from inbox_server.store.settings import forget, read_settings, read_totals, settle
 from inbox_server.store.slots import SLOT_BYTES, blank_slot, fill_slot, grow_slots
 from inbox_server.store.standings import Standings
 from inbox_server.store.writer import Writer
@@ -42,11 +43,12 @@ _EXPIRED_BATCH: Final = SLOT_BYTES  # so many entries, of a byte or more each, m
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What one inbox may hold, and how long a tombstone for an unknown id is kept."""
+    """What one inbox may hold: unread entries, their bytes, tombstones; and how long one of an unknown id is kept."""
 
     entries: int
     bytes: int
     max_retention: int
+    tombstones: int
 
 
 class SqliteStore:
@@ -98,6 +100,9 @@ class SqliteStore:
             await self._writer.write(
                 partial(_acknowledge, inbox=inbox, ids=batch, quota=self._quota, now=now), inbox=inbox, erases=True
             )
+
+    async def totals(self) -> Totals:
+        return await self._reader.read(read_totals)
 
     async def settings(self, inbox: bytes) -> Settings | None:
         return await self._reader.read(lambda db: read_settings(db, inbox))
@@ -242,16 +247,21 @@ def _acknowledge(db: sqlite3.Connection, inbox: bytes, ids: tuple[bytes, ...], q
             " refused = 0 WHERE inbox = ?",
             (size, inbox),
         )
+    _bound_tombstones(db, inbox, quota)
+
+
+def _bound_tombstones(db: sqlite3.Connection, inbox: bytes, quota: Quota) -> None:
+    """Forget a batch of the oldest when there are too many, more than one acknowledgement adds."""
+    (tombstones,) = db.execute("SELECT tombstones FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    if tombstones > quota.tombstones:
+        drop_oldest_tombstones(db, inbox)
 
 
 def _plant(db: sqlite3.Connection, inbox: bytes, id: bytes, quota: Quota, now: UnixTime) -> None:
     """Remember an id that was read at another server, whose delivery may still come here.
 
-    `expires` 0 has passed, so the first delivery is answered as a new one. More than the quota are not remembered.
+    `expires` 0 has passed, so the first delivery is answered as a new one.
     """
-    (tombstones,) = db.execute("SELECT tombstones FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
-    if tombstones >= quota.entries:
-        return
     db.execute(
         "INSERT INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, NULL, 0, 0, ?)",
         (inbox, _next_change(db, inbox), id, now + quota.max_retention),

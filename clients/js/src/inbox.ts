@@ -46,7 +46,7 @@ export interface InboxSettings {
   blocked: number;
   names: number;
   unread: number;
-  quota: { entries: number; bytes: number; bytes_used: number };
+  quota: { entries: number; bytes: number; bytes_used: number; read_entries?: number };
   /** How many Web Push subscriptions there are. */
   push?: number;
   notices: string[];
