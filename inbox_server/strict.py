@@ -32,6 +32,18 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return parsed
 
 
+def is_whole(raw: bytes) -> bool:
+    """Whether this is JSON from its start to its end.
+
+    A file that a hub is just writing is empty or breaks off; it stays so if the upload was cut off.
+    """
+    try:
+        json.loads(raw)
+    except (ValueError, RecursionError):  # also for what is no UTF-8
+        return False
+    return True
+
+
 def _without_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     pairs = list(pairs)
     members = dict(pairs)

@@ -472,3 +472,15 @@ def test_the_profile_s_default_place_is_that_of_the_desktop_specification(tmp_pa
 )
 def test_a_terminal_obeys_nobody_s_message(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+def test_a_watch_that_counts_first_shows_what_the_last_one_could_not_fetch(dev: Dev, alice: Cli, bob: Cli) -> None:
+    assert alice("send", "bob.id", "one")[0] == 0
+    whole = bob.profile.read_text()
+    bob.profile.write_text(whole.replace(dev.names, "http://127.0.0.1:1"))
+    assert "cannot be read now" in bob.say("watch", "--read", "--ack", "--count", "1")[1]
+    bob.profile.write_text(bob.profile.read_text().replace("http://127.0.0.1:1", dev.names))
+    assert alice("send", "bob.id", "two")[0] == 0
+    said = bob("watch", "--read", "--ack", "--count", "1")[1]
+    assert [document["content"] for document in said if "content" in document] == ["one", "two"]
+    assert bob.say("inbox") == (0, "nothing is unread\n")

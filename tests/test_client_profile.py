@@ -154,6 +154,10 @@ def test_marks_and_what_was_read_stay_bounded() -> None:
         profile = profile.with_mark("https://a.example", day, f"cursor {day}")
     assert list(profile.marks["https://a.example"]) == [*map(str, range(201, 300)), "20000"]
     assert profile.with_mark("https://a.example", 299, "later") == profile
-    profile = profile.with_to_ack(tuple(str(number) for number in range(10_100)))
-    assert all(len(ids) == 10_000 for ids in profile.to_ack.values())
+    profile = profile.with_to_ack(tuple(str(number) for number in range(100_100)))
+    assert all(len(ids) == 100_000 for ids in profile.to_ack.values())
     assert set(profile.to_ack) == set(profile.sources)
+    for number in range(1100):
+        profile = profile.with_missed(str(number), number)
+    assert list(profile.missed) == [str(number) for number in range(100, 1100)]
+    assert next(iter(profile.with_to_ack(("100",)).missed)) == "101"

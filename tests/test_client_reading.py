@@ -117,7 +117,7 @@ async def test_a_message_is_fetched_only_from_the_bucket_of_the_identity_it_clai
         await mallory.account.user.bucket.write(f"outbox/{'0' * 32}.json", b"{}")
         await inbox.deliver(pointed(bob), sender="alice.id", recipient="bob.id")
         (entry,) = (await bob.unread()).entries
-        with pytest.raises(NotAuthentic, match="not in any bucket"):
+        with pytest.raises(NotForNow, match="not in any bucket"):
             await bob.fetch(entry)
         forged = sign_envelope(mallory.account.user.key, encrypt(key, "x", ephemeral=new_key(), iv=bytes(16)))
         await alice.account.user.bucket.write(f"outbox/{'0' * 32}.json", forged.encode())
@@ -162,7 +162,7 @@ async def test_a_bare_key_s_message_is_not_fetched_from_where_its_pointer_says(w
         (entry,) = (await bob.unread()).entries
         assert entry.pointer is not None
         assert entry.pointer.url == url
-        with pytest.raises(NotAuthentic, match="not in any bucket"):
+        with pytest.raises(NotForNow, match="not in any bucket"):
             await bob.fetch(entry)
         assert elsewhere.asked == []
 

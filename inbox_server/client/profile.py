@@ -1,7 +1,7 @@
 """A profile: who a client is, which servers it uses, and what it must remember from one run to the next."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -12,7 +12,8 @@ from inbox_server.strict import NotStrict, parse_object
 _VERSION: Final = 1
 _MOST_MARKS: Final = 100  # days; no server keeps what was read for longer than its longest retention, 90 days
 _MOST_TOLD: Final = 1000  # a page
-_MOST_TO_ACK: Final = 10_000  # what an inbox holds at most, at the servers' default
+_MOST_TO_ACK: Final = 100_000  # more than three inboxes hold together, at the servers' default of 10,000 each
+_MOST_MISSED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Profile:
     move: Move | None = None
     told: tuple[str, ...] = ()
     """Entries that were told and are not behind every inbox's cursor: a watch ended in the middle of a page."""
+    missed: Mapping[str, int] = field(default_factory=dict)
+    """Entries that could not be fetched, and since when nothing has been where they lead; 0: that is not known."""
 
     @property
     def identity(self) -> str:
@@ -79,10 +82,18 @@ class Profile:
     def with_told(self, ids: tuple[str, ...]) -> "Profile":
         return replace(self, told=tuple(dict.fromkeys(self.told + ids))[-_MOST_TOLD:])
 
+    def with_missed(self, id: str, since: int) -> "Profile":
+        rest = [(other, when) for other, when in self.missed.items() if other != id]
+        return replace(self, missed=dict([*rest, (id, since)][-_MOST_MISSED:]))
+
+    def without_missed(self, ids: Iterable[str]) -> "Profile":
+        over = set(ids)
+        return replace(self, missed={id: since for id, since in self.missed.items() if id not in over})
+
     def with_to_ack(self, ids: tuple[str, ...]) -> "Profile":
         """With these noted for every inbox."""
         noted = {url: tuple(dict.fromkeys(self.to_ack.get(url, ()) + ids))[-_MOST_TO_ACK:] for url in self.sources}
-        return replace(self, to_ack={**self.to_ack, **noted})
+        return replace(self.without_missed(ids), to_ack={**self.to_ack, **noted})
 
     def with_acked(self, inbox: str, ids: tuple[str, ...]) -> "Profile":
         """Without these, which the inbox has been told of."""
@@ -123,6 +134,7 @@ def render_profile(profile: Profile) -> bytes:
         "move": move
         and {"old": move.old, "new": move.new, "settings": move.settings, "is_published": move.is_published},
         "told": profile.told,
+        "missed": profile.missed,
     }
     return json.dumps(members, indent=2).encode() + b"\n"
 

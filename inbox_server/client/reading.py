@@ -18,11 +18,14 @@ from inbox_server.client.own_card import catch_up
 from inbox_server.client.profile import Profile
 from inbox_server.client.protocol import Pointer, read_pointer
 from inbox_server.client.reports import Entry, Message, Outcome, Unread
-from inbox_server.client.user import NotAuthentic
+from inbox_server.client.user import NotAuthentic, NotForNow, NotThere
 from inbox_server.clock import DAY_SECONDS, UnixTime
 
 _PAGE: Final = 1000
 _ACK_IDS: Final = 1000
+# What is not there may be back: a name was renewed late, a host was repaired after a weekend. Waiting costs a line in
+# the list; giving up loses a message.
+LAPSE_SECONDS: Final = 3 * DAY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +127,45 @@ class Reading:
             return None
 
     async def fetch(self, entry: Entry) -> Message:
-        """The message of an entry, verified. Raises `NotAuthentic`, `NotReachable` or `NotForNow`."""
+        """The message of an entry, verified. Raises `NotAuthentic`, `NotReachable` or `NotForNow`.
+
+        What is not there is `NotForNow` until that has been so for `LAPSE_SECONDS`, then `NotAuthentic`.
+        """
         pointer = entry.pointer
         if pointer is None:
             raise NotAuthentic("the entry is not encrypted to this key, or is no message of this protocol")
-        content, key = await self._account.user.fetch_signed(pointer)
+        try:
+            content, key = await self._account.user.fetch_signed(pointer)
+        except NotThere as error:
+            if await self._has_lapsed(entry.ids[0]):
+                raise NotAuthentic(f"{error}, and was not for {LAPSE_SECONDS // DAY_SECONDS} days") from None
+            raise NotForNow(str(error)) from None
+        except NotForNow:
+            self._miss(entry.ids[0], self._account.profile.read().missed.get(entry.ids[0], 0))
+            raise
+        except NotAuthentic:
+            self.forget_missed(entry.ids)
+            raise
+        self.forget_missed(entry.ids)
         return Message(pointer.id, pointer.sender, key.hex, content)
+
+    async def _has_lapsed(self, id: str) -> bool:
+        """Whether nothing has been there for long, by an own inbox's time; noted from the first time on."""
+        since, now = self._account.profile.read().missed.get(id, 0), 0
+        if await self._account.is_time_known():
+            now = self._account.now
+            since = min(since or now, now)
+        self._miss(id, since)
+        return now - since >= LAPSE_SECONDS
+
+    def _miss(self, id: str, since: int) -> None:
+        if self._account.profile.read().missed.get(id) != since:
+            self._account.profile.change(partial(Profile.with_missed, id=id, since=since))
+
+    def forget_missed(self, ids: Iterable[str]) -> None:
+        """These were fetched, or need not be any more."""
+        if over := self._account.profile.read().missed.keys() & set(ids):
+            self._account.profile.change(partial(Profile.without_missed, ids=over))
 
     async def acknowledge(self, ids: Iterable[str]) -> tuple[Outcome, ...]:
         """Say everywhere that these are read. An inbox that cannot be told now is told later."""

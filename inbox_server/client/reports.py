@@ -83,9 +83,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """News: an entry that was not told before."""
+    """News: an entry that was not told before, or one that could not be fetched then and is worth another try."""
 
     entry: Entry
+    is_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 It remembers nothing; `client.py` does, and is what programs use.
 """
 
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from inbox_server.identities import Address, Name, NotAnIdentity, parse_recipien
 from inbox_server.keys import PublicKey
 from inbox_server.resolver.chain import ChainResolver
 from inbox_server.resolver.profile import Bucket as Place
+from inbox_server.strict import is_whole
 
 _MAX_MESSAGE_BYTES: Final = 25 << 20  # hubs take 20 MB, and base64 or hex is not added to it here
 _MAX_CARD_BYTES: Final = 1 << 16
@@ -48,8 +50,16 @@ class NotAuthentic(Exception):
     """A fetched message is not by whom its pointer says, or is not a message at all."""
 
 
+class NameNotProven(NotReachable):
+    """The name leads nowhere: it is not known, or a link of its chain does not hold."""
+
+
 class NotForNow(Exception):
     """Somebody else's server did not answer: a name service, or a bucket's host. Repeating it may help."""
+
+
+class NotThere(NotForNow):
+    """Nothing is where a pointer leads, or not all of it. A name, a host or a write may have lapsed for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,24 +137,31 @@ class AppUser:
     async def fetch_signed(self, pointer: Pointer) -> tuple[str | bytes, PublicKey]:
         """The message as it was written, and the key that signed it: the one of the sender's bucket.
 
-        Raises `NotAuthentic`, `NotReachable` or `NotForNow`.
+        Raises `NotAuthentic`, `NotReachable` or `NotForNow`, which is `NotThere` while nothing is there.
         """
         if pointer.app != self.app:
             raise NotAuthentic("the message is for another app")
-        async for place in self._places(pointer.sender, pointer.url):
-            try:
-                body = await self.fetcher.get(f"{place.url}outbox/{pointer.id}.json", max_bytes=_MAX_MESSAGE_BYTES)
-                signer, encrypted = open_envelope(body.decode())
-                if signer.address != place.address:
-                    raise NotAuthentic("the message is not signed by the key of the sender's bucket")
-                return decrypt(self.key, encrypted), signer
-            except Absent:
-                continue
-            except HostFailed:
-                raise NotForNow("the sender's bucket cannot be reached, or may not be asked") from None
-            except (BadEnvelope, CannotDecrypt, UnicodeDecodeError) as error:
-                raise NotAuthentic(f"the message {_reason(error)}") from None
-        raise NotAuthentic("the message is not in any bucket of the sender's that may be asked")
+        try:
+            async for place in self._places(pointer.sender, pointer.url):
+                with contextlib.suppress(Absent):
+                    return await self._fetch_from(place, pointer.id)
+        except HostFailed:
+            raise NotForNow("the sender's bucket cannot be reached, or may not be asked") from None
+        except NameNotProven as error:
+            raise NotThere(str(error)) from None
+        raise NotThere("the message is not in any bucket of the sender's that may be asked")
+
+    async def _fetch_from(self, place: Place, id: str) -> tuple[str | bytes, PublicKey]:
+        body = await self.fetcher.get(f"{place.url}outbox/{id}.json", max_bytes=_MAX_MESSAGE_BYTES)
+        if not is_whole(body):
+            raise NotThere("the message is not whole: it is being written, or its upload was cut off")
+        try:
+            signer, encrypted = open_envelope(body.decode())
+            if signer.address != place.address:
+                raise NotAuthentic("the message is not signed by the key of the sender's bucket")
+            return decrypt(self.key, encrypted), signer
+        except (BadEnvelope, CannotDecrypt) as error:
+            raise NotAuthentic(f"the message {_reason(error)}") from None
 
     async def _places(self, identity: str, url: str = "") -> AsyncIterator[Place]:
         """Where an identity's bucket is, or may be. Raises `NotReachable` or `NotForNow`."""
@@ -158,7 +175,7 @@ class AppUser:
         except Unavailable as failure:
             raise NotForNow(failure.detail) from None
         except Refused as refusal:
-            raise NotReachable(f"{identity}: {refusal.detail}") from None
+            raise NameNotProven(f"{identity}: {refusal.detail}") from None
         address = parsed.text if isinstance(parsed, Address) else parsed.address
         stated = parsed.hex if isinstance(parsed, PublicKey) else None
         buckets = [f"{prefix}{address}/" for prefix in self.prefixes]

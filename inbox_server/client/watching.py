@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -34,6 +34,13 @@ class _Came:
 
     inbox: str
     page: Page
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """Entries that could not be fetched when they were told."""
+
+    entries: tuple[Entry, ...]
 
 
 class _Twins:
@@ -84,7 +91,9 @@ class Watching:
         self._cursors: dict[str, str | None] = {}
         self._up: set[str] = set()
         self._followers: dict[str, asyncio.Task[None]] = {}
-        self._queue: asyncio.Queue[_Came | News] = asyncio.Queue(_MOST_QUEUED)
+        self._queue: asyncio.Queue[_Came | _Again | News] = asyncio.Queue(_MOST_QUEUED)
+        self._missed: frozenset[str] = frozenset()
+        self._rounds = 0
 
     async def news(self, *, count: int | None = None) -> AsyncGenerator[News, None]:
         """Until it is closed, or so many entries have been told and taken."""
@@ -94,6 +103,10 @@ class Watching:
         try:
             while True:
                 came = await self._next(tending)
+                if isinstance(came, _Again):
+                    for entry in self._still_missed(came):
+                        yield Arrived(entry, is_again=True)
+                    continue
                 if not isinstance(came, _Came):
                     yield came
                     continue
@@ -115,7 +128,7 @@ class Watching:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _next(self, tending: asyncio.Task[None]) -> _Came | News:
+    async def _next(self, tending: asyncio.Task[None]) -> _Came | _Again | News:
         """What comes next; a task that failed of a bug ends the watch with it."""
         getting = asyncio.ensure_future(self._queue.get())
         try:
@@ -163,10 +176,30 @@ class Watching:
     async def _tend(self) -> None:
         """Follow what the profile names, also when a move changes it, and deliver what waits in the outbox."""
         while True:
+            await self._come_back()  # first, so that a watch which counts does not end before it
             self._adjust()
             for sent in await Sending(self._account).retry():
                 await self._queue.put(sent)
             await self._sleep(_TEND_SECONDS * (0.5 + self._account.random()))
+
+    async def _come_back(self) -> None:
+        """List what could not be fetched, in the rounds 1, 2, 4, 8 and so on since something was missed."""
+        missed = frozenset(self._account.profile.read().missed)
+        self._rounds = self._rounds + 1 if missed == self._missed else 1
+        self._missed = missed
+        if not missed or self._rounds & (self._rounds - 1):
+            return
+        unread = await self._reading.unread()
+        if len(unread.asked) == len(unread.outcomes):
+            self._reading.forget_missed(missed.difference(*(entry.ids for entry in unread.entries)))
+        if again := tuple(entry for entry in unread.entries if not missed.isdisjoint(entry.ids)):
+            await self._queue.put(_Again(again))
+
+    def _still_missed(self, again: _Again) -> Iterator[Entry]:
+        for entry in again.entries:
+            if not self._account.profile.read().missed.keys().isdisjoint(entry.ids):
+                self._known.update(dict.fromkeys(entry.ids))
+                yield entry
 
     def _adjust(self) -> None:
         """Begin to follow what the profile names now, and cease to follow what it does not."""

@@ -54,9 +54,9 @@ async def _tell_all(client: InboxClient, output: Output, options: argparse.Names
 
 
 async def _tell_arrived(client: InboxClient, output: Output, options: argparse.Namespace, news: Arrived) -> None:
-    if not options.read:
+    if not options.read and not news.is_again:
         output.tell(entry_text(news.entry), {"news": "arrived", **entry_document(news.entry)})
-    elif await show_message(client, news.entry, output) and options.ack:
+    elif options.read and await show_message(client, news.entry, output) and options.ack:
         await client.acknowledge([news.entry])
 
 
