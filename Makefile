@@ -42,7 +42,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest tests/test_layers.py tests/test_rooms.py tests/test_docs.py
+	$(BIN)/pytest tests/test_layers.py tests/test_walks.py tests/test_docs.py
 
 torture: $(VENV)/installed-dev
 	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) --kills 200

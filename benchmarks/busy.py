@@ -16,7 +16,7 @@ from benchmarks.filling import fill
 from benchmarks.servers import SECRET, Server, deployment, inbox_server
 from benchmarks.signing import Person, acknowledgement, claim, delivery, giving_up, people, query
 from benchmarks.wire import Wire, p50, p99, wires
-from inbox_server.store.opening import DATABASE_NAME
+from inbox_server.store.sqlite.opening import DATABASE_NAME
 
 _QUIET_DELIVERIES: Final = 1_000
 _PAGE: Final = 1_000

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.signing import APP, MESSAGE_ID_CHARACTERS, Person, message_id
-from inbox_server.blind import Blinder
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
-from inbox_server.store.opening import DATABASE_NAME, open_store
-from inbox_server.store.slots import SLOT_BYTES
-from inbox_server.store.sqlite import Quota
+from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.store.contract import Quota
+from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
+from inbox_server.store.sqlite.slots import SLOT_BYTES
 
 _RETENTION_DAYS: Final = 30
 _GROUP: Final = 10_000  # rows a statement

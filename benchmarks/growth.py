@@ -18,7 +18,7 @@ from benchmarks.ratios import Pace
 from benchmarks.servers import SECRET, Server, deployment, inbox_server
 from benchmarks.signing import Person, deliveries, people, query, write_requests
 from benchmarks.wrk import Run, run_wrk
-from tests.serving import Deployment
+from tests.support.serving import Deployment
 
 ENTRIES: Final = 100
 _SMALL_INBOXES: Final = 100

@@ -19,15 +19,14 @@ from typing import Final
 from uvloop import new_event_loop
 
 from benchmarks.signing import APP, deliveries, people
-from inbox_server.blind import Blinder
-from inbox_server.bodies import parse_delivery
 from inbox_server.clock import UnixTime, system_clock
-from inbox_server.keys import PublicKey
-from inbox_server.store.contract import Admission, SettingsChange, Store
-from inbox_server.store.opening import open_store
-from inbox_server.store.sqlite import Quota
-from inbox_server.tokens import DeliverToken, digest_of, read_deliver_token
-from inbox_server.web import answer
+from inbox_server.http.routes import answer
+from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keys import PublicKey
+from inbox_server.protocol.requests import parse_delivery
+from inbox_server.protocol.tokens import DeliverToken, digest_of, read_deliver_token
+from inbox_server.store.contract import Admission, Quota, SettingsChange, Store
+from inbox_server.store.sqlite.opening import open_store
 
 _URL: Final = "http://127.0.0.1:8710"
 _COUNT: Final = 20_000

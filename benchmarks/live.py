@@ -10,7 +10,7 @@ from benchmarks.memory import resident_kb
 from benchmarks.servers import SECRET, Server, deployment, inbox_server
 from benchmarks.signing import Person, delivery, events, people
 from benchmarks.wire import p50, p99, wires
-from inbox_server.process import allow_many_files
+from inbox_server.hardening import allow_many_files
 
 _WARMING: Final = 20
 _PAUSE_SECONDS: Final = 0.005  # between deliveries, so that each finds an idle server

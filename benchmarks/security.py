@@ -20,12 +20,12 @@ import aiohttp
 from uvloop import new_event_loop
 
 from inbox_server.client.appkey import AppKey
-from inbox_server.client.inbox import Inbox
-from inbox_server.client.protocol import deliver_token
+from inbox_server.client.inbox_api import Inbox
+from inbox_server.client.tokens_and_cards import deliver_token
 from inbox_server.clock import system_clock
-from inbox_server.listening import listening
+from inbox_server.http.listening import listening
 from inbox_server.server import open_app
-from inbox_server.world.local import World, free_socket, running_world, world_config
+from inbox_server.world.local_world import World, free_socket, running_world, world_config
 
 APP = "https://chat.example"
 ROUNDS = 300

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.pinning import pinned, server_core
-from tests.serving import Deployment, deploy, free_port
+from tests.support.serving import Deployment, deploy, free_port
 
 _STOP_SECONDS: Final = 30
 _UNLIMITED: Final = {

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import coincurve
 
-from inbox_server.addresses import app_address
-from inbox_server.base64url import encode
+from inbox_server.identity.addresses import app_address
+from inbox_server.protocol.base64url import encode
 
 APP: Final = "https://chat.example"
 MESSAGE_ID_CHARACTERS: Final = 600

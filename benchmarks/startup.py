@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.error import URLError
 
 from benchmarks.servers import deployment, launched, serve_command
-from tests.serving import Deployment
+from tests.support.serving import Deployment
 
 _STARTS: Final = 5
 _PAUSE_SECONDS: Final = 0.001

@@ -8,20 +8,20 @@ import sys
 from inbox_server import __version__
 from inbox_server.commands.backup import add_backup, add_restore
 from inbox_server.commands.client import add_client
+from inbox_server.commands.dev import add_demo, add_dev
 from inbox_server.commands.doctor import add_doctor
 from inbox_server.commands.init import add_init
 from inbox_server.commands.invite import add_invites
-from inbox_server.commands.local import add_demo, add_dev
 from inbox_server.commands.ping import add_ping
 from inbox_server.commands.serve import add_serve
 from inbox_server.commands.terminal import USAGE_EXIT, complain
-from inbox_server.config import BadConfig
-from inbox_server.listening import CannotListen
-from inbox_server.process import open_standard_streams
-from inbox_server.secret import BadSecret
-from inbox_server.store.files import BadDatabase
+from inbox_server.config.config import BadConfig
+from inbox_server.config.secret import BadSecret
+from inbox_server.hardening import open_standard_streams
+from inbox_server.http.listening import CannotListen
+from inbox_server.store.sqlite.files import BadDatabase
 from inbox_server.world.demo import StepFailed
-from inbox_server.world.local import PortsTaken
+from inbox_server.world.local_world import PortsTaken
 
 
 def main(arguments: list[str] | None = None) -> int:

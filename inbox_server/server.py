@@ -16,36 +16,13 @@ from typing import Final
 
 from aiohttp import web
 
-from inbox_server.admin import make_admin_app
-from inbox_server.blind import Blinder
-from inbox_server.bodies import MAX_OWNER_BYTES
 from inbox_server.clock import Clock, system_clock
-from inbox_server.config import Config
-from inbox_server.delivery import Deliveries
+from inbox_server.config.config import Config
 from inbox_server.errors import Unavailable
-from inbox_server.fetch import open_fetcher
-from inbox_server.following import Following
-from inbox_server.hints.contract import Channel, Tally
-from inbox_server.hints.hints import Hints, Pace
-from inbox_server.hints.sealing import Sealer
-from inbox_server.hints.vapid import VapidKey
-from inbox_server.hints.webhook import Webhook
-from inbox_server.hints.webpush import WebPush
-from inbox_server.listening import listening
-from inbox_server.metrics import Metrics
-from inbox_server.owning import Owning
-from inbox_server.peer import hosts_of
-from inbox_server.pushing import Pushing
-from inbox_server.rates import Rates
-from inbox_server.reading import Reading
-from inbox_server.resolver.cache import CachedResolver
-from inbox_server.resolver.chain import ChainResolver
-from inbox_server.resolver.service import NameServices
-from inbox_server.store.contract import Store
-from inbox_server.store.opening import open_store
-from inbox_server.store.sqlite import Quota
-from inbox_server.wakes import Wakes
-from inbox_server.web import (
+from inbox_server.http.admin import make_admin_app
+from inbox_server.http.hosts import hosts_of
+from inbox_server.http.listening import listening
+from inbox_server.http.routes import (
     CLOCK,
     CONFIG,
     DELIVERIES,
@@ -58,6 +35,28 @@ from inbox_server.web import (
     add_routes,
     edge,
 )
+from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.inboxes.deliver import Deliveries
+from inbox_server.inboxes.follow import Following
+from inbox_server.inboxes.rate_limits import Rates
+from inbox_server.inboxes.read import Reading
+from inbox_server.inboxes.settings import Owning
+from inbox_server.inboxes.subscriptions import Pushing
+from inbox_server.inboxes.wakeups import Wakes
+from inbox_server.metrics import Metrics
+from inbox_server.notify.channel import Channel, Tally
+from inbox_server.notify.schedule import Hints, Pace
+from inbox_server.notify.sealing import Sealer
+from inbox_server.notify.vapid import VapidKey
+from inbox_server.notify.webhook import Webhook
+from inbox_server.notify.webpush import WebPush
+from inbox_server.outgoing.fetch import open_fetcher
+from inbox_server.protocol.requests import MAX_OWNER_BYTES
+from inbox_server.resolver.cache import CachedResolver
+from inbox_server.resolver.chain import ChainResolver
+from inbox_server.resolver.service import NameServices
+from inbox_server.store.contract import Quota, Store
+from inbox_server.store.sqlite.opening import open_store
 
 _SWEEP_SECONDS: Final = 5  # an expired entry is never listed; this is how soon its bytes go
 WAKES: Final = web.AppKey("wakes", Wakes)

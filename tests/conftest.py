@@ -12,9 +12,9 @@ import pytest
 from inbox_server.client.user import AppUser
 from inbox_server.clock import UnixTime
 from inbox_server.world.hub_rules import STRICT, HubRules
-from inbox_server.world.local import World, running_world
-from tests.edges import PUBLIC, LiveServer, serving
-from tests.secrecy import CLIENT_NETWORK, Listener
+from inbox_server.world.local_world import World, running_world
+from tests.support.edges import PUBLIC, LiveServer, serving
+from tests.support.secrecy import CLIENT_NETWORK, Listener
 
 _WORLDS = itertools.count()
 

@@ -19,8 +19,8 @@ from benchmarks.ratios import compared
 from benchmarks.servers import SECRET, Server, ask_json, bare_server, deployment, inbox_server
 from benchmarks.signing import capabilities, deliveries, people, query, write_requests
 from benchmarks.wrk import WrongAnswers, run_wrk
-from tests.javascript import missing
-from tests.stores import read_rows
+from tests.support.javascript import missing
+from tests.support.stores import read_rows
 
 pytestmark = pytest.mark.long
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from inbox_server.capabilities import capabilities
-from inbox_server.config_file import parse_config, render_config
+from inbox_server.config.file import parse_config, render_config
 from inbox_server.errors import CODES
-from inbox_server.store.database import schema_steps
+from inbox_server.http.capabilities import capabilities
+from inbox_server.store.sqlite.database import schema_steps
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("clients/*/README.md")])
@@ -72,9 +72,14 @@ def test_files_that_pages_name_exist(page: Path) -> None:
         assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 
+def test_files_of_the_house_that_pages_name_exist() -> None:
+    for name in re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text()):
+        assert (ROOT / name).exists() or (ROOT / "inbox_server" / name).exists(), f"architecture.md names {name}"
+
+
 def test_every_test_that_the_threat_model_names_exists() -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "threat-model.md").read_text()))
-    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert sorted(name for name in named if f"def {name}(" not in tests) == []
 
 

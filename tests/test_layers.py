@@ -1,144 +1,81 @@
-"""Who may import whom. A file imports only from rows above its own; libraries have few doors."""
+"""Who may import whom: a folder imports only from folders below it, no circles, few users for each library."""
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "inbox_server"
 
-# Each row may import from the rows above it, never from its own.
-ROWS = (
-    ("", "errors", "clock", "base64url", "strict", "addresses", "recent", "unix_socket"),
-    ("keys", "blind", "guard", "budget", "metrics", "hints.contract", "hints.sealing", "hints.vapid"),
-    ("identities", "wakes", "dialling"),
-    ("config", "store.contract", "store.files", "resolver.contract", "rates", "hints.hints"),
-    (
-        "peer",
-        "fetch",
-        "tokens",
-        "bodies",
-        "secret",
-        "config_values",
-        "store.database",
-        "store.slots",
-        "resolver.zonefile",
-        "resolver.keyfile",
-        "resolver.profile",
-    ),
-    (
-        "pages",
-        "config_keys",
-        "store.expiry",
-        "store.groups",
-        "store.health",
-        "store.door",
-        "store.standings",
-        "resolver.service",
-        "hints.webpush",
-        "hints.webhook",
-    ),
-    ("store.settings", "store.reader", "store.writer"),
-    ("store.feed", "store.push"),
-    ("config_file", "store.sqlite", "resolver.chain"),
-    ("store.opening", "resolver.cache"),
-    ("store.backup", "store.inspecting"),
-    ("following", "capabilities"),
-    ("delivery", "reading", "owning", "pushing"),
-    ("web",),
-    ("admin", "listening"),
-    ("server", "process"),
-    ("client.appkey", "client.events", "client.keeping", "client.sessions"),
-    ("client.ecies", "client.bucket", "client.profile", "client.outbox"),
-    ("client.protocol",),
-    ("client.inbox", "client.reports"),
-    ("client.user",),
-    ("client.account",),
-    ("client.own_card",),
-    ("client.sending", "client.reading", "client.owning"),
-    ("client.carrying", "client.watching"),
-    ("client.moving",),
-    ("client.client",),
-    ("client.opening",),
-    ("world.cors", "world.refusals", "world.faults", "world.hub_rules"),
-    ("world.names", "world.hub"),
-    ("world.hub_tokens", "world.hub_reader"),
-    ("world.hub_http",),
-    ("world.people",),
-    ("world.local",),
-    ("world.evidence",),
-    ("world.demo", "world.page"),
-    ("checks.findings",),
-    ("checks.failures",),
-    ("checks.asking",),
-    ("checks.capability", "checks.streams"),
-    ("checks.answers", "checks.deployment", "checks.liveness"),
-    ("checks.round_trip", "checks.names"),
-    ("checks.outside", "checks.inside"),
-    ("commands.terminal",),
-    ("commands.client_profile",),
-    ("commands.client_setup", "commands.client_messages", "commands.client_move"),
-    ("commands.client_watch",),
-    ("commands.client",),
-    ("commands.findings",),
-    (
-        "commands.init",
-        "commands.invite",
-        "commands.local",
-        "commands.serve",
-        "commands.backup",
-        "commands.ping",
-        "commands.doctor",
-    ),
-    ("cli",),
-    ("__main__",),
+# From the top down; each floor imports only from those listed below it. A file at the package's top is a floor too.
+FLOORS = (
+    "__main__",
+    "cli",
+    "commands",
+    "checks",
+    "world",
+    "client",
+    "server",
+    "hardening",
+    "http",
+    "inboxes",
+    "notify",
+    "resolver",
+    "protocol",
+    "store.sqlite",
+    "store",
+    "config",
+    "outgoing",
+    "identity",
+    "metrics",
+    "lru",
+    "clock",
+    "errors",
+    "",
 )
 
-# What only the named files may import: each library has its doors, and only the assembly names concrete parts.
-DOORS = {
-    "aiohttp": (
-        "dialling",
-        "fetch",
-        "web",
-        "admin",
-        "listening",
-        "server",
+# What only the named files and folders (with a dot at the end) may import. Only the assembly names concrete parts.
+ALLOWED = {
+    "aiohttp": ("outgoing.", "http.", "server", "client.", "world.", "checks.", "commands.client_setup"),
+    "aiosqlite": ("store.sqlite.database",),
+    "coincurve": ("identity.keys", "client.appkey"),
+    "cryptography": (
+        "resolver.profile",
+        "protocol.push_subscription",
+        "notify.sealing",
+        "notify.vapid",
         "client.",
-        "world.",
-        "checks.",
-        "commands.client_setup",
+        "world.hub_tokens",
     ),
-    "aiosqlite": ("store.database",),
-    "coincurve": ("keys", "client.appkey"),
-    "cryptography": ("resolver.profile", "hints.sealing", "hints.vapid", "client.", "world.hub_tokens"),
-    "http_ece": ("hints.webpush",),
+    "http_ece": ("notify.webpush",),
     "prometheus_client": ("metrics",),
-    "jwt": ("resolver.profile", "hints.vapid", "world.hub_tokens"),
-    "sqlite3": ("store.", "world.evidence"),
-    "inbox_server.store.sqlite": ("store.opening", "server"),
-    "inbox_server.store.opening": (
-        "server",
-        "store.backup",
-        "store.inspecting",
-        "checks.",
-        "commands.",
-        "world.evidence",
-    ),
-    "inbox_server.resolver.chain": ("server", "client.user", "client.opening", "world.local", "checks.names"),
-    "inbox_server.resolver.cache": ("server",),
-    "inbox_server.hints.hints": ("server",),
-    "inbox_server.hints.webhook": ("server",),
-    "inbox_server.hints.webpush": ("server",),
-    "inbox_server.fetch": (
-        "resolver.",
-        "hints.webpush",
-        "hints.webhook",
+    "jwt": ("resolver.profile", "notify.vapid", "world.hub_tokens"),
+    "sqlite3": ("store.sqlite.", "world.evidence"),
+    "inbox_server.store.sqlite": ("store.sqlite.", "server", "checks.", "commands.", "world.evidence", "cli"),
+    "inbox_server.store.sqlite.store": ("store.sqlite.opening",),
+    "inbox_server.resolver.chain": (
         "server",
         "client.user",
-        "client.sessions",
-        "client.opening",
-        "world.local",
+        "client.open_client",
+        "world.local_world",
+        "checks.name_chain",
+    ),
+    "inbox_server.resolver.cache": ("server",),
+    "inbox_server.notify.schedule": ("server",),
+    "inbox_server.notify.webhook": ("server",),
+    "inbox_server.notify.webpush": ("server",),
+    "inbox_server.outgoing.fetch": (
+        "outgoing.",
+        "resolver.",
+        "notify.webpush",
+        "notify.webhook",
+        "server",
+        "client.user",
+        "client.http_sessions",
+        "client.open_client",
+        "world.local_world",
         "checks.",
     ),
 }
@@ -147,27 +84,25 @@ DOORS = {
 SHARED = (
     "errors",
     "clock",
-    "base64url",
-    "strict",
-    "addresses",
-    "keys",
-    "identities",
-    "config",
-    "guard",
-    "dialling",
-    "fetch",
+    "protocol.base64url",
+    "protocol.strict_json",
+    "identity.",
+    "config.config",
+    "outgoing.",
     "resolver.",
 )
 
 
 def modules() -> dict[str, Path]:
-    """Each module's name below the package, and its file. A folder's `__init__` holds no code."""
+    """Each module's name below the package, and its file."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        if parts[-1] != "__init__":
-            found[".".join(parts)] = path
+        found[".".join(parts).removesuffix("__init__").removesuffix(".")] = path
     return found
+
+
+MODULES = modules()
 
 
 def imports_of(path: Path) -> Iterator[str]:
@@ -177,7 +112,11 @@ def imports_of(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            yield node.module or ""
+            module = node.module or ""
+            inside = below_package(module)
+            for alias in node.names:
+                is_module = inside is not None and f"{inside}.{alias.name}".lstrip(".") in MODULES
+                yield f"{module}.{alias.name}" if is_module else module
 
 
 def below_package(module: str) -> str | None:
@@ -187,43 +126,59 @@ def below_package(module: str) -> str | None:
     return module.removeprefix("inbox_server.") if module.startswith("inbox_server.") else None
 
 
+def is_within(name: str, place: str) -> bool:
+    return name == place.removesuffix(".") or (place.endswith(".") and name.startswith(place))
+
+
+def floor_of(name: str) -> str:
+    """The longest floor that a module lies on."""
+    return max((floor for floor in FLOORS if name == floor or name.startswith(f"{floor}.")), key=len)
+
+
 def offences(name: str, imports: Iterator[str]) -> list[str]:
-    row_of = {module: index for index, row in enumerate(ROWS) for module in row}
     found = []
     for imported in imports:
-        for guarded, doors in DOORS.items():
-            is_guarded = imported == guarded or imported.startswith(guarded + ".")
-            if is_guarded and not any(name == door or (door.endswith(".") and name.startswith(door)) for door in doors):
+        for guarded, users in ALLOWED.items():
+            if is_within(imported, guarded + ".") and not any(is_within(name, user) for user in users):
                 found.append(f"{name} may not import {imported}")
         inside = below_package(imported)
         if inside is None:
             continue
-        if row_of[inside] >= row_of[name]:
-            found.append(f"{name} imports {inside}, which is not in a row above it")
-        if name.startswith("client.") and not inside.startswith(("client.", *SHARED)):
+        own, other = floor_of(name), floor_of(inside)
+        if own != other and FLOORS.index(other) <= FLOORS.index(own):
+            found.append(f"{name} imports {inside}, which is not on a floor below it")
+        if name.startswith("client.") and not any(is_within(inside, place) for place in ("client.", *SHARED)):
             found.append(f"{name} imports {inside}, which is the server's")
     return found
 
 
-def test_every_module_has_a_row() -> None:
-    assert sorted(module for row in ROWS for module in row if module) == sorted(modules())
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_imports_only_what_it_may(name: str) -> None:
+    assert offences(name, imports_of(MODULES[name])) == []
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
-def test_a_module_imports_only_from_above(name: str) -> None:
-    assert offences(name, imports_of(modules()[name])) == []
+def test_no_imports_go_in_circles() -> None:
+    graph = {name: {below_package(imported) for imported in imports_of(path)} for name, path in MODULES.items()}
+    TopologicalSorter({name: below - {None, ""} for name, below in graph.items()}).prepare()
+
+
+def test_a_circle_is_seen() -> None:
+    with pytest.raises(CycleError):
+        TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
 
 
 @pytest.mark.parametrize(
     ("name", "imported"),
     [
-        ("tokens", "inbox_server.delivery"),
-        ("delivery", "inbox_server.store.sqlite"),
-        ("delivery", "aiohttp"),
-        ("tokens", "coincurve"),
-        ("web", "aiosqlite"),
-        ("server", "inbox_server.world.local"),
-        ("client.user", "inbox_server.tokens"),
+        ("protocol.tokens", "inbox_server.inboxes.deliver"),
+        ("inboxes.deliver", "inbox_server.store.sqlite.store"),
+        ("inboxes.deliver", "inbox_server.http.routes"),
+        ("inboxes.deliver", "aiohttp"),
+        ("protocol.tokens", "coincurve"),
+        ("http.routes", "aiosqlite"),
+        ("server", "inbox_server.world.local_world"),
+        ("server", "inbox_server.store.sqlite.store"),
+        ("client.user", "inbox_server.protocol.tokens"),
     ],
 )
 def test_a_planted_violation_is_seen(name: str, imported: str) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.user import AppUser
-from inbox_server.world.local import World
-from tests.secrecy import Listener, told
+from inbox_server.world.local_world import World
+from tests.support.secrecy import Listener, told
 
 KEY = AppKey(bytes(range(1, 33)))
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.javascript import missing
+from tests.support.javascript import missing
 
 UNIT = Path(__file__).parent.parent / "systemd" / "inbox-server.service"
 MOST_EXPOSURE = 1.1

@@ -1,9 +1,9 @@
 """The five steps, whole: what the software exists for."""
 
 from inbox_server.client.ecies import decrypt
-from inbox_server.client.protocol import read_pointer
+from inbox_server.client.tokens_and_cards import read_pointer
 from inbox_server.client.user import AppUser
-from inbox_server.world.local import World
+from inbox_server.world.local_world import World
 
 
 async def test_alice_sends_and_bob_reads(world: World, alice: AppUser, bob: AppUser) -> None:

@@ -9,9 +9,9 @@ from multidict import CIMultiDictProxy
 
 from inbox_server.checks.asking import APP, Answer, NoAnswer, Server
 from inbox_server.checks.capability import Capabilities
-from inbox_server.checks.findings import Findings, quoted
+from inbox_server.checks.results import Findings, quoted
 from inbox_server.client.appkey import AppKey
-from inbox_server.client.protocol import TOKEN_SECONDS, owner_token
+from inbox_server.client.tokens_and_cards import TOKEN_SECONDS, owner_token
 from inbox_server.clock import UnixTime
 
 _LONG_AGO: Final = UnixTime(1)  # a token of that time is refused by every clock, and the refusal tells the time

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from yarl import URL
 
-from inbox_server.capabilities import PROTOCOL_VERSION
 from inbox_server.checks.asking import Answer, NoAnswer, Server
-from inbox_server.checks.findings import Findings, quoted
-from inbox_server.identities import is_origin
-from inbox_server.tokens import CLOCK_SKEW_SECONDS
+from inbox_server.checks.results import Findings, quoted
+from inbox_server.http.capabilities import PROTOCOL_VERSION
+from inbox_server.identity.names import is_origin
+from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS
 
 CAPABILITY_PATH: Final = "/.well-known/message-inbox"
 _GATEWAY_STATUSES: Final = frozenset({502, 503, 504})

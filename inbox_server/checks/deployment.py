@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from inbox_server.blind import Blinder
 from inbox_server.checks.capability import is_loopback
-from inbox_server.checks.findings import Findings, quoted
-from inbox_server.config import BadConfig, Config
-from inbox_server.config_file import load_config
-from inbox_server.secret import BadSecret, read_secret
-from inbox_server.store.database import room
-from inbox_server.store.files import BadDatabase
-from inbox_server.store.inspecting import Inspection, LeftAlone, inspect, is_served
-from inbox_server.store.opening import DATABASE_NAME
+from inbox_server.checks.results import Findings, quoted
+from inbox_server.config.config import BadConfig, Config
+from inbox_server.config.file import load_config
+from inbox_server.config.secret import BadSecret, read_secret
+from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.store.sqlite.database import room
+from inbox_server.store.sqlite.files import BadDatabase
+from inbox_server.store.sqlite.inspect import Inspection, LeftAlone, inspect, is_served
+from inbox_server.store.sqlite.opening import DATABASE_NAME
 
 _OTHERS: Final = 0o077
 _ROOM_TO_WORRY: Final = 16  # times the reserve

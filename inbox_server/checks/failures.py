@@ -7,9 +7,9 @@ from typing import Final
 
 import aiohttp
 
-from inbox_server.checks.findings import quoted
-from inbox_server.dialling import Refusal
-from inbox_server.guard import NotAllowed
+from inbox_server.checks.results import quoted
+from inbox_server.outgoing.dialling import Refusal
+from inbox_server.outgoing.guard import NotAllowed
 
 _ROUTES: Final = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL}
 

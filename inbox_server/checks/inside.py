@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from inbox_server.checks.deployment import check_config, check_data_dir, check_database, check_disk, check_secret
-from inbox_server.checks.findings import Findings
 from inbox_server.checks.liveness import check_running
-from inbox_server.checks.names import check_chain, check_services
-from inbox_server.fetch import open_fetcher
+from inbox_server.checks.name_chain import check_chain, check_services
+from inbox_server.checks.results import Findings
+from inbox_server.outgoing.fetch import open_fetcher
 
 _READ_SECONDS: Final = 10  # through a database of some GB; a reader delays the blanking of what is acknowledged
 

@@ -8,9 +8,9 @@ from yarl import URL
 
 from inbox_server.checks.asking import NoAnswer, open_server
 from inbox_server.checks.capability import CAPABILITY_PATH
-from inbox_server.checks.findings import Findings, quoted
-from inbox_server.config import Config, Listen, Tcp
-from inbox_server.store.inspecting import is_served
+from inbox_server.checks.results import Findings, quoted
+from inbox_server.config.config import Config, Listen, Tcp
+from inbox_server.store.sqlite.inspect import is_served
 
 _START: Final = "Start it: `inbox-server serve`."
 

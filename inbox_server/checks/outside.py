@@ -6,7 +6,7 @@ from typing import Final
 from inbox_server.checks.answers import check_answers
 from inbox_server.checks.asking import open_server
 from inbox_server.checks.capability import Capabilities, check_capabilities, check_origin
-from inbox_server.checks.findings import Findings
+from inbox_server.checks.results import Findings
 from inbox_server.checks.round_trip import check_round_trip, skip_round_trip
 from inbox_server.client.appkey import AppKey
 

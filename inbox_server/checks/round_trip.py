@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from inbox_server.base64url import encode
 from inbox_server.checks.answers import Times, wrong_caching
 from inbox_server.checks.asking import APP, Answer, NoAnswer
-from inbox_server.checks.findings import Findings, quoted
+from inbox_server.checks.results import Findings, quoted
 from inbox_server.checks.streams import check_events, open_stream
 from inbox_server.client.appkey import AppKey
-from inbox_server.client.protocol import deliver_token, owner_token
+from inbox_server.client.tokens_and_cards import deliver_token, owner_token
+from inbox_server.protocol.base64url import encode
 
 _MESSAGE_ID_BYTES: Final = 612  # 816 characters, as every encrypted ID has
 _RETENTION_SECONDS: Final = 3600  # the least there is, should the inbox be left behind

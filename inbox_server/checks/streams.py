@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from inbox_server.checks.asking import NoAnswer, Server
-from inbox_server.checks.findings import Findings, quoted
+from inbox_server.checks.results import Findings, quoted
 
 _MOST_EVENTS: Final = 16  # there are two in a stream that is right
 _UNBUFFER: Final = (

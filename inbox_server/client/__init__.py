@@ -1,4 +1,31 @@
 """The other side of the wire, for apps in Python: keys, ECIES, tokens, buckets, cards, and the five steps.
 
-It imports nothing of the server but what both sides share (addresses, keys, strict JSON, look-ups).
+What an app needs is imported from here. It uses nothing of the server but what both sides share (addresses, keys,
+strict JSON, look-ups).
 """
+
+from inbox_server.client.bucket import BucketFailed
+from inbox_server.client.inbox_client import InboxClient
+from inbox_server.client.open_client import open_client, outbox_file, profile_file
+from inbox_server.client.reports import Arrived, Connection, Entry, Message, Notice, Outcome, Sent, Unread, WasRead
+from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
+
+__all__ = [
+    "Arrived",
+    "BucketFailed",
+    "Connection",
+    "Entry",
+    "InboxClient",
+    "Message",
+    "NotAuthentic",
+    "NotForNow",
+    "NotReachable",
+    "Notice",
+    "Outcome",
+    "Sent",
+    "Unread",
+    "WasRead",
+    "open_client",
+    "outbox_file",
+    "profile_file",
+]

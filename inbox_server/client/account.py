@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inbox_server.client.inbox import NO_PATIENCE, Inbox, InboxRefused, Patience, Unreachable
-from inbox_server.client.keeping import Keeper
+from inbox_server.client.http_sessions import Sessions
+from inbox_server.client.inbox_api import NO_PATIENCE, Inbox, InboxRefused, Patience, Unreachable
 from inbox_server.client.outbox import Outbox
-from inbox_server.client.profile import Profile
+from inbox_server.client.profile_file import Profile
 from inbox_server.client.reports import Outcome
-from inbox_server.client.sessions import Sessions
+from inbox_server.client.storage import Keeper
 from inbox_server.client.user import AppUser
 from inbox_server.clock import UnixTime
-from inbox_server.guard import NotAllowed
+from inbox_server.outgoing.guard import NotAllowed
 
 Action = Callable[[Inbox], Awaitable[Mapping[str, Any] | None]]
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import coincurve
 
-from inbox_server.addresses import app_address
-from inbox_server.base64url import encode
+from inbox_server.identity.addresses import app_address
+from inbox_server.protocol.base64url import encode
 
 _COMPACT_BYTES: Final = 64
 

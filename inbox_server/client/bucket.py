@@ -7,7 +7,7 @@ from typing import Any, Final
 import aiohttp
 
 from inbox_server.client.appkey import AppKey
-from inbox_server.client.sessions import read_bounded
+from inbox_server.client.http_sessions import read_bounded
 
 _MAX_FILE_BYTES: Final = 1 << 20
 _NOT_THERE: Final = (403, 404, 410)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from inbox_server.client.appkey import AppKey
-from inbox_server.keys import NotAKey, PublicKey, parse_key
+from inbox_server.identity.keys import NotAKey, PublicKey, parse_key
 
 _BLOCK_BITS = 128
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from inbox_server.client.account import Account
-from inbox_server.client.carrying import Carrying
-from inbox_server.client.inbox import Inbox, InboxRefused, Patience, Sleep
+from inbox_server.client.inbox_api import Inbox, InboxRefused, Patience, Sleep
+from inbox_server.client.moving_entries import Carrying
 from inbox_server.client.own_card import catch_up, published_card
-from inbox_server.client.owning import Owning, shown
-from inbox_server.client.profile import Move, Profile
+from inbox_server.client.profile_file import Move, Profile
+from inbox_server.client.publish import Owning, shown
 
 # A delivery that passed the door before it was shut may still wait for look-ups of names.
 _UNDER_WAY_SECONDS: Final = 30

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
-from inbox_server.strict import NotStrict, parse_object
+from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 KEPT_SECONDS: Final = 30 * DAY_SECONDS  # as long as servers keep what is unread, at their default
 

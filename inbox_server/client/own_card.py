@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from inbox_server.client.account import Account
-from inbox_server.client.profile import Profile
-from inbox_server.client.protocol import CARD_FILE, BadCard, Card, read_card
+from inbox_server.client.profile_file import Profile
+from inbox_server.client.tokens_and_cards import CARD_FILE, BadCard, Card, read_card
 
 
 async def published_card(account: Account) -> Card | None:

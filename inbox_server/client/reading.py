@@ -13,11 +13,11 @@ from typing import Any, Final
 from inbox_server.client.account import Account, Action
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.ecies import CannotDecrypt, decrypt
-from inbox_server.client.inbox import Inbox, Unreachable
+from inbox_server.client.inbox_api import Inbox, Unreachable
 from inbox_server.client.own_card import catch_up
-from inbox_server.client.profile import Profile
-from inbox_server.client.protocol import Pointer, read_pointer
+from inbox_server.client.profile_file import Profile
 from inbox_server.client.reports import Entry, Message, Outcome, Unread
+from inbox_server.client.tokens_and_cards import Pointer, read_pointer
 from inbox_server.client.user import NotAuthentic, NotForNow, NotThere
 from inbox_server.clock import DAY_SECONDS, UnixTime
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from inbox_server.client.outbox import Waiting
-from inbox_server.client.protocol import Pointer
+from inbox_server.client.tokens_and_cards import Pointer
 from inbox_server.clock import UnixTime
 
 

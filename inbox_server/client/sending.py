@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 from inbox_server.client.account import Account
-from inbox_server.client.inbox import LONGEST_PAUSE_SECONDS, InboxRefused, Unreachable, delivery_body
+from inbox_server.client.inbox_api import LONGEST_PAUSE_SECONDS, InboxRefused, Unreachable, delivery_body
 from inbox_server.client.outbox import KEPT_SECONDS, Outbox, Place, Waiting
-from inbox_server.client.protocol import Card
 from inbox_server.client.reports import Sent, report_of
+from inbox_server.client.tokens_and_cards import Card
 from inbox_server.client.user import NotForNow, NotReachable, NotValidNow
-from inbox_server.keys import PublicKey
+from inbox_server.identity.keys import PublicKey
 
 _AT_ONCE: Final = 16
 

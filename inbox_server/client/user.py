@@ -1,6 +1,6 @@
 """One user of one app: what the five steps are made of, on top of a bucket, the look-ups and inbox servers.
 
-It remembers nothing; `client.py` does, and is what programs use.
+It remembers nothing; `inbox_client.py` does, and is what programs use.
 """
 
 import contextlib
@@ -12,8 +12,8 @@ from typing import Final
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.bucket import Bucket
 from inbox_server.client.ecies import BadEnvelope, CannotDecrypt, decrypt, encrypt, open_envelope, sign_envelope
-from inbox_server.client.inbox import Inbox
-from inbox_server.client.protocol import (
+from inbox_server.client.inbox_api import Inbox
+from inbox_server.client.tokens_and_cards import (
     CARD_FILE,
     KEY_FILE,
     BadCard,
@@ -26,13 +26,13 @@ from inbox_server.client.protocol import (
 )
 from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import Refused, Unavailable
-from inbox_server.fetch import Absent, Fetcher
-from inbox_server.fetch import Unreachable as HostFailed
-from inbox_server.identities import Address, Name, NotAnIdentity, parse_recipient
-from inbox_server.keys import PublicKey
+from inbox_server.identity.keys import PublicKey
+from inbox_server.identity.names import Address, Name, NotAnIdentity, parse_recipient
+from inbox_server.outgoing.fetch import Absent, Fetcher
+from inbox_server.outgoing.fetch import Unreachable as HostFailed
+from inbox_server.protocol.strict_json import is_whole
 from inbox_server.resolver.chain import ChainResolver
 from inbox_server.resolver.profile import Bucket as Place
-from inbox_server.strict import is_whole
 
 _MAX_MESSAGE_BYTES: Final = 25 << 20  # hubs take 20 MB, and base64 or hex is not added to it here
 _MAX_CARD_BYTES: Final = 1 << 16

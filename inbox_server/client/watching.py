@@ -15,12 +15,12 @@ from typing import Final
 
 from inbox_server.client.account import Account
 from inbox_server.client.events import Event
-from inbox_server.client.inbox import STREAM_SECONDS, Inbox, InboxRefused, Sleep, Unreachable, back_off
-from inbox_server.client.profile import Profile
+from inbox_server.client.inbox_api import STREAM_SECONDS, Inbox, InboxRefused, Sleep, Unreachable, back_off
+from inbox_server.client.profile_file import Profile
 from inbox_server.client.reading import Page, Reading, parse_page
 from inbox_server.client.reports import Arrived, Connection, Entry, News, Notice, WasRead
 from inbox_server.client.sending import Sending
-from inbox_server.strict import NotStrict, parse_object
+from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 _MOST_KNOWN: Final = 20_000  # entries; more than the inboxes of one card hold at their default
 _MOST_QUEUED: Final = 4  # pages; a program that is slow lets the servers wait

@@ -4,11 +4,11 @@ import argparse
 import secrets
 from pathlib import Path
 
-from inbox_server.blind import Blinder
 from inbox_server.commands.terminal import Commands, add_config, tell
-from inbox_server.config_file import load_config
-from inbox_server.secret import read_secret
-from inbox_server.store.backup import back_up, restore
+from inbox_server.config.file import load_config
+from inbox_server.config.secret import read_secret
+from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.store.sqlite.backup import back_up, restore
 
 
 def add_backup(commands: Commands) -> None:

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from inbox_server.base64url import encode
-from inbox_server.client.client import InboxClient
+from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Entry, Message, Sent, Unread
 from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
-from inbox_server.commands.client_profile import (
+from inbox_server.commands.client_command import (
     PARTLY_EXIT,
     AskedWrongly,
     Output,
@@ -21,6 +20,7 @@ from inbox_server.commands.client_profile import (
     with_client,
 )
 from inbox_server.commands.terminal import Commands, complain, marked, whole
+from inbox_server.protocol.base64url import encode
 
 _SHOWN = 12  # characters of an id: enough to tell entries apart
 

@@ -2,9 +2,9 @@
 
 import argparse
 
-from inbox_server.client.client import InboxClient
+from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.moving import Step
-from inbox_server.commands.client_profile import Output, add_command, origin, with_client
+from inbox_server.commands.client_command import Output, add_command, origin, with_client
 from inbox_server.commands.terminal import Commands
 
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import aiohttp
 
-from inbox_server.addresses import is_app_address
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.bucket import BucketFailed, hub_info
-from inbox_server.client.client import InboxClient
-from inbox_server.client.keeping import BadFile, write_new
-from inbox_server.client.profile import Profile, check_profile, render_profile
-from inbox_server.commands.client_profile import (
+from inbox_server.client.inbox_client import InboxClient
+from inbox_server.client.profile_file import Profile, check_profile, render_profile
+from inbox_server.client.storage import BadFile, write_new
+from inbox_server.commands.client_command import (
     AskedWrongly,
     Output,
     add_command,
@@ -26,6 +25,7 @@ from inbox_server.commands.client_profile import (
     with_client,
 )
 from inbox_server.commands.terminal import USAGE_EXIT, Commands, run, whole
+from inbox_server.identity.addresses import is_app_address
 
 
 def add_keygen(commands: Commands) -> None:

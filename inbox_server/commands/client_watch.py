@@ -5,10 +5,10 @@ import asyncio
 import contextlib
 import signal
 
-from inbox_server.client.client import InboxClient
+from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Arrived, Connection, News, Notice, Sent, WasRead
+from inbox_server.commands.client_command import AskedWrongly, Output, add_command, with_client
 from inbox_server.commands.client_messages import entry_document, entry_text, need_inbox, show_message
-from inbox_server.commands.client_profile import AskedWrongly, Output, add_command, with_client
 from inbox_server.commands.terminal import Commands, marked, whole
 
 

@@ -5,7 +5,7 @@ import time
 from typing import Final
 
 from inbox_server.checks.inside import check_deployment
-from inbox_server.commands.findings import add_json, conclude, findings_for
+from inbox_server.commands.check_report import add_json, conclude, findings_for
 from inbox_server.commands.terminal import Commands, add_config, app_origin, bns_name, run, whole
 
 _DEFAULT_SECONDS: Final = 5

@@ -5,10 +5,10 @@ import json
 import secrets
 from pathlib import Path
 
-from inbox_server.blind import SECRET_BYTES
 from inbox_server.commands.terminal import Commands, complain, tell
-from inbox_server.config_file import parse_config, render_config
-from inbox_server.secret import write_secret
+from inbox_server.config.file import parse_config, render_config
+from inbox_server.config.secret import write_secret
+from inbox_server.identity.keyed_hash import SECRET_BYTES
 
 
 def add_init(commands: Commands) -> None:

@@ -4,12 +4,12 @@ import argparse
 import secrets
 from typing import Final
 
-from inbox_server.blind import Blinder
 from inbox_server.clock import DAY_SECONDS, UnixTime, system_clock
 from inbox_server.commands.terminal import Commands, add_config, complain, run, tell, whole
-from inbox_server.config_file import load_config
-from inbox_server.secret import read_secret
-from inbox_server.store.opening import add_invite
+from inbox_server.config.file import load_config
+from inbox_server.config.secret import read_secret
+from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.store.sqlite.opening import add_invite
 
 _INVITE_BYTES: Final = 16
 

@@ -8,9 +8,9 @@ import time
 from typing import Final
 
 from inbox_server.checks.outside import check_server
-from inbox_server.commands.findings import add_json, conclude, findings_for
+from inbox_server.commands.check_report import add_json, conclude, findings_for
 from inbox_server.commands.terminal import USAGE_EXIT, Commands, run, whole
-from inbox_server.identities import is_origin
+from inbox_server.identity.names import is_origin
 
 _DEFAULT_SECONDS: Final = 5
 _TERMINATED_EXIT: Final = 128 + signal.SIGTERM

@@ -3,9 +3,9 @@
 import argparse
 
 from inbox_server.commands.terminal import Commands, add_config, complain, run, tell
-from inbox_server.config_file import load_config
-from inbox_server.process import allow_many_files, forbid_dumps
-from inbox_server.secret import read_secret
+from inbox_server.config.file import load_config
+from inbox_server.config.secret import read_secret
+from inbox_server.hardening import allow_many_files, forbid_dumps
 from inbox_server.server import serve
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from inbox_server.identities import NotAnIdentity, is_origin, parse_name
+from inbox_server.identity.names import NotAnIdentity, is_origin, parse_name
 
 try:
     from uvloop import new_event_loop  # answers about a third more requests

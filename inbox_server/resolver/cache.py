@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from inbox_server.budget import Budget, Monotonic
 from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import Refused, Unavailable
-from inbox_server.keys import PublicKey
+from inbox_server.identity.keys import PublicKey
 from inbox_server.metrics import LookUp
+from inbox_server.outgoing.budget import Budget, Monotonic
 from inbox_server.resolver.contract import Resolver, unavailable
 
 Count = Callable[[LookUp], None]

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Final
 
-from inbox_server.config import Static
-from inbox_server.fetch import Absent, Fetcher, Unreachable
-from inbox_server.keys import PublicKey
+from inbox_server.config.config import Static
+from inbox_server.identity.keys import PublicKey
+from inbox_server.outgoing.fetch import Absent, Fetcher, Unreachable
 from inbox_server.resolver.contract import unavailable, unproven
 from inbox_server.resolver.keyfile import KEY_FILES, MAX_KEY_FILE_BYTES, check_key, read_key_file
 from inbox_server.resolver.profile import MAX_PROFILE_BYTES, Bucket, find_bucket, read_profile

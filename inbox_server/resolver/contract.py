@@ -3,7 +3,7 @@
 from typing import Final, Protocol
 
 from inbox_server.errors import Refused, Unavailable
-from inbox_server.keys import PublicKey
+from inbox_server.identity.keys import PublicKey
 
 FAILURE_RETRY_SECONDS: Final = 45
 

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, Final
 
-from inbox_server.keys import NotAKey, PublicKey, key_from_bytes
+from inbox_server.identity.keys import NotAKey, PublicKey, key_from_bytes
 
 MAX_KEY_FILE_BYTES: Final = 4096
 # In the order of how common they are.

@@ -15,7 +15,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from inbox_server.addresses import NotAnAddress, hash160, is_app_address, owner_hash
+from inbox_server.identity.addresses import NotAnAddress, hash160, is_app_address, owner_hash
 from inbox_server.resolver.contract import unproven
 
 MAX_PROFILE_BYTES: Final = 256 * 1024

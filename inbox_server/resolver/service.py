@@ -8,8 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inbox_server.addresses import NotAnAddress, owner_hash
-from inbox_server.fetch import Absent, Fetcher, Unreachable
+from inbox_server.identity.addresses import NotAnAddress, owner_hash
+from inbox_server.outgoing.fetch import Absent, Fetcher, Unreachable
 from inbox_server.resolver.contract import unavailable, unproven
 
 _MAX_ANSWER_BYTES: Final = 64 * 1024  # the zone file of a namespace's operator holds its subdomains' records

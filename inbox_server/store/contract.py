@@ -1,7 +1,7 @@
-"""What a store promises; every store passes the same tests (`tests/test_store.py`).
+"""What a store promises; every store passes the same tests (`tests/store/test_store.py`).
 
-Inboxes, names, apps, addresses and invites come in as keyed hashes (`blind.py`); a store never sees them in the clear.
-All methods may raise `Unavailable`; a write that returned is on disk.
+Inboxes, names, apps, addresses and invites come in as keyed hashes (`identity/keyed_hash.py`); a store never sees
+them in the clear. All methods may raise `Unavailable`; a write that returned is on disk.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,16 @@ from inbox_server.errors import Refused
 
 Accept = Literal["names", "anyone", "contacts", "nobody"]
 Notice = Literal["inbox_full", "push_gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one inbox may hold: unread entries, their bytes, tombstones; and how long one of an unknown id is kept."""
+
+    entries: int
+    bytes: int
+    max_retention: int
+    tombstones: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """A push subscription: a keyed hash of its endpoint, and all of it sealed (`hints/sealing.py`)."""
+    """A push subscription: a keyed hash of its endpoint, and all of it sealed (`notify/sealing.py`)."""
 
     id: bytes
     sealed: bytes

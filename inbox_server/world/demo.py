@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Final
 
 from inbox_server.client.ecies import decrypt
-from inbox_server.client.protocol import deliver_token, owner_token, read_pointer
+from inbox_server.client.tokens_and_cards import deliver_token, owner_token, read_pointer
 from inbox_server.client.user import AppUser
 from inbox_server.world.evidence import find_marks, marks_of, table_lines
-from inbox_server.world.local import World
+from inbox_server.world.local_world import World
 from inbox_server.world.people import Person
 
 APP: Final = "https://chat.example"

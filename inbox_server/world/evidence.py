@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from inbox_server.store.opening import DATABASE_NAME
-from inbox_server.world.local import World
+from inbox_server.store.sqlite.opening import DATABASE_NAME
+from inbox_server.world.local_world import World
 from inbox_server.world.people import Person
 
 _SHOWN_CHARACTERS: Final = 24

@@ -9,7 +9,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurvePublicKey
 
 from inbox_server.clock import UnixTime
-from inbox_server.keys import NotAKey, key_from_bytes
+from inbox_server.identity.keys import NotAKey, key_from_bytes
 from inbox_server.world.hub import Hub
 from inbox_server.world.refusals import HubRefused
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 
-from inbox_server.addresses import c32check_encode, hash160
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.bucket import open_bucket
 from inbox_server.clock import UnixTime
+from inbox_server.identity.addresses import c32check_encode, hash160
 from inbox_server.world.hub import Hub
-from inbox_server.world.names import NameRegister, Registration
+from inbox_server.world.name_service import NameRegister, Registration
 
 _STACKS_MAINNET_VERSION = 22
 

@@ -14,14 +14,14 @@ from typing import Any, Final
 import pytest
 
 from inbox_server.clock import system_clock
-from inbox_server.world.local import World, running_world
-from inbox_server.world.page import showing_page
+from inbox_server.world.local_world import World, running_world
+from inbox_server.world.page_server import showing_page
 from tests.conftest import APP
-from tests.javascript import Node, build_client, missing, open_node, search_path
-from tests.pages import SecondInbox
-from tests.requests import Caller, at
-from tests.serving import free_port
-from tests.test_opening import COLUMNS
+from tests.store.test_opening import COLUMNS
+from tests.support.javascript import Node, build_client, missing, open_node, search_path
+from tests.support.pages import SecondInbox
+from tests.support.requests import Caller, at
+from tests.support.serving import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120, func_only=True)]
 

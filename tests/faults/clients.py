@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from inbox_server.base64url import encode
 from inbox_server.client.appkey import AppKey
+from inbox_server.protocol.base64url import encode
 from tests.faults.model import Faults, Ledger, Reading
-from tests.requests import Answer, Caller
+from tests.support.requests import Answer, Caller
 
 MOST_TEXT: Final = 900  # characters; a padded encrypted ID has 816
 MOST_ACK: Final = 30  # ids; so that inboxes keep some hundred entries

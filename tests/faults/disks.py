@@ -12,8 +12,8 @@ from typing import Protocol
 
 import pytest
 
-from inbox_server.store.database import RESERVE_BYTES
-from inbox_server.store.opening import DATABASE_NAME
+from inbox_server.store.sqlite.database import RESERVE_BYTES
+from inbox_server.store.sqlite.opening import DATABASE_NAME
 from tests.faults.probes import Watched, deploy_watched
 
 LOG_NAME = f"{DATABASE_NAME}-wal"

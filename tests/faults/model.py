@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from tests.requests import id_of
+from tests.support.requests import id_of
 
 Kind = Literal[
     "lost",  # it was answered or listed, nobody acknowledged it, and it is not listed

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.requests import Answer, Caller
-from tests.serving import Deployment, deploy, free_port
+from tests.support.requests import Answer, Caller
+from tests.support.serving import Deployment, deploy, free_port
 
 START_SECONDS = 15
 _ESTABLISHED, _CLOSE_WAIT = "01", "08"

@@ -17,13 +17,13 @@ import aiohttp
 import pytest
 
 from inbox_server.clock import system_clock
-from inbox_server.world.local import World
+from inbox_server.world.local_world import World
 from inbox_server.world.people import make_person
 from tests.conftest import APP
 from tests.faults.probes import connections, cpu_seconds, deploy_watched, listed, said_when_stopped, until
-from tests.hosts import Host, running_host
-from tests.requests import Answer, Caller, at, caller, check_problem, id_of, inbox_server, new_key
-from tests.serving import client_session
+from tests.support.hosts import Host, running_host
+from tests.support.requests import Answer, Caller, at, caller, check_problem, id_of, inbox_server, new_key
+from tests.support.serving import client_session
 
 MOST_FILES = 64  # a server that nobody talks to has about twenty open
 CROWDED_SECONDS = 1

@@ -15,12 +15,12 @@ import pytest
 
 from inbox_server.clock import DAY_SECONDS, UnixTime, system_clock
 from inbox_server.resolver.cache import FRESH_SECONDS, NOT_FOUND_SECONDS
-from inbox_server.world.local import World
+from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
 from tests.faults.probes import listed, said_when_stopped, until
-from tests.javascript import missing
-from tests.requests import Caller, at, caller, check_problem, id_of, inbox_server, new_key
-from tests.serving import client_session, deploy
+from tests.support.javascript import missing
+from tests.support.requests import Caller, at, caller, check_problem, id_of, inbox_server, new_key
+from tests.support.serving import client_session, deploy
 
 HOUR_SECONDS = 3600
 JUMPS = (DAY_SECONDS, -DAY_SECONDS, -DAY_SECONDS, DAY_SECONDS)  # to tomorrow, today, yesterday, today

@@ -14,17 +14,17 @@ import pytest
 
 from inbox_server.clock import system_clock
 from inbox_server.errors import Unavailable
-from inbox_server.store.database import Connection, open_connection
-from inbox_server.store.opening import DATABASE_NAME
-from inbox_server.store.reader import Reader
-from inbox_server.store.sqlite import SqliteStore
-from inbox_server.store.standings import Standings
-from inbox_server.store.writer import Writer
+from inbox_server.store.sqlite.database import Connection, open_connection
+from inbox_server.store.sqlite.feed_ends import Standings
+from inbox_server.store.sqlite.opening import DATABASE_NAME
+from inbox_server.store.sqlite.reader import Reader
+from inbox_server.store.sqlite.store import SqliteStore
+from inbox_server.store.sqlite.writer import Writer
 from tests.faults.disks import LOG_NAME, Disk, LimitedFiles, SmallDisk, small_disk
 from tests.faults.probes import deploy_watched, listed, said_so_far, said_when_stopped, until
-from tests.requests import Caller, at, check_problem, id_of, new_key
-from tests.serving import client_session
-from tests.stores import QUOTA, claimed_box
+from tests.support.requests import Caller, at, check_problem, id_of, new_key
+from tests.support.serving import client_session
+from tests.support.stores import QUOTA, claimed_box
 
 ROOM_BYTES = 300_000  # for about thirty deliveries
 BATCH = 8

@@ -13,16 +13,16 @@ from random import Random
 import aiohttp
 import pytest
 
-from inbox_server.blind import Blinder
 from inbox_server.clock import system_clock
-from inbox_server.config_file import load_config
+from inbox_server.config.file import load_config
+from inbox_server.identity.keyed_hash import Blinder
 from inbox_server.server import running
-from inbox_server.store.opening import DATABASE_NAME, open_store
+from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
 from tests.conftest import APP, HandClock
 from tests.faults.probes import digests, listed, refused_start, said_when_stopped, until
-from tests.requests import SECRET, Caller, at, check_problem, id_of, new_key
-from tests.serving import Deployment, client_session, deploy
-from tests.stores import QUOTA, Box
+from tests.support.requests import SECRET, Caller, at, check_problem, id_of, new_key
+from tests.support.serving import Deployment, client_session, deploy
+from tests.support.stores import QUOTA, Box
 
 ENTRIES = 60  # before the server stopped, and once more after that
 PAGE_BYTES = 4096

@@ -16,9 +16,9 @@ import pytest
 
 from inbox_server.clock import system_clock
 from tests.faults.trace import COMMAND, answers_in, calls_in, early_truncations
-from tests.javascript import missing
-from tests.requests import Caller, new_key
-from tests.serving import Deployment, client_session, deploy
+from tests.support.javascript import missing
+from tests.support.requests import Caller, new_key
+from tests.support.serving import Deployment, client_session, deploy
 
 SENDERS = 8
 EACH = 5

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.faults.model import Faults, Kind, Ledger, Reading
-from tests.requests import id_of
+from tests.support.requests import id_of
 
 EXPIRES = 1_900_000_000
 

@@ -20,8 +20,8 @@ import pytest
 
 from inbox_server.clock import system_clock
 from tests.faults.clients import QuickKey
-from tests.requests import Caller, id_of
-from tests.serving import Deployment, deploy
+from tests.support.requests import Caller, id_of
+from tests.support.serving import Deployment, deploy
 
 SOCKET = "inbox.sock"
 STOP_SECONDS = 5

@@ -27,12 +27,12 @@ import aiohttp
 
 from inbox_server.client.appkey import AppKey
 from inbox_server.clock import system_clock
-from inbox_server.store.opening import DATABASE_NAME
+from inbox_server.store.sqlite.opening import DATABASE_NAME
 from tests.faults.clients import Box, Device, QuickKey, Sender, Stopping, Unexpected, check_box
 from tests.faults.model import Faults, Ledger
-from tests.requests import Caller
-from tests.serving import Deployment, deploy
-from tests.stores import read_rows
+from tests.support.requests import Caller
+from tests.support.serving import Deployment, deploy
+from tests.support.stores import read_rows
 
 STOP_SECONDS: Final = 5
 _BOXES: Final = 4

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from inbox_server.store.opening import DATABASE_NAME
+from inbox_server.store.sqlite.opening import DATABASE_NAME
 
 _RECEIVES: Final = frozenset({"read", "readv", "recvfrom", "recvmsg"})
 _WRITES: Final = frozenset({"write", "writev", "pwrite64", "pwritev", "sendto", "sendmsg"})

@@ -25,25 +25,31 @@ sys.path.insert(0, str(ROOT))
 with atheris.instrument_imports(include=["inbox_server", "jwt"]):
     import jwt
 
-    from inbox_server import config_values
-    from inbox_server.addresses import NotAnAddress, base58check_decode, c32check_decode, is_app_address, owner_hash
-    from inbox_server.bodies import parse_ack, parse_delivery, parse_settings
     from inbox_server.client.appkey import AppKey
     from inbox_server.clock import UnixTime
-    from inbox_server.config import BadConfig
-    from inbox_server.config_file import parse_config
-    from inbox_server.config_keys import KEYS
+    from inbox_server.config import values as config_values
+    from inbox_server.config.config import BadConfig
+    from inbox_server.config.file import parse_config
+    from inbox_server.config.keys import KEYS
     from inbox_server.errors import Refused
-    from inbox_server.fetch import read_location
-    from inbox_server.guard import NotAllowed, check_stranger_url, read_url
-    from inbox_server.identities import NotAnIdentity, is_origin, parse_recipient, parse_sender
-    from inbox_server.keys import PublicKey, parse_key
-    from inbox_server.pages import parse_cursor, write_cursor
+    from inbox_server.identity.addresses import (
+        NotAnAddress,
+        base58check_decode,
+        c32check_decode,
+        is_app_address,
+        owner_hash,
+    )
+    from inbox_server.identity.keys import PublicKey, parse_key
+    from inbox_server.identity.names import NotAnIdentity, is_origin, parse_recipient, parse_sender
+    from inbox_server.outgoing.fetch import read_location
+    from inbox_server.outgoing.guard import NotAllowed, check_stranger_url, read_url
+    from inbox_server.protocol.feed_json import parse_cursor, write_cursor
+    from inbox_server.protocol.requests import parse_ack, parse_delivery, parse_settings
+    from inbox_server.protocol.strict_json import NotStrict, parse_object
+    from inbox_server.protocol.tokens import Scope, digest_of, read_deliver_token, read_owner_token
     from inbox_server.resolver.keyfile import read_key_file
     from inbox_server.resolver.profile import find_bucket, read_profile
     from inbox_server.resolver.zonefile import profile_url
-    from inbox_server.strict import NotStrict, parse_object
-    from inbox_server.tokens import Scope, digest_of, read_deliver_token, read_owner_token
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurvePublicKey  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature  # noqa: E402

@@ -1,4 +1,4 @@
-/** How tests/javascript.py and a script talk: a JSON document in, and out as the last line that is printed. */
+/** How tests/support/javascript.py and a script talk: a JSON document in, and out as the last line that is printed. */
 import { text } from 'node:stream/consumers';
 
 export const given = JSON.parse(await text(process.stdin));

@@ -1,0 +1,276 @@
+"""One inbox server, as its clients call it: every request of the protocol, and what can go wrong with it."""
+
+import asyncio
+import contextlib
+import json
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+
+from inbox_server.client.appkey import AppKey
+from inbox_server.client.events import Event, EventReader
+from inbox_server.client.http_sessions import TOTAL_SECONDS, read_bounded
+from inbox_server.client.tokens_and_cards import deliver_token, owner_token
+from inbox_server.clock import Clock, UnixTime
+from inbox_server.errors import CODES
+from inbox_server.protocol.strict_json import NotStrict, parse_object
+
+PATH: Final = "/.well-known/message-inbox"
+_MAX_ANSWER_BYTES: Final = 4 << 20  # a page of 1,000 entries has about 1.1 MB
+STREAM_SECONDS: Final = 3600 - 60  # the longest life of a `read` token, less some to renew it in time
+_READ_TOKEN_SECONDS: Final = 3600
+LONGEST_PAUSE_SECONDS: Final = 86_400  # more is not believed of a `Retry-After`
+# The server comments every 45 seconds: who is silent for longer than two of them is not there any more.
+_STREAM_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=100)
+_PROBLEM_TYPE: Final = "application/problem+json"
+_FOR_NOW: Final = frozenset({408, 425, 429})  # and all from 500
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class InboxRefused(Exception):
+    """The answer was no success: the stable `code` of the protocol's table, and the text for people.
+
+    `code` is "" when something else than an inbox server answered, such as a proxy.
+    """
+
+    def __init__(self, status: int, code: str, detail: str, retry_after: int | None = None) -> None:
+        super().__init__(f"{status} {code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retry_after = retry_after
+
+    @property
+    def is_final(self) -> bool:
+        """Whether repeating the request is of no use: only the protocol's own words say so, no status alone."""
+        return self.code in CODES and self.status not in _FOR_NOW and self.status < 500
+
+
+class Unreachable(Exception):
+    """No inbox server answered; the message says what happened instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a request may wait for a server that says `Retry-After`, all its waits together."""
+
+    seconds: float = 0.0
+    sleep: Sleep = asyncio.sleep
+
+
+NO_PATIENCE: Final = Patience()
+
+
+@dataclass(slots=True)
+class Inbox:
+    """`url` is the server's origin. `app` is the app's origin, and `key` the user's key for it.
+
+    Tokens are signed by this machine's clock, until the server says that it goes wrong: then by the server's.
+    """
+
+    session: aiohttp.ClientSession
+    url: str
+    app: str
+    key: AppKey
+    clock: Clock
+    patience: Patience = NO_PATIENCE
+    skew: int = 0
+    """By how many seconds the server's clock goes before this machine's."""
+    is_timed: bool = False
+    """Whether the server has taken a token or told its time: `now` is its time, to a minute."""
+
+    @property
+    def now(self) -> UnixTime:
+        return UnixTime(self.clock() + self.skew)
+
+    async def capabilities(self) -> dict[str, Any]:
+        """The capability document, of which `origin` is checked. Raises `InboxRefused` or `Unreachable`."""
+        try:
+            document = await self._ask("GET", PATH, None)
+        except InboxRefused as refusal:
+            why = f"{self.url} is no inbox server, or not under this URL"
+            if refusal.is_final:
+                raise InboxRefused(refusal.status, refusal.code, why) from None
+            if refusal.code or refusal.status in _FOR_NOW or refusal.status >= 500:
+                raise
+            raise Unreachable(f"{why}: it answered {refusal.status}") from None
+        if document.get("protocol") != "message-inbox":
+            raise Unreachable(f"{self.url} is not an inbox server: it has no capability document")
+        if document.get("origin") != self.url:
+            raise Unreachable(f"{self.url} calls itself {document.get('origin')!r}: use that URL")
+        return document
+
+    async def claim(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Claim the inbox or change its settings. Raises `InboxRefused` or `Unreachable`, as all the others do."""
+        body = json.dumps(settings).encode()
+        return self._with("unread", await self._ask("PUT", "/v1/inbox", self._owner("settings", body), body))
+
+    async def settings(self) -> dict[str, Any]:
+        """The inbox's settings and state."""
+        return self._with("unread", await self._ask("GET", "/v1/inbox", self._owner("read")))
+
+    async def deliver(self, message_id: str, *, sender: str, recipient: str, ttl: int | None = None) -> dict[str, Any]:
+        """Deliver an encrypted message ID; repeating it is safe."""
+        return await self.deliver_body(delivery_body(message_id, ttl), sender=sender, recipient=recipient)
+
+    async def deliver_body(self, body: bytes, *, sender: str, recipient: str) -> dict[str, Any]:
+        """Deliver exactly these bytes; repeating it is safe."""
+
+        def sign() -> str:
+            return deliver_token(
+                self.key, body, sender=sender, recipient=recipient, app=self.app, inbox=self.url, now=self.now
+            )
+
+        return self._with("id", await self._ask("POST", "/v1/messages", sign, body))
+
+    async def unread(self, after: str | None = None, limit: int | None = None) -> dict[str, Any]:
+        """A page of the feed."""
+        query = [f"{name}={value}" for name, value in (("after", after), ("limit", limit)) if value]
+        return await self._ask("GET", "/v1/messages" + ("?" + "&".join(query) if query else ""), self._owner("read"))
+
+    async def acknowledge(self, ids: list[str]) -> None:
+        """Say that these are read; at most 1,000."""
+        body = json.dumps({"ids": ids}).encode()
+        await self._ask("POST", "/v1/messages/ack", self._owner("ack", body), body)
+
+    async def forget(self) -> None:
+        """Give the inbox up, with everything in it."""
+        await self._ask("DELETE", "/v1/inbox", self._owner("settings"))
+
+    async def events(self, after: str | None) -> AsyncGenerator[Event | None, None]:
+        """The feed as it changes, from a cursor or from the start. First None, when the server has accepted.
+
+        The stream should be left after `STREAM_SECONDS`: then the token ends.
+        """
+        token = owner_token(
+            self.key, scope="read", app=self.app, inbox=self.url, now=self.now, seconds=_READ_TOKEN_SECONDS
+        )
+        headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
+        if after:
+            headers["Last-Event-ID"] = after
+        async with (
+            self._reaching(),
+            self.session.get(
+                f"{self.url}/v1/events", headers=headers, timeout=_STREAM_TIMEOUT, allow_redirects=False
+            ) as response,
+        ):
+            if response.status != 200:
+                refusal, problem = await _refusal(self.url, response)
+                self._correct(refusal, problem, self.now)
+                raise refusal
+            yield None
+            reader = EventReader()
+            async for chunk in response.content.iter_any():
+                for event in reader.read(chunk):
+                    yield event
+
+    def _with(self, member: str, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer, which has what only an inbox server gives. Raises `Unreachable`."""
+        if member not in answer:
+            raise Unreachable(f"{self.url} answered, but not as an inbox server does")
+        return answer
+
+    def _owner(self, scope: str, body: bytes = b"") -> Callable[[], str]:
+        return lambda: owner_token(self.key, scope=scope, app=self.app, inbox=self.url, now=self.now, body=body)
+
+    async def _ask(
+        self, method: str, path: str, sign: Callable[[], str] | None, body: bytes | None = None
+    ) -> dict[str, Any]:
+        waited, is_corrected, is_renewed = 0.0, False, False
+        while True:
+            signed = self.now
+            try:
+                answer = await self._once(method, path, sign() if sign else None, body)
+            except _Problem as problem:
+                refusal, pause = problem.refusal, problem.refusal.retry_after
+                if not is_corrected and self._correct(refusal, problem.document, signed):
+                    is_corrected = True
+                elif refusal.code == "ttl_passed" and not is_renewed:  # it counts from `iat`, which a new token has now
+                    is_renewed = True
+                elif refusal.status in (429, 503) and pause is not None and waited + pause <= self.patience.seconds:
+                    await self.patience.sleep(pause)
+                    waited += pause
+                else:
+                    raise refusal from None
+            else:
+                self.is_timed = self.is_timed or sign is not None
+                return answer
+
+    async def _once(self, method: str, path: str, token: str | None, body: bytes | None) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        async with (
+            self._reaching(),
+            self.session.request(
+                method, self.url + path, data=body, headers=headers, allow_redirects=False
+            ) as response,
+        ):
+            if not 200 <= response.status < 300:
+                raise _Problem(*await _refusal(self.url, response))
+            content = await read_bounded(response, _MAX_ANSWER_BYTES)
+            is_empty = response.status == 204
+        try:
+            document: dict[str, Any] = {} if is_empty else parse_object(content)
+        except NotStrict:
+            raise Unreachable(f"{self.url} answered, but not as an inbox server does") from None
+        return document
+
+    def _correct(self, refusal: InboxRefused, problem: dict[str, Any], signed: UnixTime) -> bool:
+        """Whether the clock was the reason, and now is the server's. Of requests at once each one asks for itself."""
+        theirs = problem.get("now")
+        if refusal.code != "bad_token" or type(theirs) is not int or theirs == signed:
+            return False
+        self.skew, self.is_timed = theirs - self.clock(), True
+        return True
+
+    @contextlib.asynccontextmanager
+    async def _reaching(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            raise Unreachable(f"{self.url} did not answer within {TOTAL_SECONDS:.0f} seconds") from None
+        except aiohttp.ClientConnectorError as error:
+            raise Unreachable(f"{self.url} cannot be reached: {error.os_error.strerror or 'no connection'}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(f"{self.url} cut the connection off ({type(error).__name__})") from None
+
+
+class _Problem(Exception):
+    """A refusal with everything that the server said beside it."""
+
+    def __init__(self, refusal: InboxRefused, document: dict[str, Any]) -> None:
+        super().__init__()
+        self.refusal = refusal
+        self.document = document
+
+
+def delivery_body(message_id: str, ttl: int | None = None) -> bytes:
+    members: dict[str, Any] = {"message_id": message_id} | ({} if ttl is None else {"ttl": ttl})
+    return json.dumps(members).encode()
+
+
+async def _refusal(url: str, response: aiohttp.ClientResponse) -> tuple[InboxRefused, dict[str, Any]]:
+    try:
+        document = parse_object(await read_bounded(response, 64 * 1024))
+    except NotStrict:
+        document = {}
+    if response.content_type != _PROBLEM_TYPE:
+        document = {}
+    code, detail = document.get("code"), document.get("detail")
+    if not isinstance(code, str):  # a proxy, or something else than an inbox server
+        code, detail = "", f"{url} answered {response.status}, and not as an inbox server does."
+    retry_after = _seconds(response.headers.get("Retry-After", ""))
+    return InboxRefused(response.status, code, str(detail), retry_after), document
+
+
+def _seconds(text: str) -> int | None:
+    """`Retry-After` in seconds; servers of this protocol send no dates."""
+    return min(int(text), LONGEST_PAUSE_SECONDS) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
+def back_off(failures: int, random: float, *, most_seconds: float = 60.0) -> float:
+    """Full jitter: anywhere up to a bound that doubles with each failure. `random` is from 0 to 1."""
+    return random * min(most_seconds, math.ldexp(1.0, min(failures, 16)))

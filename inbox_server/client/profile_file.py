@@ -1,0 +1,173 @@
+"""A profile: who a client is, which servers it uses, and what it must remember from one run to the next."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from inbox_server.client.appkey import AppKey
+from inbox_server.identity.names import is_origin, parse_name
+from inbox_server.protocol.strict_json import NotStrict, parse_object
+
+_VERSION: Final = 1
+_MOST_MARKS: Final = 100  # days; no server keeps what was read for longer than its longest retention, 90 days
+_MOST_TOLD: Final = 1000  # a page
+_MOST_TO_ACK: Final = 100_000  # more than three inboxes hold together, at the servers' default of 10,000 each
+_MOST_MISSED: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A move that is not finished. `settings` are the old inbox's, from before it was shut."""
+
+    old: str
+    new: str
+    settings: Mapping[str, Any]
+    is_published: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Origins have no slash at the end; `prefixes`, below which hubs let buckets be read, have one.
+
+    `allow`: origins that a recipient's card or a sender's profile may lead to though they are not on the public web.
+    `settings`: what was last asked of the inboxes, because a server tells of lists only how long they are.
+    """
+
+    key: AppKey
+    app: str
+    hub: str
+    prefixes: tuple[str, ...]
+    name: str | None = None
+    services: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    inboxes: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seq: int = 0
+    """Of the last card that was published."""
+    seen: Mapping[str, int] = field(default_factory=dict)
+    """The highest `seq` of others' cards, by their buckets' addresses."""
+    cursors: Mapping[str, str] = field(default_factory=dict)
+    """By inbox: how far its news have been told."""
+    marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By inbox and day since 1970: cursors. A move asks from the oldest that holds what has been read since."""
+    to_ack: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By inbox: what was read, and the inbox was not told of yet."""
+    move: Move | None = None
+    told: tuple[str, ...] = ()
+    """Entries that were told and are not behind every inbox's cursor: a watch ended in the middle of a page."""
+    missed: Mapping[str, int] = field(default_factory=dict)
+    """Entries that could not be fetched, and since when nothing has been where they lead; 0: that is not known."""
+
+    @property
+    def identity(self) -> str:
+        """Who sends: the name, or the key itself."""
+        return self.name or self.key.public
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The inboxes to read from: those on the card, and one that is being moved away from."""
+        old = (self.move.old,) if self.move and self.move.old not in self.inboxes else ()
+        return self.inboxes + old
+
+    def with_mark(self, inbox: str, day: int, cursor: str) -> "Profile":
+        """With the first cursor of a day kept; the oldest go."""
+        marks = {str(day): cursor} | dict(self.marks.get(inbox, {}))
+        kept = dict(sorted(marks.items(), key=lambda mark: int(mark[0]))[-_MOST_MARKS:])
+        return replace(self, marks={**self.marks, inbox: kept})
+
+    def with_cursor(self, inbox: str, cursor: str) -> "Profile":
+        return replace(self, cursors={**self.cursors, inbox: cursor})
+
+    def with_told(self, ids: tuple[str, ...]) -> "Profile":
+        return replace(self, told=tuple(dict.fromkeys(self.told + ids))[-_MOST_TOLD:])
+
+    def with_missed(self, id: str, since: int) -> "Profile":
+        rest = [(other, when) for other, when in self.missed.items() if other != id]
+        return replace(self, missed=dict([*rest, (id, since)][-_MOST_MISSED:]))
+
+    def without_missed(self, ids: Iterable[str]) -> "Profile":
+        over = set(ids)
+        return replace(self, missed={id: since for id, since in self.missed.items() if id not in over})
+
+    def with_to_ack(self, ids: tuple[str, ...]) -> "Profile":
+        """With these noted for every inbox."""
+        noted = {url: tuple(dict.fromkeys(self.to_ack.get(url, ()) + ids))[-_MOST_TO_ACK:] for url in self.sources}
+        return replace(self.without_missed(ids), to_ack={**self.to_ack, **noted})
+
+    def with_acked(self, inbox: str, ids: tuple[str, ...]) -> "Profile":
+        """Without these, which the inbox has been told of."""
+        told = set(ids)
+        left = tuple(id for id in self.to_ack.get(inbox, ()) if id not in told)
+        rest = {url: noted for url, noted in self.to_ack.items() if url != inbox}
+        return replace(self, to_ack={**rest, inbox: left} if left else rest)
+
+    def without_inbox(self, inbox: str) -> "Profile":
+        """Without anything that is remembered about an inbox."""
+        return replace(
+            self,
+            inboxes=tuple(url for url in self.inboxes if url != inbox),
+            cursors={url: cursor for url, cursor in self.cursors.items() if url != inbox},
+            marks={url: marks for url, marks in self.marks.items() if url != inbox},
+            to_ack={url: ids for url, ids in self.to_ack.items() if url != inbox},
+        )
+
+
+def render_profile(profile: Profile) -> bytes:
+    move = profile.move
+    members = {
+        "version": _VERSION,
+        "key": profile.key.secret.hex(),
+        "app": profile.app,
+        "name": profile.name,
+        "hub": profile.hub,
+        "prefixes": profile.prefixes,
+        "services": profile.services,
+        "allow": profile.allow,
+        "inboxes": profile.inboxes,
+        "settings": profile.settings,
+        "seq": profile.seq,
+        "seen": profile.seen,
+        "cursors": profile.cursors,
+        "marks": profile.marks,
+        "to_ack": profile.to_ack,
+        "move": move
+        and {"old": move.old, "new": move.new, "settings": move.settings, "is_published": move.is_published},
+        "told": profile.told,
+        "missed": profile.missed,
+    }
+    return json.dumps(members, indent=2).encode() + b"\n"
+
+
+def parse_profile(content: bytes) -> Profile:
+    """Raises ValueError, whose message repeats nothing of the content: it holds a private key."""
+    try:
+        members = parse_object(content)
+    except NotStrict as error:
+        raise ValueError(f"is no profile: it {error}") from None
+    if members.pop("version", None) != _VERSION:
+        raise ValueError(f"is no profile of version {_VERSION}")
+    try:
+        members["key"] = AppKey.from_hex(members["key"])
+        for name in ("prefixes", "services", "allow", "inboxes"):
+            members[name] = tuple(members[name])
+        members["told"] = tuple(members.get("told", ()))
+        members["to_ack"] = {url: tuple(ids) for url, ids in members["to_ack"].items()}
+        members["move"] = members["move"] and Move(**members["move"])
+        profile = Profile(**members)
+        check_profile(profile)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise ValueError("is no profile: a member is missing, not known, or not of its kind") from None
+    return profile
+
+
+def check_profile(profile: Profile) -> None:
+    """Raises ValueError, which says what is wrong."""
+    for origin in (profile.app, *profile.allow, *profile.inboxes):
+        if not is_origin(origin):
+            raise ValueError(f"{origin} is not an origin such as https://chat.example, without a slash at the end")
+    for prefix in profile.prefixes:
+        if not (prefix.startswith(("http://", "https://")) and prefix.endswith("/")):
+            raise ValueError(f"{prefix} is not an http(s) URL that ends with a slash")
+    if profile.name is not None:
+        parse_name(profile.name)

@@ -1,0 +1,91 @@
+"""What an owner does: publishing the card, claiming inboxes and their settings, giving them up."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from inbox_server.client.account import Account
+from inbox_server.client.inbox_api import Inbox, InboxRefused
+from inbox_server.client.own_card import published_card
+from inbox_server.client.profile_file import Profile
+from inbox_server.client.reports import Outcome
+from inbox_server.client.tokens_and_cards import CARD_FILE, NO_CARD
+from inbox_server.identity.names import is_origin
+
+_MOST_INBOXES: Final = 3
+
+
+async def shown(inbox: Inbox) -> dict[str, Any] | None:
+    """The inbox's settings; None when there is no such inbox (any more)."""
+    try:
+        return await inbox.settings()
+    except InboxRefused as refusal:
+        if refusal.code != "no_inbox":
+            raise
+        return None
+
+
+class Owning:
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    async def publish(self, inboxes: tuple[str, ...]) -> int:
+        """Write the app key and a card that names these inboxes; its `seq`. Raises `BucketFailed` or ValueError.
+
+        The `seq` is the time where that is more: one who lost the profile and the card still publishes what senders
+        take for newer than what they saw.
+        """
+        inboxes = tuple(dict.fromkeys(inboxes))
+        if not 1 <= len(inboxes) <= _MOST_INBOXES or not all(map(is_origin, inboxes)):
+            raise ValueError("a card names one to three inboxes, each an origin without a slash at the end")
+        card, now = await published_card(self._account), self._account.now
+        published = card.seq if card else 0
+        # Counted before it is written: a number is never used for two cards.
+        profile = self._account.profile.change(
+            lambda profile: replace(profile, seq=max(profile.seq + 1, published + 1, now))
+        )
+        await self._account.user.publish(inboxes, seq=profile.seq, now=now)
+        self._account.profile.change(lambda profile: replace(profile, inboxes=inboxes))
+        return profile.seq
+
+    async def claim(self, settings: Mapping[str, Any], inboxes: tuple[str, ...] | None) -> tuple[Outcome, ...]:
+        """Claim each inbox, or change its settings; a member that is left out stays as it is.
+
+        An inbox that is new is told what was last asked of the others too.
+        """
+        profile = self._account.profile.read()
+
+        async def claim(inbox: Inbox) -> Mapping[str, Any]:
+            await inbox.capabilities()  # a URL that is no inbox server is told so, before anything is signed for it
+            remembered = profile.settings if await shown(inbox) is None else {}
+            return await inbox.claim({**remembered, **settings})
+
+        urls = profile.inboxes if inboxes is None else inboxes
+        outcomes = await self._account.at_each(urls, claim)
+        if any(outcome.state == "done" for outcome in outcomes):
+            kept = {name: value for name, value in settings.items() if name != "invite"}
+            self._account.profile.change(lambda profile: replace(profile, settings={**profile.settings, **kept}))
+        return outcomes
+
+    async def settings(self) -> tuple[Outcome, ...]:
+        """What each inbox shows its owner, in `answer`."""
+
+        async def show(inbox: Inbox) -> Mapping[str, Any]:
+            return await inbox.settings()
+
+        return await self._account.at_each(self._account.profile.read().sources, show)
+
+    async def forget(self, inboxes: tuple[str, ...] | None) -> tuple[Outcome, ...]:
+        """Give inboxes up, all if none is named: off the card first, so that nobody delivers to what is gone."""
+        listed = self._account.profile.read().inboxes
+        urls = listed if inboxes is None else inboxes
+        left = tuple(url for url in listed if url not in urls)
+        if left != listed:
+            await self._account.is_time_known()  # a new card is dated
+            await (self.publish(left) if left else self._account.user.bucket.write(CARD_FILE, NO_CARD))
+        outcomes = await self._account.at_each(urls, Inbox.forget)
+        for outcome in outcomes:
+            if outcome.state == "done":
+                self._account.profile.change(partial(Profile.without_inbox, inbox=outcome.inbox))
+        return outcomes

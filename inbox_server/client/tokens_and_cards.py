@@ -1,0 +1,152 @@
+"""What a client signs and writes: bearer tokens, the inbox card, the encrypted message ID. No I/O."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from inbox_server.client.appkey import AppKey
+from inbox_server.client.ecies import encrypt
+from inbox_server.clock import DAY_SECONDS, UnixTime
+from inbox_server.identity.keys import NotAKey, PublicKey, parse_key
+from inbox_server.identity.names import is_origin, parse_sender
+from inbox_server.protocol.base64url import NotBase64Url, decode, encode
+from inbox_server.protocol.strict_json import NotStrict, parse_object
+
+TOKEN_SECONDS: Final = 300
+CARD_TYPE: Final = "inbox-card+jwt"
+CARD_FILE: Final = "inbox.json"
+KEY_FILE: Final = "key.json"
+NO_CARD: Final = b"{}"
+"""In the place of a card whose owner has no inbox any more: not every hub deletes files."""
+MAX_CARD_SECONDS: Final = 400 * DAY_SECONDS
+_MAX_INBOXES: Final = 3
+_MESSAGE_ID: Final = re.compile(r"[0-9a-f]{32}")
+_POINTER_BYTES: Final = 415  # encrypted with base64, always 816 characters: the size tells nothing
+
+
+class BadCard(ValueError):
+    """The inbox card cannot be trusted; the message says why."""
+
+
+class CardNotNow(BadCard):
+    """The card is good, but not at this time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Where an owner takes deliveries. `seq` only grows: a lower one than seen before is a replay."""
+
+    inboxes: tuple[str, ...]
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What a message ID says once decrypted. `sender` is a claim until the message's envelope is verified.
+
+    `url` is the bucket's, ends with a slash, and is there when the sender is a bare key: no name leads to its bucket.
+    """
+
+    id: str
+    sender: str
+    app: str
+    url: str = ""
+
+
+def deliver_token(key: AppKey, body: bytes, *, sender: str, recipient: str, app: str, inbox: str, now: UnixTime) -> str:
+    """For `POST /v1/messages` with exactly this body. `sender` is a name, or the key itself in hex."""
+    claims: dict[str, Any] = {
+        "iss": sender,
+        "sub": recipient,
+        "app": app,
+        "aud": inbox,
+        "digest": encode(hashlib.sha256(body).digest()),
+        "iat": now,
+        "exp": now + TOKEN_SECONDS,
+    }
+    if sender != key.public:
+        claims["key"] = key.public
+    return key.token(claims, "inbox-deliver+jwt")
+
+
+def owner_token(
+    key: AppKey, *, scope: str, app: str, inbox: str, now: UnixTime, body: bytes = b"", seconds: int = TOKEN_SECONDS
+) -> str:
+    """For everything that an owner does; `scope` is read, ack or settings."""
+    claims: dict[str, Any] = {
+        "iss": key.public,
+        "app": app,
+        "aud": inbox,
+        "scope": scope,
+        "iat": now,
+        "exp": now + seconds,
+    }
+    if scope != "read":
+        claims["digest"] = encode(hashlib.sha256(body).digest())
+    return key.token(claims, "inbox-owner+jwt")
+
+
+def make_card(key: AppKey, inboxes: tuple[str, ...], *, seq: int, now: UnixTime) -> bytes:
+    """The content of `inbox.json`."""
+    claims = {"iss": key.public, "inboxes": list(inboxes), "seq": seq, "iat": now, "exp": now + MAX_CARD_SECONDS}
+    return json.dumps({"card": key.token(claims, CARD_TYPE)}).encode()
+
+
+def read_card(body: bytes, *, address: str, now: UnixTime | None) -> Card:
+    """The card in a file of the bucket at `address`. Raises `BadCard` unless that bucket's key signed it.
+
+    `now` is None for the own card, which says what was published whether or not it still holds.
+    """
+    if body.strip() == NO_CARD:
+        raise BadCard("was withdrawn: its owner gave all inboxes up")
+    try:
+        token = parse_object(body)["card"]
+        header, payload, signature = token.split(".")
+        if parse_object(decode(header)) != {"typ": CARD_TYPE, "alg": "ES256K"}:
+            raise BadCard("is not an inbox card")
+        claims = parse_object(decode(payload))
+        key = parse_key(claims["iss"])
+        signed = key.signed(f"{header}.{payload}".encode(), decode(signature))
+        inboxes, seq, issued, expires = (claims[name] for name in ("inboxes", "seq", "iat", "exp"))
+    except (NotStrict, NotBase64Url, NotAKey, LookupError, ValueError, TypeError, AttributeError):
+        raise BadCard("is not an inbox card") from None
+    if not signed or key.address != address:
+        raise BadCard("is not signed by the key of this bucket")
+    if not all(type(number) is int for number in (seq, issued, expires)):
+        raise BadCard("has a number that is not an integer")
+    if expires > issued + MAX_CARD_SECONDS:
+        raise BadCard(f"holds for more than {MAX_CARD_SECONDS // DAY_SECONDS} days")
+    if not isinstance(inboxes, list) or not 1 <= len(inboxes) <= _MAX_INBOXES:
+        raise BadCard("does not name one to three inboxes")
+    if not all(isinstance(inbox, str) and is_origin(inbox) for inbox in inboxes):
+        raise BadCard("names an inbox that is not an origin")
+    if now is not None and not issued - TOKEN_SECONDS <= now < expires:
+        raise CardNotNow("has expired, or is not valid yet")
+    return Card(tuple(inboxes), seq)
+
+
+def make_message_id(pointer: Pointer, public: str, *, ephemeral: AppKey, iv: bytes) -> str:
+    """The opaque text that an inbox stores: the pointer, padded and encrypted to the recipient; 816 characters."""
+    members = {"v": 1, "id": pointer.id, "from": pointer.sender, "app": pointer.app}
+    if pointer.url:
+        members["url"] = pointer.url
+    plain = json.dumps(members, separators=(",", ":"))
+    if len(plain.encode()) > _POINTER_BYTES:
+        raise ValueError(f"the pointer has more than {_POINTER_BYTES} bytes")
+    return encrypt(public, plain.ljust(_POINTER_BYTES), ephemeral=ephemeral, iv=iv, as_base64=True)
+
+
+def read_pointer(plain: str | bytes) -> Pointer:
+    """Raises ValueError for what is no pointer of version 1."""
+    members = parse_object(plain.encode() if isinstance(plain, str) else plain)
+    version, id, sender, app, url = (members.get(name) for name in ("v", "id", "from", "app", "url"))
+    if type(version) is not int or version != 1:
+        raise ValueError("is not a pointer of version 1")
+    if not isinstance(id, str) or not _MESSAGE_ID.fullmatch(id):  # it becomes a path in the sender's bucket
+        raise ValueError("has an id that is not 32 hex characters")
+    if not isinstance(sender, str) or not isinstance(app, str) or not is_origin(app):
+        raise ValueError("names no sender or no app")
+    by_key = isinstance(parse_sender(sender), PublicKey)  # a name becomes a path at the name service
+    return Pointer(id, sender, app, url if by_key and isinstance(url, str) else "")

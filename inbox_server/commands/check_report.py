@@ -1,0 +1,41 @@
+"""How findings are told: a line each, or all of them as JSON."""
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Final
+
+from inbox_server.checks.results import Finding, Findings
+from inbox_server.commands.terminal import tell
+
+_SHOWN: Final = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "skipped"}
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print one JSON object at the end, for scripts")
+
+
+def findings_for(options: argparse.Namespace) -> Findings:
+    """Findings that are told as they come, unless JSON was asked for."""
+    return Findings(_hold if options.json else _tell)
+
+
+def _hold(_: Finding) -> None:
+    """For JSON: everything at the end."""
+
+
+def _tell(finding: Finding) -> None:
+    said = f"{finding.said.removesuffix('.')}. {finding.advice}" if finding.advice else finding.said
+    tell(f"{_SHOWN[finding.verdict]:<8} {finding.check}: {said}")
+
+
+def conclude(findings: Findings, options: argparse.Namespace, subject: str) -> int:
+    """The last line, or the JSON; the exit code: 0 when nothing failed, else 1."""
+    if options.json:
+        checks = [asdict(finding) for finding in findings.all]
+        tell(json.dumps({"checked": subject, "ok": not findings.failed, "checks": checks}))
+    elif findings.failed:
+        tell(f"\n{findings.failed} of {len(findings.all)} checks failed.")
+    else:
+        tell(f"\nNothing failed in {len(findings.all)} checks.")
+    return 1 if findings.failed else 0

@@ -1,0 +1,197 @@
+"""What all `inbox-server client` commands share: the profile's file, opening a client, and telling what came of it."""
+
+import argparse
+import json
+import os
+import re
+import stat
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from inbox_server.client.bucket import BucketFailed
+from inbox_server.client.inbox_api import InboxRefused, Unreachable
+from inbox_server.client.inbox_client import InboxClient
+from inbox_server.client.moving import CannotMove
+from inbox_server.client.open_client import open_client, outbox_file, profile_file
+from inbox_server.client.reports import Outcome, Sent
+from inbox_server.client.storage import BadFile
+from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
+from inbox_server.commands.terminal import USAGE_EXIT, Commands, complain, marked, printable, run, tell
+from inbox_server.identity.names import is_origin
+
+PARTLY_EXIT: Final = 3
+_PATIENCE_SECONDS: Final = 20.0  # a person waits so long for a server that says when to come back
+
+EXIT_CODES: Final = (
+    "Exit codes: 0 all done; 1 failed, nothing was done or it is not finished; 2 asked wrongly (arguments, or the"
+    " profile's file); 3 partly (done at one of several inboxes: it says which); 130 stopped by Ctrl-C."
+)
+
+# Of an id, at least what `inbox` shows of it after two hyphens; no option is `-` and a word, or so long a word.
+_LIKE_AN_ID: Final = re.compile(r"-[A-Za-z0-9_][A-Za-z0-9_-]+|--[A-Za-z0-9_-]{10,}")
+
+
+class AskedWrongly(Exception):
+    """The arguments fit each other or the profile in no way; the message says why."""
+
+
+def default_profile(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the XDG base directory specification has it."""
+    base = environment.get("XDG_CONFIG_HOME", "")
+    folder = Path(base) if base.startswith("/") else Path.home() / ".config"
+    return folder / "inbox-server" / "profile.json"
+
+
+class ClientParser(argparse.ArgumentParser):
+    """Takes ids that begin with `-`, and answers a mistake with the usage of the command it was made in."""
+
+    takes_ids = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        given = list(args or ())
+        if self.takes_ids:
+            end = given.index("--") if "--" in given else len(given)
+            # A space before it, and argparse takes it for no option; the argument's type strips it.
+            given[:end] = [f" {text}" if _LIKE_AN_ID.fullmatch(text) else text for text in given[:end]]
+        parsed, unknown = super().parse_known_args(given, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
+
+def add_command(commands: Commands, name: str, *, help: str, description: str) -> ClientParser:
+    """A client command with the options that all of them have."""
+    command: ClientParser = commands.add_parser(name, help=help, description=description, epilog=EXIT_CODES)
+    command.add_argument(
+        "--profile",
+        metavar="FILE",
+        type=Path,
+        default=default_profile(),
+        help="the identity's file, mode 0600 (default: inbox-server/profile.json in $XDG_CONFIG_HOME or ~/.config)",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON, one document a line, for scripts")
+    return command
+
+
+def origin(text: str) -> str:
+    if not is_origin(text):
+        raise argparse.ArgumentTypeError("must be an origin such as https://inbox.example, without a slash at the end")
+    return text
+
+
+class Output:
+    """Tells a person, or a script with `--json`: one of them."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.is_json: bool = options.json
+
+    def tell(self, text: str, document: Mapping[str, Any]) -> None:
+        tell(json.dumps(document) if self.is_json else printable(text))
+
+    def progress(self, text: str, document: Mapping[str, Any]) -> None:
+        """What a person may want to see while it goes on; not part of the result, so not on stdout."""
+        if self.is_json:
+            tell(json.dumps(document))
+        else:
+            complain(printable(text))
+
+    def fail(self, text: str, code: str, more: Mapping[str, Any] = MappingProxyType({})) -> None:
+        if self.is_json:
+            tell(json.dumps({"error": text, "code": code, **more}))
+        else:
+            complain(printable(text))
+
+    def taken_over(self, inboxes: Iterable[str]) -> None:
+        """Say that another device has published a card, and which inboxes it names."""
+        if named := list(inboxes):
+            text = f"another device has published a newer card, which names {', '.join(named)}: taken over"
+            self.progress(text, {"taken_over": named})
+
+    def outcomes(self, outcomes: Iterable[Outcome], done: str, later: str = "") -> None:
+        """`later`: what to do about what is not repeated by itself; URL stands for the inbox."""
+        for outcome in outcomes:
+            words = _words(outcome, done, later.replace("URL", outcome.inbox))
+            self.tell(f"{outcome.inbox}: {words}", outcome_document(outcome))
+
+    def sent(self, sent: Sent) -> None:
+        document = {
+            "sent": sent.message,
+            "recipient": sent.recipient,
+            "stored": list(sent.stored),
+            "inboxes": [outcome_document(outcome) for outcome in sent.outcomes],
+        }
+        lines = [f"   {outcome.inbox}: {_words(outcome, 'stored')}" for outcome in sent.outcomes]
+        self.tell("\n".join([f"message {sent.message} to {sent.recipient}", *lines]), document)
+
+
+def outcome_document(outcome: Outcome) -> dict[str, Any]:
+    document = {"inbox": outcome.inbox, "state": outcome.state, "code": outcome.code, "detail": outcome.detail}
+    return document | ({"answer": dict(outcome.answer)} if outcome.answer else {})
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    states = [outcome.state == "done" for outcome in outcomes]
+    return 0 if all(states) else PARTLY_EXIT if any(states) else 1
+
+
+Work = Callable[[InboxClient, Output], Awaitable[int]]
+
+
+def with_client(
+    options: argparse.Namespace,
+    work: Work,
+    *,
+    before: Callable[[], None] = lambda: None,
+    patience_seconds: float = _PATIENCE_SECONDS,
+) -> int:
+    """Do the work with the profile's client; what it raises becomes a sentence and an exit code.
+
+    `before` waits for a person, which may not be done in the event loop: there Ctrl-C does not end it.
+    """
+    output = Output(options)
+    result = 1
+
+    async def open_and_work() -> None:
+        nonlocal result
+        profile = profile_file(options.profile)
+        async with open_client(profile, outbox_file(options.profile), patience_seconds=patience_seconds) as client:
+            result = await work(client, output)
+
+    try:
+        profile_file(options.profile).read()
+        before()
+        run(open_and_work())
+    except (AskedWrongly, BadFile) as error:
+        output.fail(str(error), "asked_wrongly")
+        return USAGE_EXIT
+    except InboxRefused as refusal:
+        output.fail(f"refused: {marked(refusal.detail)} ({marked(refusal.code) or refusal.status})", refusal.code)
+    except Unreachable as failure:
+        output.fail(marked(str(failure)), "unreachable")
+    except (NotReachable, NotForNow, NotAuthentic, BucketFailed, CannotMove) as error:
+        output.fail(marked(str(error)), type(error).__name__)
+    else:
+        return result
+    return 1
+
+
+def read_secret_text(path: Path) -> str:
+    """A file that only its owner can read. Raises `AskedWrongly`, without its name: that may be the secret itself."""
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise AskedWrongly("others can read the file of the key; run: chmod 600 FILE")
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        why = type(error).__name__
+        raise AskedWrongly(f"that file cannot be read ({why}): give a file that holds the key, or -") from None
+
+
+def _words(outcome: Outcome, done: str, later: str = "") -> str:
+    if outcome.state == "done":
+        return done
+    if outcome.state == "refused":
+        return f"refused for good ({marked(outcome.code)}): {marked(outcome.detail)}"
+    when = f"; {later}" if later else ", will be repeated"
+    return f"not now ({marked(outcome.code)}){when}: {marked(outcome.detail)}"

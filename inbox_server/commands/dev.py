@@ -1,0 +1,175 @@
+"""`inbox-server demo` and `inbox-server dev`: the local world."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from inbox_server.clock import system_clock
+from inbox_server.commands.terminal import Commands, app_origin, bns_name, run, tell, whole
+from inbox_server.world.demo import ALICE, APP, BOB, paste_commands, walk
+from inbox_server.world.hub_rules import STRICT, HubRules
+from inbox_server.world.local_world import PORTS, World, port_or_any, running_world
+from inbox_server.world.page_server import BUNDLE, showing_page
+from inbox_server.world.people import Person
+
+_WORLD_PORT: Final = 8720
+
+
+def add_demo(commands: Commands) -> None:
+    command = commands.add_parser(
+        "demo",
+        help="walk the whole workflow with Alice and Bob on this machine",
+        description="Start a small local world (name service, Gaia hub, inbox server), walk the five steps in it, and"
+        " serve a page where two windows talk.",
+    )
+    command.add_argument("--once", action="store_true", help="exit after the walk; 0 only if every step held")
+    command.set_defaults(run=_demo)
+
+
+def add_dev(commands: Commands) -> None:
+    command = commands.add_parser(
+        "dev",
+        help="run the local world for developing an app without internet",
+        description="Run a name service, a Gaia hub and an inbox server on loopback, with people in it who have names,"
+        " published profiles, and buckets for your app, and a page where they talk. Everything is gone when it stops.",
+    )
+    command.add_argument(
+        "--name",
+        metavar="NAME",
+        dest="names",
+        type=bns_name,
+        action="append",
+        help="somebody in it, such as carol.btc; repeat it for more (default: alice.id and bob.id)",
+    )
+    command.add_argument(
+        "--app",
+        metavar="ORIGIN",
+        type=app_origin,
+        default=APP,
+        help=f"your app's origin, for which everybody's app key is (default: {APP})",
+    )
+    command.add_argument(
+        "--port",
+        type=whole(0, 65536 - PORTS),
+        default=_WORLD_PORT,
+        help=f"the first of five ports (default: {_WORLD_PORT}; 0: any that are free)",
+    )
+    command.add_argument(
+        "--strict-hub",
+        action="store_true",
+        help="a Gaia hub as strict as a real one on a disk can be: it writes in place, and takes only tokens with its"
+        " URL and an association token",
+    )
+    command.add_argument(
+        "--json", action="store_true", help="print URLs and keys as one line of JSON, once everything is up"
+    )
+    command.set_defaults(run=_dev)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    async def demo() -> None:
+        first_port = 0 if options.once else port_or_any(_WORLD_PORT)
+        async with _temporary_world(first_port) as world, contextlib.AsyncExitStack() as stack:
+            if not options.once:
+                page_url = await stack.enter_async_context(showing_page(world, _page_port(first_port)))
+                tell(_invite_to(page_url))
+            alice, bob = await walk(world, tell)
+            if not options.once:
+                tell("\nThe world stays up for playing. " + _invite_to(page_url))
+                tell("Or paste into another terminal:\n")
+                tell("\n".join(paste_commands(world, alice, bob)))
+                tell("\nTo run your own: inbox-server init, then inbox-server serve.")
+                await _until_interrupted()
+
+    run(demo())
+    return 0
+
+
+def _dev(options: argparse.Namespace) -> int:
+    names = dict.fromkeys(options.names or (ALICE, BOB))  # whoever is named twice is one person
+
+    async def dev() -> None:
+        async with (
+            _temporary_world(options.port, STRICT if options.strict_hub else None) as world,
+            showing_page(world, _page_port(options.port)) as page_url,
+        ):
+            people = [await world.settle(name, options.app) for name in names]
+            if options.json:
+                tell(json.dumps(_described(world, options.app, people) | {"page_url": page_url}))
+            else:
+                tell(_invite_to(page_url))
+                tell("\n".join(_told(world, people)))
+            await _until_interrupted(say=not options.json)
+
+    run(dev())
+    return 0
+
+
+def _page_port(first_port: int) -> int:
+    return first_port and first_port + PORTS - 1
+
+
+def _invite_to(page_url: str) -> str:
+    how = "" if BUNDLE.exists() else "\nIts client is not built yet, and it says how: `make page`, and then reload."
+    return f"Open {page_url} in two windows, one for each person.{how}\n"
+
+
+def _told(world: World, people: list[Person]) -> Iterator[str]:
+    yield f"inbox server   {world.inbox_url}   (takes everyone)"
+    yield f"name service   {world.names_url}/v1/names/   (for blockstack.js: {world.legacy_names_url})"
+    yield f"Gaia hub       {world.hub_url}   reads at {world.read_url}"
+    for person in people:
+        yield f"\n{person.name} for {person.app}"
+        yield f"   app private key  {person.app_key.secret.hex()}"
+        yield f"   app public key   {person.app_key.public}"
+        yield f"   bucket           {world.bucket_url(person)}"
+        if token := world.association_token(person):
+            yield f"   association      {token}"
+    yield f"\nIs it there?  curl {world.inbox_url}/.well-known/message-inbox"
+    yield "How to sign tokens: docs/protocol.md"
+
+
+def _described(world: World, app: str, people: list[Person]) -> dict[str, Any]:
+    """The same for a script."""
+    return {
+        "inbox_url": world.inbox_url,
+        "names_url": world.names_url,
+        "legacy_names_url": world.legacy_names_url,
+        "hub_url": world.hub_url,
+        "read_url": world.read_url,
+        "app": app,
+        "people": [
+            {
+                "name": person.name,
+                "app_private_key": person.app_key.secret.hex(),
+                "app_public_key": person.app_key.public,
+                "bucket_url": world.bucket_url(person),
+                **({"association_token": token} if (token := world.association_token(person)) else {}),
+            }
+            for person in people
+        ],
+    }
+
+
+@contextlib.asynccontextmanager
+async def _temporary_world(first_port: int, rules: HubRules | None = None) -> AsyncIterator[World]:
+    with tempfile.TemporaryDirectory(prefix="inbox-server-") as folder:
+        async with running_world(Path(folder), clock=system_clock, first_port=first_port, rules=rules) as world:
+            yield world
+
+
+async def _until_interrupted(*, say: bool = True) -> None:
+    if say:
+        tell("\nCtrl-C stops it, and nothing is kept.")
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    await stop.wait()
+    if say:
+        tell("")

@@ -1,0 +1,111 @@
+"""Reading, checking and writing the configuration file.
+
+An unknown key is a mistake, because a key that is silently ignored is a promise silently broken. All mistakes are
+reported at once, each with its path.
+"""
+
+import difflib
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inbox_server.config.config import BadConfig, Config, Listen, Tcp
+from inbox_server.config.keys import KEYS
+from inbox_server.config.values import Mistakes
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a file. Raises `BadConfig`."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadConfig([f"{path}: there is no such file; `inbox-server init` writes one"]) from None
+    except OSError as error:
+        raise BadConfig([f"{path}: cannot be read: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig([f"{path}: is not TOML: {error}"]) from None
+    return parse_config(document, path.resolve().parent)
+
+
+def parse_config(document: Mapping[str, Any], base: Path) -> Config:
+    """Check a parsed document; `base` is what relative paths are relative to. Raises `BadConfig` with all mistakes."""
+    mistakes = _unknown_keys(document)
+    values: dict[str, Any] = {}
+    for key in KEYS:
+        section, name = key.path.split(".")
+        table = document.get(section, {})
+        given = isinstance(table, dict) and name in table
+        if key.required and not given:
+            mistakes.append(f"{key.path}: is missing; for example {key.default}")
+            continue
+        written = table[name] if given else tomllib.loads(f"x = {key.default}")["x"]
+        try:
+            values[key.field] = key.parse(written, base)
+        except Mistakes as several:
+            mistakes += [f"{key.path}{where}: {text}" for where, text in several.mistakes]
+        except ValueError as error:
+            mistakes.append(f"{key.path}: {error}")
+    default, most = values.get("default_retention_seconds"), values.get("max_retention_seconds")
+    if default is not None and most is not None and default > most:
+        mistakes.append("limits.default_retention_seconds: must not be more than limits.max_retention_seconds")
+    data, secret = values.get("data_dir"), values.get("secret_file")
+    if data and secret and secret.is_relative_to(data):
+        mistakes.append("server.secret_file: must not be in server.data_dir, or who copies one has both")
+    for field in ("listen", "admin_listen"):
+        if not values.get("behind_proxy") and not is_private(values.get(field)):
+            mistakes.append(
+                f"server.{field}: is not loopback, and this server speaks no TLS: put a TLS proxy in front, and set"
+                " server.behind_proxy = true"
+            )
+    if mistakes:
+        raise BadConfig(mistakes)
+    return Config(**values)
+
+
+def is_private(listen: Listen | None) -> bool:
+    """Whether only this machine can reach it."""
+    if not isinstance(listen, Tcp):
+        return True
+    try:
+        return ipaddress.ip_address(listen.host).is_loopback
+    except ValueError:
+        return listen.host == "localhost"
+
+
+def _unknown_keys(document: Mapping[str, Any]) -> list[str]:
+    known = {key.path for key in KEYS}
+    sections = {path.split(".")[0] for path in known}
+    mistakes = []
+    for section, table in document.items():
+        if section not in sections:
+            mistakes.append(f"{section}: unknown section; known are {', '.join(sorted(sections))}")
+        elif not isinstance(table, dict):
+            mistakes.append(f"{section}: must be a table, [{section}]")
+        else:
+            for name in table:
+                path = f"{section}.{name}"
+                if path not in known:
+                    close = difflib.get_close_matches(path, known, n=1)
+                    mistakes.append(f"{path}: unknown key" + (f"; did you mean {close[0]}?" if close else ""))
+    return mistakes
+
+
+def render_config(overrides: Mapping[str, str] | None = None, *, leave_out: frozenset[str] = frozenset()) -> str:
+    """The commented file with every key at its default; `overrides` maps paths to other values, in TOML.
+
+    Paths in `leave_out` are comments too.
+    """
+    overrides = overrides or {}
+    lines = ["# inbox-server's configuration. Every key stands here at its default; unknown keys are mistakes."]
+    section = ""
+    for key in KEYS:
+        of_key, name = key.path.split(".")
+        if of_key != section:
+            section = of_key
+            lines += ["", f"[{section}]"]
+        lines += [f"# {line}" for line in key.comment.splitlines()]
+        mark = "# " if key.path in leave_out else ""
+        lines.append(f"{mark}{name} = {overrides.get(key.path, key.default)}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,44 @@
+"""The admin listener: is the process up, can it do its work, and how does it do. It is never exposed to the public."""
+
+import contextlib
+from typing import Final
+
+from aiohttp import web
+
+from inbox_server.errors import Unavailable
+from inbox_server.http.hosts import is_numeric_host
+from inbox_server.http.routes import IS_OURS, METRICS, answer, edge
+from inbox_server.metrics import CONTENT_TYPE, Metrics
+from inbox_server.store.contract import Store
+
+STORE: Final = web.AppKey("store", Store)
+
+
+def make_admin_app(store: Store, metrics: Metrics) -> web.Application:
+    app = web.Application(middlewares=[edge])
+    app[STORE] = store
+    app[METRICS] = metrics
+    app[IS_OURS] = is_numeric_host
+    app.router.add_get("/health", health)
+    app.router.add_get("/ready", ready)
+    app.router.add_get("/metrics", counts)
+    return app
+
+
+async def health(_: web.Request) -> web.Response:
+    """200 while the process answers at all."""
+    return answer(200, {"status": "ok"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """200 when the database can be read and written, else 503 or 507 with the reason."""
+    await request.app[STORE].ping()
+    return answer(200, {"status": "ready"})
+
+
+async def counts(request: web.Request) -> web.Response:
+    """Counts and sizes in Prometheus' text format."""
+    with contextlib.suppress(Unavailable):  # then the other numbers are the more interesting
+        totals = await request.app[STORE].totals()
+        request.app[METRICS].kept(unread=totals.unread, read=totals.read)
+    return web.Response(body=request.app[METRICS].text(), headers={"Content-Type": CONTENT_TYPE})

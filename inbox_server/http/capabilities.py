@@ -1,0 +1,51 @@
+"""The capability document: what this server is and takes, for everyone to read."""
+
+from typing import Any, Final
+
+from inbox_server import __version__
+from inbox_server.config.config import Config
+from inbox_server.inboxes.wakeups import MAX_WAITING_READERS
+from inbox_server.protocol.feed_json import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_WAIT_SECONDS
+from inbox_server.protocol.requests import (
+    MAX_ACK_IDS,
+    MAX_MESSAGE_ID_CHARACTERS,
+    MAX_PROVEN_NAMES,
+    MAX_SUBSCRIPTIONS,
+    MIN_RETENTION_SECONDS,
+    MIN_TTL_SECONDS,
+)
+from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS, MAX_TOKEN_CHARACTERS
+
+PROTOCOL_VERSION: Final = 1
+
+
+def capabilities(config: Config, *, vapid_key: str) -> dict[str, Any]:
+    """What an app needs to know before it signs anything."""
+    return {
+        "protocol": "message-inbox",
+        "version": PROTOCOL_VERSION,
+        "origin": config.public_url,
+        "registration": config.registration,
+        "limits": {
+            "message_id_characters": MAX_MESSAGE_ID_CHARACTERS,
+            "token_characters": MAX_TOKEN_CHARACTERS,
+            "clock_skew_seconds": CLOCK_SKEW_SECONDS,
+            "min_ttl_seconds": MIN_TTL_SECONDS,
+            "min_retention_seconds": MIN_RETENTION_SECONDS,
+            "default_retention_seconds": config.default_retention_seconds,
+            "max_retention_seconds": config.max_retention_seconds,
+            "inbox_entries": config.inbox_entries,
+            "inbox_bytes": config.inbox_bytes,
+            "inbox_read_entries": config.inbox_read_entries,
+            "list_entries": config.list_entries,
+            "names": MAX_PROVEN_NAMES,
+            "default_page_entries": DEFAULT_PAGE_ENTRIES,
+            "max_page_entries": MAX_PAGE_ENTRIES,
+            "ack_ids": MAX_ACK_IDS,
+            "wait_seconds": MAX_WAIT_SECONDS,
+            "waiting_readers": MAX_WAITING_READERS,
+            "push_subscriptions": MAX_SUBSCRIPTIONS,
+        },
+        "push": {"vapid_key": vapid_key},
+        "software": f"inbox-server/{__version__}",
+    }

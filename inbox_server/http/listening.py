@@ -1,0 +1,210 @@
+"""Listening on a socket: aiohttp's runner, made quiet about what it could not parse."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from aiohttp import web
+
+from inbox_server.config.config import Listen, Tcp, Unix
+from inbox_server.http.routes import WAITS, internal, malformed, problem
+from inbox_server.http.unix_socket import bound_socket
+
+_SHUTDOWN_SECONDS: Final = 2  # for requests in flight; aiohttp waits twice, so that a stop takes at most 5 s
+_BACKLOG: Final = 1024
+_HEADER_SECONDS: Final = 10  # what drips a request's headers holds a connection no longer
+_KEEPALIVE_SECONDS: Final = 180  # longer than proxies keep an idle connection, so that theirs ends first
+TAKING_SECONDS: Final = 30.0  # who takes next to nothing of an answer for so long, does not want it
+_SLOWEST_BYTES_PER_SECOND: Final = 1024
+_LINGER_SECONDS: Final = 2  # for the rest of a body that nobody wants
+
+log = logging.getLogger(__name__)
+
+
+class CannotListen(Exception):
+    """The address is taken, or is none of this machine; the message says which."""
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    app: web.Application, listen: Listen | socket.socket, *, taking_seconds: float = TAKING_SECONDS
+) -> AsyncIterator[list[str]]:
+    """Serve `app` at `listen`, or on a socket that is bound already; yields the URLs that were really bound.
+
+    A client that takes next to nothing of its answer for `taking_seconds` is cut off.
+    """
+    runner = QuietRunner(app, taking_seconds)
+    await runner.setup()
+    try:
+        with contextlib.ExitStack() as stack:
+            await _start(runner, listen, stack)
+            yield _urls(runner)
+    finally:
+        await runner.cleanup()
+
+
+async def _start(runner: web.AppRunner, listen: Listen | socket.socket, stack: contextlib.ExitStack) -> None:
+    site: web.BaseSite
+    try:
+        if isinstance(listen, Tcp):
+            site = web.TCPSite(runner, listen.host, listen.port, backlog=_BACKLOG)
+        else:
+            bound = stack.enter_context(bound_socket(listen.path)) if isinstance(listen, Unix) else listen
+            site = web.SockSite(runner, bound, backlog=_BACKLOG)
+        await site.start()
+    except OSError as error:
+        raise CannotListen(f"cannot listen at {_place(listen)}: {error.strerror or error}") from error
+
+
+def _place(listen: Listen | socket.socket) -> str:
+    if isinstance(listen, Tcp):
+        return f"{listen.host}:{listen.port}"
+    return str(listen.path) if isinstance(listen, Unix) else str(listen.getsockname())
+
+
+def _urls(runner: web.AppRunner) -> list[str]:
+    return [
+        f"unix:{address}" if isinstance(address, str) else f"http://{_host(address[0])}:{address[1]}"
+        for address in runner.addresses
+    ]
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+class QuietRequestHandler(web.RequestHandler):
+    """aiohttp's, but what the HTTP parser refuses is answered like everything else, and logged by no word of it.
+
+    aiohttp's own answer repeats the bytes it could not parse, and its log adds the client's address: a malformed
+    header can hold a token. It also waits for ever for a request's headers, and for a client to take its answer; this
+    does not.
+    """
+
+    def __init__(self, *arguments: Any, taking_seconds: float, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._taking_seconds = taking_seconds
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._headers_due = asyncio.get_running_loop().call_later(_HEADER_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        requests = self._request_count
+        super().data_received(data)
+        if self._request_count != requests:
+            self._headers_due.cancel()
+        elif self._headers_due.cancelled() and self._waiter is not None and not self._waiter.done() and self.transport:
+            # Idle until now, and not a whole request: it has begun to send the next one's headers.
+            self._headers_due = asyncio.get_running_loop().call_later(_HEADER_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """What is held for a client ends when it leaves; what it began to write is finished."""
+        self._headers_due.cancel()
+        if self.writing_paused:
+            self._taking_due.cancel()
+        held = self._current_request is not None and self._current_request.get(WAITS, False)
+        task = self._task_handler
+        super().connection_lost(exc)
+        if held and task is not None:
+            task.cancel()
+
+    def pause_writing(self) -> None:
+        """More of an answer waits than the system takes in: from now on the client must keep taking it."""
+        super().pause_writing()
+        self._untaken = self._watch_taking()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._taking_due.cancel()
+
+    def _watch_taking(self) -> int:
+        self._taking_due = asyncio.get_running_loop().call_later(self._taking_seconds, self._check_taking)
+        return self.transport.get_write_buffer_size() if self.transport else 0
+
+    def _check_taking(self) -> None:
+        """Cut off who does not read: what it was sent stays in memory until then."""
+        if self.transport is None:
+            return
+        if self._untaken - self.transport.get_write_buffer_size() < self._taking_seconds * _SLOWEST_BYTES_PER_SECOND:
+            self.transport.abort()
+        else:
+            self._untaken = self._watch_taking()
+
+    async def start(self) -> None:
+        try:
+            await super().start()
+        except ValueError:  # a target such as http://xn--a/: yarl cannot decode its host, so there is no request
+            if self.transport:
+                self.transport.write(_plain_refusal())
+                self.transport.close()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if isinstance(resp, web.HTTPException):  # aiohttp refused before any middleware: `Expect`
+            resp = self.handle_error(request, 400)
+        return await super().finish_response(request, resp, start_time)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 — holds the bytes
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        if isinstance(exc, ConnectionError):  # the client left; nobody reads an answer, and it is no failure of ours
+            raise exc
+        if status < 500:
+            response = problem(malformed())
+        else:
+            log.error("a request failed: %s", type(exc).__name__)
+            response = problem(internal())
+        response.force_close()
+        return response
+
+
+def _plain_refusal() -> bytes:
+    """The answer to what is not even a request, as it goes over the wire."""
+    response = problem(malformed())
+    body = response.body if isinstance(response.body, bytes) else b""
+    headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 400 Bad Request\r\n{head}\r\n".encode() + body
+
+
+class QuietRunner(web.AppRunner):
+    """Runs an application with `QuietRequestHandler`s."""
+
+    def __init__(self, app: web.Application, taking_seconds: float) -> None:
+        super().__init__(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        self._taking_seconds = taking_seconds
+
+    @property
+    def server(self) -> web.Server | None:
+        server = super().server
+        return server and _QuietServer(server, self._taking_seconds)  # type: ignore[return-value]
+
+
+class _QuietServer:
+    """What a site calls for each connection."""
+
+    def __init__(self, server: web.Server, taking_seconds: float) -> None:
+        self._server = server
+        self._taking_seconds = taking_seconds
+
+    def __call__(self) -> web.RequestHandler:
+        return QuietRequestHandler(
+            self._server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            auto_decompress=False,  # encoded bodies are refused, and must not be inflated to be thrown away
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            lingering_time=_LINGER_SECONDS,
+            taking_seconds=self._taking_seconds,
+        )

@@ -1,0 +1,299 @@
+"""The HTTP edge: every route, and the one place where answers and refusals become HTTP.
+
+Handlers translate and decide nothing. Every answer, of any status, carries the same headers, so that browser apps on
+any origin can read it (there is no ambient authority here for CORS to protect: a caller must hold a token).
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from inbox_server.clock import Clock
+from inbox_server.config.config import Config
+from inbox_server.errors import CODES, Refused
+from inbox_server.http.capabilities import capabilities
+from inbox_server.http.hosts import network_of
+from inbox_server.inboxes.deliver import Deliveries
+from inbox_server.inboxes.read import Reading
+from inbox_server.inboxes.settings import Owning
+from inbox_server.inboxes.subscriptions import Pushing
+from inbox_server.metrics import Metrics
+from inbox_server.protocol.base64url import encode
+from inbox_server.protocol.requests import MAX_DELIVERY_BYTES, MAX_OWNER_BYTES, bad_request
+
+CLOCK: Final = web.AppKey[Clock]("clock")
+CONFIG: Final = web.AppKey("config", Config)
+DELIVERIES: Final = web.AppKey("deliveries", Deliveries)
+METRICS: Final = web.AppKey("metrics", Metrics)
+OWNING: Final = web.AppKey("owning", Owning)
+PUSHING: Final = web.AppKey("pushing", Pushing)
+READING: Final = web.AppKey("reading", Reading)
+VAPID_KEY: Final = web.AppKey("vapid_key", str)
+WAITS: Final = web.RequestKey("waits", bool)
+"""Of a request that may be held for long: when its client leaves, nothing is done for it any more."""
+IS_OURS: Final = web.AppKey[Callable[[str], bool]]("is_ours")
+
+_HEADERS: Final = CIMultiDict(
+    {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Expose-Headers": "Date, Retry-After, WWW-Authenticate",
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Content-Type": "application/json",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+        "Referrer-Policy": "no-referrer",
+        "Server": "inbox-server",
+        "X-Content-Type-Options": "nosniff",
+    }
+)
+_PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID",
+    "Access-Control-Max-Age": "7200",
+}
+
+_STREAM: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "X-Accel-Buffering": "no",  # nginx would otherwise keep events until it has a buffer full
+}
+_BODY_SECONDS: Final = 10
+
+log = logging.getLogger(__name__)
+
+
+def add_routes(app: web.Application) -> None:
+    for method, path, handler in (
+        ("GET", "/.well-known/message-inbox", capability_document),
+        ("PUT", "/v1/inbox", put_inbox),
+        ("GET", "/v1/inbox", get_inbox),
+        ("DELETE", "/v1/inbox", delete_inbox),
+        ("GET", "/v1/inbox/push", get_push),
+        ("PUT", "/v1/inbox/push", put_push),
+        ("DELETE", "/v1/inbox/push", delete_push),
+        ("POST", "/v1/messages", post_message),
+        ("GET", "/v1/messages", get_messages),
+        ("POST", "/v1/messages/ack", post_ack),
+        ("GET", "/v1/events", get_events),
+    ):
+        app.router.add_route(method, path, handler)
+
+
+async def capability_document(request: web.Request) -> web.Response:
+    document = capabilities(request.app[CONFIG], vapid_key=request.app[VAPID_KEY])
+    return answer(200, document, {"Cache-Control": "max-age=300"})
+
+
+async def put_inbox(request: web.Request) -> web.Response:
+    body = await _body(request, MAX_OWNER_BYTES)
+    new, document = await request.app[OWNING].settle(_authorization(request), body, request.app[CLOCK]())
+    return answer(201 if new else 200, document)
+
+
+async def get_inbox(request: web.Request) -> web.Response:
+    _refuse_query(request)
+    return answer(200, await request.app[OWNING].settings(_authorization(request), request.app[CLOCK]()))
+
+
+async def delete_inbox(request: web.Request) -> web.Response:
+    body = await _body(request, MAX_OWNER_BYTES)
+    await request.app[OWNING].forget(_authorization(request), body, request.app[CLOCK]())
+    return _empty(204)
+
+
+async def get_push(request: web.Request) -> web.Response:
+    _refuse_query(request)
+    return answer(200, await request.app[PUSHING].subscriptions(_authorization(request), request.app[CLOCK]()))
+
+
+async def put_push(request: web.Request) -> web.Response:
+    body = await _body(request, MAX_OWNER_BYTES)
+    await request.app[PUSHING].subscribe(_authorization(request), body, request.app[CLOCK]())
+    return _empty(204)
+
+
+async def delete_push(request: web.Request) -> web.Response:
+    body = await _body(request, MAX_OWNER_BYTES)
+    await request.app[PUSHING].unsubscribe(_authorization(request), body, request.app[CLOCK]())
+    return _empty(204)
+
+
+async def post_message(request: web.Request) -> web.Response:
+    body = await _body(request, MAX_DELIVERY_BYTES)
+    receipt = await request.app[DELIVERIES].deliver(
+        _authorization(request),
+        body,
+        request.app[CLOCK](),
+        network=network_of(request.remote, request.headers, request.app[CONFIG]),
+    )
+    return answer(201 if receipt.new else 200, {"id": encode(receipt.id), "expires": receipt.expires})
+
+
+async def get_messages(request: web.Request) -> web.Response:
+    reading, authorization, now = request.app[READING], _authorization(request), request.app[CLOCK]()
+    page = reading.poll(authorization, request.raw_path, now)
+    if page is None:
+        request[WAITS] = "wait" in request.query
+        page = await reading.unread(authorization, request.raw_path, request.query, now)
+    return web.Response(body=page, headers=_HEADERS)
+
+
+async def post_ack(request: web.Request) -> web.Response:
+    body = await _body(request, MAX_OWNER_BYTES)
+    await request.app[READING].acknowledge(_authorization(request), body, request.app[CLOCK]())
+    return _empty(204)
+
+
+async def get_events(request: web.Request) -> web.StreamResponse:
+    request[WAITS] = True
+    last_event_id = _once(request, "Last-Event-ID")
+    events = request.app[READING].events(_authorization(request), request.query, last_event_id, request.app[CLOCK]())
+    async with contextlib.aclosing(events):
+        first = await anext(events)  # a refusal here is still an answer of its own
+        response = web.StreamResponse(headers={**_HEADERS, **_STREAM})
+        await response.prepare(request)
+        await response.write(first)
+        del first
+        with contextlib.suppress(StopAsyncIteration):
+            while True:  # with no name for an event, because the stream would keep it while it waits
+                await response.write(await anext(events))
+    await response.write_eof()
+    return response
+
+
+@web.middleware
+async def edge(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Turn every refusal and failure into `application/problem+json`, and answer preflights."""
+    try:
+        _check_request(request)
+        return _empty(204, _PREFLIGHT) if request.method == "OPTIONS" else await handler(request)
+    except Refused as error:
+        refusal, headers = error, None
+    except web.HTTPException as error:
+        refusal, headers = _refusal_of(error)
+    except web.RequestPayloadError:
+        refusal, headers = Refused("bad_request", "The body is not as its headers say.", member="body"), None
+    except (asyncio.CancelledError, ConnectionError):  # the client left; nobody reads an answer
+        raise
+    except Exception as error:  # noqa: BLE001 — the one translation of bugs: a bare 500, and nothing of the request
+        log.error("a request failed: %s", type(error).__name__)  # noqa: TRY400 — a traceback may hold values
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the answer has begun") from None
+        refusal, headers = internal(), None
+    request.app[METRICS].refused(refusal.code)
+    return problem(refusal, headers)
+
+
+def _check_request(request: web.Request) -> None:
+    if not request.app[IS_OURS](request.host):
+        raise Refused("wrong_host", "The Host header names another server than this one.")
+    codings = request.headers.getall("Transfer-Encoding", None)
+    if codings and [coding.lower() for coding in codings] != ["chunked"]:
+        raise malformed()  # aiohttp takes others beside it, which a proxy may read otherwise
+
+
+def problem(refusal: Refused, more_headers: Mapping[str, str] | None = None) -> web.Response:
+    """RFC 9457. `code` is stable; `detail` is for people; `member` names what to mend; `now` is the server's time."""
+    code = CODES[refusal.code]
+    document: dict[str, Any] = {
+        "status": code.status,
+        "code": refusal.code,
+        "title": code.title,
+        "detail": refusal.detail,
+    }
+    headers = {"Content-Type": "application/problem+json", **(more_headers or {})}
+    if refusal.member is not None:
+        document["member"] = refusal.member
+    if refusal.server_time is not None:
+        document["now"] = refusal.server_time
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(refusal.retry_after)
+    if code.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return answer(code.status, document, headers)
+
+
+def answer(status: int, document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> web.Response:
+    body = json.dumps(document, separators=(",", ":")).encode()
+    return web.Response(status=status, body=body, headers={**_HEADERS, **headers} if headers else _HEADERS)
+
+
+def _empty(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+    response = web.Response(status=status, headers={**_HEADERS, **(headers or {})})
+    del response.headers["Content-Type"]
+    return response
+
+
+def _refusal_of(error: web.HTTPException) -> tuple[Refused, Mapping[str, str] | None]:
+    """aiohttp's own refusals (no such path, wrong method, what cannot be parsed), with the headers they take."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allow = {"Allow": ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))}
+        return Refused("wrong_method", "See the `Allow` header for what this path takes."), allow
+    if isinstance(error, web.HTTPNotFound):
+        return Refused("not_found", "No route of this protocol has this path."), None
+    return malformed(), None
+
+
+def malformed() -> Refused:
+    return Refused("bad_request", "The request is not well-formed HTTP.")
+
+
+def internal() -> Refused:
+    return Refused("internal", "This is a fault of the server, not of the request.")
+
+
+def _authorization(request: web.Request) -> str | None:
+    values = request.headers.getall("Authorization", [])
+    if len(values) > 1:
+        raise Refused("bad_token", "`Authorization` must be there once.", member="Authorization")
+    return values[0] if values else None
+
+
+def _once(request: web.Request, header: str) -> str | None:
+    values = request.headers.getall(header, [])
+    if len(values) > 1:
+        raise bad_request(header, "must be there once")
+    return values[0] if values else None
+
+
+def _refuse_query(request: web.Request) -> None:
+    """No identity ever stands in a URL, because proxies log URLs; so a parameter nobody knows is refused."""
+    if request.query_string:
+        raise bad_request("query", "must be empty for this request")
+
+
+async def _body(request: web.Request, most: int) -> bytes:
+    """The request's body. Raises `Refused` too_large before reading more than needed."""
+    _refuse_query(request)
+    if "Content-Encoding" in request.headers:  # the digest is of what was sent, and so must be what is parsed
+        raise bad_request("Content-Encoding", "must not be there: send the body as it is")
+    if request.content_length is not None and request.content_length > most:
+        raise _too_large(most)
+    try:
+        body = await _read(request)
+    except web.HTTPRequestEntityTooLarge:
+        raise _too_large(most) from None
+    if len(body) > most:
+        raise _too_large(most)
+    return body
+
+
+async def _read(request: web.Request) -> bytes:
+    if request.content.is_eof():  # it came with the headers, as nearly every body does
+        return await request.read()
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise Refused("too_slow", f"The body did not arrive within {_BODY_SECONDS} seconds.") from None
+
+
+def _too_large(most: int) -> Refused:
+    return Refused("too_large", f"The body may have {most} bytes here.")

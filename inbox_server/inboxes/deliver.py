@@ -1,0 +1,156 @@
+"""A delivery, in the one order that keeps strangers cheap and tells them nothing.
+
+Size and shape, then the token, then the sender's signature, then the owner's policy, and only then look-ups: whoever
+is refused up to there has cost us a hash, a signature and two reads, the same for an inbox that does not exist.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
+from inbox_server.config.config import Config
+from inbox_server.errors import Refused
+from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keys import PublicKey
+from inbox_server.identity.names import Address, Name
+from inbox_server.inboxes.rate_limits import Rates
+from inbox_server.metrics import Metrics
+from inbox_server.protocol.requests import parse_delivery
+from inbox_server.protocol.tokens import DeliverToken, read_deliver_token
+from inbox_server.resolver.contract import Resolver, leads_to, unproven
+from inbox_server.store.contract import Door, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a sender is told: the entry's id (32 bytes), until when it is kept, and whether this was its first time."""
+
+    id: bytes
+    expires: UnixTime
+    new: bool
+
+
+class Soon(Protocol):
+    """Has the owner of an inbox told, elsewhere, that something new waits; answers at once, and may forget it."""
+
+    def __call__(self, inbox: bytes, *, subscribed: bool) -> None: ...
+
+
+class Deliveries:
+    """Takes deliveries."""
+
+    def __init__(
+        self,
+        store: Store,
+        resolver: Resolver,
+        blinder: Blinder,
+        rates: Rates,
+        config: Config,
+        metrics: Metrics,
+        hint: Soon,
+    ) -> None:
+        self._store = store
+        self._resolver = resolver
+        self._blinder = blinder
+        self._rates = rates
+        self._config = config
+        self._metrics = metrics
+        self._hint = hint
+
+    async def deliver(self, authorization: str | None, body: bytes, now: UnixTime, *, network: bytes | None) -> Receipt:
+        """Raises `Refused` or `Unavailable`, and then nothing was stored.
+
+        `network` is where the request came from, as far as a limit may tell; None when that is not known.
+        """
+        parsed = parse_delivery(body)
+        token = read_deliver_token(authorization, body, audience=self._config.public_url, now=now)
+        key = await self._check_signature(token)
+        inbox = await self._inbox(token)
+        if network is not None:
+            self._rates.check(("network", network, self._config.network_per_hour))
+        app, own = self._blinder.app(inbox, token.app), inbox == self._blinder.inbox(key.address)
+        door = await self._store.door(inbox, self._blinder.listed(inbox, key.address))
+        if door is None or not may_deliver(
+            door, same_app=door.app == app, named=isinstance(token.sender, Name), own=own
+        ):
+            raise not_accepted()
+        await self._check_names(token, key, inbox)
+        # Only what the owner takes counts here, or keys made for it could use up the inbox's hour, and others' counts.
+        self._rates.check(
+            ("sender", inbox + key.address.encode(), self._config.sender_per_hour),
+            ("inbox", inbox, self._config.inbox_per_hour),
+        )
+        expires = granted_expiry(token.issued, parsed.ttl, min(door.retention, self._config.max_retention_seconds))
+        if expires <= now:
+            raise Refused("ttl_passed", "The `ttl`, reckoned from the token's `iat`, is over. Nothing was stored.")
+        id = hashlib.sha256(parsed.message_id.encode()).digest()
+        delivered = await self._store.deliver(inbox, id, parsed.message_id, expires=expires, now=now)
+        self._metrics.delivered(new=delivered.new)
+        if delivered.new:  # on disk by now
+            self._hint(inbox, subscribed=door.subscribed)
+        return Receipt(id, delivered.expires, delivered.new)
+
+    async def _check_signature(self, token: DeliverToken) -> PublicKey:
+        """The key that signed: the token's own, or the one in the sender's bucket."""
+        if isinstance(token.sender, PublicKey):
+            token.check_signature(token.sender)
+            return token.sender
+        if token.key:
+            token.check_signature(token.key)
+            return token.key
+        name = token.sender.text
+        key = await self._resolver.key(name, token.app)
+        try:
+            token.check_signature(key)
+        except Refused:  # the sender may have a new key: look once more, which the resolver limits
+            key = await self._resolver.key(name, token.app, fresh=True)
+            token.check_signature(key)
+        return key
+
+    async def _inbox(self, token: DeliverToken) -> bytes:
+        """The recipient's inbox; for a name that nobody proved here, one that does not exist."""
+        if isinstance(token.recipient, Name):
+            name = self._blinder.name(token.recipient.text, token.app)
+            return await self._store.proven(name) or name  # no inbox is called so, and each name has limits of its own
+        return self._blinder.inbox(
+            token.recipient.text if isinstance(token.recipient, Address) else token.recipient.address
+        )
+
+    async def _check_names(self, token: DeliverToken, key: PublicKey, inbox: bytes) -> None:
+        """Whether the names in the token still lead where they must. The only look-ups, both through the cache."""
+        named = token.sender if token.key else None  # without a key in the token, the name gave it
+        if isinstance(named, Name) and not await leads_to(self._resolver, named.text, token.app, key.address):
+            raise unproven("The name in `iss` leads to another app key than the one in `key`.")
+        if isinstance(token.recipient, Name):
+            try:
+                address = await self._resolver.address(token.recipient.text, token.app)
+            except Refused as refusal:
+                if refusal.code != "name_unproven":
+                    raise
+                raise not_accepted() from None  # the recipient's chain is not the sender's business
+            if self._blinder.inbox(address) != inbox:
+                raise not_accepted()
+
+
+def may_deliver(door: Door, *, same_app: bool, named: bool, own: bool) -> bool:
+    """The owner's policy, decided. `named`: the sender goes by a name; `own`: the sender is the owner."""
+    if not same_app:
+        return False
+    if own:  # moving an inbox delivers one's own entries, also to one that takes nothing else
+        return True
+    if door.blocked:
+        return False
+    return {"names": named, "anyone": True, "contacts": door.contact, "nobody": False}[door.accept]
+
+
+def granted_expiry(issued: UnixTime, ttl: int | None, retention: int) -> UnixTime:
+    """The shorter life wins. A life of a day or more ends with its UTC day, so that it does not tell the hour."""
+    life = retention if ttl is None else min(ttl, retention)
+    expires = UnixTime(issued + life)
+    return expires if life < DAY_SECONDS else end_of_day(expires)
+
+
+def not_accepted() -> Refused:
+    """One refusal for no inbox, another app, blocked, and not on the list."""
+    return Refused("not_accepted", "The delivery is not accepted.")

@@ -1,0 +1,90 @@
+"""An owner's reading: the unread list, the change feed, and acknowledging. It never needs the network.
+
+The inbox is the address of the key that signed the token; nothing else in a request can name one.
+"""
+
+import hashlib
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from inbox_server.clock import UnixTime
+from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.inboxes.follow import Following
+from inbox_server.lru import Recent
+from inbox_server.protocol.feed_json import page_json, parse_events_query, parse_page_query
+from inbox_server.protocol.requests import parse_ack
+from inbox_server.protocol.tokens import OwnerToken, ReadTokens, read_owner_token
+from inbox_server.store.contract import Cursor, Store
+
+_MOST_POLLS: Final = 4096  # about 1 KB each
+
+
+@dataclass(frozen=True, slots=True)
+class _Poll:
+    """A request that found nothing."""
+
+    token: OwnerToken
+    inbox: bytes
+    end: Cursor
+    answer: bytes
+
+
+class Reading:
+    """Answers owners about what waits. `audience` is the server's public origin."""
+
+    def __init__(self, store: Store, following: Following, blinder: Blinder, *, audience: str) -> None:
+        self._store = store
+        self._following = following
+        self._blinder = blinder
+        self._audience = audience
+        self._tokens = ReadTokens(audience=audience)
+        self._polls: Recent[bytes, _Poll] = Recent(_MOST_POLLS)
+
+    def remembered(self) -> dict[str, float]:
+        """How many tokens and answers are remembered."""
+        return {"read_tokens": len(self._tokens), "polls": len(self._polls)}
+
+    def poll(self, authorization: str | None, target: str, now: UnixTime) -> bytes | None:
+        """The answer once more, if this very request found nothing before and nothing changed. Raises `Refused`.
+
+        `target` is the path and query as they came.
+        """
+        poll = self._polls.get(_mark(authorization, target))
+        if poll is None or self._store.end(poll.inbox) is not poll.end:
+            return None
+        poll.token.check_clock(now)
+        return poll.answer
+
+    async def unread(self, authorization: str | None, target: str, query: Mapping[str, str], now: UnixTime) -> bytes:
+        """A page of the feed as JSON. Raises `Refused`."""
+        asked = parse_page_query(query)
+        token = self._tokens.read(authorization, now)
+        inbox = self._blinder.inbox(token.key.address)
+        if asked.wait:
+            page = await self._following.page(inbox, asked, until=token.expires)
+            return page_json(page, with_read=asked.after is not None)
+        page = await self._store.unread(inbox, after=asked.after, limit=asked.limit, now=now)
+        answer = page_json(page, with_read=asked.after is not None)
+        if page.cursor is self._store.end(inbox):
+            self._polls.keep(_mark(authorization, target), _Poll(token, inbox, page.cursor, answer))
+        return answer
+
+    def events(
+        self, authorization: str | None, query: Mapping[str, str], last_event_id: str | None, now: UnixTime
+    ) -> AsyncGenerator[bytes, None]:
+        """The feed as server-sent events, until the token expires. Raises `Refused`, also in place of the first."""
+        asked = parse_events_query(query, last_event_id)
+        token = self._tokens.read(authorization, now)
+        return self._following.events(self._blinder.inbox(token.key.address), asked, until=token.expires)
+
+    async def acknowledge(self, authorization: str | None, body: bytes, now: UnixTime) -> None:
+        """Raises `Refused`."""
+        ids = parse_ack(body)
+        token = read_owner_token(authorization, body, scope="ack", audience=self._audience, now=now)
+        await self._store.acknowledge(self._blinder.inbox(token.key.address), ids, now=now)
+
+
+def _mark(authorization: str | None, target: str) -> bytes:
+    """What a request is known again by; it keeps no token."""
+    return hashlib.sha256(f"{authorization} {target}".encode("utf-8", "surrogateescape")).digest()

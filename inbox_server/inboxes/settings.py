@@ -1,0 +1,188 @@
+"""Claiming an inbox, its settings, and giving it up: what an owner does with a `settings` token."""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from inbox_server.clock import UnixTime
+from inbox_server.config.config import Config
+from inbox_server.errors import Refused
+from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.names import Address, Name
+from inbox_server.protocol.requests import SettingsBody, bad_request, parse_settings
+from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS, OWNER_LIFE_SECONDS, OwnerToken, read_owner_token
+from inbox_server.resolver.contract import Resolver, leads_to, unproven
+from inbox_server.store.contract import Admission, Settings, SettingsChange, Store, no_inbox, notices_of
+
+_GENERATION_BYTES: Final = 8
+_FIRST_CHANGE_BYTES: Final = 5  # room for 2^63 - 2^40 changes after it
+_REPLAYABLE_SECONDS: Final = OWNER_LIFE_SECONDS + 2 * CLOCK_SKEW_SECONDS
+_HOUR_SECONDS: Final = 3600
+
+
+class Owning:
+    """Answers owners about their inbox. `random_bytes` is `secrets.token_bytes` outside tests."""
+
+    def __init__(
+        self,
+        store: Store,
+        resolver: Resolver,
+        blinder: Blinder,
+        config: Config,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._store = store
+        self._resolver = resolver
+        self._blinder = blinder
+        self._config = config
+        self._random_bytes = random_bytes
+        self._opened: deque[UnixTime] = deque()
+        self._forgotten: dict[bytes, UnixTime] = {}
+
+    async def settings(self, authorization: str | None, now: UnixTime) -> dict[str, Any]:
+        """The answer to `GET /v1/inbox`. Raises `Refused`."""
+        token = read_owner_token(authorization, b"", scope="read", audience=self._config.public_url, now=now)
+        return await self._answer(self._blinder.inbox(token.key.address))
+
+    async def settle(self, authorization: str | None, body: bytes, now: UnixTime) -> tuple[bool, dict[str, Any]]:
+        """Claim the inbox or change it: whether it is new, and the answer. Raises `Refused` or `Unavailable`."""
+        asked = parse_settings(
+            body, max_retention=self._config.max_retention_seconds, list_entries=self._config.list_entries
+        )
+        token = read_owner_token(authorization, body, scope="settings", audience=self._config.public_url, now=now)
+        inbox = self._blinder.inbox(token.key.address)
+        self._check_not_forgotten(inbox, token, now)
+        change = self._change(inbox, token, asked, body)
+        if await self._store.settings(inbox) is not None:
+            await self._prove_names(token, asked.names or ())
+            try:
+                await self._store.settle(inbox, change, admission=None, now=now)
+                return False, await self._answer(inbox)
+            except Refused as refusal:
+                if refusal.code != "no_inbox":  # deleted a moment ago: then this is a claim
+                    raise
+        admission = self._admission(token, asked)
+        with self._opening(now):
+            await self._prove_names(token, asked.names or ())
+            new = await self._store.settle(inbox, change, admission=admission, now=now)
+        return new, await self._answer(inbox)
+
+    async def forget(self, authorization: str | None, body: bytes, now: UnixTime) -> None:
+        """Give the inbox up, with everything in it. Raises `Refused`."""
+        if body:
+            raise bad_request("body", "must be empty")
+        token = read_owner_token(authorization, body, scope="settings", audience=self._config.public_url, now=now)
+        inbox = self._blinder.inbox(token.key.address)
+        if await self._store.forget(inbox, issued=token.issued, request=self._blinder.request("DELETE", body)):
+            self._forgotten[inbox] = token.issued
+
+    def _check_not_forgotten(self, inbox: bytes, token: OwnerToken, now: UnixTime) -> None:
+        """A settings token from before a DELETE must not bring the inbox back while it is still valid."""
+        self._forgotten = {
+            known: issued for known, issued in self._forgotten.items() if now - issued < _REPLAYABLE_SECONDS
+        }
+        if token.issued < self._forgotten.get(inbox, UnixTime(0)):
+            raise Refused("stale_token", "The inbox was deleted after this token was signed. Sign a new one to claim.")
+
+    @contextlib.contextmanager
+    def _opening(self, now: UnixTime) -> Iterator[None]:
+        """A place among this hour's new inboxes, given back when the claim fails. Raises `Refused` too_many."""
+        if self._config.registration != "open":
+            yield
+            return
+        while self._opened and now - self._opened[0] >= _HOUR_SECONDS:
+            self._opened.popleft()
+        if len(self._opened) >= self._config.open_per_hour:
+            wait = _HOUR_SECONDS - (now - self._opened[0])
+            raise Refused("too_many", "Too many new inboxes for now. Try again later.", retry_after=max(wait, 1))
+        self._opened.append(now)
+        try:
+            yield
+        except BaseException:
+            self._opened.remove(now)
+            raise
+
+    def _admission(self, token: OwnerToken, asked: SettingsBody) -> Admission:
+        """On what condition this owner gets an inbox; what needs no look-up is decided here. Raises `Refused`."""
+        mode = self._config.registration
+        invite = None
+        if mode == "listed":
+            self._check_listed(token, asked)
+        elif mode == "invite":
+            if asked.invite is None:
+                raise Refused("not_registered", "This server needs an `invite` code; ask its operator for one.")
+            invite = self._blinder.invite(asked.invite)
+        else:
+            self._check_open(asked)
+        return Admission(
+            generation=self._random_bytes(_GENERATION_BYTES),
+            first_change=int.from_bytes(self._random_bytes(_FIRST_CHANGE_BYTES), "big"),
+            default_retention=self._config.default_retention_seconds,
+            max_inboxes=None if mode == "listed" else self._config.max_inboxes,
+            invite=invite,
+        )
+
+    def _check_listed(self, token: OwnerToken, asked: SettingsBody) -> None:
+        proving = {Name(name) for name in asked.names or ()}
+        for listed in self._config.listed:
+            if listed.apps is not None and token.app not in listed.apps:
+                continue
+            if listed.identity in proving or listed.identity in (token.key, Address(token.key.address)):
+                return
+        raise Refused(
+            "not_registered",
+            "This server takes listed identities only: ask its operator to list your name or app public key,"
+            " and send a listed name in `names`.",
+        )
+
+    def _check_open(self, asked: SettingsBody) -> None:
+        if not asked.names and not self._config.open_to_keys:
+            raise Refused("not_registered", "This server takes owners with a name: send it in `names`.")
+
+    async def _prove_names(self, token: OwnerToken, names: tuple[str, ...]) -> None:
+        for name in names:
+            if not await leads_to(self._resolver, name, token.app, token.key.address):
+                raise unproven("A name in `names` leads to another app key than the one that signed.")
+
+    def _change(self, inbox: bytes, token: OwnerToken, asked: SettingsBody, body: bytes) -> SettingsChange:
+        def listed(addresses: tuple[str, ...] | None) -> tuple[bytes, ...] | None:
+            return None if addresses is None else tuple(self._blinder.listed(inbox, each) for each in addresses)
+
+        return SettingsChange(
+            app=self._blinder.app(inbox, token.app),
+            issued=token.issued,
+            request=self._blinder.request("PUT", body),
+            retention=asked.retention,
+            accept=asked.accept,
+            contacts=listed(asked.contacts),
+            blocked=listed(asked.blocked),
+            names=None if asked.names is None else tuple(self._blinder.name(name, token.app) for name in asked.names),
+        )
+
+    async def _answer(self, inbox: bytes) -> dict[str, Any]:
+        settings = await self._store.settings(inbox)
+        if settings is None:
+            raise no_inbox()
+        return settings_document(settings, self._config)
+
+
+def settings_document(settings: Settings, config: Config) -> dict[str, Any]:
+    """What an owner sees. Of lists and names only the sizes are known: they are kept as keyed hashes."""
+    return {
+        "retention": settings.retention,
+        "accept": settings.accept,
+        "contacts": settings.contacts,
+        "blocked": settings.blocked,
+        "names": settings.names,
+        "unread": settings.unread,
+        "read": settings.read,
+        "quota": {
+            "entries": config.inbox_entries,
+            "bytes": config.inbox_bytes,
+            "bytes_used": settings.unread_bytes,
+            "read_entries": config.inbox_read_entries,
+        },
+        "push": settings.push,
+        "notices": notices_of(refused=settings.refused, push_gone=settings.push_gone),
+    }

@@ -1,0 +1,48 @@
+"""Who we are to push services (RFC 8292): a P-256 key, and a token for each service signed with it.
+
+The key is made from the server's secret, so there is nothing more to keep or to back up; a server with another secret
+has another key, and its old subscriptions end.
+"""
+
+from typing import Final
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from inbox_server.clock import Clock, UnixTime
+from inbox_server.lru import Recent
+from inbox_server.protocol.base64url import encode
+
+SEED_BYTES: Final = 64  # twice the order, so that what is reduced by it is spread evenly
+_P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # NIST SP 800-186, 3.2.1.3
+_TOKEN_SECONDS: Final = 12 * 3600  # at most 24 hours (RFC 8292 section 2); our clock may be off
+_RENEW_SECONDS: Final = 6 * 3600  # Apple wants a token to be used for an hour at least
+_MOST_SERVICES: Final = 256  # there are a handful
+
+
+class VapidKey:
+    """`subject` is where the operator is found: the server's public origin."""
+
+    def __init__(self, seed: bytes, *, subject: str, clock: Clock) -> None:
+        self._key = p256_key(seed)
+        self._subject = subject
+        self._clock = clock
+        self._tokens: Recent[str, tuple[UnixTime, str]] = Recent(_MOST_SERVICES)
+        self.public = encode(self._key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
+        """As a browser takes it for `applicationServerKey`: base64url."""
+
+    def authorization(self, origin: str) -> str:
+        """The `Authorization` for the push service at this origin; the same for hours."""
+        now = self._clock()
+        made, token = self._tokens.get(origin) or (UnixTime(0), "")
+        if not 0 <= now - made < _RENEW_SECONDS:
+            claims = {"aud": origin, "exp": now + _TOKEN_SECONDS, "sub": self._subject}
+            token = jwt.encode(claims, self._key, algorithm="ES256")
+            self._tokens.keep(origin, (now, token))
+        return f"vapid t={token}, k={self.public}"
+
+
+def p256_key(seed: bytes) -> ec.EllipticCurvePrivateKey:
+    """The private key that 64 random bytes lead to."""
+    return ec.derive_private_key(int.from_bytes(seed, "big") % (_P256_ORDER - 1) + 1, ec.SECP256R1())

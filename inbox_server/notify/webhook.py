@@ -1,0 +1,35 @@
+"""Hints to one URL of the operator's own, for whoever runs a server for oneself: ntfy shows them on a telephone.
+
+It is told when anything comes for any inbox of this server, and never for which.
+"""
+
+from typing import Final
+
+from inbox_server.notify.channel import Tally
+from inbox_server.outgoing.fetch import Absent, Fetcher, Unreachable
+
+TEXT: Final = b"Something waits in your inbox."
+_WHOLE_SERVER: Final = b"any inbox"
+
+
+class Webhook:
+    """Implements `contract.Channel`. The URL is trusted as the operator wrote it."""
+
+    def __init__(self, fetcher: Fetcher, url: str, authorization: str, tally: Tally) -> None:
+        self._fetcher = fetcher
+        self._url = url
+        self._headers = {"Content-Type": "text/plain; charset=utf-8"}
+        if authorization:
+            self._headers["Authorization"] = authorization
+        self._tally = tally
+
+    def about(self, inbox: bytes, *, subscribed: bool) -> bytes | None:  # noqa: ARG002 — whoever it is for
+        return _WHOLE_SERVER
+
+    async def hint(self, inbox: bytes) -> None:  # noqa: ARG002 — never told
+        try:
+            await self._fetcher.post(self._url, TEXT, self._headers, configured=True)
+        except (Absent, Unreachable):
+            self._tally.failed += 1
+        else:
+            self._tally.sent += 1

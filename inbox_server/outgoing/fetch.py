@@ -1,0 +1,226 @@
+"""Every outgoing request of the server, behind one door.
+
+Profile and bucket URLs come from strangers. They are checked as text, again when the name is resolved, and a last time
+at the socket, for every address that is dialled (`dialling.py`). What the operator configured is trusted as written.
+
+What leaves here is bytes or one of two failures; an upstream's status, address or text never does, because that would
+make a port scanner of us.
+"""
+
+import asyncio
+import contextlib
+import errno
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Final, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from inbox_server.lru import Recent
+from inbox_server.outgoing.budget import Hosts, Monotonic
+from inbox_server.outgoing.dialling import (
+    READ_SECONDS,
+    TOTAL_SECONDS,
+    Connector,
+    GuardedResolver,
+    MayDial,
+    Refusal,
+    guarded_connector,
+    open_session,
+)
+from inbox_server.outgoing.guard import HTTPS_PORT, NotAllowed, check_stranger_url, may_dial, read_url
+
+# More than all look-ups together ask for (resolver/cache.py): here only a single look-up's many requests count.
+_HOST_PER_SECOND: Final = 45.0
+_HOST_BURST: Final = 400
+_SERVICE_PER_SECOND: Final = 100.0
+_SERVICE_BURST: Final = 1000
+_REST_SECONDS: Final = 30.0  # of a URL that said 429, and not for how long
+_LONGEST_REST_SECONDS: Final = 3600.0
+_MOST_RESTING: Final = 10_000
+_ABSENT_STATUSES: Final = frozenset({403, 404, 410})  # S3 answers 403 for a file that is not there
+_GONE_STATUSES: Final = frozenset({404, 410})
+_REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+
+T = TypeVar("T")
+
+
+class Absent(Exception):
+    """The host answered, and has nothing there."""
+
+
+class Unreachable(Exception):
+    """The host failed, was too slow, sent too much, or may not be asked."""
+
+
+class Fetcher:
+    """GET, and POST that reads no answer: no cookies, no decompression, no proxy from the environment.
+
+    `guarded` is for URLs that strangers named, `trusted` for the operator's own and the origins in `allow`.
+    """
+
+    def __init__(
+        self,
+        *,
+        guarded: aiohttp.ClientSession,
+        trusted: aiohttp.ClientSession,
+        allow: frozenset[str],
+        monotonic: Monotonic = time.monotonic,
+    ) -> None:
+        self._guarded = guarded
+        self._trusted = trusted
+        self._allow = allow
+        self._monotonic = monotonic
+        # Apart, so that what strangers name at a configured service's host is not held against the service.
+        self._services = Hosts(_SERVICE_PER_SECOND, _SERVICE_BURST, monotonic=monotonic)
+        self._hosts = Hosts(_HOST_PER_SECOND, _HOST_BURST, monotonic=monotonic)
+        self._resting: Recent[str, float] = Recent(_MOST_RESTING)
+
+    async def get(
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        redirects: int = 0,
+        configured: bool = False,
+        absent: frozenset[int] = _ABSENT_STATUSES,
+    ) -> bytes:
+        """The body at `url`. `configured` says that the operator wrote this URL, so it is trusted as written.
+
+        A redirect leads to a URL that nobody configured. `absent` are the statuses by which this kind of host says
+        that there is nothing. Raises `Absent` or `Unreachable`.
+        """
+        try:
+            async with asyncio.timeout(TOTAL_SECONDS):
+                return await self._follow(read_url(url), max_bytes, redirects, absent, configured=configured)
+        except (NotAllowed, TimeoutError):
+            raise Unreachable from None
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, configured: bool = False) -> None:
+        """Send `body` there, once; no redirect is followed and no answer read. A URL that says 429 is left alone.
+
+        Raises `Absent` for 404 and 410, or `Unreachable`.
+        """
+        if (self._resting.get(url) or 0.0) > self._monotonic():
+            raise Unreachable
+        try:
+            async with asyncio.timeout(TOTAL_SECONDS):
+                target = read_url(url)
+                status, retry_after = await self._answer(
+                    target, lambda session: _send(session, target, body, headers), configured=configured
+                )
+        except (NotAllowed, TimeoutError):
+            raise Unreachable from None
+        if status == 429:  # too much for this resource (RFC 8030 section 8.4), which is not its neighbours' fault
+            rest = _REST_SECONDS if retry_after is None else min(retry_after, _LONGEST_REST_SECONDS)
+            self._resting.keep(url, self._monotonic() + rest)
+        if status in _GONE_STATUSES:
+            raise Absent
+        if not 200 <= status < 300:
+            raise Unreachable
+
+    async def _follow(
+        self, url: URL, max_bytes: int, redirects: int, absent: frozenset[int], *, configured: bool
+    ) -> bytes:
+        status, said = await self._answer(url, lambda session: _ask(session, url, max_bytes), configured=configured)
+        if status == 200:
+            return said
+        if status in absent:
+            raise Absent
+        if status in _REDIRECT_STATUSES and redirects > 0:
+            target = read_location(url, said.decode())
+            return await self._follow(target, max_bytes, redirects - 1, absent, configured=False)
+        raise Unreachable
+
+    async def _answer(
+        self, url: URL, ask: Callable[[aiohttp.ClientSession], Awaitable[tuple[int, T]]], *, configured: bool
+    ) -> tuple[int, T]:
+        """The status, below 500, and what `ask` made of the answer; the host is spared what it cannot take."""
+        session = self._session(url, configured=configured)
+        host = str(url.origin())
+        hosts = self._services if configured else self._hosts
+        if not await hosts.may_ask(host):
+            raise Unreachable
+        start = self._monotonic()
+        try:
+            status, said = await ask(session)
+        except asyncio.CancelledError:  # the time of all hops is over; this one is to blame if it had its own
+            if self._monotonic() - start >= READ_SECONDS:
+                hosts.failed(host)
+            raise
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            if not _is_ours(error):
+                hosts.failed(host)
+            raise Unreachable from None
+        if status >= 500:
+            hosts.failed(host)
+            raise Unreachable
+        hosts.answered(host)
+        return status, said
+
+    def _session(self, url: URL, *, configured: bool) -> aiohttp.ClientSession:
+        if configured or str(url.origin()) in self._allow:
+            return self._trusted
+        check_stranger_url(url)
+        return self._guarded
+
+
+def read_location(base: URL, text: str) -> URL:
+    """A redirect's target, which may be relative to `base`. Raises `NotAllowed`."""
+    if not text or not text.isascii() or not text.isprintable() or "\\" in text or " " in text:
+        raise NotAllowed("redirects to what is not a URL")
+    try:
+        return read_url(str(base.join(URL(text))))
+    except ValueError:
+        raise NotAllowed("redirects to what is not a URL") from None
+
+
+@contextlib.asynccontextmanager
+async def open_fetcher(
+    *, allow: frozenset[str], keep: bool = True, guard: MayDial = may_dial, monotonic: Monotonic = time.monotonic
+) -> AsyncIterator[Fetcher]:
+    """`guard` is `guard.may_dial` outside tests, which let a part of loopback play the public Internet.
+
+    `keep` lets trusted connections be used again. One that its host meanwhile closed is noticed too late, and aiohttp
+    sends a GET once more but never a POST.
+    """
+    connector = guarded_connector(guard, GuardedResolver(lambda address: guard(address, HTTPS_PORT)))
+    plain = Connector(force_close=not keep)
+    async with open_session(connector) as guarded, open_session(plain) as trusted:
+        yield Fetcher(guarded=guarded, trusted=trusted, allow=allow, monotonic=monotonic)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether a request failed for a reason that is not its host's: our guard, our limits, no more files to open."""
+    cause = getattr(error, "os_error", error)
+    return isinstance(cause, (ValueError, Refusal)) or getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE)
+
+
+async def _ask(session: aiohttp.ClientSession, url: URL, max_bytes: int) -> tuple[int, bytes]:
+    """The status, and with it the body of a 200, or where a redirect leads. Raises ValueError for too much."""
+    async with session.get(url, allow_redirects=False) as response:
+        if response.status in _REDIRECT_STATUSES:
+            return response.status, response.headers.get("Location", "").encode()
+        return response.status, await _read(response, max_bytes) if response.status == 200 else b""
+
+
+async def _send(
+    session: aiohttp.ClientSession, url: URL, body: bytes, headers: Mapping[str, str]
+) -> tuple[int, int | None]:
+    """The status, and the seconds of a `Retry-After`; one that names a date is read as none."""
+    async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+        wait = response.headers.get("Retry-After", "")
+        return response.status, int(wait) if re.fullmatch("[0-9]{1,9}", wait) else None
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise NotAllowed("is encoded")
+    body = b""
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > max_bytes:
+            raise NotAllowed("is too large")
+    return body

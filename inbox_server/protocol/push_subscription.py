@@ -1,0 +1,43 @@
+"""A push subscription as browsers hand it out: where one can be told, and the keys that it made for that (RFC 8291)."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from inbox_server.clock import UnixTime
+from inbox_server.protocol.base64url import encode
+
+MAX_ENDPOINT_CHARACTERS: Final = 1024  # the longest in use, Windows', may have as many
+POINT_BYTES: Final = 65  # RFC 8291 section 3.1: uncompressed
+AUTH_BYTES: Final = 16  # RFC 8291 section 3.2
+SHORT_ID_CHARACTERS: Final = 16  # 96 bits of a hash: enough to tell eight apart, and not to be guessed
+_NEVER: Final = UnixTime(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """`endpoint` is ASCII; `p256dh` has `POINT_BYTES`, `auth` has `AUTH_BYTES`."""
+
+    endpoint: str = field(repr=False)
+    p256dh: bytes = field(repr=False)
+    auth: bytes = field(repr=False)
+    since: UnixTime = _NEVER
+    """The beginning of the day on which it was last subscribed."""
+
+    @property
+    def short_id(self) -> str:
+        """What a listing calls it: whoever has the endpoint can make it, and nobody can go back."""
+        return encode(hashlib.sha256(self.endpoint.encode("ascii")).digest())[:SHORT_ID_CHARACTERS]
+
+
+def is_point(raw: bytes) -> bool:
+    """Whether this is a public key that can be encrypted to: an uncompressed point on P-256."""
+    if len(raw) != POINT_BYTES:
+        return False
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), raw)
+    except ValueError:
+        return False
+    return True

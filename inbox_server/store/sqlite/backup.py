@@ -1,0 +1,103 @@
+"""Copies of the database: made while the server runs, and put back so that no client can mistake the old for the new.
+
+A copy is made beside its final name, checked, and only then given that name; a name that is taken is never written to.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from inbox_server.store.sqlite.database import check_copy, copy_database, schema_steps
+from inbox_server.store.sqlite.files import BadDatabase, make_private, new_file
+from inbox_server.store.sqlite.opening import DATABASE_NAME, check_file, only_server
+
+_GENERATION_BYTES: Final = 8
+_SETTINGS_TABLES: Final = ("inbox", "name", "listed", "push", "invite", "secret_check")
+# No entry comes along, so no cursor from before may be taken for one that has seen them.
+_FORGET_MESSAGES: Final = "UPDATE inbox SET horizon = change, unread = 0, unread_bytes = 0, tombstones = 0, refused = 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What is in a copy."""
+
+    inboxes: int
+    unread: int
+
+
+def back_up(folder: Path, target: Path, *, check_value: bytes, settings_only: bool) -> Copied:
+    """Copy the database in `folder`, of a running server or not, as it is at one moment. Raises `BadDatabase`.
+
+    A database of another secret is refused: whoever kept this one beside the copy could not use it.
+    With `settings_only` no row and no page that ever held a message comes along.
+    """
+    path = folder / DATABASE_NAME
+    if not path.exists():
+        raise BadDatabase(f"There is no database at {path}. Is server.data_dir right?")
+    check_file(path, check_value, advice="Is server.data_dir right?")
+    with new_file(target) as partial, _opened(path) as source:
+        _check_version(path, source)
+        if settings_only:
+            _copy_settings(path, partial)
+            check_copy(partial)
+        else:
+            copy_database(source, partial)
+        return _content(partial)
+
+
+def restore(folder: Path, source: Path, *, check_value: bytes, random_bytes: Callable[[int], bytes]) -> Copied:
+    """Make `source` the database of the server in `folder`, which has none. Raises `BadDatabase`.
+
+    Every inbox gets a new generation, because what a client remembers of the old one may be ahead of the copy.
+    """
+    check_file(source, check_value, advice="Take another copy.")
+    make_private(folder)
+    with only_server(folder), new_file(folder / DATABASE_NAME) as partial, _opened(source) as copy:
+        copy_database(copy, partial)
+        with contextlib.closing(sqlite3.connect(partial, isolation_level=None)) as database:
+            database.execute("BEGIN")
+            for (inbox,) in database.execute("SELECT inbox FROM inbox").fetchall():
+                generation = random_bytes(_GENERATION_BYTES)
+                database.execute("UPDATE inbox SET generation = ? WHERE inbox = ?", (generation, inbox))
+            database.execute("COMMIT")
+        return _content(partial)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database that is only read."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            yield db
+    except sqlite3.Error as error:
+        raise BadDatabase(f"{path} cannot be copied: {error}.") from error
+
+
+def _copy_settings(path: Path, partial: Path) -> None:
+    with contextlib.closing(sqlite3.connect(partial, isolation_level=None, uri=True)) as copy:
+        copy.execute("PRAGMA auto_vacuum=INCREMENTAL")  # as in every database, and heeded only before the first table
+        for step in schema_steps():
+            copy.executescript(step)
+        copy.execute(f"PRAGMA user_version={len(schema_steps())}")
+        copy.execute("ATTACH ? AS source", (f"{path.absolute().as_uri()}?mode=ro",))
+        copy.execute("BEGIN")
+        for table in _SETTINGS_TABLES:
+            copy.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")  # noqa: S608 — names above
+        copy.execute(_FORGET_MESSAGES)
+        copy.execute("COMMIT")
+
+
+def _check_version(path: Path, db: sqlite3.Connection) -> None:
+    """A copy of the settings is made in today's schema, so the database must have it."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version != len(schema_steps()):
+        raise BadDatabase(f"{path} is of another version of inbox-server. Back it up with that version.")
+
+
+def _content(path: Path) -> Copied:
+    with _opened(path) as db:
+        inboxes, unread = db.execute("SELECT count(*), coalesce(sum(unread), 0) FROM inbox").fetchone()
+        return Copied(inboxes, unread)

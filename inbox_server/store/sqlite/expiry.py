@@ -1,0 +1,86 @@
+"""Entries that go: what has expired, and what lay in an inbox that is given up.
+
+A few go in one commit, so that no delivery waits long for them.
+"""
+
+import sqlite3
+from typing import Final
+
+from inbox_server.clock import UnixTime
+from inbox_server.store.sqlite.slots import blank_slot
+
+BATCH_ROWS: Final = 200  # a few milliseconds
+_VACUUM_PAGES: Final = 200
+
+
+def is_due(db: sqlite3.Connection, now: UnixTime) -> bool:
+    """Whether anything has expired."""
+    return bool(
+        db.execute(
+            "SELECT EXISTS (SELECT 1 FROM message WHERE forget_at <= ?)"
+            " OR EXISTS (SELECT 1 FROM invite WHERE expires <= ?)",
+            (now, now),
+        ).fetchone()[0]
+    )
+
+
+def sweep(db: sqlite3.Connection, now: UnixTime) -> None:
+    """Drop a batch of what has expired."""
+    expired = db.execute(
+        "SELECT inbox, change, slot, size FROM message WHERE forget_at <= ? LIMIT ?", (now, BATCH_ROWS)
+    ).fetchall()
+    _remove(db, expired)
+    db.execute("DELETE FROM invite WHERE expires <= ?", (now,))
+    db.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+
+
+def drop_expired(db: sqlite3.Connection, inbox: bytes, now: UnixTime, *, most: int) -> None:
+    """Drop at most so many of an inbox's unread entries that have expired."""
+    expired = db.execute(
+        "SELECT inbox, change, slot, size FROM message WHERE inbox = ? AND slot IS NOT NULL AND forget_at <= ? LIMIT ?",
+        (inbox, now, most),
+    ).fetchall()
+    _remove(db, expired)
+
+
+def drop_entries(db: sqlite3.Connection, inbox: bytes) -> bool:
+    """Drop a batch of whatever is in an inbox; whether that was the last."""
+    rows = db.execute(
+        "SELECT inbox, change, slot, size FROM message WHERE inbox = ? LIMIT ?", (inbox, BATCH_ROWS)
+    ).fetchall()
+    _remove(db, rows)
+    return len(rows) < BATCH_ROWS
+
+
+def drop_oldest_tombstones(db: sqlite3.Connection, inbox: bytes) -> None:
+    """Drop a batch of those that were read first; of whose deliveries a repeat is the least likely.
+
+    A batch, because finding the first is to pass by everything older that is unread.
+    """
+    rows = db.execute(
+        "SELECT inbox, change, slot, size FROM message WHERE inbox = ? AND slot IS NULL ORDER BY change LIMIT ?",
+        (inbox, BATCH_ROWS),
+    ).fetchall()
+    _remove(db, rows)
+
+
+def drop_entry(db: sqlite3.Connection, inbox: bytes, change: int, slot: int, size: int) -> None:
+    """Drop one unread entry."""
+    _remove(db, [(inbox, change, slot, size)])
+
+
+def _remove(db: sqlite3.Connection, rows: list[tuple[bytes, int, int | None, int]]) -> None:
+    """Delete rows and keep the inbox's counts; a tombstone that goes moves the horizon."""
+    for inbox, change, slot, size in rows:
+        db.execute("DELETE FROM message WHERE inbox = ? AND change = ?", (inbox, change))
+        if slot is None:
+            db.execute(
+                "UPDATE inbox SET tombstones = tombstones - 1, horizon = max(horizon, ?) WHERE inbox = ?",
+                (change, inbox),
+            )
+        else:
+            blank_slot(db, slot)
+            db.execute(
+                "UPDATE inbox SET unread = unread - 1, unread_bytes = unread_bytes - ?, refused = 0 WHERE inbox = ?",
+                (size, inbox),
+            )

@@ -1,0 +1,53 @@
+"""The feed of an inbox, in SQLite: what is unread, or what changed since a cursor."""
+
+import sqlite3
+
+from inbox_server.clock import UnixTime
+from inbox_server.errors import Refused
+from inbox_server.store.contract import Cursor, Page, Unread, no_inbox, notices_of
+from inbox_server.store.sqlite.feed_ends import Standing
+from inbox_server.store.sqlite.slots import text_of
+
+
+def read_feed(
+    db: sqlite3.Connection, inbox: bytes, after: Cursor | None, limit: int, now: UnixTime
+) -> tuple[Page, Standing | None]:
+    """A page of an inbox's feed, and where the inbox stands if that may be remembered.
+
+    Raises `Refused` no_inbox or cursor_gone.
+    """
+    row = db.execute(
+        "SELECT generation, change, horizon, unread, refused, push_gone FROM inbox WHERE inbox = ?", (inbox,)
+    ).fetchone()
+    if row is None:
+        raise no_inbox()
+    generation, change, horizon, unread, refused, push_gone = row
+    notices = notices_of(refused=bool(refused), push_gone=bool(push_gone))
+    from_the_start = after is None
+    if after is None:
+        after = Cursor(generation, -1, change)
+    elif after.generation != generation or not horizon <= max(after.change, after.listed_at) <= change:
+        raise Refused("cursor_gone", "The changes since this cursor are not kept any more. List anew, without `after`.")
+    rows = db.execute(
+        "SELECT change, id, body, size, expires FROM message LEFT JOIN text USING (slot) WHERE inbox = ? AND change > ?"
+        " AND CASE WHEN slot IS NULL THEN change > ? ELSE expires > ? END ORDER BY change LIMIT ?",
+        (inbox, after.change, after.listed_at, now, limit + 1),
+    ).fetchall()
+    more = len(rows) > limit
+    rows = rows[:limit]
+    reached = rows[-1][0] if more else change
+    page = Page(
+        messages=tuple(
+            Unread(id, text_of(body, size), UnixTime(expires))
+            for _, id, body, size, expires in rows
+            if body is not None
+        ),
+        read=tuple(id for _, id, body, _, _ in rows if body is None),
+        cursor=Cursor(generation, reached, max(reached, after.listed_at) if more else reached),
+        more=more,
+        notices=notices,
+    )
+    # What has expired is not in the list, but would be again once a clock was set back: so the count must agree.
+    empty = from_the_start and not rows and not unread
+    # A notice may be taken back by a sweep, of which nobody is told: so with one, nothing is remembered.
+    return page, None if notices else Standing(Cursor(generation, change, change), empty)

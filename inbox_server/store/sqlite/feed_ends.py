@@ -1,0 +1,77 @@
+"""Where inboxes stand, as last read and not written since: most polls find nothing, and need not ask the database.
+
+One process owns the database, so every change passes through it. From before a change is committed until it is, nothing
+is known of its inbox: the moment at which others can read it lies in between, and what one reader has seen must not be
+denied to the next.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from inbox_server.lru import Recent
+from inbox_server.store.contract import Cursor, Page
+
+_MOST: Final = 16_384  # about 300 bytes each
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The end of an inbox's feed, and whether a list from the start was seen to be empty."""
+
+    end: Cursor
+    empty: bool
+
+    def page_after(self, after: Cursor | None) -> Page | None:
+        """The empty page, if that is what there is after this cursor; None when the database must be asked."""
+        if after is None:
+            return Page((), (), self.end, more=False) if self.empty else None
+        caught_up = after.generation == self.end.generation and after.change == self.end.change >= after.listed_at
+        return Page((), (), self.end, more=False) if caught_up else None
+
+
+class _Reading:
+    """A standing that is being read."""
+
+    standing: Standing | None = None
+
+
+class Standings:
+    """What is known, the longest unused of it forgotten first."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._known: Recent[bytes, Standing] = Recent(most)
+        self._reading: dict[bytes, _Reading] = {}
+        self._changing: Collection[bytes] = ()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, inbox: bytes) -> Standing | None:
+        return self._known.get(inbox)
+
+    @contextmanager
+    def reading(self, inbox: bytes) -> Iterator[_Reading]:
+        """Keep the `standing` that is set meanwhile, unless the inbox changed or changes since this began."""
+        reading = self._reading[inbox] = _Reading()
+        try:
+            yield reading
+        finally:
+            if self._reading.get(inbox) is reading:  # no change since, and no later reading
+                del self._reading[inbox]
+                if reading.standing and inbox not in self._changing:
+                    self._known.keep(inbox, reading.standing)
+
+    @contextmanager
+    def changing(self, inboxes: Collection[bytes]) -> Iterator[None]:
+        """While these change, which no others do, nothing is known of them; nor of what was read meanwhile."""
+        self._changing = inboxes
+        for inbox in inboxes:
+            self._known.drop(inbox)
+        try:
+            yield
+        finally:
+            self._changing = ()
+            for inbox in inboxes:
+                self._reading.pop(inbox, None)

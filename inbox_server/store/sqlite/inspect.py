@@ -1,0 +1,86 @@
+"""Looking at a data directory without a trace: beside a server or without one, not even a log is merged or made."""
+
+import contextlib
+import fcntl
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from inbox_server.store.sqlite.database import schema_steps
+from inbox_server.store.sqlite.files import BadDatabase
+from inbox_server.store.sqlite.opening import DATABASE_NAME, LOCK_NAME
+
+_STEPS_BETWEEN_LOOKS: Final = 10_000  # of SQLite's machine: about a millisecond
+
+
+class LeftAlone(Exception):
+    """To read the database would be to write beside it; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a database file is like. `damage` is empty when none was found; `read_through` whether all was looked at."""
+
+    version: int
+    newest: int
+    is_secrets: bool
+    bytes: int
+    damage: str
+    read_through: bool
+
+
+def is_served(folder: Path) -> bool:
+    """Whether a server holds this data directory. Raises OSError when that cannot be seen."""
+    lock = folder / LOCK_NAME
+    if not lock.exists():
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for no longer than this; a server that starts waits
+        except BlockingIOError:
+            return True
+    return False
+
+
+def inspect(
+    folder: Path, check_value: bytes, *, seconds: float, monotonic: Callable[[], float] = time.monotonic
+) -> Inspection:
+    """Open the database for reading, and look through it for at most `seconds`. Raises `BadDatabase` or `LeftAlone`."""
+    path = folder / DATABASE_NAME
+    try:
+        with contextlib.closing(sqlite3.connect(_traceless(path), uri=True)) as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            kept = db.execute("SELECT value FROM secret_check").fetchall() if version else []
+            is_secrets = not kept or kept == [(check_value,)]
+            damage, read_through = _damage(db, seconds, monotonic)
+            return Inspection(version, len(schema_steps()), is_secrets, path.stat().st_size, damage, read_through)
+    except (sqlite3.Error, OSError) as error:
+        raise BadDatabase(f"{path} cannot be read as a database: {error}") from error
+
+
+def _traceless(path: Path) -> str:
+    """How to open it. Even a reader makes a log and its index where there are none, and leaves them behind.
+
+    So the index is only read, which needs one; and without it, the file is taken as it is, if no log belongs to it.
+    """
+    uri, log = path.absolute().as_uri(), path.with_name(f"{path.name}-wal")
+    if path.with_name(f"{path.name}-shm").exists():
+        return f"{uri}?mode=ro&readonly_shm=1"
+    if log.exists() and log.stat().st_size:
+        raise LeftAlone(f"{log} holds what was written last, and only a server that starts may merge it")
+    return f"{uri}?mode=ro&immutable=1"
+
+
+def _damage(db: sqlite3.Connection, seconds: float, monotonic: Callable[[], float]) -> tuple[str, bool]:
+    end = monotonic() + seconds
+    db.set_progress_handler(lambda: monotonic() > end, _STEPS_BETWEEN_LOOKS)
+    try:
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            return "", False
+        raise
+    return ("" if verdict == "ok" else str(verdict)), True

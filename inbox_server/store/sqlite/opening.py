@@ -1,0 +1,141 @@
+"""Opening the database: one server a directory, the right secret, the schema up to date."""
+
+import contextlib
+import fcntl
+import shutil
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+from inbox_server.clock import UnixTime
+from inbox_server.store.contract import Quota
+from inbox_server.store.sqlite.database import Connection, open_connection, schema_steps, upgrade
+from inbox_server.store.sqlite.feed_ends import Standings
+from inbox_server.store.sqlite.files import BadDatabase, check_free, make_private, new_file
+from inbox_server.store.sqlite.reader import Reader
+from inbox_server.store.sqlite.store import SqliteStore
+from inbox_server.store.sqlite.writer import Writer
+
+DATABASE_NAME: Final = "inbox.sqlite3"
+LOCK_NAME: Final = "lock"
+_ADVICE: Final = "Put it back, or move what is there away and use `inbox-server restore`."
+_LOCK_SECONDS: Final = 2  # `inbox-server invite` holds it for a moment
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    folder: Path,
+    *,
+    check_value: bytes,
+    quota: Quota,
+    changed: Callable[[Collection[bytes]], None] = lambda _inboxes: None,
+    committed: Callable[[int, float], None] = lambda _works, _seconds: None,
+) -> AsyncIterator[SqliteStore]:
+    """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`.
+
+    `changed` is called with the inboxes that a commit changed, after whoever asked for the change was answered;
+    `committed` with the size of each commit and the seconds that it took.
+    """
+    make_private(folder)
+    standings = Standings()
+    with only_server(folder):
+        async with (
+            _open_database(folder, check_value) as connection,
+            open_connection(folder / DATABASE_NAME, read_only=True) as second,
+            Reader(second) as reader,
+            Writer(connection, standings.changing, changed, committed) as writer,
+        ):
+            yield SqliteStore(reader, writer, standings, quota)
+
+
+async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_value: bytes) -> None:
+    """Remember an invite, beside a running server or without one. Raises `BadDatabase`."""
+    make_private(folder)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(only_server(folder, wait_seconds=0))
+            database = _open_database(folder, check_value)
+        except InUse:  # the server that runs made the file, and it alone may change its schema
+            check_file(folder / DATABASE_NAME, check_value, exact=True)
+            database = open_connection(folder / DATABASE_NAME)
+        async with database as connection:
+            insert = "INSERT INTO invite (code, expires) VALUES (?, ?)"
+            await connection.run(lambda db: db.execute(insert, (code, expires)))
+
+
+@contextlib.asynccontextmanager
+async def _open_database(folder: Path, check_value: bytes) -> AsyncIterator[Connection]:
+    path = folder / DATABASE_NAME
+    _clear(folder)
+    if not path.exists():
+        await _make(path)
+    check_file(path, check_value)
+    async with open_connection(path) as connection:
+        await upgrade(connection, path)
+        await connection.run(lambda db: db.execute("INSERT OR IGNORE INTO secret_check VALUES (?)", (check_value,)))
+        yield connection
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a start or a `restore` left that was killed."""
+    for left in folder.glob(f"{DATABASE_NAME}.*.partial"):
+        shutil.rmtree(left)
+
+
+async def _make(path: Path) -> None:
+    """An empty database, which gets its name when it is whole: one that has the name and is empty lost something."""
+    check_free(path)
+    with new_file(path) as new:
+        async with open_connection(new) as connection:
+            await upgrade(connection, new)
+
+
+class InUse(BadDatabase):
+    """Another process serves this data directory."""
+
+
+@contextlib.contextmanager
+def only_server(folder: Path, *, wait_seconds: float = _LOCK_SECONDS) -> Iterator[None]:
+    """One process serves a data directory: two would each answer for what the other does not know. Raises `InUse`."""
+    path = folder / LOCK_NAME
+    path.touch(mode=0o600)
+    end = time.monotonic() + wait_seconds
+    with path.open() as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise InUse(f"{folder} is in use by another inbox-server. Stop that one first.") from None
+                time.sleep(_LOCK_SECONDS / 20)
+        yield
+
+
+def check_file(path: Path, check_value: bytes, *, advice: str = _ADVICE, exact: bool = False) -> None:
+    """Refuse a file that is not ours, or with `exact` of another version. Nothing changes: not even its log is merged.
+
+    Raises `BadDatabase`, whose text ends with the advice.
+    """
+    newest = len(schema_steps())
+    try:
+        if not path.stat().st_size:
+            raise BadDatabase(f"{path} is empty, which no database of this server is. {advice}")
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version > newest:
+                raise BadDatabase(f"{path} was written by a newer version of inbox-server. Install that version again.")
+            if exact and 0 < version < newest:
+                raise BadDatabase(f"{path} is in use by an older version of inbox-server. Restart the server first.")
+            kept = db.execute("SELECT value FROM secret_check").fetchall() if version else []
+    except (sqlite3.Error, OSError) as error:
+        raise BadDatabase(f"{path} is not this server's database: {error}. It was left as it is. {advice}") from error
+    if not version:
+        raise BadDatabase(f"{path} is a database of another program. It was left as it is. {advice}")
+    if kept and kept != [(check_value,)]:
+        raise BadDatabase(
+            f"The secret is not the one that {path} was made with; nothing in it would be found."
+            " Put the file with that secret back."
+        )

@@ -1,0 +1,265 @@
+"""The SQLite store: deliveries, reading, acknowledging. Each function below is one unit of work.
+
+What the statements keep true: change numbers only grow; `inbox.unread`, `unread_bytes` and `tombstones` count the
+inbox's rows in `message`; a row is a tombstone exactly when `slot` is NULL.
+"""
+
+import sqlite3
+from functools import partial
+from typing import Final
+
+from inbox_server.clock import UnixTime
+from inbox_server.errors import Refused
+from inbox_server.store.contract import (
+    Admission,
+    Cursor,
+    Delivered,
+    Door,
+    Load,
+    Page,
+    Quota,
+    Settings,
+    SettingsChange,
+    Subscribed,
+    Totals,
+    Unread,
+    no_inbox,
+)
+from inbox_server.store.sqlite.expiry import drop_entry, drop_expired, drop_oldest_tombstones, is_due, sweep
+from inbox_server.store.sqlite.feed import read_feed
+from inbox_server.store.sqlite.feed_ends import Standings
+from inbox_server.store.sqlite.policy import door, proven
+from inbox_server.store.sqlite.reader import Reader
+from inbox_server.store.sqlite.settings import forget, read_settings, read_totals, settle
+from inbox_server.store.sqlite.slots import SLOT_BYTES, blank_slot, fill_slot, grow_slots
+from inbox_server.store.sqlite.subscriptions import drop_subscription, subscribe, subscriptions, unsubscribe
+from inbox_server.store.sqlite.writer import Writer
+
+TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
+_FULL_RETRY_SECONDS: Final = 3600
+_ACK_BATCH: Final = 100  # a thousand ids in one commit would hold up everybody for tens of milliseconds
+_EXPIRED_BATCH: Final = SLOT_BYTES  # so many entries, of a byte or more each, make room for any other
+
+
+class SqliteStore:
+    """Implements `contract.Store`."""
+
+    def __init__(self, reader: Reader, writer: Writer, standings: Standings, quota: Quota) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._standings = standings
+        self._quota = quota
+
+    async def proven(self, name: bytes) -> bytes | None:
+        return await self._reader.read(lambda db: proven(db, name))
+
+    async def door(self, inbox: bytes, sender: bytes) -> Door | None:
+        return await self._reader.read(lambda db: door(db, inbox, sender))
+
+    async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
+        delivered = await self._writer.write(
+            lambda db: _deliver(db, inbox, Unread(id, message_id, expires), self._quota, now), inbox=inbox
+        )
+        if delivered is None:
+            raise Refused(
+                "inbox_full",
+                "The recipient's inbox is full; its owner can see so. Nothing was stored.",
+                retry_after=_FULL_RETRY_SECONDS,
+            )
+        return delivered
+
+    async def unread(self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime) -> Page:
+        known = self._standings.get(inbox)
+        nothing = known.page_after(after) if known else None
+        if nothing:
+            return nothing
+        with self._standings.reading(inbox) as reading:
+            page, reading.standing = await self._reader.read(lambda db: read_feed(db, inbox, after, limit, now))
+        return page
+
+    def end(self, inbox: bytes) -> Cursor | None:
+        known = self._standings.get(inbox)
+        return known.end if known else None
+
+    def load(self) -> Load:
+        return Load(len(self._writer), self._writer.remnants, len(self._standings))
+
+    async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
+        for start in range(0, max(len(ids), 1), _ACK_BATCH):
+            batch = ids[start : start + _ACK_BATCH]
+            await self._writer.write(
+                partial(_acknowledge, inbox=inbox, ids=batch, quota=self._quota, now=now), inbox=inbox, erases=True
+            )
+
+    async def totals(self) -> Totals:
+        return await self._reader.read(read_totals)
+
+    async def settings(self, inbox: bytes) -> Settings | None:
+        return await self._reader.read(lambda db: read_settings(db, inbox))
+
+    async def settle(self, inbox: bytes, change: SettingsChange, *, admission: Admission | None, now: UnixTime) -> bool:
+        return await self._writer.write(lambda db: settle(db, inbox, change, admission, now), inbox=inbox, erases=True)
+
+    async def forget(self, inbox: bytes, *, issued: UnixTime, request: bytes) -> bool:
+        done = None
+        while done is None:
+            done = await self._writer.write(lambda db: forget(db, inbox, issued, request), inbox=inbox, erases=True)
+        return done
+
+    async def subscribe(
+        self, inbox: bytes, change: SettingsChange, subscription: Subscribed, *, most: int, now: UnixTime
+    ) -> None:
+        await self._writer.write(
+            lambda db: subscribe(db, inbox, change, subscription, most, now), inbox=inbox, erases=True
+        )
+
+    async def unsubscribe(self, inbox: bytes, change: SettingsChange, id: bytes | None, *, now: UnixTime) -> None:
+        await self._writer.write(lambda db: unsubscribe(db, inbox, change, id, now), inbox=inbox, erases=True)
+
+    async def subscriptions(self, inbox: bytes) -> tuple[Subscribed, ...]:
+        return await self._reader.read(lambda db: subscriptions(db, inbox))
+
+    async def drop_subscription(self, inbox: bytes, subscription: Subscribed) -> None:
+        await self._writer.write(lambda db: drop_subscription(db, inbox, subscription), inbox=inbox, erases=True)
+
+    async def sweep(self, now: UnixTime) -> None:
+        while await self._reader.read(lambda db: is_due(db, now)):
+            await self._writer.write(lambda db: sweep(db, now), erases=True)
+
+    async def ping(self) -> None:
+        await self._reader.read(lambda db: db.execute("SELECT 1 FROM inbox LIMIT 1").fetchone())
+        # While writing fails, a page may have room though a delivery has none; slots are of use in any case.
+        await self._writer.write(grow_slots if self._writer.failing else _touch)
+
+
+def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime) -> Delivered | None:
+    """None when the inbox is full.
+
+    A repeat is answered alike whether the entry is unread or read, so a sender cannot probe: a tombstone moves its
+    `expires` as the unread entry would, and once that has passed the answer is that of a new delivery.
+    """
+    row = db.execute(
+        "SELECT change, slot, size, expires FROM message WHERE inbox = ? AND id = ?", (inbox, entry.id)
+    ).fetchone()
+    if row is None:
+        return _insert(db, inbox, entry, quota, now)
+    change, slot, size, expires = row
+    new = expires <= now
+    granted = entry.expires if new else max(entry.expires, expires)
+    if slot is None:
+        if new and not _make_room(db, inbox, len(entry.message_id), quota, now):
+            return None  # as an unread entry that expired would be refused now
+        db.execute(
+            "UPDATE message SET expires = ?, forget_at = max(forget_at, ?) WHERE inbox = ? AND change = ?",
+            (granted, granted, inbox, change),
+        )
+        return Delivered(new, UnixTime(granted))
+    if new:
+        drop_entry(db, inbox, change, slot, size)
+        return _insert(db, inbox, entry, quota, now)
+    if granted > expires:  # a longer life is a change that every device must hear of
+        db.execute(
+            "UPDATE message SET expires = ?, forget_at = ?, change = ? WHERE inbox = ? AND change = ?",
+            (granted, granted, _next_change(db, inbox), inbox, change),
+        )
+    return Delivered(new=False, expires=UnixTime(granted))
+
+
+def _insert(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime) -> Delivered | None:
+    size = len(entry.message_id)
+    change = _count_in(db, inbox, size, quota)
+    if change is None:
+        if not _make_room(db, inbox, size, quota, now):
+            return None
+        change = _count_in(db, inbox, size, quota)
+    slot = fill_slot(db, entry.message_id)
+    db.execute(
+        "INSERT INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (inbox, change, entry.id, slot, size, entry.expires, entry.expires),
+    )
+    return Delivered(new=True, expires=entry.expires)
+
+
+def _count_in(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota) -> int | None:
+    """Count one more entry of `size` bytes; its change number. None when it does not fit."""
+    row = db.execute(
+        "UPDATE inbox SET change = change + 1, unread = unread + 1, unread_bytes = unread_bytes + ?1"
+        " WHERE inbox = ?2 AND unread < ?3 AND unread_bytes + ?1 <= ?4 RETURNING change",
+        (size, inbox, quota.entries, quota.bytes),
+    ).fetchall()
+    return row[0][0] if row else None
+
+
+def _make_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota, now: UnixTime) -> bool:
+    """Whether an entry of `size` bytes fits, once what has expired is gone. If not, the owner will be told."""
+    if _has_room(db, inbox, size, quota):
+        return True
+    drop_expired(db, inbox, now, most=_EXPIRED_BATCH)
+    if _has_room(db, inbox, size, quota):
+        return True
+    db.execute("UPDATE inbox SET refused = 1 WHERE inbox = ?", (inbox,))
+    return False
+
+
+def _has_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota) -> bool:
+    row = db.execute("SELECT unread, unread_bytes FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    if row is None:
+        raise Refused("not_accepted", "The delivery is not accepted.")  # the owner deleted it a moment ago
+    unread, unread_bytes = row
+    return bool(unread < quota.entries and unread_bytes + size <= quota.bytes)
+
+
+def _next_change(db: sqlite3.Connection, inbox: bytes) -> int:
+    (change,) = db.execute("UPDATE inbox SET change = change + 1 WHERE inbox = ? RETURNING change", (inbox,)).fetchone()
+    return int(change)
+
+
+def _acknowledge(db: sqlite3.Connection, inbox: bytes, ids: tuple[bytes, ...], quota: Quota, now: UnixTime) -> None:
+    if db.execute("SELECT 1 FROM inbox WHERE inbox = ?", (inbox,)).fetchone() is None:
+        raise no_inbox()
+    for id in ids:
+        row = db.execute(
+            "SELECT change, slot, size, expires FROM message WHERE inbox = ? AND id = ?", (inbox, id)
+        ).fetchone()
+        if row is None:
+            _plant(db, inbox, id, quota, now)
+            continue
+        change, slot, size, expires = row
+        if slot is None:  # read already
+            continue
+        blank_slot(db, slot)
+        db.execute(
+            "UPDATE message SET slot = NULL, size = 0, change = ?, forget_at = ? WHERE inbox = ? AND change = ?",
+            (_next_change(db, inbox), max(expires, now + TOMBSTONE_SECONDS), inbox, change),
+        )
+        db.execute(
+            "UPDATE inbox SET unread = unread - 1, unread_bytes = unread_bytes - ?, tombstones = tombstones + 1,"
+            " refused = 0 WHERE inbox = ?",
+            (size, inbox),
+        )
+    _bound_tombstones(db, inbox, quota)
+
+
+def _bound_tombstones(db: sqlite3.Connection, inbox: bytes, quota: Quota) -> None:
+    """Forget a batch of the oldest when there are too many, more than one acknowledgement adds."""
+    (tombstones,) = db.execute("SELECT tombstones FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    if tombstones > quota.tombstones:
+        drop_oldest_tombstones(db, inbox)
+
+
+def _plant(db: sqlite3.Connection, inbox: bytes, id: bytes, quota: Quota, now: UnixTime) -> None:
+    """Remember an id that was read at another server, whose delivery may still come here.
+
+    `expires` 0 has passed, so the first delivery is answered as a new one.
+    """
+    db.execute(
+        "INSERT INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, NULL, 0, 0, ?)",
+        (inbox, _next_change(db, inbox), id, now + quota.max_retention),
+    )
+    db.execute("UPDATE inbox SET tombstones = tombstones + 1 WHERE inbox = ?", (inbox,))
+
+
+def _touch(db: sqlite3.Connection) -> None:
+    """Write something that changes nothing, to see whether writing works."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    db.execute(f"PRAGMA user_version={version}")

@@ -1,0 +1,181 @@
+"""Writing: one task owns the write connection, commits everything that waits as one transaction, and then answers.
+
+With `synchronous=FULL` an answer means that the work is on disk, and one fsync serves many deliveries.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, Self
+
+from inbox_server.errors import Refused, Unavailable
+from inbox_server.store.sqlite.database import BUSY_TIMEOUT_MS, Connection
+from inbox_server.store.sqlite.groups import Groups, Job, T, Work
+from inbox_server.store.sqlite.health import Health
+
+_SCRUB_PAUSE_SECONDS: Final = 0.2  # acknowledgements share one checkpoint; the promise is gone within 1 s
+_LONGEST_SCRUB_PAUSE_SECONDS: Final = 3.2  # while somebody reads the file
+_RETRY_SECONDS: Final = 30
+
+
+class Writer:
+    """The one task that writes. `write` returns when the work's group is on disk.
+
+    `changing` is entered with the inboxes of a group before it begins, and left before any of it is answered.
+    `changed` is called with those that did change, after it was, and `committed` with each group's size and seconds.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        changing: Callable[[Collection[bytes]], AbstractContextManager[None]],
+        changed: Callable[[Collection[bytes]], None] = lambda _inboxes: None,
+        committed: Callable[[int, float], None] = lambda _works, _seconds: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection = connection
+        self._changing = changing
+        self._changed = changed
+        self._committed = committed
+        self._monotonic = monotonic
+        self.remnants = 0
+        """Erasing works whose old bytes may still be in the write-ahead log."""
+        self._groups = Groups(self._commit_group, self._tell)
+        self._erased = asyncio.Event()
+        self._health = Health("writing")
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last group met a disk that refused it."""
+        return self._health.failing
+
+    def __len__(self) -> int:
+        """How many works wait for a commit."""
+        return len(self._groups)
+
+    async def __aenter__(self) -> Self:
+        self._erased.set()  # a crash may have left acknowledged bytes in the write-ahead log
+        self.remnants = 1
+        self._scrubs = asyncio.create_task(self._scrub_remnants())
+        await self._groups.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Finish what waits, then stop."""
+        await self._groups.__aexit__()
+        self._scrubs.cancel()
+        await asyncio.wait([self._scrubs])
+        with contextlib.suppress(sqlite3.Error):  # a full disk; nothing is lost, the next start finds the log
+            await self._connection.run(_checkpoint)
+
+    async def write(self, work: Work[T], *, inbox: bytes | None = None, erases: bool = False) -> T:
+        """Run `work`, which may change `inbox`, in a group. A caller that is cancelled does not cancel the work.
+
+        `work` raises `Refused` only before it writes. `erases` says that its old bytes must leave the files soon.
+        """
+        try:
+            return await self._groups.run(work, inbox=inbox, erases=erases)
+        except sqlite3.Error as error:
+            raise Unavailable(
+                "storage_full", "The server's disk refused to write.", retry_after=_RETRY_SECONDS
+            ) from error
+
+    async def _commit_group(self, jobs: list[Job]) -> list[Any]:
+        start = self._monotonic()
+        try:
+            with self._changing({job.inbox for job in jobs if job.inbox is not None}):
+                outcomes = await self._connection.run(lambda db: self._run(db, jobs))
+        finally:
+            if erasing := sum(job.erases for job in jobs):
+                self.remnants += erasing
+                self._erased.set()
+        self._committed(len(jobs), self._monotonic() - start)
+        self._health.note(outcomes)
+        if self.failing:  # it may be the log that fills the disk
+            self._erased.set()
+        return outcomes
+
+    def _tell(self, jobs: list[Job], outcomes: list[Any]) -> None:
+        """Commit, then answer, then wake."""
+        self._changed(
+            {
+                job.inbox
+                for job, outcome in zip(jobs, outcomes, strict=True)
+                if job.inbox is not None and not isinstance(outcome, Exception)
+            }
+        )
+
+    def _run(self, db: sqlite3.Connection, jobs: list[Job]) -> list[Any]:
+        """The outcomes of a group. Without a reserve of room only what erases is done, for that is what makes room."""
+        if not self._connection.in_place():
+            return [sqlite3.OperationalError("the database file was moved or deleted")] * len(jobs)
+        if self._connection.has_reserve():
+            return _outcomes(db, [job.work for job in jobs])
+        done = iter(_outcomes(db, [job.work for job in jobs if job.erases]))
+        return [next(done) if job.erases else sqlite3.OperationalError("the reserve is reached") for job in jobs]
+
+    async def _scrub_remnants(self) -> None:
+        """Move erased bytes out of the write-ahead log. `secure_delete` has already blanked them in the pages."""
+        pause = _SCRUB_PAUSE_SECONDS
+        while True:
+            await self._erased.wait()
+            self._erased.clear()
+            await asyncio.sleep(pause)
+            remnants = self.remnants
+            try:
+                busy = await self._connection.run(_checkpoint)
+            except sqlite3.Error:
+                busy = True
+            pause = min(2 * pause, _LONGEST_SCRUB_PAUSE_SECONDS) if busy else _SCRUB_PAUSE_SECONDS
+            if busy:
+                self._erased.set()
+            else:
+                self.remnants -= remnants
+
+
+def _outcomes(db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
+    """The outcome of each work, a value or an exception. A work that fails does not take the others with it."""
+    try:
+        return _transaction(db, works)
+    except Exception as error:  # noqa: BLE001 — a worker's loop: the failure becomes the outcome of the work
+        if len(works) == 1:
+            return [error]
+    return [_outcomes(db, [work])[0] for work in works]
+
+
+def _transaction(db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        outcomes = [_attempt(db, work) for work in works]
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # SQLite has already rolled back when the disk is full
+            db.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+def _attempt(db: sqlite3.Connection, work: Work[Any]) -> Any:
+    before = db.total_changes
+    try:
+        return work(db)
+    except Refused as refusal:
+        if db.total_changes != before:
+            raise  # half a work must not be committed: the group is rolled back and run one by one
+        return refusal
+
+
+def _checkpoint(db: sqlite3.Connection) -> bool:
+    """Copy the write-ahead log into the file and empty it. True when a reader was in the way.
+
+    It does not wait for the reader, which may be a backup: every delivery would wait with it.
+    """
+    db.execute("PRAGMA busy_timeout=0").fetchall()
+    try:
+        busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        db.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}").fetchall()
+    return bool(busy)

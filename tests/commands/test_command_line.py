@@ -1,0 +1,187 @@
+"""The command line: what `init` writes, what is said about mistakes, and that `--help` helps."""
+
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from inbox_server import __version__
+from inbox_server.cli import main
+from inbox_server.client.appkey import AppKey
+from inbox_server.config.file import load_config, render_config
+from inbox_server.config.secret import BadSecret, read_secret
+
+KEY = AppKey(bytes(range(1, 33)))
+URL = "https://inbox.example"
+
+
+def _init(folder: Path, *more: str) -> int:
+    return main(["init", str(folder), *more])
+
+
+def test_init_writes_a_configuration_and_a_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "new" / "inbox"
+    assert _init(folder, "--url", URL, "--listed", "bob.id", "--listed", KEY.address) == 0
+    config = load_config(folder / "config.toml")
+    assert config.public_url == URL
+    assert [str(listed.identity.text) for listed in config.listed if hasattr(listed.identity, "text")] == [
+        "bob.id",
+        KEY.address,
+    ]
+    assert len(read_secret(folder / "secret")) == 32
+    said = capsys.readouterr().out
+    assert str(folder / "config.toml") in said
+    assert (folder / "secret").read_text().strip() not in said
+    assert f"inbox-server serve --config {folder / 'config.toml'}" in said
+
+
+def test_init_writes_a_secret_that_only_its_owner_can_read(tmp_path: Path) -> None:
+    _init(tmp_path, "--url", URL)
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+
+
+def test_init_writes_another_secret_each_time(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        _init(tmp_path / name, "--url", URL)
+    assert read_secret(tmp_path / "a" / "secret") != read_secret(tmp_path / "b" / "secret")
+
+
+def test_init_writes_every_key_with_its_comment(tmp_path: Path) -> None:
+    _init(tmp_path, "--url", URL)
+    assert (tmp_path / "config.toml").read_text() == render_config({"server.public_url": f'"{URL}"'})
+
+
+@pytest.mark.parametrize("taken", ["config.toml", "secret"])
+def test_init_overwrites_nothing(tmp_path: Path, taken: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / taken).write_text("mine")
+    assert _init(tmp_path, "--url", URL) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [taken]
+    assert (tmp_path / taken).read_text() == "mine"
+    assert str(tmp_path / taken) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "path"),
+    [
+        ("--url", "inbox.example", "server.public_url"),
+        ("--url", "https://inbox.example/", "server.public_url"),
+        ("--url", 'https://"]\n', "server.public_url"),
+        ("--url", "https://📬.example", "server.public_url"),
+        ("--url", "https://\x7f.example", "server.public_url"),
+        ("--listed", "Bob", "registration.listed[0]"),
+        ("--listed", "📬", "registration.listed[0]"),
+    ],
+)
+def test_init_writes_nothing_when_it_was_asked_wrongly(
+    tmp_path: Path, option: str, value: str, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "new"
+    more = () if option == "--url" else ("--url", URL)
+    assert _init(folder, option, value, *more) == 2
+    assert not folder.exists()
+    assert capsys.readouterr().err.startswith(path + ": ")
+
+
+def test_init_without_a_url_says_what_is_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _init(tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "server.public_url" in said
+    assert "registration.listed" in said
+    assert "public_url" not in tomllib.loads((tmp_path / "config.toml").read_text())["server"]
+    assert main(["invite", "new", "--config", str(tmp_path / "config.toml")]) == 2
+    assert "server.public_url: is missing" in capsys.readouterr().err
+
+
+COMMANDS = {
+    (): ("demo", "init", "serve", "invite", "doctor", "ping", "dev"),
+    ("demo",): ("--once", "local world"),
+    ("init",): ("--url", "--listed", "0600", "overwritten"),
+    ("serve",): ("--config", "SIGTERM", "exit code 2"),
+    ("invite",): ("new",),
+    ("invite", "new"): ("--count", "--days", "--config", "one-time", "While the server runs".lower()),
+    ("doctor",): (
+        *("--config", "--name", "--app", "--json", "beside a running server", "changes nothing", "exit code: 0"),
+        *("secret", "quick_check", "name service", "zone file", "root", "inbox-server ping"),
+    ),
+    ("ping",): (
+        *("URL", "--invite", "--seconds", "--json", "throw-away", "deleted", "nobody else's", "exit code: 0"),
+        *("authorization", "preflight", "buffer", "SSL_CERT_FILE", "used up", "another machine"),
+    ),
+    ("dev",): ("--app", "--port", "Gaia hub", "--name", "carol.btc", "repeat it", "alice.id", "--json", "--strict-hub"),
+}
+
+
+@pytest.mark.parametrize(("command", "words"), COMMANDS.items(), ids=[" ".join(command) for command in COMMANDS])
+def test_help_says_what_a_command_does(
+    command: tuple[str, ...], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([*command, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    missing = [word for word in words if word not in said and word not in said.lower()]
+    assert not missing
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == f"inbox-server {__version__}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unheard-of"],
+        ["serve", "--unheard-of"],
+        ["invite"],
+        ["invite", "new", "--count", "0"],
+        ["invite", "new", "--days", "-1"],
+        ["dev", "--app", "chat.example"],
+        ["dev", "--port", "70000"],
+        ["dev", "--name", "Bob"],
+        ["dev", "--name", "bob"],
+        ["ping"],
+        ["ping", "https://inbox.example", "--seconds", "0"],
+        ["doctor", "--name", "Bob", "--app", "https://chat.example"],
+        ["doctor", "--name", "bob.id"],
+    ],
+)
+def test_arguments_that_are_wrong_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert capsys.readouterr().err.startswith("usage: inbox-server")
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    _init(tmp_path, "--url", URL)
+    (tmp_path / "secret").chmod(mode)
+    with pytest.raises(BadSecret, match="chmod 600"):
+        read_secret(tmp_path / "secret")
+
+
+@pytest.mark.parametrize("content", [b"", b"secret", b"00" * 31, b"00" * 33, b"zz" * 32, b"\xff" * 64])
+def test_a_secret_of_another_shape_is_refused_and_not_repeated(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(BadSecret) as caught:
+        read_secret(path)
+    assert content.decode("latin-1") not in str(caught.value).replace(str(path), "") or not content
+
+
+def test_a_secret_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadSecret, match="`inbox-server init` writes one"):
+        read_secret(tmp_path / "secret")
+
+
+def test_a_systemd_credential_takes_the_place_of_the_file(tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    environment = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    _init(tmp_path, "--url", URL)
+    assert read_secret(tmp_path / "secret", environment) == read_secret(tmp_path / "secret", {})
+    (credentials / "inbox-secret").write_text("11" * 32)
+    assert read_secret(tmp_path / "secret", environment) == b"\x11" * 32

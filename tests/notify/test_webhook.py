@@ -1,0 +1,141 @@
+"""The operator's webhook, with a server that takes what ntfy takes: a POST whose body is what the telephone shows."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from inbox_server.config.config import BadConfig
+from inbox_server.config.file import parse_config
+from inbox_server.world.local_world import World, free_socket
+from tests.support.requests import Caller, at, inbox_server
+
+TOKEN = "tk_AgQdq7mVBoFD37zQVN29RhuMzNIz2"
+PATIENCE_SECONDS = 10
+
+
+@dataclass(slots=True)
+class Ntfy:
+    """Topics, and what their subscribers were shown; with a token it is closed to others."""
+
+    url: str
+    shown: dict[str, list[str]] = field(default_factory=dict)
+    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    status: int = 200
+    _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def publish(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        self.requests.append((dict(request.headers), body))
+        allowed = request.headers.get("Authorization") == f"Bearer {TOKEN}"
+        if allowed:
+            self.shown.setdefault(request.match_info["topic"], []).append(body.decode())
+        async with self._arrived:
+            self._arrived.notify_all()
+        return web.json_response({"event": "message"}, status=self.status if allowed else 403)
+
+    async def arrivals(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS), self._arrived:
+            await self._arrived.wait_for(lambda: len(self.requests) >= count)
+
+
+@pytest.fixture
+async def ntfy() -> AsyncIterator[Ntfy]:
+    with free_socket() as bound:
+        ntfy = Ntfy(f"http://127.0.0.1:{bound.getsockname()[1]}")
+        app = web.Application()
+        app.router.add_post("/{topic}", ntfy.publish)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, bound).start()
+            yield ntfy
+        finally:
+            await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def telling(world: World, folder: Path, **hints: Any) -> AsyncIterator[list[Caller]]:
+    """Two owners at a server that tells a webhook."""
+    settings = {
+        "registration": {"mode": "open", "open_to_keys": True},
+        "hints": {"jitter_seconds": 0, "pause_seconds": 1, "webhook_authorization": f"Bearer {TOKEN}", **hints},
+    }
+    async with inbox_server(world, folder / "telling", settings) as one:
+        owners = [one, at(one)]
+        for owner in owners:
+            assert (await owner.claim({"accept": "anyone"})).status == 201
+        yield owners
+
+
+async def deliver(owner: Caller, text: str) -> None:
+    assert (await at(owner).deliver(text, recipient=owner.key.public)).status == 201
+
+
+async def test_ntfy_shows_that_something_waits_and_not_for_whom(world: World, tmp_path: Path, ntfy: Ntfy) -> None:
+    async with telling(world, tmp_path, webhook_url=f"{ntfy.url}/my-inbox") as owners:
+        await deliver(owners[0], "some opaque text")
+        await ntfy.arrivals(1)
+    assert ntfy.shown == {"my-inbox": ["Something waits in your inbox."]}
+    told = repr(ntfy.requests)
+    for secret in ("some opaque text", owners[0].key.public, owners[0].key.address, owners[0].app):
+        assert secret not in told
+
+
+async def test_it_is_told_once_a_pause_for_the_whole_server(world: World, tmp_path: Path, ntfy: Ntfy) -> None:
+    async with telling(world, tmp_path, webhook_url=f"{ntfy.url}/my-inbox", pause_seconds=86_400) as owners:
+        for number in range(20):
+            await deliver(owners[number % 2], f"{number}")
+        await ntfy.arrivals(1)
+    assert len(ntfy.requests) == 1
+
+
+async def test_after_the_pause_it_is_told_again_also_when_it_failed(world: World, tmp_path: Path, ntfy: Ntfy) -> None:
+    async with telling(world, tmp_path, webhook_url=f"{ntfy.url}/my-inbox") as owners:
+        ntfy.status = 500
+        await deliver(owners[0], "one")
+        await ntfy.arrivals(1)
+        ntfy.status = 200
+        await deliver(owners[1], "two")
+        await ntfy.arrivals(2)
+        assert await owners[0].texts() == ["one"]
+    assert ntfy.requests[0] == ntfy.requests[1]
+
+
+async def test_without_a_url_nobody_is_told(world: World, tmp_path: Path, ntfy: Ntfy) -> None:
+    async with telling(world, tmp_path, webhook_url="") as owners:
+        await deliver(owners[0], "one")
+    assert ntfy.requests == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("webhook_url", "ftp://ntfy.example/x"),
+        ("webhook_url", "https://user:password@ntfy.example/x"),
+        ("webhook_url", "ntfy.example/x"),
+        ("webhook_url", 1),
+        ("webhook_authorization", "Bearer secret\r\nX-More: 1"),
+        ("webhook_authorization", "Bearer sécret"),
+        ("webhook_authorization", " Bearer secret"),
+        ("webhook_authorization", 1),
+    ],
+)
+def test_a_mistake_is_named_without_the_value(tmp_path: Path, key: str, value: Any) -> None:
+    document = {"server": {"public_url": "https://inbox.example"}, "hints": {key: value}}
+    with pytest.raises(BadConfig, match=f"hints.{key}") as mistake:
+        parse_config(document, tmp_path)
+    assert "secret" not in str(mistake.value)
+    assert "password" not in str(mistake.value)
+
+
+def test_no_representation_of_the_configuration_shows_the_authorization(tmp_path: Path) -> None:
+    hints = {"webhook_url": "http://ntfy.internal:8080/x?up=1", "webhook_authorization": f"Bearer {TOKEN}"}
+    config = parse_config({"server": {"public_url": "https://inbox.example"}, "hints": hints}, tmp_path)
+    assert (config.webhook_url, config.webhook_authorization) == (hints["webhook_url"], f"Bearer {TOKEN}")
+    assert TOKEN not in repr(config)

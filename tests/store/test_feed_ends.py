@@ -1,0 +1,194 @@
+"""What is remembered of an inbox never hides a change: not one that came before, meanwhile or after."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from inbox_server.errors import Refused
+from inbox_server.store.contract import Cursor
+from inbox_server.store.sqlite.feed_ends import Standing, Standings
+from tests.support.stores import CAROL, Box, claimed_box
+
+STANDING = Standing(Cursor(b"12345678", 10, 10), empty=True)
+KEYS = [bytes([number]) * 16 for number in range(3)]
+
+
+@pytest.fixture
+async def box(tmp_path: Path) -> AsyncIterator[Box]:
+    async with claimed_box(tmp_path) as box:
+        yield box
+
+
+def _read(standings: Standings, inbox: bytes = KEYS[0]) -> None:
+    with standings.reading(inbox) as reading:
+        reading.standing = STANDING
+
+
+def _change(standings: Standings) -> None:
+    with standings.changing({KEYS[0]}):
+        pass
+
+
+def test_what_was_read_is_known_until_it_changes() -> None:
+    standings = Standings()
+    _read(standings)
+    assert standings.get(KEYS[0]) == STANDING
+    _change(standings)
+    assert standings.get(KEYS[0]) is None
+
+
+def test_while_an_inbox_changes_nothing_is_known_of_it() -> None:
+    """Another reader may have seen the change already, before the writer knows that it is done."""
+    standings = Standings()
+    _read(standings)
+    with standings.changing({KEYS[0]}):
+        assert standings.get(KEYS[0]) is None
+        _read(standings)
+        assert standings.get(KEYS[0]) is None
+        _read(standings, KEYS[1])
+        assert standings.get(KEYS[1]) == STANDING
+    assert standings.get(KEYS[0]) is None
+
+
+def test_a_reading_that_begins_during_a_change_leaves_nothing_known() -> None:
+    standings = Standings()
+    with contextlib.ExitStack() as stack:
+        with standings.changing({KEYS[0]}):
+            reading = stack.enter_context(standings.reading(KEYS[0]))
+        reading.standing = STANDING
+    assert standings.get(KEYS[0]) is None
+
+
+def test_a_change_during_a_reading_leaves_nothing_known() -> None:
+    standings = Standings()
+    with standings.reading(KEYS[0]) as reading:
+        _change(standings)
+        reading.standing = STANDING
+    assert standings.get(KEYS[0]) is None
+
+
+def test_a_reading_that_began_before_a_change_does_not_outlive_one_that_began_after() -> None:
+    standings, fresh = Standings(), Standing(Cursor(b"12345678", 11, 11), empty=False)
+    with standings.reading(KEYS[0]) as old:
+        _change(standings)
+        with standings.reading(KEYS[0]) as new:
+            new.standing = fresh
+        old.standing = STANDING
+    assert standings.get(KEYS[0]) == fresh
+
+
+def test_a_reading_that_fails_leaves_nothing_known() -> None:
+    standings = Standings()
+    with pytest.raises(LookupError), standings.reading(KEYS[0]):
+        raise LookupError
+    assert standings.get(KEYS[0]) is None
+
+
+def test_the_longest_unused_is_forgotten_first() -> None:
+    standings = Standings(most=2)
+    for inbox in (KEYS[0], KEYS[1]):
+        _read(standings, inbox)
+    standings.get(KEYS[0])
+    _read(standings, KEYS[2])
+    assert [standings.get(inbox) is not None for inbox in KEYS] == [True, False, True]
+    assert len(standings) == 2
+
+
+@pytest.mark.parametrize(
+    ("after", "empty"),
+    [
+        (None, True),
+        (Cursor(b"12345678", 10, 10), True),
+        (Cursor(b"12345678", 10, 3), True),
+        (Cursor(b"12345678", 9, 9), False),
+        (Cursor(b"12345678", 11, 11), False),  # ahead: the database refuses it
+        (Cursor(b"12345678", 10, 12), False),
+        (Cursor(b"87654321", 10, 10), False),  # of another generation: the same
+    ],
+)
+def test_only_who_has_seen_everything_is_told_that_there_is_nothing(after: Cursor | None, empty: bool) -> None:
+    page = STANDING.page_after(after)
+    assert (page is not None) == empty
+    if page:
+        assert (page.messages, page.read, page.cursor, page.more) == ((), (), STANDING.end, False)
+
+
+async def test_every_kind_of_change_is_seen_by_the_next_reading(box: Box) -> None:
+    async def known() -> Cursor:
+        assert await box.page(await box.cursor()) == await box.page(await box.cursor())
+        return await box.cursor()
+
+    cursor = await known()
+    await box.deliver("one", life=50)
+    assert [entry.message_id for entry in (await box.page(cursor)).messages] == ["one"]
+    cursor = await known()
+    await box.deliver("one", life=100)  # a longer life is a change
+    assert [entry.expires for entry in (await box.page(cursor)).messages] == [box.clock() + 100]
+    cursor = await known()
+    await box.acknowledge("one")
+    assert len((await box.page(cursor)).read) == 1
+    cursor = await known()
+    await box.store.forget(box.inbox, issued=box.clock(), request=b"a DELETE request")
+    with pytest.raises(Refused, match="no_inbox"):
+        await box.page(cursor)
+    with pytest.raises(Refused, match="no_inbox"):
+        await box.page()
+
+
+async def test_a_change_that_nobody_waited_for_is_seen(box: Box) -> None:
+    cursor = await box.cursor()
+    delivering = asyncio.create_task(box.deliver("one"))
+    await asyncio.sleep(0)  # it has been handed over
+    delivering.cancel()
+    await asyncio.wait([delivering])
+    await box.deliver("two")
+    assert [entry.message_id for entry in (await box.page(cursor)).messages] == ["one", "two"]
+
+
+async def test_what_expired_is_not_listed_though_nothing_changed(box: Box) -> None:
+    await box.deliver("one", life=50)
+    assert await box.texts() == ["one"]
+    box.clock.advance(50)
+    assert await box.texts() == []
+
+
+async def test_what_expired_by_a_clock_that_was_ahead_is_listed_when_it_is_set_back(box: Box) -> None:
+    await box.deliver("one", life=50)
+    box.clock.advance(86_400)
+    for _ in range(3):
+        assert await box.texts() == []
+    box.clock.advance(-86_400)
+    assert await box.texts() == ["one"]
+
+
+async def test_what_the_end_was_read_with_does_not_tell_that_nothing_is_unread(box: Box) -> None:
+    await box.deliver("one")
+    cursor = await box.cursor()
+    for _ in range(3):
+        assert (await box.page(cursor)).messages == ()
+        assert await box.texts() == ["one"]
+
+
+async def test_a_change_in_one_inbox_is_none_in_another(box: Box) -> None:
+    carol = Box(box.store, box.clock, CAROL)
+    await carol.claim()
+    mine, hers = await box.cursor(), await carol.cursor()
+    await carol.deliver("for Carol")
+    assert (await box.page(mine)).messages == ()
+    assert len((await carol.page(hers)).messages) == 1
+
+
+async def test_the_end_is_the_same_object_while_nothing_changes(box: Box) -> None:
+    assert box.store.end(box.inbox) is None
+    first = await box.page()
+    assert box.store.end(box.inbox) == first.cursor
+    empty = await box.page(first.cursor)
+    assert empty.cursor is box.store.end(box.inbox)
+    await box.deliver("one")
+    assert box.store.end(box.inbox) is None
+    full = await box.page(first.cursor)
+    assert full.messages
+    assert full.cursor is not box.store.end(box.inbox)

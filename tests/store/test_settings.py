@@ -1,0 +1,273 @@
+"""The store's contract: claims, settings, names, lists, invites, and giving an inbox up."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inbox_server.clock import DAY_SECONDS, UnixTime
+from inbox_server.errors import Refused
+from inbox_server.store.contract import Admission, Door, Settings
+from inbox_server.store.sqlite.expiry import BATCH_ROWS
+from inbox_server.store.sqlite.opening import add_invite, open_store
+from tests.conftest import HandClock
+from tests.support.stores import (
+    ADMISSION,
+    APP_HASH,
+    BOB,
+    CAROL,
+    CHECK_VALUE,
+    QUOTA,
+    RETENTION,
+    Box,
+    claimed_box,
+    row_counts,
+)
+
+ALICE = b"Alice, as Bob's."
+NAME = b"bob.id, keyed..."
+INVITE = b"an invite, keyed"
+OTHER_REQUEST = b"another request."
+OPEN_TO_ONE = dataclasses.replace(ADMISSION, max_inboxes=1)
+WITH_INVITE = dataclasses.replace(ADMISSION, invite=INVITE)
+
+
+@pytest.fixture
+async def box(tmp_path: Path) -> AsyncIterator[Box]:
+    async with claimed_box(tmp_path) as box:
+        yield box
+
+
+@pytest.fixture
+def carol(box: Box) -> Box:
+    """An inbox that is not claimed yet."""
+    return Box(box.store, box.clock, CAROL)
+
+
+async def _refusal(box: Box, admission: Admission | None = None, **changes: Any) -> str:
+    with pytest.raises(Refused) as caught:
+        await box.claim(admission=admission, **changes)
+    return caught.value.code
+
+
+async def test_a_new_inbox_has_the_defaults(box: Box) -> None:
+    assert await box.settings() == Settings(
+        RETENTION,
+        "names",
+        contacts=0,
+        blocked=0,
+        names=0,
+        unread=0,
+        unread_bytes=0,
+        read=0,
+        refused=False,
+        push=0,
+        push_gone=False,
+    )
+
+
+async def test_claiming_again_is_no_second_claim(box: Box) -> None:
+    await box.deliver("opaque")
+    assert not await box.claim(admission=ADMISSION)
+    assert await box.texts() == ["opaque"]
+
+
+async def test_an_inbox_without_admission_is_not_made(carol: Box, tmp_path: Path) -> None:
+    assert await _refusal(carol) == "no_inbox"
+    assert row_counts(tmp_path)["inbox"] == 1
+
+
+async def test_a_setting_that_is_not_given_stays(box: Box) -> None:
+    await box.claim(retention=DAY_SECONDS, accept="contacts", contacts=(ALICE,), blocked=(CAROL,), names=(NAME,))
+    before = await box.settings()
+    await box.claim(accept="anyone")
+    assert await box.settings() == dataclasses.replace(before, accept="anyone")
+    await box.claim(retention=2 * DAY_SECONDS)
+    assert await box.settings() == dataclasses.replace(before, accept="anyone", retention=2 * DAY_SECONDS)
+    await box.claim()
+    assert await box.settings() == dataclasses.replace(before, accept="anyone", retention=2 * DAY_SECONDS)
+
+
+async def test_the_door_shows_the_policy_and_the_lists(box: Box) -> None:
+    await box.claim(accept="contacts", contacts=(ALICE,), blocked=(CAROL,), retention=DAY_SECONDS)
+    door = Door(APP_HASH, "contacts", DAY_SECONDS, contact=False, blocked=False)
+    assert await box.store.door(BOB, b"a stranger") == door
+    assert await box.store.door(BOB, ALICE) == dataclasses.replace(door, contact=True)
+    assert await box.store.door(BOB, CAROL) == dataclasses.replace(door, blocked=True)
+
+
+async def test_a_list_that_is_given_replaces_the_old_one(box: Box) -> None:
+    await box.claim(contacts=(ALICE,), blocked=(CAROL,))
+    await box.claim(contacts=(b"Dan, as Bob's...", b"Eve, as Bob's..."))
+    door = await box.store.door(BOB, ALICE)
+    assert door
+    assert not door.contact
+    settings = await box.settings()
+    assert (settings.contacts, settings.blocked) == (2, 1)
+    await box.claim(contacts=(), blocked=())
+    settings = await box.settings()
+    assert (settings.contacts, settings.blocked) == (0, 0)
+
+
+async def test_the_same_address_twice_on_a_list_is_there_once(box: Box) -> None:
+    await box.claim(contacts=(ALICE, ALICE))
+    assert (await box.settings()).contacts == 1
+
+
+async def test_an_address_may_be_on_both_lists(box: Box) -> None:
+    await box.claim(contacts=(ALICE,), blocked=(ALICE,))
+    door = await box.store.door(BOB, ALICE)
+    assert door
+    assert (door.contact, door.blocked) == (True, True)
+
+
+async def test_the_last_claim_of_a_name_wins(box: Box, carol: Box) -> None:
+    await box.claim(names=(NAME,))
+    assert await box.store.proven(NAME) == BOB
+    await carol.claim(names=(NAME,))
+    assert await box.store.proven(NAME) == CAROL
+    assert (await box.settings()).names == 0
+    assert (await carol.settings()).names == 1
+
+
+async def test_names_that_are_given_replace_the_old_ones(box: Box) -> None:
+    await box.claim(names=(NAME, b"robert.id, keyed"))
+    await box.claim(names=(b"robert.id, keyed",))
+    assert await box.store.proven(NAME) is None
+    assert await box.store.proven(b"robert.id, keyed") == BOB
+    await box.claim(names=())
+    assert (await box.settings()).names == 0
+
+
+async def test_a_name_that_nobody_proved_leads_nowhere(box: Box) -> None:
+    assert await box.store.proven(NAME) is None
+
+
+async def test_an_older_settings_token_is_stale(box: Box) -> None:
+    await box.claim(accept="nobody")
+    older = UnixTime(box.clock() - 1)
+    assert await _refusal(box, issued=older, request=OTHER_REQUEST, accept="anyone") == "stale_token"
+    assert (await box.settings()).accept == "nobody"
+
+
+async def test_a_settings_token_of_the_same_second_is_taken(box: Box) -> None:
+    await box.claim(accept="nobody")
+    await box.claim(request=OTHER_REQUEST, accept="anyone")
+    assert (await box.settings()).accept == "anyone"
+
+
+async def test_the_same_request_again_is_a_retry_though_its_token_is_older(box: Box) -> None:
+    await box.claim(accept="nobody")
+    await box.claim(issued=UnixTime(box.clock() - 1), accept="nobody")
+    assert (await box.settings()).accept == "nobody"
+
+
+async def test_a_retry_does_not_let_an_older_token_in(box: Box) -> None:
+    issued = box.clock()
+    await box.claim(accept="nobody")
+    await box.claim(issued=UnixTime(issued - 200), accept="nobody")
+    older = UnixTime(issued - 100)
+    assert await _refusal(box, issued=older, request=OTHER_REQUEST, accept="anyone") == "stale_token"
+
+
+async def test_a_request_that_was_overtaken_is_no_retry(box: Box) -> None:
+    await box.claim(accept="nobody")
+    box.clock.advance(1)
+    await box.claim(request=OTHER_REQUEST, accept="anyone")
+    assert await _refusal(box, issued=UnixTime(box.clock() - 1), accept="nobody") == "stale_token"
+
+
+async def test_an_inbox_belongs_to_the_app_it_was_claimed_for(box: Box) -> None:
+    assert await _refusal(box, app=b"another app.....", accept="anyone") == "bad_token"
+    assert (await box.settings()).accept == "names"
+
+
+async def test_giving_up_removes_every_row_of_the_inbox(box: Box, carol: Box, tmp_path: Path) -> None:
+    before = row_counts(tmp_path)
+    await carol.claim(names=(NAME,), contacts=(ALICE,), blocked=(BOB,))
+    for text in ("unread", "read"):
+        await carol.deliver(text)
+    await carol.acknowledge("read", "never seen")
+    assert row_counts(tmp_path) == before | {"inbox": 2, "name": 1, "listed": 2, "message": 3, "free_slot": 63}
+    await box.store.forget(CAROL, issued=box.clock(), request=OTHER_REQUEST)
+    assert row_counts(tmp_path) == before
+    assert await box.store.settings(CAROL) is None
+    assert await box.store.proven(NAME) is None
+
+
+async def test_giving_up_twice_is_no_error(box: Box) -> None:
+    for _ in range(2):
+        await box.store.forget(BOB, issued=box.clock(), request=OTHER_REQUEST)
+
+
+async def test_of_an_inbox_that_is_half_given_up_no_cursor_is_good(tmp_path: Path) -> None:
+    """Whoever asked is gone after the first batch, as when the server stops. Devices must not keep the lost half."""
+    giving_up: list[asyncio.Task[bool]] = []
+
+    def break_off(works: int, seconds: float) -> None:
+        for task in giving_up:
+            task.cancel()
+
+    async with open_store(tmp_path, check_value=CHECK_VALUE, quota=QUOTA, committed=break_off) as store:
+        box = Box(store, HandClock())
+        await box.claim()
+        await asyncio.gather(*(box.deliver(f"entry {number}") for number in range(BATCH_ROWS + 1)))
+        half_way, end = (await box.page(limit=1)).cursor, await box.cursor()
+        giving_up.append(asyncio.create_task(box.store.forget(BOB, issued=box.clock(), request=OTHER_REQUEST)))
+        await asyncio.wait(giving_up)
+        assert giving_up.pop().cancelled()
+        assert len(await box.texts()) == 1
+        for cursor in (half_way, end):
+            with pytest.raises(Refused, match="cursor_gone"):
+                await box.page(cursor)
+        assert await box.store.forget(BOB, issued=box.clock(), request=OTHER_REQUEST)
+        assert await store.settings(BOB) is None
+
+
+async def test_an_older_token_does_not_give_up_what_was_settled_since(box: Box) -> None:
+    await box.deliver("opaque")
+    with pytest.raises(Refused, match="stale_token"):
+        await box.store.forget(BOB, issued=UnixTime(box.clock() - 1), request=OTHER_REQUEST)
+    assert await box.texts() == ["opaque"]
+
+
+async def test_there_are_only_so_many_inboxes(box: Box, carol: Box) -> None:
+    assert await _refusal(carol, OPEN_TO_ONE) == "not_registered"
+    await box.claim(admission=OPEN_TO_ONE)  # who has one already keeps it
+    await box.store.forget(BOB, issued=box.clock(), request=OTHER_REQUEST)
+    assert await carol.claim(admission=OPEN_TO_ONE)
+
+
+async def test_an_invite_is_good_once(box: Box, carol: Box, tmp_path: Path) -> None:
+    await add_invite(tmp_path, INVITE, expires=UnixTime(box.clock() + 100), check_value=CHECK_VALUE)
+    assert await carol.claim(admission=WITH_INVITE)
+    assert row_counts(tmp_path)["invite"] == 0
+    dan = Box(box.store, box.clock, b"Dan's inbox.....")
+    assert await _refusal(dan, WITH_INVITE) == "not_registered"
+    assert not await carol.claim(admission=WITH_INVITE)  # a repeat of the claim that succeeded
+
+
+async def test_an_invite_serves_one_of_many_who_come_at_once(box: Box, tmp_path: Path) -> None:
+    await add_invite(tmp_path, INVITE, expires=UnixTime(box.clock() + 100), check_value=CHECK_VALUE)
+    boxes = [Box(box.store, box.clock, f"inbox {number}".encode()) for number in range(10)]
+    outcomes = await asyncio.gather(*(each.claim(admission=WITH_INVITE) for each in boxes), return_exceptions=True)
+    assert outcomes.count(True) == 1
+    assert sum(isinstance(outcome, Refused) for outcome in outcomes) == 9
+    assert row_counts(tmp_path)["inbox"] == 2
+
+
+async def test_an_invite_that_expired_is_no_good_and_is_swept(box: Box, carol: Box, tmp_path: Path) -> None:
+    await add_invite(tmp_path, INVITE, expires=UnixTime(box.clock() + 100), check_value=CHECK_VALUE)
+    box.clock.advance(100)
+    assert await _refusal(carol, WITH_INVITE) == "not_registered"
+    await box.sweep()
+    assert row_counts(tmp_path)["invite"] == 0
+
+
+async def test_an_invite_is_not_used_up_when_there_is_no_room(box: Box, carol: Box, tmp_path: Path) -> None:
+    await add_invite(tmp_path, INVITE, expires=UnixTime(box.clock() + 100), check_value=CHECK_VALUE)
+    assert await _refusal(carol, dataclasses.replace(WITH_INVITE, max_inboxes=1)) == "not_registered"
+    assert row_counts(tmp_path)["invite"] == 1

@@ -1,0 +1,98 @@
+"""A real server process, as an operator starts it: `inbox-server serve` on a folder of its own."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from inbox_server.config.file import render_config
+from inbox_server.config.secret import write_secret
+
+START_SECONDS = 15
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True)
+class Deployment:
+    """A folder with configuration, secret and data, and where its server answers."""
+
+    folder: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    async def start(self) -> asyncio.subprocess.Process:
+        """The server, once it answers."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "inbox_server",
+            "serve",
+            "--config",
+            self.folder / "config.toml",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert process.stdout
+        async with asyncio.timeout(START_SECONDS):
+            said = b""
+            while b"listens at" not in said:
+                line = await process.stdout.readline()
+                assert line, said.decode()
+                said += line
+        return process
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """The server, killed at the end if it still runs."""
+        process = await self.start()
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+
+def deploy(folder: Path, **settings: Any) -> Deployment:
+    """Write what `serve` needs; registration is open. `settings` override keys, as `section__key`."""
+    port = free_port()
+    overrides = {
+        "server.public_url": json.dumps(f"http://127.0.0.1:{port}"),
+        "server.listen": json.dumps(f"127.0.0.1:{port}"),
+        "server.admin_listen": '""',
+        "names.services": "[]",
+        "registration.mode": '"open"',
+        "registration.open_to_keys": "true",
+        "limits.sender_per_hour": "0",
+        "limits.inbox_per_hour": "0",
+        **{key.replace("__", "."): json.dumps(value) for key, value in settings.items()},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.toml").write_text(render_config(overrides))
+    write_secret(folder / "secret", bytes(range(32)))
+    return Deployment(folder, port)
+
+
+def client_session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32))

@@ -1,0 +1,102 @@
+"""A real store on a file, and short ways to say what happens in one inbox of it."""
+
+import contextlib
+import hashlib
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from inbox_server.clock import DAY_SECONDS, UnixTime
+from inbox_server.store.contract import Admission, Cursor, Delivered, Page, Quota, Settings, SettingsChange, Store
+from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
+from tests.conftest import HandClock
+
+CHECK_VALUE: Final = b"the secret's own"
+BOB: Final = b"the inbox of Bob"
+CAROL: Final = b"Carol's inbox..."
+APP_HASH: Final = b"the app, keyed.."
+RETENTION: Final = 30 * DAY_SECONDS
+MAX_RETENTION: Final = 90 * DAY_SECONDS
+QUOTA: Final = Quota(entries=10_000, bytes=8 << 20, max_retention=MAX_RETENTION, tombstones=50_000)
+ADMISSION: Final = Admission(
+    generation=b"first...", first_change=1000, default_retention=RETENTION, max_inboxes=None, invite=None
+)
+
+
+def id_of(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+@dataclass(slots=True)
+class Box:
+    """One inbox of a store. Lives are in seconds from now; ids are the texts' own."""
+
+    store: Store
+    clock: HandClock
+    inbox: bytes = BOB
+
+    async def claim(self, *, admission: Admission | None = ADMISSION, **changes: Any) -> bool:
+        change = SettingsChange(app=APP_HASH, issued=self.clock(), request=b"a request of PUT")
+        return await self.store.settle(self.inbox, replace(change, **changes), admission=admission, now=self.clock())
+
+    async def deliver(self, text: str, life: int = 1000) -> Delivered:
+        expires = UnixTime(self.clock() + life)
+        return await self.store.deliver(self.inbox, id_of(text), text, expires=expires, now=self.clock())
+
+    async def acknowledge(self, *texts: str) -> None:
+        await self.store.acknowledge(self.inbox, tuple(id_of(text) for text in texts), now=self.clock())
+
+    async def page(self, after: Cursor | None = None, limit: int = 1000) -> Page:
+        return await self.store.unread(self.inbox, after=after, limit=limit, now=self.clock())
+
+    async def texts(self) -> list[str]:
+        return texts_of(await self.page())
+
+    async def cursor(self) -> Cursor:
+        return (await self.page()).cursor
+
+    async def settings(self) -> Settings:
+        settings = await self.store.settings(self.inbox)
+        assert settings is not None
+        return settings
+
+    async def counts(self) -> tuple[int, int]:
+        """Unread entries and their bytes, as the inbox has them."""
+        settings = await self.settings()
+        return settings.unread, settings.unread_bytes
+
+    async def sweep(self) -> None:
+        await self.store.sweep(self.clock())
+
+
+def texts_of(page: Page) -> list[str]:
+    assert all(entry.id == id_of(entry.message_id) for entry in page.messages)
+    return [entry.message_id for entry in page.messages]
+
+
+@contextlib.asynccontextmanager
+async def claimed_box(folder: Path, *, quota: Quota = QUOTA) -> AsyncIterator[Box]:
+    """A new store with one inbox in it, Bob's."""
+    async with open_store(folder, check_value=CHECK_VALUE, quota=quota) as store:
+        box = Box(store, HandClock())
+        assert await box.claim()
+        yield box
+
+
+def read_rows(folder: Path, sql: str) -> list[Any]:
+    """What stands in the database, read beside the store."""
+    uri = f"file:{folder / DATABASE_NAME}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+        return db.execute(sql).fetchall()
+
+
+def row_counts(folder: Path) -> dict[str, int]:
+    """How many rows each table has."""
+    tables = [name for (name,) in read_rows(folder, "SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    return {table: read_rows(folder, f"SELECT count(*) FROM {table}")[0][0] for table in tables}
+
+
+def file_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
