@@ -3,7 +3,9 @@
 import argparse
 import io
 import logging
+import os
 import sys
+from typing import Final
 
 from inbox_server import __version__
 from inbox_server.commands.backup import add_backup, add_restore
@@ -23,6 +25,8 @@ from inbox_server.store.sqlite.files import BadDatabase
 from inbox_server.world.demo import StepFailed
 from inbox_server.world.local_world import PortsTaken
 
+_PIPE_EXIT: Final = 141  # as of a program that SIGPIPE ended
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 failed, 2 asked wrongly (arguments or configuration)."""
@@ -37,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (BadConfig, BadSecret) as error:
         complain(str(error))
         return USAGE_EXIT
+    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of the rest as it ends
+        return _PIPE_EXIT
     except (BadDatabase, CannotListen, PortsTaken, StepFailed, OSError) as error:
         complain(str(error))
         return 1

@@ -55,18 +55,21 @@ class Owning:
         An inbox that is new is told what was last asked of the others too.
         """
         profile = self._account.profile.read()
+        new: set[str] = set()
 
         async def claim(inbox: Inbox) -> Mapping[str, Any]:
             await inbox.capabilities()  # a URL that is no inbox server is told so, before anything is signed for it
-            remembered = profile.settings if await shown(inbox) is None else {}
-            return await inbox.claim({**remembered, **settings})
+            is_new = await shown(inbox) is None
+            answer = await inbox.claim({**(profile.settings if is_new else {}), **settings})
+            new.update([inbox.url] if is_new else ())
+            return answer
 
         urls = profile.inboxes if inboxes is None else inboxes
         outcomes = await self._account.at_each(urls, claim)
         if any(outcome.state == "done" for outcome in outcomes):
             kept = {name: value for name, value in settings.items() if name != "invite"}
             self._account.profile.change(lambda profile: replace(profile, settings={**profile.settings, **kept}))
-        return outcomes
+        return tuple(replace(each, code="claimed") if each.inbox in new else each for each in outcomes)
 
     async def settings(self) -> tuple[Outcome, ...]:
         """What each inbox shows its owner, in `answer`."""

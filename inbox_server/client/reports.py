@@ -13,7 +13,8 @@ from inbox_server.clock import UnixTime
 class Outcome:
     """What came of asking one inbox: `done`, `refused` for good, or `later`, which is repeated by itself.
 
-    `code` is the server's, or `unreachable`; `detail` is for people. `answer` is what a server said when it was done.
+    `code` is the server's, `unreachable`, or `claimed` when an inbox is new; `detail` is for people. `answer` is what a
+    server said when it was done.
     """
 
     inbox: str

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import stat
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -26,7 +27,8 @@ _PATIENCE_SECONDS: Final = 20.0  # a person waits so long for a server that says
 
 EXIT_CODES: Final = (
     "Exit codes: 0 all done; 1 failed, nothing was done or it is not finished; 2 asked wrongly (arguments, or the"
-    " profile's file); 3 partly (done at one of several inboxes: it says which); 130 stopped by Ctrl-C."
+    " profile's file); 3 partly (done at one of several inboxes: it says which); 130 stopped by Ctrl-C; 141 the"
+    " output's reader ended first (as `head` does)."
 )
 
 # Of an id, at least what `inbox` shows of it after two hyphens; no option is `-` and a word, or so long a word.
@@ -86,6 +88,12 @@ class Output:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.is_json: bool = options.json
+        is_default = options.profile == default_profile()
+        self._profile_option = "" if is_default else f" --profile {shlex.quote(str(options.profile))}"
+
+    def command(self, command: str, arguments: str) -> str:
+        """A client command for this profile, as a person can paste it."""
+        return f"inbox-server client {command}{self._profile_option} {arguments}"
 
     def tell(self, text: str, document: Mapping[str, Any]) -> None:
         tell(json.dumps(document) if self.is_json else printable(text))

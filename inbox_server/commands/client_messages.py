@@ -1,6 +1,7 @@
 """`inbox-server client send`, `inbox`, `read` and `ack`: messages out and in."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inbox_server.client.inbox_client import InboxClient
-from inbox_server.client.reports import Entry, Message, Sent, Unread
+from inbox_server.client.reports import Entry, Message, Outcome, Sent, Unread
 from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
 from inbox_server.commands.client_command import (
     PARTLY_EXIT,
@@ -19,6 +20,7 @@ from inbox_server.commands.client_command import (
     outcome_document,
     with_client,
 )
+from inbox_server.commands.settings_text import settings_text
 from inbox_server.commands.terminal import Commands, complain, marked, whole
 from inbox_server.protocol.base64url import encode
 
@@ -67,6 +69,9 @@ def add_read(commands: Commands) -> None:
         "ids", nargs="*", type=str.strip, metavar="ID", help="which, as `inbox` lists them (default: all)"
     )
     command.add_argument("--ack", action="store_true", help="acknowledge those that could be shown")
+    command.add_argument(
+        "--save", metavar="FILE", type=Path, help="write the one message to a new file, byte for byte, as `send --file`"
+    )
     command.set_defaults(run=_read)
 
 
@@ -145,10 +150,12 @@ def _typed() -> str:
 def _inbox(options: argparse.Namespace) -> int:
     async def inbox(client: InboxClient, output: Output) -> int:
         if options.settings:
-            need_inbox(client)
+            need_inbox(client, output)
             outcomes = await client.settings()
             for outcome in outcomes:
-                output.tell(_settings_text(outcome.inbox, outcome.answer or outcome.detail), outcome_document(outcome))
+                is_shown = outcome.state == "done"
+                text = settings_text(outcome.inbox, outcome.answer) if is_shown else _not_shown(outcome)
+                output.tell(text, outcome_document(outcome))
             return exit_code(outcomes)
         unread = await _unread(client, output)
         for entry in unread.entries:
@@ -166,7 +173,8 @@ def _read(options: argparse.Namespace) -> int:
         if not unread.asked:
             return 1
         entries = _chosen(unread, options.ids) if options.ids else unread.entries
-        shown = [entry for entry in entries if await show_message(client, entry, output)]
+        _check_save(options, entries)
+        shown = [entry for entry in entries if await show_message(client, entry, output, options.save)]
         acked = exit_code(await client.acknowledge(shown)) if options.ack and shown else 0
         if len(shown) < len(entries):
             return PARTLY_EXIT if shown else 1
@@ -175,8 +183,28 @@ def _read(options: argparse.Namespace) -> int:
     return with_client(options, read)
 
 
-async def show_message(client: InboxClient, entry: Entry, output: Output) -> bool:
-    """Fetch and tell a message; whether that was possible."""
+def _check_save(options: argparse.Namespace, entries: Iterable[Entry]) -> None:
+    """Raises `AskedWrongly`."""
+    if options.save and len(tuple(entries)) > 1:
+        raise AskedWrongly("--save takes one message: name it by its ID, as `inbox` lists it")
+    if options.save and options.save.exists():
+        raise AskedWrongly(f"{options.save} is there already, and was left as it is: name another file")
+
+
+def _save(message: Message, path: Path) -> None:
+    """Raises `AskedWrongly`."""
+    content = message.content.encode() if isinstance(message.content, str) else message.content
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise AskedWrongly(f"{path} cannot be written: {error.strerror}; the message stays unread") from None
+
+
+async def show_message(client: InboxClient, entry: Entry, output: Output, save: Path | None = None) -> bool:
+    """Fetch and tell a message, or save it; whether that was possible."""
     try:
         message = await client.fetch(entry)
     except (NotAuthentic, NotReachable, NotForNow) as error:
@@ -184,7 +212,12 @@ async def show_message(client: InboxClient, entry: Entry, output: Output) -> boo
         text = f"{entry.ids[0][:_SHOWN]} cannot be read{now}: {marked(str(error))}"
         output.fail(text, type(error).__name__, entry_document(entry))
         return False
-    output.tell(_message_text(message), _message_document(message, entry))
+    document = _message_document(message, entry)
+    if save:
+        _save(message, save)
+        output.tell(f"{message.sender}: saved as {save}", {**document, "saved": str(save)})
+    else:
+        output.tell(_message_text(message, entry, output), document)
     return True
 
 
@@ -207,7 +240,7 @@ def _ack(options: argparse.Namespace) -> int:
 
 async def _unread(client: InboxClient, output: Output, ids: Iterable[str] = ()) -> Unread:
     """What is unread; told are the inboxes that could not be asked, and that nothing is unread at the others."""
-    need_inbox(client)
+    need_inbox(client, output)
     unread = await client.unread()
     output.taken_over(unread.taken_over)
     for outcome in unread.outcomes:
@@ -219,10 +252,10 @@ async def _unread(client: InboxClient, output: Output, ids: Iterable[str] = ()) 
     return unread
 
 
-def need_inbox(client: InboxClient) -> None:
+def need_inbox(client: InboxClient, output: Output) -> None:
     """Raises `AskedWrongly`."""
     if not client.account.profile.read().sources:
-        raise AskedWrongly("this profile has no inbox: inbox-server client publish --inbox URL")
+        raise AskedWrongly(f"this profile has no inbox: {output.command('publish', '--inbox URL')}")
 
 
 def _chosen(unread: Unread, ids: Iterable[str]) -> tuple[Entry, ...]:
@@ -259,9 +292,11 @@ def entry_document(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _message_text(message: Message) -> str:
-    text = message.content if isinstance(message.content, str) else f"({len(message.content)} bytes; use --json)"
-    return f"{message.sender}: {marked(text)}"
+def _message_text(message: Message, entry: Entry, output: Output) -> str:
+    if isinstance(message.content, str):
+        return f"{message.sender}: {marked(message.content)}"
+    how = output.command("read", f"--save FILE {entry.ids[0][:_SHOWN]}")
+    return f"{message.sender}: ({len(message.content):,} bytes, no text: {how})"
 
 
 def _message_document(message: Message, entry: Entry) -> dict[str, Any]:
@@ -270,7 +305,5 @@ def _message_document(message: Message, entry: Entry) -> dict[str, Any]:
     return {"ids": list(entry.ids), "message": message.id, "from": message.sender, "key": message.key, **shown}
 
 
-def _settings_text(inbox: str, shown: Any) -> str:
-    if isinstance(shown, str):
-        return f"{inbox}: {marked(shown)}"
-    return "\n   ".join([inbox, *(marked(f"{name}: {value}") for name, value in shown.items())])
+def _not_shown(outcome: Outcome) -> str:
+    return f"{outcome.inbox}: {marked(outcome.detail)}"

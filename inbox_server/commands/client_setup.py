@@ -144,7 +144,7 @@ def _keygen(options: argparse.Namespace) -> int:
         f"   identity         {profile.identity}\n"
         f"   app public key   {profile.key.public}\n"
         f"   bucket           {profile.prefixes[0]}{profile.key.address}/\n"
-        "next: inbox-server client publish --inbox URL",
+        f"next: {output.command('publish', '--inbox URL')}",
         {"profile": str(options.profile), "identity": profile.identity, "key": profile.key.public}
         | {"address": profile.key.address},
     )
@@ -215,7 +215,9 @@ def _publish(options: argparse.Namespace) -> int:
         if not 1 <= len(wanted) <= 3:
             raise AskedWrongly("name one to three inbox servers with --inbox")
         outcomes = await client.claim(_settings(options, profile), inboxes=wanted)
-        output.outcomes(outcomes, "claimed", "repeat the command when it is up")
+        for outcome in outcomes:
+            done = "claimed" if outcome.code == "claimed" else "was claimed before; its settings are as asked"
+            output.outcomes([outcome], done, "repeat the command when it is up")
         # One that is down for now keeps its place on the card; one that is new has none before it took the claim.
         listed = tuple(
             o.inbox for o in outcomes if o.state == "done" or (o.state == "later" and o.inbox in profile.inboxes)
@@ -260,7 +262,7 @@ def _forget(options: argparse.Namespace) -> int:
             raise AskedWrongly("nothing was deleted: repeat the command if you mean these, or name some with --inbox")
         inboxes = tuple(options.inboxes) if options.inboxes else None
         outcomes = await client.forget(inboxes=inboxes)
-        output.outcomes(outcomes, "deleted", "when it is up: inbox-server client forget --yes --inbox URL")
+        output.outcomes(outcomes, "deleted", f"when it is up: {output.command('forget', '--yes --inbox URL')}")
         if not outcomes:
             raise AskedWrongly("the card names no inbox")
         return exit_code(outcomes)

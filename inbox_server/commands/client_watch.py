@@ -9,6 +9,7 @@ from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Arrived, Connection, News, Notice, Sent, WasRead
 from inbox_server.commands.client_command import AskedWrongly, Output, add_command, with_client
 from inbox_server.commands.client_messages import entry_document, entry_text, need_inbox, show_message
+from inbox_server.commands.settings_text import notice_text
 from inbox_server.commands.terminal import Commands, marked, whole
 
 
@@ -33,7 +34,7 @@ def _watch(options: argparse.Namespace) -> int:
     async def watch(client: InboxClient, output: Output) -> int:
         if options.ack and not options.read:
             raise AskedWrongly("--ack needs --read: what was not shown is not acknowledged")
-        need_inbox(client)
+        need_inbox(client, output)
         telling = asyncio.create_task(_tell_all(client, output, options))
         for each in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(each, telling.cancel)
@@ -64,7 +65,7 @@ def _tell_other(output: Output, news: News) -> None:
     if isinstance(news, Sent):
         output.sent(news)
     elif isinstance(news, Notice):
-        output.progress(f"{news.inbox} says: {marked(news.notice)}", {"news": news.notice, "inbox": news.inbox})
+        output.progress(f"{news.inbox}: {marked(notice_text(news.notice))}", {"news": news.notice, "inbox": news.inbox})
     elif isinstance(news, WasRead) and output.is_json:
         output.progress("", {"news": "read", "id": news.id})
     elif isinstance(news, Connection):

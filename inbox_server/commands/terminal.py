@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -18,6 +19,9 @@ Commands = Any  # what argparse gives for subcommands has no public name
 
 USAGE_EXIT: Final = 2
 _DEFAULT_CONFIG: Final = Path("config.toml")
+# What a terminal obeys, and what turns the direction of text around. Other invisible characters belong to scripts and
+# emoji, such as the joiners U+200C and U+200D. Halves of surrogate pairs are no characters at all.
+_OBEYED: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff]")
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
@@ -63,9 +67,7 @@ def complain(text: str) -> None:
 
 def printable(text: str) -> str:
     """Text of strangers without what a terminal would obey: control characters are shown as `\\x1b`."""
-    return "".join(
-        character if character.isprintable() or character in "\n\t" else repr(character)[1:-1] for character in text
-    )
+    return _OBEYED.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def marked(text: str) -> str:

@@ -313,7 +313,8 @@ def test_nothing_is_unread_is_said_of_inboxes_that_answered(dev: Dev, bob: Cli, 
         assert {"unread": 0, "asked": [dev.inbox]} in bob(*command)[1]
     bob.profile.write_text(json.dumps(json.loads(whole) | {"inboxes": []}))
     for arguments in (command, ("inbox", "--settings"), ("watch",)):
-        assert bob.say(*arguments) == (2, "this profile has no inbox: inbox-server client publish --inbox URL\n")
+        hint = f"inbox-server client publish --profile {bob.profile} --inbox URL"
+        assert bob.say(*arguments) == (2, f"this profile has no inbox: {hint}\n")
     bob.profile.write_text(whole)
 
 
@@ -427,7 +428,7 @@ def test_what_is_not_repeated_by_itself_says_how_to_repeat_it(dev: Dev, bob: Cli
     assert f"{down}: not now (unreachable); repeat the command when it is up: " in said
     code, said = bob.say("forget", "--yes", "--inbox", down)
     assert code == 1
-    again = f"inbox-server client forget --yes --inbox {down}"
+    again = f"inbox-server client forget --profile {bob.profile} --yes --inbox {down}"
     assert f"{down}: not now (unreachable); when it is up: {again}: " in said
 
 
@@ -468,10 +469,14 @@ def test_the_profile_s_default_place_is_that_of_the_desktop_specification(tmp_pa
         ("plain ä 📬\n\ttab", "plain ä 📬\n\ttab"),
         ("\x1b]0;x\x07", "\\x1b]0;x\\x07"),
         ("a\u202eb\x00\r", "a\\u202eb\\x00\\r"),
+        ("10\u00a0000 \u3000全角", "10\u00a0000 \u3000全角"),
+        ("می\u200cخواهم 👩\u200d🚀 \U0001f3f4\U000e0067\U000e007f \ufeff\u00ad", None),
+        ("\x80\x9b31m\x7f\u2028\u2066\u200f\u061c", "\\x80\\x9b31m\\x7f\\u2028\\u2066\\u200f\\u061c"),
+        ("\udce9", "\\udce9"),
     ],
 )
-def test_a_terminal_obeys_nobody_s_message(text: str, shown: str) -> None:
-    assert printable(text) == shown
+def test_a_terminal_obeys_nobody_s_message(text: str, shown: str | None) -> None:
+    assert printable(text) == (text if shown is None else shown)
 
 
 def test_a_watch_that_counts_first_shows_what_the_last_one_could_not_fetch(dev: Dev, alice: Cli, bob: Cli) -> None:

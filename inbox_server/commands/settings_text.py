@@ -1,0 +1,62 @@
+"""An inbox's settings and room, as a server shows them, in words for people."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from inbox_server.commands.terminal import marked
+
+_ACCEPTS: Final = {
+    "names": "whoever proves a name",
+    "anyone": "anyone, also by a bare key",
+    "contacts": "your contacts only",
+    "nobody": "nobody",
+}
+_NOTICES: Final = {
+    "inbox_full": "a delivery was refused because the inbox was full: read and acknowledge something",
+    "push_gone": "a browser's push subscription has ended: subscribe it again",
+}
+_SPANS: Final = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+
+def settings_text(inbox: str, shown: Mapping[str, Any]) -> str:
+    """A line for each thing; what this version does not know is left out, `--json` has it."""
+    quota = shown.get("quota")
+    room: Mapping[str, Any] = quota if isinstance(quota, Mapping) else {}
+    lines = {
+        "unread": f"{_count(shown.get('unread'))} of {_count(room.get('entries'))} entries, "
+        f"{_size(room.get('bytes_used'))} of {_size(room.get('bytes'))}",
+        "kept unread for": span(shown.get("retention")),
+        "takes from": _ACCEPTS.get(str(shown.get("accept")), str(shown.get("accept"))),
+        "contacts": _count(shown.get("contacts")),
+        "blocked": _count(shown.get("blocked")),
+        "proven names": _count(shown.get("names")),
+        "push": f"{_count(shown.get('push'))} browsers are told",
+    }
+    notices = shown.get("notices")
+    told = [notice_text(str(notice)) for notice in notices] if isinstance(notices, list) else []
+    return "\n".join(
+        [inbox, *(f"   {name:16} {marked(text)}" for name, text in lines.items()), *(f"   ! {marked(n)}" for n in told)]
+    )
+
+
+def notice_text(notice: str) -> str:
+    """What an inbox has to say to its owner."""
+    return _NOTICES.get(notice, notice)
+
+
+def span(seconds: Any) -> str:
+    """`30 days`, in the largest unit that needs no fraction."""
+    if type(seconds) is not int or seconds < 0:
+        return "?"
+    length, unit = next((each for each in _SPANS if seconds and seconds % each[0] == 0), _SPANS[-1])
+    return f"{seconds // length:,} {unit}{'' if seconds == length else 's'}"
+
+
+def _count(number: Any) -> str:
+    return f"{number:,}" if type(number) is int else "?"
+
+
+def _size(number: Any) -> str:
+    if type(number) is not int:
+        return "?"
+    return f"{number / 1e6:,.1f} MB" if number >= 1e6 else f"{number / 1e3:,.1f} kB" if number >= 1e3 else f"{number} B"
