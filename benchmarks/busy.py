@@ -43,11 +43,11 @@ async def _with_owners(
     async with wires(server, 3) as (owning, other, sending):
         await owning.ask(claim(quiet, server.url))
         ids, pages = await _page_through(owning, server, large, entries)
-        undisturbed = [taken async for taken in _delivering(sending, server, sender, quiet, _QUIET_DELIVERIES)]
-        acking = await _while(
+        undisturbed = [taken async for taken in timed_deliveries(sending, server, sender, quiet, _QUIET_DELIVERIES)]
+        acking = await beside(
             _acknowledge(owning, server, large, ids[: min(_ACKED, entries)]), sending, server, sender, quiet
         )
-        giving = await _while(other.ask(giving_up(leaving, server.url)), sending, server, sender, quiet)
+        giving = await beside(other.ask(giving_up(leaving, server.url)), sending, server, sender, quiet)
     return {
         "page_first_ms": pages[0],
         "page_last_ms": pages[-1],
@@ -62,7 +62,7 @@ async def _with_owners(
 async def _with_sweep(server: Server, quiet: Person, sender: Person) -> dict[str, Any]:
     """The sweeper begins when the server does."""
     async with wires(server, 1) as (sending,):
-        sweeping = await _while(_swept(server.data), sending, server, sender, quiet)
+        sweeping = await beside(_swept(server.data), sending, server, sender, quiet)
     return {f"sweeping_{name}": value for name, value in sweeping.items()}
 
 
@@ -100,14 +100,14 @@ def _expire(folder: Path) -> None:
         db.execute("UPDATE message SET expires = 1, forget_at = 1")
 
 
-async def _while(
+async def beside(
     work: Awaitable[object], sending: Wire, server: Server, sender: Person, quiet: Person
 ) -> dict[str, float]:
     """How long deliveries take while `work` goes on, and how long that takes."""
     start = time.perf_counter()
     taken: list[float] = []
     task = asyncio.ensure_future(work)
-    delivering = _delivering(sending, server, sender, quiet, None)
+    delivering = timed_deliveries(sending, server, sender, quiet, None)
     async with contextlib.aclosing(delivering):  # type: ignore[type-var]
         while not task.done() or len(taken) < 2:
             taken.append(await anext(delivering))
@@ -121,7 +121,7 @@ async def _while(
     }
 
 
-async def _delivering(
+async def timed_deliveries(
     wire: Wire, server: Server, sender: Person, recipient: Person, count: int | None
 ) -> AsyncIterator[float]:
     """The milliseconds of each delivery, with a pause in between; without end when `count` is None."""

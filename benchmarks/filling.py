@@ -29,7 +29,14 @@ _GROUP: Final = 10_000  # rows a statement
 _CACHE_KIB: Final = 4 << 20
 
 
-def fill(folder: Path, secret: bytes, owners: Sequence[Person], *, entries: int) -> None:
+def fill(
+    folder: Path,
+    secret: bytes,
+    owners: Sequence[Person],
+    *,
+    entries: int,
+    characters: int = MESSAGE_ID_CHARACTERS,
+) -> None:
     """Make the database in `folder`: an inbox for each owner, which takes anyone's, with as many unread `entries`."""
     blinder = Blinder(secret)
     asyncio.run(_make(folder, blinder))
@@ -38,8 +45,8 @@ def fill(folder: Path, secret: bytes, owners: Sequence[Person], *, entries: int)
         for pragma in ("synchronous=OFF", "journal_mode=OFF", f"cache_size=-{_CACHE_KIB}"):
             db.execute(f"PRAGMA {pragma}").fetchall()
         db.execute("BEGIN")
-        _add_inboxes(db, blinder, inboxes, entries)
-        _add_entries(db, inboxes, entries)
+        _add_inboxes(db, blinder, inboxes, entries, characters)
+        _add_entries(db, inboxes, entries, characters)
         db.execute("COMMIT")
         db.execute("PRAGMA journal_mode=WAL").fetchall()
     with (folder / DATABASE_NAME).open("rb+") as file:
@@ -58,7 +65,9 @@ async def _make(folder: Path, blinder: Blinder) -> None:
         pass
 
 
-def _add_inboxes(db: sqlite3.Connection, blinder: Blinder, inboxes: Sequence[bytes], entries: int) -> None:
+def _add_inboxes(
+    db: sqlite3.Connection, blinder: Blinder, inboxes: Sequence[bytes], entries: int, characters: int
+) -> None:
     db.executemany(
         "INSERT INTO inbox (inbox, app, generation, change, horizon, retention, accept, unread, unread_bytes,"
         " tombstones, refused, settings_at, settings_request) VALUES (?, ?, ?, ?, 0, ?, 'anyone', ?, ?, 0, 0, 0, ?)",
@@ -70,7 +79,7 @@ def _add_inboxes(db: sqlite3.Connection, blinder: Blinder, inboxes: Sequence[byt
                 entries,
                 _RETENTION_DAYS * DAY_SECONDS,
                 entries,
-                entries * MESSAGE_ID_CHARACTERS,
+                entries * characters,
                 bytes(16),
             )
             for inbox in inboxes
@@ -78,13 +87,13 @@ def _add_inboxes(db: sqlite3.Connection, blinder: Blinder, inboxes: Sequence[byt
     )
 
 
-def _add_entries(db: sqlite3.Connection, inboxes: Sequence[bytes], entries: int) -> None:
+def _add_entries(db: sqlite3.Connection, inboxes: Sequence[bytes], entries: int, characters: int) -> None:
     (last,) = db.execute("SELECT max(slot) FROM text").fetchone()
     turn = random.sample(inboxes, len(inboxes))
     places = ((change, inbox) for change in range(1, entries + 1) for inbox in turn)
     total, start = entries * len(inboxes), end_of_day(UnixTime(int(time.time())))
     rows = (
-        _row(inbox, change, slot, UnixTime(start + DAY_SECONDS * (1 + _RETENTION_DAYS * number // total)))
+        _row(inbox, change, slot, UnixTime(start + DAY_SECONDS * (1 + _RETENTION_DAYS * number // total)), characters)
         for number, (slot, (change, inbox)) in enumerate(enumerate(places, last + 1))
     )
     while group := list(islice(rows, _GROUP)):
@@ -96,8 +105,8 @@ def _add_entries(db: sqlite3.Connection, inboxes: Sequence[bytes], entries: int)
 
 
 def _row(
-    inbox: bytes, change: int, slot: int, expires: UnixTime
+    inbox: bytes, change: int, slot: int, expires: UnixTime, characters: int
 ) -> tuple[int, bytes, bytes, int, bytes, int, int, int]:
-    text = message_id().encode()
+    text = message_id(characters).encode()
     id = hashlib.sha256(text).digest()
     return slot, text.ljust(SLOT_BYTES, b"\0"), inbox, change, id, len(text), expires, expires

@@ -86,5 +86,14 @@ def _deliver(delivering: Delivering, path: Path, owners: Sequence[Person], count
 def resident_kb(server: Server) -> int:
     """Once the server has nothing to do any more."""
     time.sleep(_SETTLE_SECONDS)
+    return _status_kb(server, "VmRSS")
+
+
+def peak_kb(server: Server) -> int:
+    """The most that ever was resident."""
+    return _status_kb(server, "VmHWM")
+
+
+def _status_kb(server: Server, name: str) -> int:
     status = Path(f"/proc/{server.pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{name}:"))

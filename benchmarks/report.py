@@ -49,6 +49,9 @@ TARGETS: Final = (
     Target("busy.acking_p99_ms", "deliveries while 10,000 are acknowledged, p99, ms", 50),
     Target("busy.giving_up_p99_ms", "deliveries while a large inbox goes, p99, ms", 50),
     Target("busy.sweeping_p99_ms", "deliveries while the sweeper works, p99, ms", 50),
+    Target("fair.peak_mb", "resident while one owner asks for 400 full pages at once, MB", 150),
+    Target("fair.afterwards_mb", "resident afterwards, MB", 100),
+    Target("fair.p99_to_alone", "deliveries meanwhile, p99, times", 10),
     Target("start.empty_s", "start on an empty database, s", 0.5),
     Target("start.large_s", "start on a filled database, s", 1.0),
 )
@@ -90,7 +93,7 @@ def _detail(found: Mapping[str, Any], name: str) -> str:
 
 def as_text(results: Mapping[str, Any]) -> str:
     return "\n".join(
-        f"{line.what:44} {line.value:>8}   {line.bound:7} {line.verdict}   {line.detail}".rstrip()
+        f"{line.what:60} {line.value:>8}   {line.bound:7} {line.verdict}   {line.detail}".rstrip()
         for line in lines(results)
     )
 

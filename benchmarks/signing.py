@@ -47,9 +47,9 @@ def people(count: int) -> list[Person]:
     return [Person(key, key.public_key.format().hex()) for key in keys]
 
 
-def message_id() -> str:
+def message_id(characters: int = MESSAGE_ID_CHARACTERS) -> str:
     """What nobody but its recipient could tell from any other."""
-    return base64.urlsafe_b64encode(os.urandom(MESSAGE_ID_CHARACTERS * 3 // 4)).decode()
+    return base64.urlsafe_b64encode(os.urandom(characters * 3 // 4)).decode()
 
 
 def delivery(sender: Person, recipient: Person, url: str) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from benchmarks import report
 from benchmarks.busy import measure_busy
+from benchmarks.fair import measure_fair
 from benchmarks.growth import ENTRIES, Filled, filled, measure_growth
 from benchmarks.live import measure_live
 from benchmarks.memory import measure_memory
@@ -36,6 +37,7 @@ class Plan:
     senders: int
     streams: int
     unread: int
+    pages: int
 
     @cached_property
     def large(self) -> Filled:
@@ -54,6 +56,7 @@ PARTS: Final[dict[str, Callable[[Plan], dict[str, Any]]]] = {
     "memory": lambda plan: measure_memory(plan.folder, plan.pace, plan.senders),
     "live": lambda plan: measure_live(plan.folder / "live", plan.streams, plan.pace.seconds * 250),
     "busy": lambda plan: measure_busy(plan.folder / "busy", plan.unread),
+    "fair": lambda plan: measure_fair(plan.folder / "fair", plan.pace.seconds, plan.pages),
     "start": lambda plan: measure_start(plan.folder, plan.large.deployed),
 }
 
@@ -79,6 +82,7 @@ def main() -> None:
             senders=options.senders,
             streams=options.streams,
             unread=options.unread,
+            pages=options.pages,
         )
         for part in options.only:
             print(f"{part} …", flush=True)
@@ -101,6 +105,7 @@ def _options() -> argparse.Namespace:
     options.stored = 50_000 if options.quick else 5_000_000 if options.large else 1_000_000
     options.senders = 5_000 if options.quick else 100_000
     options.streams = 100 if options.quick else 5_000
+    options.pages = 20 if options.quick else 400
     options.unread = 5_000 if options.quick else 100_000
     return options
 

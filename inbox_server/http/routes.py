@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
@@ -134,13 +134,13 @@ async def post_message(request: web.Request) -> web.Response:
     return answer(201 if receipt.new else 200, {"id": encode(receipt.id), "expires": receipt.expires})
 
 
-async def get_messages(request: web.Request) -> web.Response:
+async def get_messages(request: web.Request) -> web.StreamResponse:
     reading, authorization, now = request.app[READING], _authorization(request), request.app[CLOCK]()
-    page = reading.poll(authorization, request.raw_path, now)
+    page: bytes | AsyncGenerator[bytes, None] | None = reading.poll(authorization, request.raw_path, now)
     if page is None:
-        request[WAITS] = "wait" in request.query
+        request[WAITS] = True
         page = await reading.unread(authorization, request.raw_path, request.query, now)
-    return web.Response(body=page, headers=_HEADERS)
+    return web.Response(body=page, headers=_HEADERS) if isinstance(page, bytes) else await _send(request, page)
 
 
 async def post_ack(request: web.Request) -> web.Response:
@@ -153,15 +153,22 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     request[WAITS] = True
     last_event_id = _once(request, "Last-Event-ID")
     events = request.app[READING].events(_authorization(request), request.query, last_event_id, request.app[CLOCK]())
-    async with contextlib.aclosing(events):
-        first = await anext(events)  # a refusal here is still an answer of its own
-        response = web.StreamResponse(headers={**_HEADERS, **_STREAM})
+    return await _send(request, events, _STREAM)
+
+
+async def _send(
+    request: web.Request, parts: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
+    """An answer in parts, each sent when the client has taken most of those before."""
+    async with contextlib.aclosing(parts):
+        first = await anext(parts)  # a refusal here is still an answer of its own
+        response = web.StreamResponse(headers={**_HEADERS, **(headers or {})})
         await response.prepare(request)
         await response.write(first)
         del first
         with contextlib.suppress(StopAsyncIteration):
-            while True:  # with no name for an event, because the stream would keep it while it waits
-                await response.write(await anext(events))
+            while True:  # with no name for a part, because it would be kept while this waits
+                await response.write(await anext(parts))
     await response.write_eof()
     return response
 

@@ -5,17 +5,27 @@ The inbox is the address of the key that signed the token; nothing else in a req
 
 import hashlib
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from inbox_server.clock import UnixTime
+from inbox_server.errors import Refused
 from inbox_server.identity.keyed_hash import Blinder
 from inbox_server.inboxes.follow import Following
 from inbox_server.lru import Recent
-from inbox_server.protocol.feed_json import page_json, parse_events_query, parse_page_query
+from inbox_server.protocol.feed_json import (
+    PAGE_START,
+    PART_ENTRIES,
+    Asked,
+    entries_json,
+    page_end,
+    page_json,
+    parse_events_query,
+    parse_page_query,
+)
 from inbox_server.protocol.requests import parse_ack
 from inbox_server.protocol.tokens import OwnerToken, ReadTokens, read_owner_token
-from inbox_server.store.contract import Cursor, Store
+from inbox_server.store.contract import Cursor, Page, Store
 
 _MOST_POLLS: Final = 4096  # about 1 KB each
 
@@ -56,19 +66,47 @@ class Reading:
         poll.token.check_clock(now)
         return poll.answer
 
-    async def unread(self, authorization: str | None, target: str, query: Mapping[str, str], now: UnixTime) -> bytes:
-        """A page of the feed as JSON. Raises `Refused`."""
+    async def unread(
+        self, authorization: str | None, target: str, query: Mapping[str, str], now: UnixTime
+    ) -> bytes | AsyncGenerator[bytes, None]:
+        """A page of the feed as JSON, in parts when it is long. Raises `Refused`."""
         asked = parse_page_query(query)
         token = self._tokens.read(authorization, now)
         inbox = self._blinder.inbox(token.key.address)
+        first = replace(asked, limit=min(asked.limit, PART_ENTRIES))
         if asked.wait:
-            page = await self._following.page(inbox, asked, until=token.expires)
-            return page_json(page, with_read=asked.after is not None)
-        page = await self._store.unread(inbox, after=asked.after, limit=asked.limit, now=now)
+            page = await self._following.page(inbox, first, until=token.expires)
+        else:
+            page = await self._store.unread(inbox, after=asked.after, limit=first.limit, now=now)
+        if page.more and asked.limit > first.limit:
+            return self._parts(inbox, page, asked, now)
         answer = page_json(page, with_read=asked.after is not None)
-        if page.cursor is self._store.end(inbox):
+        if not asked.wait and page.cursor is self._store.end(inbox):
             self._polls.keep(_mark(authorization, target), _Poll(token, inbox, page.cursor, answer))
         return answer
+
+    async def _parts(self, inbox: bytes, page: Page, asked: Asked, now: UnixTime) -> AsyncGenerator[bytes, None]:
+        """A long page, begun with its first part: no more than a part is in memory, whoever takes it how slowly.
+
+        It ends early, with `more`, where its inbox goes or the disk fails meanwhile; the next request is told why.
+        """
+        start, left, upto, read = PAGE_START, asked.limit, page.end, list[bytes]()
+        while True:
+            entries = entries_json(page.messages)
+            read += page.read
+            left -= len(page.messages) + len(page.read)
+            page = replace(page, messages=(), read=())  # what was told does not stay while this waits
+            if entries:
+                yield start + entries
+                start, entries = b",", b""
+            if not page.more or not left:
+                break
+            try:
+                limit = min(left, PART_ENTRIES)
+                page = await self._store.unread(inbox, after=page.cursor, limit=limit, now=now, upto=upto)
+            except Refused:
+                break
+        yield (start if start == PAGE_START else b"") + page_end(page, read, with_read=asked.after is not None)
 
     def events(
         self, authorization: str | None, query: Mapping[str, str], last_event_id: str | None, now: UnixTime

@@ -73,7 +73,7 @@ class Unread:
 class Page:
     """A part of the feed, in order of change number. `more` means that the next page is not empty.
 
-    `notices` are what the owner must know, whether or not anything else is new.
+    `notices` are what the owner must know, whether or not anything else is new. `end` is the feed's last change number.
     """
 
     messages: tuple[Unread, ...]
@@ -81,6 +81,7 @@ class Page:
     cursor: Cursor
     more: bool
     notices: tuple[Notice, ...] = ()
+    end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +168,13 @@ class Store(Protocol):
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
         """Keep an entry; the same `id` again is the same delivery. Raises `Refused` inbox_full or not_accepted."""
 
-    async def unread(self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime) -> Page:
-        """The unread entries, or with `after` what changed since. Raises `Refused` no_inbox or cursor_gone."""
+    async def unread(
+        self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime, upto: int | None = None
+    ) -> Page:
+        """The unread entries, or with `after` what changed since. Raises `Refused` no_inbox or cursor_gone.
+
+        With `upto`, the `end` of a page, only what had changed then: so several reads make one page.
+        """
 
     def end(self, inbox: bytes) -> Cursor | None:
         """The end of the inbox's feed, if it is known without asking: the same object while nothing changes.

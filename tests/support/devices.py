@@ -148,10 +148,10 @@ class Server:
         query = {"limit": str(limit)} | ({} if after is None else {"after": after})
         target = "&".join(f"{name}={value}" for name, value in query.items())
         token = self._token("read")
-        answer = self._reading.poll(token, target, self.clock())
-        if answer is None:
-            answer = await self._reading.unread(token, target, query, self.clock())
-        page: dict[str, Any] = json.loads(answer)
+        remembered = self._reading.poll(token, target, self.clock())
+        answer = remembered or await self._reading.unread(token, target, query, self.clock())
+        whole = answer if isinstance(answer, bytes) else b"".join([part async for part in answer])
+        page: dict[str, Any] = json.loads(whole)
         return page
 
     def events(self, after: str | None, limit: int) -> AsyncGenerator[bytes, None]:

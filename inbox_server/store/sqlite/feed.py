@@ -10,7 +10,7 @@ from inbox_server.store.sqlite.slots import text_of
 
 
 def read_feed(
-    db: sqlite3.Connection, inbox: bytes, after: Cursor | None, limit: int, now: UnixTime
+    db: sqlite3.Connection, inbox: bytes, after: Cursor | None, limit: int, now: UnixTime, upto: int | None = None
 ) -> tuple[Page, Standing | None]:
     """A page of an inbox's feed, and where the inbox stands if that may be remembered.
 
@@ -28,14 +28,16 @@ def read_feed(
         after = Cursor(generation, -1, change)
     elif after.generation != generation or not horizon <= max(after.change, after.listed_at) <= change:
         raise Refused("cursor_gone", "The changes since this cursor are not kept any more. List anew, without `after`.")
+    end = change if upto is None else min(upto, change)
     rows = db.execute(
-        "SELECT change, id, body, size, expires FROM message LEFT JOIN text USING (slot) WHERE inbox = ? AND change > ?"
+        "SELECT change, id, body, size, expires FROM message LEFT JOIN text USING (slot)"
+        " WHERE inbox = ? AND change > ? AND change <= ?"
         " AND CASE WHEN slot IS NULL THEN change > ? ELSE expires > ? END ORDER BY change LIMIT ?",
-        (inbox, after.change, after.listed_at, now, limit + 1),
+        (inbox, after.change, end, after.listed_at, now, limit + 1),
     ).fetchall()
     more = len(rows) > limit
     rows = rows[:limit]
-    reached = rows[-1][0] if more else change
+    reached = rows[-1][0] if more else end
     page = Page(
         messages=tuple(
             Unread(id, text_of(body, size), UnixTime(expires))
@@ -46,6 +48,7 @@ def read_feed(
         cursor=Cursor(generation, reached, max(reached, after.listed_at) if more else reached),
         more=more,
         notices=notices,
+        end=end,
     )
     # What has expired is not in the list, but would be again once a clock was set back: so the count must agree.
     empty = from_the_start and not rows and not unread

@@ -33,10 +33,12 @@ from inbox_server.store.sqlite.reader import Reader
 from inbox_server.store.sqlite.settings import forget, read_settings, read_totals, settle
 from inbox_server.store.sqlite.slots import SLOT_BYTES, blank_slot, fill_slot, grow_slots
 from inbox_server.store.sqlite.subscriptions import drop_subscription, subscribe, subscriptions, unsubscribe
+from inbox_server.store.sqlite.turns import Turns
 from inbox_server.store.sqlite.writer import Writer
 
 TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
 _FULL_RETRY_SECONDS: Final = 3600
+_READS_AT_ONCE: Final = 16  # of feeds: a group of so many parts of a page takes a few milliseconds
 _ACK_BATCH: Final = 100  # a thousand ids in one commit would hold up everybody for tens of milliseconds
 _EXPIRED_BATCH: Final = SLOT_BYTES  # so many entries, of a byte or more each, make room for any other
 
@@ -49,6 +51,7 @@ class SqliteStore:
         self._writer = writer
         self._standings = standings
         self._quota = quota
+        self._turns = Turns(_READS_AT_ONCE)
 
     async def proven(self, name: bytes) -> bytes | None:
         return await self._reader.read(lambda db: proven(db, name))
@@ -68,13 +71,18 @@ class SqliteStore:
             )
         return delivered
 
-    async def unread(self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime) -> Page:
+    async def unread(
+        self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime, upto: int | None = None
+    ) -> Page:
         known = self._standings.get(inbox)
         nothing = known.page_after(after) if known else None
         if nothing:
             return nothing
-        with self._standings.reading(inbox) as reading:
-            page, reading.standing = await self._reader.read(lambda db: read_feed(db, inbox, after, limit, now))
+        async with self._turns.turn(inbox):
+            with self._standings.reading(inbox) as reading:
+                page, reading.standing = await self._reader.read(
+                    lambda db: read_feed(db, inbox, after, limit, now, upto)
+                )
         return page
 
     def end(self, inbox: bytes) -> Cursor | None:
