@@ -21,7 +21,6 @@ from inbox_server.resolver.zonefile import profile_url
 
 _ANSWERED: Final = frozenset({200, 400, 404})  # 400 and 404: there is no such name
 _SOME_NAME: Final = "inbox-server.id"  # whether anybody has it does not matter
-_REDIRECTS: Final = 2
 _SANE_YEARS: Final = range(2026, 2100)
 
 
@@ -148,7 +147,7 @@ def _check_zone_file(record: NameRecord, config: Config, findings: Findings) -> 
 
 async def _fetched(url: str, fetcher: Fetcher, findings: Findings) -> bytes | None:
     try:
-        return await fetcher.get(url, max_bytes=MAX_PROFILE_BYTES, redirects=_REDIRECTS)
+        return await fetcher.get(url, max_bytes=MAX_PROFILE_BYTES)
     except Absent:
         findings.fail("profile", f"there is none at {quoted(url)}", "The name's owner publishes it.")
     except Unreachable as error:  # what it replaced is for the operator, and only here

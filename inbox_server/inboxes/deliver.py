@@ -10,7 +10,7 @@ from typing import Protocol
 
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.config.config import Config
-from inbox_server.errors import Refused
+from inbox_server.errors import Refused, Unavailable
 from inbox_server.identity.keyed_hash import Blinder
 from inbox_server.identity.keys import PublicKey
 from inbox_server.identity.names import Address, Name
@@ -18,7 +18,7 @@ from inbox_server.inboxes.rate_limits import Rates
 from inbox_server.metrics import Metrics
 from inbox_server.protocol.requests import parse_delivery
 from inbox_server.protocol.tokens import DeliverToken, read_deliver_token
-from inbox_server.resolver.contract import Resolver, leads_to, unproven
+from inbox_server.resolver.contract import Resolver, leads_to, unavailable, unproven
 from inbox_server.store.contract import Door, Store
 
 
@@ -125,10 +125,11 @@ class Deliveries:
         if isinstance(token.recipient, Name):
             try:
                 address = await self._resolver.address(token.recipient.text, token.app)
-            except Refused as refusal:
-                if refusal.code != "name_unproven":
-                    raise
-                raise not_accepted() from None  # the recipient's chain is not the sender's business
+            # What is wrong with the recipient's chain is not the sender's business.
+            except Unavailable as failure:
+                raise unavailable(retry_after=failure.retry_after) from None
+            except Refused:
+                raise not_accepted() from None
             if self._blinder.inbox(address) != inbox:
                 raise not_accepted()
 

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import re
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
@@ -42,7 +43,9 @@ _LONGEST_REST_SECONDS: Final = 3600.0
 _MOST_RESTING: Final = 10_000
 _ABSENT_STATUSES: Final = frozenset({403, 404, 410})  # S3 answers 403 for a file that is not there
 _GONE_STATUSES: Final = frozenset({404, 410})
+REDIRECTS: Final = 2  # public hubs moved, and a subdomain's registrar is asked by way of the name service
 _REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+_GZIP: Final = zlib.MAX_WBITS | 16  # the header and the checksum of a gzip file around it
 
 T = TypeVar("T")
 
@@ -56,7 +59,7 @@ class Unreachable(Exception):
 
 
 class Fetcher:
-    """GET, and POST that reads no answer: no cookies, no decompression, no proxy from the environment.
+    """GET, and POST that reads no answer: no cookies, no tokens, no proxy from the environment.
 
     `guarded` is for URLs that strangers named, `trusted` for the operator's own and the origins in `allow`.
     """
@@ -83,14 +86,14 @@ class Fetcher:
         url: str,
         *,
         max_bytes: int,
-        redirects: int = 0,
+        redirects: int = REDIRECTS,
         configured: bool = False,
         absent: frozenset[int] = _ABSENT_STATUSES,
     ) -> bytes:
         """The body at `url`. `configured` says that the operator wrote this URL, so it is trusted as written.
 
-        A redirect leads to a URL that nobody configured. `absent` are the statuses by which this kind of host says
-        that there is nothing. Raises `Absent` or `Unreachable`.
+        A redirect leads to a URL that nobody configured, and goes through the whole guard. `absent` are the statuses
+        by which this kind of host says that there is nothing. Raises `Absent` or `Unreachable`.
         """
         try:
             async with asyncio.timeout(TOTAL_SECONDS):
@@ -216,11 +219,25 @@ async def _send(
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    if response.headers.get("Content-Encoding", "identity") != "identity":
+    """The body, `max_bytes` at most, both as it comes and decoded. Some hosts send gzip whatever is asked for."""
+    encoding = ",".join(response.headers.getall("Content-Encoding", ["identity"])).lower()
+    if encoding not in ("identity", "gzip", "x-gzip"):
         raise NotAllowed("is encoded")
-    body = b""
+    unzip = None if encoding == "identity" else zlib.decompressobj(_GZIP)
+    body, sent = b"", 0
     async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > max_bytes:
+        sent += len(chunk)
+        body += _unzip(unzip, chunk, max_bytes + 1 - len(body)) if unzip else chunk
+        if max(sent, len(body)) > max_bytes:
             raise NotAllowed("is too large")
+    if unzip and (not unzip.eof or unzip.unused_data):
+        raise NotAllowed("is not one gzip file")
     return body
+
+
+def _unzip(unzip: "zlib._Decompress", chunk: bytes, most: int) -> bytes:
+    """No more than `most` bytes, and what is left over is forgotten: there is too much then."""
+    try:
+        return unzip.decompress(chunk, most)
+    except zlib.error:
+        raise NotAllowed("is not a gzip file") from None

@@ -9,15 +9,15 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
-from inbox_server.clock import Clock, UnixTime
+from inbox_server.clock import DAY_SECONDS, Clock, UnixTime
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.identity.keys import PublicKey
 from inbox_server.metrics import LookUp
 from inbox_server.outgoing.budget import Budget, Monotonic
-from inbox_server.resolver.contract import Resolver, unavailable
+from inbox_server.resolver.contract import Missing, Resolver, unavailable
 
 Count = Callable[[LookUp], None]
 K = tuple[str, str]
@@ -27,6 +27,7 @@ FRESH_SECONDS: Final = 600  # a wallet's new login takes this long to be noticed
 NOT_FOUND_SECONDS: Final = 300
 STALE_SECONDS: Final = 86_400  # a signed profile a day old is better than no delivery
 FAILURE_SECONDS: Final = 45
+LAPSE_SECONDS: Final = 3 * DAY_SECONDS  # an index that is built anew, a bucket that moves: also over a weekend
 AGAIN_SECONDS: Final = 60  # how often a misfit may ask for a fresh look-up of one name
 _MAX_KNOWN: Final = 10_000  # about 5 MB
 _MAX_REFUSED: Final = 5_000
@@ -87,10 +88,15 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class _Known(Generic[V]):
-    """An answer, and when it came."""
+    """An answer, when it came, and since when there is none any more where it came from."""
 
     answer: V
     at: UnixTime
+    missing_since: UnixTime | None = None
+
+    def holds(self, now: UnixTime, seconds: int) -> bool:
+        """Whether it is the answer for `seconds` after it came, which a missing one is not."""
+        return self.missing_since is None and now - self.at < seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,34 +127,36 @@ class LookUps(Generic[V]):
         """The answer, remembered or looked up. Raises what the look-up raised.
 
         While upstream fails, what is remembered is the answer for a day; but not for who asks for a `fresh` one,
-        because what is remembered did not fit, and that is no last word.
+        because what is remembered did not fit, and that is no last word. What was there and is `Missing` is a failure
+        for three days: nothing is accepted on its account, and nothing is final.
         """
         now = self._clock()
         known = self._known.get(key)
-        if known and 0 <= now - known.at < (AGAIN_SECONDS if fresh else FRESH_SECONDS):
+        if known and known.at <= now and known.holds(now, AGAIN_SECONDS if fresh else FRESH_SECONDS):
             self._known.move_to_end(key)
             self._count("remembered")
             return known.answer
         refused = self._refused.get(key)
         if refused and refused.at <= now < refused.until and not (fresh and now - refused.at >= AGAIN_SECONDS):
             self._count("remembered")
-            return self._open(known, refused.refusal, now, fresh=fresh)
+            return self._open(key, refused.refusal, now, fresh=fresh)
         flight = self._flights.get(key)
         if flight is None:
             flight = asyncio.create_task(self._fly(key, look_up))
             self._flights[key] = flight
             flight.add_done_callback(lambda _: self._flights.pop(key, None))
         # One waiting caller that leaves does not end the flight for the others.
-        return self._open(known, await asyncio.shield(flight), now, fresh=fresh)
+        return self._open(key, await asyncio.shield(flight), now, fresh=fresh)
 
-    def _open(self, known: _Known[V] | None, answer: V | Refused, now: UnixTime, *, fresh: bool) -> V:
+    def _open(self, key: K, answer: V | Refused, now: UnixTime, *, fresh: bool) -> V:
         """The answer, a remembered one instead of a failure, or the refusal raised as a new one: a raised exception
         keeps its caller's frames alive."""
         if isinstance(answer, Unavailable):
-            if known and not fresh and now - known.at < STALE_SECONDS:
+            known = self._known.get(key)
+            if known and not fresh and known.holds(now, STALE_SECONDS):
                 self._count("stale")
                 return known.answer
-            raise unavailable(answer.retry_after)
+            raise Unavailable(answer.code, answer.detail, retry_after=answer.retry_after)
         if isinstance(answer, Refused):
             raise Refused(answer.code, answer.detail)
         return answer
@@ -160,12 +168,16 @@ class LookUps(Generic[V]):
             async with (self._knowns if usable else self._strangers).take() as has_place:
                 if not has_place:
                     self._count("busy")
-                    return unavailable(_BUSY_RETRY_SECONDS)
+                    return unavailable(retry_after=_BUSY_RETRY_SECONDS)
                 answer = await look_up()
         except Unavailable as failure:
             self._count("failed")
             return self._refuse(key, failure, now, UnixTime(now + FAILURE_SECONDS))
         except Refused as refusal:
+            if isinstance(refusal, Missing) and self._is_lapse(key, now):
+                self._count("failed")
+                lapse = unavailable(f"{refusal.detail} There was before, so that may pass.")
+                return self._refuse(key, lapse, now, UnixTime(now + FAILURE_SECONDS))
             self._count("refused")
             self._known.pop(key, None)
             return self._refuse(key, refusal, now, UnixTime(now + NOT_FOUND_SECONDS))
@@ -174,6 +186,15 @@ class LookUps(Generic[V]):
         self._known[key] = _Known(answer, now)
         _bound(self._known, key, _MAX_KNOWN)
         return answer
+
+    def _is_lapse(self, key: K, now: UnixTime) -> bool:
+        """Whether what is missing was known, and is missing for less than `LAPSE_SECONDS`."""
+        known = self._known.get(key)
+        if known is None:
+            return False
+        since = now if known.missing_since is None else min(known.missing_since, now)
+        self._known[key] = replace(known, missing_since=since)
+        return now - since < LAPSE_SECONDS
 
     def _refuse(self, key: K, refusal: Refused, now: UnixTime, until: UnixTime) -> Refused:
         self._refused[key] = _Refusal(refusal, now, until)

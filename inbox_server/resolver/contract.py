@@ -8,9 +8,14 @@ from inbox_server.identity.keys import PublicKey
 FAILURE_RETRY_SECONDS: Final = 45
 
 
+class Missing(Refused):
+    """A link that is not there. Where it was before, that can be a lapse; any other refusal is somebody's doing."""
+
+
 class Resolver(Protocol):
-    """Both methods raise `Refused` name_unproven when a link of the chain does not hold, and `Unavailable` when one
-    could not be asked. `fresh` asks for a new look-up, because what is remembered did not fit.
+    """Both methods raise `Refused` name_unproven when a link of the chain does not hold, which is `Missing` when there
+    is none, and `Unavailable` when one could not be asked, or is just being written. `fresh` asks for a new look-up,
+    because what is remembered did not fit.
     """
 
     async def address(self, name: str, app: str, *, fresh: bool = False) -> str:
@@ -35,9 +40,12 @@ def unproven(detail: str) -> Refused:
     return Refused("name_unproven", detail)
 
 
-def unavailable(retry_after: int = FAILURE_RETRY_SECONDS) -> Unavailable:
-    return Unavailable(
-        "names_unavailable",
-        "A name could not be looked up for now. Repeat the same request later.",
-        retry_after=retry_after,
-    )
+def missing(detail: str) -> Missing:
+    """The same, for a link that is not there."""
+    return Missing("name_unproven", detail)
+
+
+def unavailable(detail: str = "", *, retry_after: int = FAILURE_RETRY_SECONDS) -> Unavailable:
+    """`detail` says what its owner can do, if anything."""
+    detail = detail or "A name could not be looked up for now."
+    return Unavailable("names_unavailable", f"{detail} Repeat the same request later.", retry_after=retry_after)

@@ -22,6 +22,9 @@ KEY_FILES: Final = (
 )
 _MEMBERS: Final = ("appPublicKey", "publicKey", "pubKey", "public_key", "key")
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
+_HEX_BEGIN: Final = re.compile(r"(?:0x)?[0-9a-fA-F]{0,129}")
+_WHOLE_HEX: Final = re.compile(r"(?:0x)?(?:0[23][0-9a-fA-F]{64}|[0-9a-fA-F]{128}|[0-9a-fA-F]{130,})")
+_JSON_BEGINS: Final = ("{", "[", '"')
 
 
 def read_key_file(body: bytes, address: str) -> PublicKey | None:
@@ -35,6 +38,23 @@ def read_key_file(body: bytes, address: str) -> PublicKey | None:
     except (ValueError, RecursionError):
         candidate = text  # bare hex is not JSON, unless it is all digits
     return check_key(candidate, address) if candidate else None
+
+
+def is_unfinished(body: bytes) -> bool:
+    """Whether this can be the beginning of a key file, because hubs serve what has come of a file so far.
+
+    A page that says that there is nothing here is no beginning of one.
+    """
+    text = body.decode("utf-8-sig", "replace").strip()
+    if text[:1] not in _JSON_BEGINS:
+        return bool(_HEX_BEGIN.fullmatch(text)) and not _WHOLE_HEX.fullmatch(text)
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return True
+    except (ValueError, RecursionError):  # a number too long, or too deep: whole, and no key
+        return False
+    return False
 
 
 def check_key(text: str, address: str) -> PublicKey | None:

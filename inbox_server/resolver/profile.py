@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurv
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox_server.identity.addresses import NotAnAddress, hash160, is_app_address, owner_hash
-from inbox_server.resolver.contract import unproven
+from inbox_server.resolver.contract import unavailable, unproven
 
 MAX_PROFILE_BYTES: Final = 256 * 1024
 
@@ -48,9 +48,12 @@ class Bucket:
 
 
 def read_profile(body: bytes, *, owner: str) -> Mapping[str, Any]:
-    """The claim of a profile that a key of `owner`, an address, signed. Raises `Refused` name_unproven."""
+    """The claim of a profile that a key of `owner`, an address, signed.
+
+    Raises `Refused` name_unproven, or `Unavailable` for what is not JSON: hubs serve what has come of a file so far.
+    """
     try:
-        token = json.loads(body)[0]["token"]
+        token = _parse(body)[0]["token"]
         stated = jwt.decode(token, options={"verify_signature": False})
         raw_key = bytes.fromhex(stated["issuer"]["publicKey"])
         key = EllipticCurvePublicKey.from_encoded_point(SECP256K1(), raw_key)
@@ -63,6 +66,13 @@ def read_profile(body: bytes, *, owner: str) -> Mapping[str, Any]:
     if not _belongs(key, owner):
         raise unproven("The profile is not signed by a key of the name's owner.")
     return claim
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise unavailable("The profile is empty or not whole: it is being written, or was cut off.") from None
 
 
 def find_bucket(claim: Mapping[str, Any], app: str) -> Bucket:

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from inbox_server.identity.addresses import NotAnAddress, owner_hash
 from inbox_server.outgoing.fetch import Absent, Fetcher, Unreachable
-from inbox_server.resolver.contract import unavailable, unproven
+from inbox_server.resolver.contract import missing, unavailable, unproven
 
 _MAX_ANSWER_BYTES: Final = 64 * 1024  # the zone file of a namespace's operator holds its subdomains' records
 # Older services say 400 to a name that cannot be. 403 and 410 mean that the service refuses us: that is a failure.
 _NO_SUCH_NAME: Final = frozenset({400, 404})
-_REDIRECTS: Final = 2  # an unknown subdomain is redirected to its registrar
+
+
+_REVOKED: Final = ("revoked", "name-revoke")  # the older services' word, and the Stacks API's last operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class NameRecord:
 
     owner: str
     zone_file: str
+    is_revoked: bool = False
 
 
 class NameServices:
@@ -43,7 +46,9 @@ class NameServices:
             raise unproven("No name service is configured here. Use the app public key as the identity.")
         record = await (self._all(name) if self._agreement else self._first(name))
         if record is None:
-            raise unproven("The name service knows no such name.")
+            raise missing("The name service knows no such name.")
+        if record.is_revoked:
+            raise unproven("The name is revoked.")
         return record
 
     async def _first(self, name: str) -> NameRecord | None:
@@ -70,7 +75,6 @@ class NameServices:
             body = await self._fetcher.get(
                 f"{base}/v1/names/{name}",
                 max_bytes=_MAX_ANSWER_BYTES,
-                redirects=_REDIRECTS,
                 configured=True,
                 absent=_NO_SUCH_NAME,
             )
@@ -95,7 +99,6 @@ def _same_owner(record: NameRecord | None) -> str | None:
 def _record(answer: Any) -> NameRecord:
     if not isinstance(answer, dict) or not isinstance(answer.get("address"), str):
         raise ValueError("not a name's record")
-    if answer.get("status") == "revoked":
-        return NameRecord(answer["address"], "")
-    zone_file = answer.get("zonefile")  # left out when the owner set none
-    return NameRecord(answer["address"], zone_file if isinstance(zone_file, str) else "")
+    zone_files = (answer.get(member) for member in ("zonefile", "zonefile_txt"))  # left out when the owner set none
+    zone_file = next((text for text in zone_files if isinstance(text, str) and text), "")
+    return NameRecord(answer["address"], zone_file, answer.get("status") in _REVOKED)

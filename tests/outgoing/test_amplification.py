@@ -24,12 +24,13 @@ from inbox_server.resolver.cache import (
     AGAIN_SECONDS,
     FAILURE_SECONDS,
     FRESH_SECONDS,
+    LAPSE_SECONDS,
     NOT_FOUND_SECONDS,
     STALE_SECONDS,
     CachedResolver,
 )
 from inbox_server.resolver.chain import ChainResolver
-from inbox_server.resolver.contract import unavailable, unproven
+from inbox_server.resolver.contract import missing, unavailable, unproven
 from inbox_server.resolver.service import NameServices
 from inbox_server.world.local_world import World
 from inbox_server.world.name_service import Registration
@@ -205,6 +206,7 @@ class Upstream:
     def __init__(self) -> None:
         self.names: dict[str, PublicKey] = {"alice.id": ALICE}
         self.failing = False
+        self.refusing = False
         self.gate = asyncio.Event()
         self.gate.set()
         self.asked: list[str] = []
@@ -218,7 +220,9 @@ class Upstream:
         if self.failing:
             raise unavailable()
         if name not in self.names:
-            raise unproven("no such name")
+            raise missing("no such name")
+        if self.refusing:
+            raise unproven("revoked")
         return self.names[name]
 
 
@@ -382,11 +386,73 @@ async def test_an_old_answer_stands_in_while_upstream_fails(
     assert await resolver.address("alice.id", APP) == ALICE.address
 
 
-async def test_a_name_that_is_gone_has_no_old_answer(
+async def test_a_name_that_is_gone_is_a_failure_without_an_old_answer_and_after_three_days_no_name(
     resolver: CachedResolver, upstream: Upstream, clock: HandClock
 ) -> None:
     await resolver.address("alice.id", APP)
     upstream.names.clear()
+    clock.advance(FRESH_SECONDS)
+    gone = clock.now
+    while clock.now < gone + LAPSE_SECONDS:
+        for fresh in (False, True):
+            assert await outcome(resolver.address("alice.id", APP, fresh=fresh)) == "names_unavailable"
+        clock.advance(LAPSE_SECONDS // 8)
+    assert await outcome(resolver.address("alice.id", APP)) == "name_unproven"
+    clock.advance(NOT_FOUND_SECONDS - 1)
+    asked = len(upstream.asked)
+    assert await outcome(resolver.address("alice.id", APP)) == "name_unproven"
+    assert len(upstream.asked) == asked
+
+
+async def test_a_name_that_comes_back_is_known_at_once_and_its_next_lapse_is_a_new_one(
+    resolver: CachedResolver, upstream: Upstream, clock: HandClock
+) -> None:
+    names = dict(upstream.names)
+    for _ in range(3):
+        upstream.names = names
+        assert await resolver.address("alice.id", APP) == ALICE.address
+        upstream.names = {}
+        clock.advance(LAPSE_SECONDS - FAILURE_SECONDS)
+        assert await outcome(resolver.address("alice.id", APP)) == "names_unavailable"
+        clock.advance(FAILURE_SECONDS)
+
+
+async def test_a_lapse_spares_upstream_and_its_failure_is_one_too(
+    resolver: CachedResolver, upstream: Upstream, clock: HandClock
+) -> None:
+    await resolver.address("alice.id", APP)
+    upstream.names.clear()
+    clock.advance(FRESH_SECONDS)
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="names_unavailable") as caught:
+            await resolver.address("alice.id", APP)
+        assert caught.value.retry_after == FAILURE_SECONDS
+    assert len(upstream.asked) == 2
+    upstream.failing = True
+    clock.advance(FAILURE_SECONDS)
+    assert await outcome(resolver.address("alice.id", APP)) == "names_unavailable"
+    assert len(upstream.asked) == 3
+
+
+async def test_a_clock_that_goes_back_makes_a_lapse_no_longer(
+    resolver: CachedResolver, upstream: Upstream, clock: HandClock
+) -> None:
+    await resolver.address("alice.id", APP)
+    upstream.names.clear()
+    clock.advance(30 * LAPSE_SECONDS)
+    assert await outcome(resolver.address("alice.id", APP)) == "names_unavailable"
+    clock.advance(-29 * LAPSE_SECONDS)
+    assert await outcome(resolver.address("alice.id", APP)) == "names_unavailable"
+    clock.advance(LAPSE_SECONDS)
+    assert await outcome(resolver.address("alice.id", APP)) == "name_unproven"
+
+
+async def test_a_name_that_was_never_known_and_one_that_is_taken_away_are_no_lapse(
+    resolver: CachedResolver, upstream: Upstream, clock: HandClock
+) -> None:
+    assert await outcome(resolver.address("nobody.id", APP)) == "name_unproven"
+    await resolver.address("alice.id", APP)
+    upstream.refusing = True
     clock.advance(FRESH_SECONDS)
     assert await outcome(resolver.address("alice.id", APP)) == "name_unproven"
     upstream.failing = True

@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import secrets
 import traceback
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -109,6 +111,63 @@ async def test_an_encoded_body_is_refused(encoding: str) -> None:
     assert len(bomb) < MAX_BYTES
     with pytest.raises(Unreachable):
         await fetch(saying(response(bomb, f"Content-Encoding: {encoding}")))
+
+
+CUT = gzip.compress(b"x" * 5000, mtime=0)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
+@pytest.mark.parametrize("size", [0, 1, MAX_BYTES - 1, MAX_BYTES])
+async def test_what_always_comes_gzipped_is_decoded(encoding: str, size: int) -> None:
+    sent = response(gzip.compress(b"x" * size), f"Content-Encoding: {encoding}")
+    assert await fetch(saying(sent)) == b"x" * size
+    assert await fetch(saying(*(sent[start : start + 7] for start in range(0, len(sent), 7)))) == b"x" * size
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        gzip.compress(b"x" * (MAX_BYTES + 1)),
+        gzip.compress(b"\0" * 50_000_000),
+        gzip.compress(secrets.token_bytes(MAX_BYTES)),  # longer than it is decoded
+        gzip.compress(b"") + b"\0" * MAX_BYTES,
+        CUT[:10] + b"\0\0\0\xff\xff" * MAX_BYTES,  # blocks of nothing without end
+        CUT[:3] + b"\x08" + CUT[4:10] + b"n" * MAX_BYTES,  # a file name without end
+        CUT[:-1],
+        CUT[:-8],
+        CUT[:5],
+        b"",
+        CUT[:-8] + bytes(8),
+        CUT + b"x",
+        CUT + CUT,
+        zlib.compress(b"x"),
+        b"plain",
+    ],
+)
+async def test_what_is_not_one_gzip_file_within_the_limit_is_a_failure(sent: bytes) -> None:
+    with pytest.raises(Unreachable):
+        await fetch(saying(response(sent, "Content-Encoding: gzip")))
+
+
+async def test_a_bomb_costs_no_more_than_the_limit() -> None:
+    """1,000 bytes of zeros for each byte that is sent: as much as gzip can hold."""
+    bomb = response(gzip.compress(b"\0" * 9_000_000), "Content-Encoding: gzip")
+    async with answering(saying(bomb)) as port, open_fetcher(allow=frozenset()) as fetcher:
+        tracemalloc.start()
+        try:
+            with pytest.raises(Unreachable):
+                await fetcher.get(f"http://127.0.0.1:{port}/", max_bytes=MAX_BYTES, configured=True)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most < 1_000_000
+
+
+@pytest.mark.parametrize("encodings", [("identity", "gzip"), ("gzip", "gzip"), ("gzip", "identity"), ("", "")])
+async def test_two_encodings_are_refused(encodings: tuple[str, str]) -> None:
+    headers = [f"Content-Encoding: {encoding}" for encoding in encodings]
+    with pytest.raises(Unreachable):
+        await fetch(saying(response(gzip.compress(b"x"), *headers)))
 
 
 @pytest.mark.parametrize("compressed", [gzip.compress(b"\0" * 1_000_000), zlib.compress(b"\0" * 1_000_000)])

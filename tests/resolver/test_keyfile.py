@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inbox_server.identity.keys import NotAKey, PublicKey, key_from_bytes, parse_key
-from inbox_server.resolver.keyfile import KEY_FILES, check_key, read_key_file
+from inbox_server.resolver.keyfile import KEY_FILES, check_key, is_unfinished, read_key_file
 
 VECTORS: Any = json.loads((Path(__file__).parent.parent / "vectors" / "stacks.json").read_text(encoding="utf-8"))
 SHAPES = VECTORS["publicKeyFileShapes"]
@@ -136,6 +136,21 @@ def test_a_key_is_found_in_whatever_dress(body: str) -> None:
 )
 def test_what_is_no_key_is_none_without_a_fuss(body: bytes) -> None:
     assert read_key_file(body, ADDRESS) is None
+
+
+@pytest.mark.parametrize("whole", [KEY, f"0x{KEY}", FULL, FULL[2:], json.dumps(KEY), json.dumps({"publicKey": KEY})])
+def test_every_beginning_of_a_key_file_may_be_one_that_is_being_written(whole: str) -> None:
+    assert not is_unfinished(whole.encode())
+    shorter = {66, 68, 128}  # which could be whole themselves
+    beginnings = [whole[:length] for length in range(len(whole)) if length not in shorter]
+    assert [beginning for beginning in beginnings if not is_unfinished(beginning.encode())] == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"not a key", b"{}", b"[]", b"\xff", b"[" * 100_000, b"[" + b"9" * 4300 + b"9]", b"ab" * 80]
+)
+def test_what_is_no_beginning_of_a_key_file_is_not_being_written(body: bytes) -> None:
+    assert not is_unfinished(body)
 
 
 @pytest.mark.parametrize("prefix", ["06", "07"])

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.outgoing.fetch import Fetcher, open_fetcher
+from inbox_server.resolver.contract import Missing
 from inbox_server.resolver.service import NameRecord, NameServices
 from tests.support.hosts import Host, running_host
 
@@ -139,9 +141,25 @@ async def test_a_name_without_a_zone_file_has_an_empty_one(
     assert await in_order.look_up("alice.id") == NameRecord(RECORD.owner, "")
 
 
-async def test_a_revoked_name_has_no_zone_file_any_more(in_order: NameServices, first: Host) -> None:
-    first.put(NAME, json.dumps({"address": RECORD.owner, "zonefile": "old", "status": "revoked"}))
-    assert await in_order.look_up("alice.id") == NameRecord(RECORD.owner, "")
+@pytest.mark.parametrize("status", ["revoked", "name-revoke"])
+async def test_a_revoked_name_is_nobodys_and_that_is_no_lapse(
+    in_order: NameServices, in_agreement: NameServices, first: Host, second: Host, status: str
+) -> None:
+    for host in (first, second):
+        host.put(NAME, json.dumps({"address": RECORD.owner, "zonefile": RECORD.zone_file, "status": status}))
+    for services in (in_order, in_agreement):
+        with pytest.raises(Refused, match="name_unproven") as caught:
+            await services.look_up("alice.id")
+        assert not isinstance(caught.value, Missing)
+        assert "revoked" in caught.value.detail
+
+
+@pytest.mark.parametrize("zone_file", [{}, {"zonefile": None}, {"zonefile": ""}])
+async def test_a_zone_file_is_read_from_where_some_services_put_it(
+    in_order: NameServices, first: Host, zone_file: dict[str, Any]
+) -> None:
+    first.put(NAME, json.dumps({"address": RECORD.owner, "zonefile_txt": RECORD.zone_file, **zone_file}))
+    assert await in_order.look_up("alice.id") == RECORD
 
 
 async def test_services_that_agree_are_believed(in_agreement: NameServices, first: Host, second: Host) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inbox_server.client.appkey import AppKey
-from inbox_server.errors import Refused
+from inbox_server.errors import Refused, Unavailable
 from inbox_server.identity.addresses import base58check_encode, c32check_encode, hash160
 from inbox_server.protocol.base64url import decode, encode
 from inbox_server.resolver.keyfile import check_key
@@ -200,7 +200,6 @@ def test_only_the_first_element_is_read() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
         b"[]",
         b"{}",
         b"null",
@@ -216,9 +215,6 @@ def test_only_the_first_element_is_read() -> None:
         json.dumps({"token": GOOD}).encode(),
         json.dumps({"0": {"token": GOOD}}).encode(),
         json.dumps(GOOD).encode(),
-        GOOD.encode(),
-        profile(GOOD)[:-1],
-        b"\xff" + profile(GOOD),
         profile(MARK),
         profile(f"{GOOD}.x"),
         profile("e30.e30."),
@@ -226,11 +222,21 @@ def test_only_the_first_element_is_read() -> None:
         profile(f"{GOOD.partition('.')[0]}.{encode(b'[' * 100_000)}.AA"),
         b"[" * 100_000,
         b'[{"token":' + b"9" * 5000 + b"}]",
-        b"<html>",
     ],
 )
 def test_what_is_no_array_of_a_signed_token_is_refused(body: bytes) -> None:
     refused(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b" \n", b"[", profile(GOOD)[:-1], profile(GOOD)[:40], b"\xff" + profile(GOOD), GOOD.encode(), b"<html>"],
+)
+def test_what_is_not_whole_is_no_profile_for_now(body: bytes) -> None:
+    """Hubs serve what has come of a file so far, and proxies serve pages."""
+    with pytest.raises(Unavailable, match="names_unavailable") as caught:
+        read_profile(body, owner=BOB["btcAddress"])
+    assert "The profile is empty or not whole" in caught.value.detail
 
 
 ADDRESS = BOB["btcAddress"]

@@ -13,6 +13,7 @@ from inbox_server.identity.addresses import base58check_encode, c32check_encode,
 from inbox_server.identity.keys import parse_key
 from inbox_server.outgoing.fetch import open_fetcher
 from inbox_server.resolver.chain import ChainResolver
+from inbox_server.resolver.contract import Missing
 from inbox_server.resolver.keyfile import KEY_FILES
 from inbox_server.resolver.service import NameServices
 from inbox_server.world.people import Person, make_person
@@ -141,10 +142,19 @@ async def test_a_profile_host_that_fails_is_unavailable(
     assert caught.value.retry_after
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"[{}]", b'[{"token":7}]', b'[{"token":"a.b.c"}]', b"\xff"])
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"[{}]", b'[{"token":7}]', b'[{"token":"a.b.c"}]'])
 async def test_what_is_no_profile_is_unproven(resolver: ChainResolver, host: Host, alice: Person, body: bytes) -> None:
     host.put(_profile_path(alice), body)
     assert "ES256K" in await _refusal(resolver)
+
+
+@pytest.mark.parametrize("length", [0, 1, 200, -1])
+async def test_a_profile_that_is_being_written_is_unavailable(
+    resolver: ChainResolver, host: Host, alice: Person, length: int
+) -> None:
+    host.put(_profile_path(alice), host.answers[_profile_path(alice)].body[:length])
+    with pytest.raises(Unavailable):
+        await resolver.address("alice.id", APP)
 
 
 async def test_a_profile_that_is_too_large_is_unavailable(resolver: ChainResolver, host: Host, alice: Person) -> None:
@@ -214,6 +224,58 @@ async def test_a_bucket_without_a_key_that_fits_is_unproven(resolver: ChainResol
     assert await resolver.address("alice.id", APP) == person.app_key.address  # which needs no file
 
 
+@pytest.mark.parametrize("body", ["", '{"key": "02', "02ab"])
+async def test_a_key_file_that_is_being_written_is_unavailable_unless_another_has_the_key(
+    resolver: ChainResolver, host: Host, body: str
+) -> None:
+    person = make_person("alice.id", APP, secrets.token_bytes)
+    bucket = host.put_person(person)
+    host.put(bucket + KEY_FILES[1], body)
+    with pytest.raises(Unavailable, match="names_unavailable"):
+        await resolver.key("alice.id", APP)
+    host.put(bucket + KEY_FILES[-1], person.app_key.public)
+    assert (await resolver.key("alice.id", APP)).hex == person.app_key.public
+
+
+async def test_what_is_not_there_is_told_from_what_does_not_fit(resolver: ChainResolver, host: Host) -> None:
+    """A name, a zone file, a profile, a key file: each can be missing in a lapse."""
+    person = make_person("alice.id", APP, secrets.token_bytes)
+    url = zone_file(f"{host.url}/{person.data.address}/profile.json")
+
+    async def is_missing() -> bool:
+        with pytest.raises(Refused, match="name_unproven") as caught:
+            await resolver.key("alice.id", APP)
+        return isinstance(caught.value, Missing)
+
+    assert await is_missing()
+    for zone in (None, "", " \n"):
+        host.put_name("alice.id", person.owner_address, zone)
+        assert await is_missing()
+    host.put_name("alice.id", person.owner_address, "$ORIGIN alice.id\n")
+    assert not await is_missing()
+    host.put_name("alice.id", person.owner_address, url)
+    assert await is_missing()
+    bucket = host.put_person(person)
+    assert await is_missing()
+    host.put(bucket + KEY_FILES[0], STATIC.public)
+    assert not await is_missing()
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_key_file_that_has_moved_is_followed_to_where_the_guard_lets_it(
+    resolver: ChainResolver, host: Host, status: int
+) -> None:
+    person = make_person("alice.id", APP, secrets.token_bytes)
+    bucket = host.put_person(person)
+    host.put("/moved/key.json", json.dumps(person.app_key.public))
+    host.put("/once", "", status=status, headers={"Location": "/moved/key.json"})
+    host.put(bucket + "key.json", "", status=status, headers={"Location": "/once"})
+    assert (await resolver.key("alice.id", APP)).hex == person.app_key.public
+    host.put(bucket + "key.json", "", status=status, headers={"Location": f"http://127.0.0.2{bucket}key.json"})
+    with pytest.raises(Unavailable):
+        await resolver.key("alice.id", APP)
+
+
 async def test_a_bucket_whose_host_fails_is_unavailable(resolver: ChainResolver, host: Host) -> None:
     person = make_person("alice.id", APP, secrets.token_bytes)
     bucket = host.put_person(person)
@@ -251,6 +313,6 @@ async def test_plain_http_is_asked_only_where_the_operator_allows_it(host: Host,
 async def test_a_refusal_says_nothing_of_the_name_or_its_hosts(
     resolver: ChainResolver, host: Host, alice: Person
 ) -> None:
-    host.put(_profile_path(alice), b"secret text")
+    host.put(_profile_path(alice), b'["secret text"]')
     detail = await _refusal(resolver)
     assert not [text for text in ("alice", host.url, "secret text", alice.owner_address) if text in detail]
