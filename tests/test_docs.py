@@ -10,7 +10,7 @@ import pytest
 
 from inbox_server.config.file import parse_config, render_config
 from inbox_server.errors import CODES
-from inbox_server.http.capabilities import capabilities
+from inbox_server.http.capabilities import FEATURES, capabilities
 from inbox_server.store.sqlite.database import schema_steps
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +40,12 @@ def test_the_protocol_page_has_every_limit() -> None:
     limits: Mapping[str, int] = capabilities(config, vapid_key="")["limits"]
     rows = [[f"`{name}`", f"{value:,}"] for name, value in limits.items()]
     assert lines(table_in("docs/protocol.md", "limits")) == lines(rows)
+
+
+def test_the_protocol_page_has_every_feature() -> None:
+    assert (
+        [name.strip("`") for name, _ in table_in("docs/protocol.md", "features")] == sorted(FEATURES) == list(FEATURES)
+    )
 
 
 def test_the_example_configuration_is_every_key_at_its_default() -> None:

@@ -104,6 +104,11 @@ class Inbox:
             raise Unreachable(f"{self.url} calls itself {document.get('origin')!r}: use that URL")
         return document
 
+    async def takes(self, feature: str) -> bool:
+        """Whether the server lists a feature of the protocol; one that lists none has none. Raises as the others."""
+        features = (await self.capabilities()).get("features")
+        return isinstance(features, list) and feature in features
+
     async def claim(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Claim the inbox or change its settings. Raises `InboxRefused` or `Unreachable`, as all the others do."""
         body = json.dumps(settings).encode()

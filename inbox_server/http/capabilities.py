@@ -17,6 +17,8 @@ from inbox_server.protocol.requests import (
 from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS, MAX_TOKEN_CHARACTERS
 
 PROTOCOL_VERSION: Final = 1
+FEATURES: Final = ("push-list",)
+"""What this server takes beyond the first version 1, sorted; docs/protocol.md says what each name means."""
 
 
 def capabilities(config: Config, *, vapid_key: str) -> dict[str, Any]:
@@ -26,6 +28,7 @@ def capabilities(config: Config, *, vapid_key: str) -> dict[str, Any]:
         "version": PROTOCOL_VERSION,
         "origin": config.public_url,
         "registration": config.registration,
+        "features": list(FEATURES),
         "limits": {
             "message_id_characters": MAX_MESSAGE_ID_CHARACTERS,
             "token_characters": MAX_TOKEN_CHARACTERS,

@@ -163,7 +163,7 @@ async def test_the_capability_document_says_what_an_app_must_know(someone: Calle
     assert answer.headers["Content-Type"] == "application/json"
     check_common_headers(answer, cache="max-age=300")
     document = answer.json()
-    assert {"protocol", "version", "origin", "registration", "limits", "software"} <= document.keys()
+    assert {"protocol", "version", "origin", "registration", "features", "limits", "software"} <= document.keys()
     assert (document["protocol"], document["version"]) == ("message-inbox", 1)
     assert (document["origin"], document["registration"]) == (someone.url, "open")
     assert all(isinstance(limit, int) for limit in document["limits"].values())
