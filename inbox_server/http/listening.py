@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from inbox_server.config.config import Listen, Tcp, Unix
+from inbox_server.http.connections import Connections, most_connections
 from inbox_server.http.routes import WAITS, internal, malformed, problem
 from inbox_server.http.unix_socket import bound_socket
 
@@ -30,13 +31,18 @@ class CannotListen(Exception):
 
 @contextlib.asynccontextmanager
 async def listening(
-    app: web.Application, listen: Listen | socket.socket, *, taking_seconds: float = TAKING_SECONDS
+    app: web.Application,
+    listen: Listen | socket.socket,
+    *,
+    taking_seconds: float = TAKING_SECONDS,
+    connections: Connections | None = None,
 ) -> AsyncIterator[list[str]]:
     """Serve `app` at `listen`, or on a socket that is bound already; yields the URLs that were really bound.
 
-    A client that takes next to nothing of its answer for `taking_seconds` is cut off.
+    A client that takes next to nothing of its answer for `taking_seconds` is cut off. There are as many `connections`
+    as the process may have files, if nothing else is said.
     """
-    runner = QuietRunner(app, taking_seconds)
+    runner = QuietRunner(app, taking_seconds, connections or Connections(most_connections()))
     await runner.setup()
     try:
         with contextlib.ExitStack() as stack:
@@ -84,19 +90,27 @@ class QuietRequestHandler(web.RequestHandler):
     does not.
     """
 
-    def __init__(self, *arguments: Any, taking_seconds: float, **options: Any) -> None:
+    def __init__(self, *arguments: Any, taking_seconds: float, connections: Connections, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._taking_seconds = taking_seconds
+        self._connections = connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._headers_due = asyncio.get_running_loop().call_later(_HEADER_SECONDS, transport.close)
+        self._connections.came(self)
+
+    def abort(self) -> None:
+        """End at once: another connection needs the place."""
+        if self.transport:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         requests = self._request_count
         super().data_received(data)
         if self._request_count != requests:
             self._headers_due.cancel()
+            self._connections.asked(self)
         elif self._headers_due.cancelled() and self._waiter is not None and not self._waiter.done() and self.transport:
             # Idle until now, and not a whole request: it has begun to send the next one's headers.
             self._headers_due = asyncio.get_running_loop().call_later(_HEADER_SECONDS, self.transport.close)
@@ -104,6 +118,7 @@ class QuietRequestHandler(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """What is held for a client ends when it leaves; what it began to write is finished."""
         self._headers_due.cancel()
+        self._connections.left(self)
         if self.writing_paused:
             self._taking_due.cancel()
         held = self._current_request is not None and self._current_request.get(WAITS, False)
@@ -147,7 +162,10 @@ class QuietRequestHandler(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         if isinstance(resp, web.HTTPException):  # aiohttp refused before any middleware: `Expect`
             resp = self.handle_error(request, 400)
-        return await super().finish_response(request, resp, start_time)
+        finished = await super().finish_response(request, resp, start_time)
+        if not self._messages:  # that came meanwhile
+            self._connections.answered(self)
+        return finished
 
     def handle_error(
         self,
@@ -181,22 +199,24 @@ def _plain_refusal() -> bytes:
 class QuietRunner(web.AppRunner):
     """Runs an application with `QuietRequestHandler`s."""
 
-    def __init__(self, app: web.Application, taking_seconds: float) -> None:
+    def __init__(self, app: web.Application, taking_seconds: float, connections: Connections) -> None:
         super().__init__(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         self._taking_seconds = taking_seconds
+        self._connections = connections
 
     @property
     def server(self) -> web.Server | None:
         server = super().server
-        return server and _QuietServer(server, self._taking_seconds)  # type: ignore[return-value]
+        return server and _QuietServer(server, self._taking_seconds, self._connections)  # type: ignore[return-value]
 
 
 class _QuietServer:
     """What a site calls for each connection."""
 
-    def __init__(self, server: web.Server, taking_seconds: float) -> None:
+    def __init__(self, server: web.Server, taking_seconds: float, connections: Connections) -> None:
         self._server = server
         self._taking_seconds = taking_seconds
+        self._connections = connections
 
     def __call__(self) -> web.RequestHandler:
         return QuietRequestHandler(
@@ -207,4 +227,5 @@ class _QuietServer:
             keepalive_timeout=_KEEPALIVE_SECONDS,
             lingering_time=_LINGER_SECONDS,
             taking_seconds=self._taking_seconds,
+            connections=self._connections,
         )

@@ -41,9 +41,10 @@ class Deployment:
     def data(self) -> Path:
         return self.folder / "data"
 
-    async def start(self) -> asyncio.subprocess.Process:
-        """The server, once it answers."""
+    async def start(self, *under: str) -> asyncio.subprocess.Process:
+        """The server, once it answers; `under` is a command that runs it, such as one that sets a limit."""
         process = await asyncio.create_subprocess_exec(
+            *under,
             sys.executable,
             "-m",
             "inbox_server",
@@ -63,9 +64,9 @@ class Deployment:
         return process
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def running(self, *under: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """The server, killed at the end if it still runs."""
-        process = await self.start()
+        process = await self.start(*under)
         try:
             yield process
         finally:
