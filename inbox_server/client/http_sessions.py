@@ -4,10 +4,12 @@ A recipient's card says where to deliver, so it could point into the sender's ow
 guard as the server's look-ups do: https, public addresses, the usual port; checked at the socket.
 """
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -15,8 +17,14 @@ import aiohttp
 from inbox_server.outgoing.dialling import GuardedResolver, guarded_connector
 from inbox_server.outgoing.guard import HTTPS_PORT, check_stranger_url, may_dial, read_url
 
-TOTAL_SECONDS: Final = 30.0
+SILENCE_SECONDS: Final = 30.0
+LONGEST_PAUSE_SECONDS: Final = 86_400  # more is not believed of a `Retry-After`
+_SLOWEST_BYTES: Final = 16 * 1024  # a second; who is slower on the whole keeps us waiting, and is cut off
+_MOST_UNDER_WAY: Final = 4 << 20  # bytes that systems take from us before the other side has them
+_PIECE_BYTES: Final = 64 * 1024
 _CONNECT_SECONDS: Final = 5.0
+# Each request is paced instead: a limit on the whole would be one on how much a slow line can carry.
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
 
 
 class TooMuch(OSError):
@@ -43,6 +51,14 @@ class Sessions:
         return self.guarded
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    content_type: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
 @contextlib.asynccontextmanager
 async def open_sessions(
     allow: frozenset[str], *, is_local: bool = False, traces: tuple[aiohttp.TraceConfig, ...] = ()
@@ -57,14 +73,73 @@ def is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
 
 
-async def read_bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The whole body. Raises `TooMuch`."""
-    body = b""
+async def ask(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    *,
+    most: int,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    content: bytes | None = None,
+) -> Answer:
+    """One request, and an answer of at most so many bytes. No redirect is followed: it would take a token elsewhere.
+
+    Raises `TooMuch`, TimeoutError for silence, `aiohttp.ClientError` or OSError.
+    """
+    async with _Pace() as pace:
+        length = {} if content is None else {"Content-Length": str(len(content))}
+        async with session.request(
+            method,
+            url,
+            data=None if content is None else pace.pieces(content),
+            headers={**headers, **length},
+            allow_redirects=False,
+            timeout=_TIMEOUT,
+        ) as response:
+            return await answer_of(response, most, pace.moved)
+
+
+async def answer_of(
+    response: aiohttp.ClientResponse, most: int, moved: Callable[[int], None] = lambda _: None
+) -> Answer:
+    """With the whole body. Raises `TooMuch`."""
+    body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
+        moved(len(chunk))
         if len(body) > most:
             raise TooMuch(f"the answer has more than {most} bytes")
-    return body
+    return Answer(response.status, response.content_type, response.headers, bytes(body))
+
+
+def seconds_of(text: str) -> int | None:
+    """A `Retry-After` in seconds; servers of this protocol and hubs send no dates."""
+    return min(int(text), LONGEST_PAUSE_SECONDS) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
+class _Pace:
+    """A request that goes on as long as bytes move, and on the whole as fast as the slowest of lines."""
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._begun, self._bytes = self._loop.time(), 0
+        self._limit = await asyncio.timeout(SILENCE_SECONDS).__aenter__()
+        return self
+
+    async def __aexit__(self, *raised: Any) -> None:
+        await self._limit.__aexit__(*raised)
+
+    def moved(self, count: int, under_way: int = 0) -> None:
+        self._bytes += count
+        silent = self._loop.time() + SILENCE_SECONDS + under_way / _SLOWEST_BYTES
+        self._limit.reschedule(min(silent, self._begun + SILENCE_SECONDS + self._bytes / _SLOWEST_BYTES))
+
+    async def pieces(self, content: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(content), _PIECE_BYTES):
+            piece = content[start : start + _PIECE_BYTES]
+            yield piece
+            self.moved(len(piece))
+        self.moved(0, under_way=min(len(content), _MOST_UNDER_WAY))
 
 
 def _session(connector: aiohttp.TCPConnector, traces: tuple[aiohttp.TraceConfig, ...]) -> aiohttp.ClientSession:
@@ -72,6 +147,6 @@ def _session(connector: aiohttp.TCPConnector, traces: tuple[aiohttp.TraceConfig,
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": "inbox-server-client"},
-        timeout=aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=_CONNECT_SECONDS),
+        timeout=_TIMEOUT,
         trace_configs=list(traces),
     )

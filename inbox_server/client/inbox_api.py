@@ -12,7 +12,7 @@ import aiohttp
 
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.events import Event, EventReader
-from inbox_server.client.http_sessions import TOTAL_SECONDS, read_bounded
+from inbox_server.client.http_sessions import SILENCE_SECONDS, Answer, answer_of, ask, seconds_of
 from inbox_server.client.tokens_and_cards import deliver_token, owner_token
 from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import CODES
@@ -22,7 +22,6 @@ PATH: Final = "/.well-known/message-inbox"
 _MAX_ANSWER_BYTES: Final = 4 << 20  # a page of 1,000 entries has about 1.1 MB
 STREAM_SECONDS: Final = 3600 - 60  # the longest life of a `read` token, less some to renew it in time
 _READ_TOKEN_SECONDS: Final = 3600
-LONGEST_PAUSE_SECONDS: Final = 86_400  # more is not believed of a `Retry-After`
 # The server comments every 45 seconds: who is silent for longer than two of them is not there any more.
 _STREAM_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=100)
 _PROBLEM_TYPE: Final = "application/problem+json"
@@ -164,7 +163,7 @@ class Inbox:
             ) as response,
         ):
             if response.status != 200:
-                refusal, problem = await _refusal(self.url, response)
+                refusal, problem = _refusal(self.url, await answer_of(response, _MAX_ANSWER_BYTES))
                 self._correct(refusal, problem, self.now)
                 raise refusal
             yield None
@@ -207,18 +206,14 @@ class Inbox:
 
     async def _once(self, method: str, path: str, token: str | None, body: bytes | None) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        async with (
-            self._reaching(),
-            self.session.request(
-                method, self.url + path, data=body, headers=headers, allow_redirects=False
-            ) as response,
-        ):
-            if not 200 <= response.status < 300:
-                raise _Problem(*await _refusal(self.url, response))
-            content = await read_bounded(response, _MAX_ANSWER_BYTES)
-            is_empty = response.status == 204
+        async with self._reaching():
+            answer = await ask(
+                self.session, method, self.url + path, most=_MAX_ANSWER_BYTES, headers=headers, content=body
+            )
+        if not 200 <= answer.status < 300:
+            raise _Problem(*_refusal(self.url, answer))
         try:
-            document: dict[str, Any] = {} if is_empty else parse_object(content)
+            document: dict[str, Any] = {} if answer.status == 204 else parse_object(answer.body)
         except NotStrict:
             raise Unreachable(f"{self.url} answered, but not as an inbox server does") from None
         return document
@@ -236,7 +231,7 @@ class Inbox:
         try:
             yield
         except TimeoutError:
-            raise Unreachable(f"{self.url} did not answer within {TOTAL_SECONDS:.0f} seconds") from None
+            raise Unreachable(f"{self.url} did not answer for {SILENCE_SECONDS:.0f} seconds, or too slowly") from None
         except aiohttp.ClientConnectorError as error:
             raise Unreachable(f"{self.url} cannot be reached: {error.os_error.strerror or 'no connection'}") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -257,23 +252,16 @@ def delivery_body(message_id: str, ttl: int | None = None) -> bytes:
     return json.dumps(members).encode()
 
 
-async def _refusal(url: str, response: aiohttp.ClientResponse) -> tuple[InboxRefused, dict[str, Any]]:
+def _refusal(url: str, answer: Answer) -> tuple[InboxRefused, dict[str, Any]]:
     try:
-        document = parse_object(await read_bounded(response, 64 * 1024))
+        document = parse_object(answer.body if answer.content_type == _PROBLEM_TYPE else b"")
     except NotStrict:
-        document = {}
-    if response.content_type != _PROBLEM_TYPE:
         document = {}
     code, detail = document.get("code"), document.get("detail")
     if not isinstance(code, str):  # a proxy, or something else than an inbox server
-        code, detail = "", f"{url} answered {response.status}, and not as an inbox server does."
-    retry_after = _seconds(response.headers.get("Retry-After", ""))
-    return InboxRefused(response.status, code, str(detail), retry_after), document
-
-
-def _seconds(text: str) -> int | None:
-    """`Retry-After` in seconds; servers of this protocol send no dates."""
-    return min(int(text), LONGEST_PAUSE_SECONDS) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+        code, detail = "", f"{url} answered {answer.status}, and not as an inbox server does."
+    retry_after = seconds_of(answer.headers.get("Retry-After", ""))
+    return InboxRefused(answer.status, code, str(detail), retry_after), document
 
 
 def back_off(failures: int, random: float, *, most_seconds: float = 60.0) -> float:

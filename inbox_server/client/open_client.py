@@ -55,12 +55,12 @@ async def open_client(
         open_sessions(allow, is_local=is_loopback(known.hub), traces=traces) as sessions,
         open_fetcher(allow=allow) as fetcher,
     ):
-        user = _user(known, sessions, fetcher, clock)
+        user = _user(known, sessions, fetcher, clock, sleep)
         account = Account(user, sessions, profile, outbox, Patience(patience_seconds, sleep))
         yield InboxClient(account, sleep)
 
 
-def _user(profile: Profile, sessions: Sessions, fetcher: Fetcher, clock: Clock) -> AppUser:
+def _user(profile: Profile, sessions: Sessions, fetcher: Fetcher, clock: Clock, sleep: Sleep) -> AppUser:
     key = profile.key
     url, salt = f"{profile.prefixes[0]}{key.address}/", secrets.token_bytes(16)
     names = NameServices(fetcher, profile.services, agreement=False)
@@ -68,7 +68,7 @@ def _user(profile: Profile, sessions: Sessions, fetcher: Fetcher, clock: Clock) 
         profile.name,
         profile.app,
         key,
-        Bucket(sessions.trusted, profile.hub, url, key, salt),
+        Bucket(sessions.trusted, profile.hub, url, key, salt, profile.association, clock, sleep),
         ChainResolver(fetcher, names, ()),
         fetcher,
         clock,

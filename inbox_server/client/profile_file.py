@@ -1,6 +1,7 @@
 """A profile: who a client is, which servers it uses, and what it must remember from one run to the next."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -10,6 +11,7 @@ from inbox_server.identity.names import is_origin, parse_name
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 _VERSION: Final = 1
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _MOST_MARKS: Final = 100  # days; no server keeps what was read for longer than its longest retention, 90 days
 _MOST_TOLD: Final = 1000  # a page
 _MOST_TO_ACK: Final = 100_000  # more than three inboxes hold together, at the servers' default of 10,000 each
@@ -58,6 +60,8 @@ class Profile:
     """Entries that were told and are not behind every inbox's cursor: a watch ended in the middle of a page."""
     missed: Mapping[str, int] = field(default_factory=dict)
     """Entries that could not be fetched, and since when nothing has been where they lead; 0: that is not known."""
+    association: str | None = field(default=None, repr=False)
+    """What a private hub wants beside its tokens: one of its users vouches for this bucket. Goes to the hub alone."""
 
     @property
     def identity(self) -> str:
@@ -126,6 +130,7 @@ def render_profile(profile: Profile) -> bytes:
         "allow": profile.allow,
         "inboxes": profile.inboxes,
         "settings": profile.settings,
+        "association": profile.association,
         "seq": profile.seq,
         "seen": profile.seen,
         "cursors": profile.cursors,
@@ -169,5 +174,7 @@ def check_profile(profile: Profile) -> None:
     for prefix in profile.prefixes:
         if not (prefix.startswith(("http://", "https://")) and prefix.endswith("/")):
             raise ValueError(f"{prefix} is not an http(s) URL that ends with a slash")
+    if profile.association is not None and not _TOKEN.fullmatch(profile.association):
+        raise ValueError("the association token is not a token of three parts, as a wallet makes it")
     if profile.name is not None:
         parse_name(profile.name)

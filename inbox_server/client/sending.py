@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from inbox_server.client.account import Account
-from inbox_server.client.inbox_api import LONGEST_PAUSE_SECONDS, InboxRefused, Unreachable, delivery_body
+from inbox_server.client.http_sessions import LONGEST_PAUSE_SECONDS
+from inbox_server.client.inbox_api import InboxRefused, Unreachable, delivery_body
 from inbox_server.client.outbox import KEPT_SECONDS, Outbox, Place, Waiting
 from inbox_server.client.reports import Sent, report_of
 from inbox_server.client.tokens_and_cards import Card

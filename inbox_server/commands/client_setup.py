@@ -64,6 +64,12 @@ def add_keygen(commands: Commands) -> None:
         type=Path,
         help="take the app private key in hex from this file (mode 0600), or from standard input: -",
     )
+    command.add_argument(
+        "--association-token",
+        metavar="FILE",
+        type=Path,
+        help="where the hub is private: the file (mode 0600) with the token by which one of its users vouches for you",
+    )
     command.set_defaults(run=_keygen)
 
 
@@ -168,6 +174,7 @@ def _new_profile(options: argparse.Namespace) -> Profile:
         options.name,
         tuple(url.rstrip("/") for url in options.names),
         tuple(options.allow),
+        association=read_secret_text(options.association_token).strip() if options.association_token else None,
     )
     check_profile(profile)
     return profile

@@ -1,6 +1,7 @@
 """The hub's write side over HTTP, in the real hub's shapes."""
 
 import json
+from email.utils import formatdate
 from typing import Any, Final
 
 from aiohttp import web
@@ -155,6 +156,8 @@ def _stat(path: str, file: StoredFile) -> dict[str, Any]:
 @web.middleware
 async def _refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        return await handler(request)
+        response = await handler(request)
     except HubRefused as refusal:
-        return web.json_response(refusal.document(), status=refusal.status)
+        response = web.json_response(refusal.document(), status=refusal.status)
+    response.headers["Date"] = formatdate(request.app[HUB].clock(), usegmt=True)  # which may be moved by hand
+    return response

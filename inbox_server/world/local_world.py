@@ -93,7 +93,14 @@ class World:
     async def user(self, person: Person) -> AsyncIterator[AppUser]:
         """The person's app, ready to act."""
         async with open_fetcher(allow=frozenset({self.reader_origin})) as fetcher:
-            bucket = await open_bucket(self.session, self.hub_url, person.app_key, secrets.token_bytes(16))
+            bucket = await open_bucket(
+                self.session,
+                self.hub_url,
+                person.app_key,
+                secrets.token_bytes(16),
+                association=self.association_token(person),
+                clock=self.clock,
+            )
             names = NameServices(fetcher, (self.names_url,), agreement=False)
             resolver = ChainResolver(fetcher, names, ())
             yield AppUser(

@@ -65,7 +65,7 @@ async def settle_person(
     Before that the hub's operator lets the person in.
     """
     hub.whitelist.add(person.data.address)
-    bucket = await open_bucket(session, hub.write_url, person.data, random_bytes(16))
+    bucket = await open_bucket(session, hub.write_url, person.data, random_bytes(16), clock=hub.clock)
     url = await bucket.write("profile.json", make_profile(person, hub.read_url, now))
     zone_file = f'$ORIGIN {person.name}\n$TTL 3600\n_http._tcp\tIN\tURI\t10\t1\t"{url}"\n\n'
     register.names[person.name] = Registration(person.owner_address, zone_file)

@@ -489,3 +489,18 @@ def test_a_watch_that_counts_first_shows_what_the_last_one_could_not_fetch(dev: 
     said = bob("watch", "--read", "--ack", "--count", "1")[1]
     assert [document["content"] for document in said if "content" in document] == ["one", "two"]
     assert bob.say("inbox") == (0, "nothing is unread\n")
+
+
+def test_keygen_takes_an_association_token_from_a_file_of_the_owner_s(
+    dev: Dev, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli, file = Cli(tmp_path / "p.json", capsys), tmp_path / "token"
+    who = ("--app", "https://chat.example", "--hub", dev.hub, "--association-token", str(file))
+    file.write_text("a.b.c\n")
+    file.chmod(0o644)
+    assert cli("keygen", *who)[0] == 2
+    file.chmod(0o600)
+    code, said = cli.say("keygen", *who)
+    assert code == 0
+    assert "a.b.c" not in said
+    assert json.loads(cli.profile.read_text())["association"] == "a.b.c"
