@@ -99,7 +99,7 @@ async def open_app(
         app[IS_OURS] = hosts_of(config)
         app[OWNING] = Owning(store, resolver, blinder, config, random_bytes)
         app[PUSHING] = Pushing(store, blinder, sealer, config)
-        app[READING] = Reading(store, Following(store, wakes, clock), blinder, audience=config.public_url)
+        app[READING] = Reading(store, Following(store, wakes, clock, random_bytes), blinder, audience=config.public_url)
         app[METRICS] = metrics
         app[VAPID_KEY] = vapid.public
         app[WAKES] = wakes

@@ -59,7 +59,8 @@ _PREFLIGHT: Final = {
 }
 
 _STREAM: Final = {
-    "Content-Type": "text/event-stream; charset=utf-8",
+    "Content-Encoding": "identity",  # Caddy's `encode` would otherwise keep events until the stream ends
+    "Content-Type": "text/event-stream",  # and no charset: readers compare it for equality
     "X-Accel-Buffering": "no",  # nginx would otherwise keep events until it has a buffer full
 }
 _BODY_SECONDS: Final = 10

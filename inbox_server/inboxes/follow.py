@@ -5,7 +5,7 @@ The loop enters the listening before it reads, and reads again whenever it was w
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from inbox_server.clock import Clock, UnixTime
@@ -16,16 +16,27 @@ from inbox_server.store.contract import Cursor, Notice, Page, Store
 
 PING_SECONDS: Final = 45  # proxies cut what is silent for a minute
 _PING: Final = b": ping\n\n"
+_RETRY_MILLISECONDS: Final = 10_000  # of libraries that reconnect by themselves; most take 1 to 3 seconds otherwise
+_SPREAD_FROM_MILLISECONDS: Final = 2_000  # so that not everybody is back in one second after a restart
 _NOTHING: Final = Page((), (), Cursor(b"", 0, 0), more=False)
 
 
 class Following:
     """Waits for news on behalf of owners. What it reads from `clock` is how long their tokens are good."""
 
-    def __init__(self, store: Store, wakes: Wakes, clock: Clock, *, ping_seconds: float = PING_SECONDS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        wakes: Wakes,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        *,
+        ping_seconds: float = PING_SECONDS,
+    ) -> None:
         self._store = store
         self._wakes = wakes
         self._clock = clock
+        self._random_bytes = random_bytes
         self._ping_seconds = ping_seconds
 
     async def page(self, inbox: bytes, asked: Asked, *, until: UnixTime) -> Page:
@@ -41,12 +52,14 @@ class Following:
     async def events(self, inbox: bytes, asked: AskedEvents, *, until: UnixTime) -> AsyncGenerator[bytes, None]:
         """The feed as server-sent events. Raises `Refused` in place of the first; later, the last event tells it.
 
-        The last event says why the stream ends: `closeafter`, `stopping`, `token_expired`, or a refusal's code.
+        The last event says why the stream ends: `closeafter`, `stopping`, `replaced`, `token_expired`, or a refusal's
+        code. The first `state` and the last event tell libraries when to ask again.
         """
-        with self._wakes.listening(inbox) as listener:
+        with self._wakes.listening(inbox, yields=True) as listener:
             # Notices are told at first, whether or not an earlier stream told them; and so is a cursor to who has none.
             page, new = await self._next(listener, inbox, asked.after, asked.limit, 0, told=())
-            event = _state(page, with_read=asked.after is not None) if new or asked.after is None else _PING
+            is_told = new or asked.after is None
+            event = self._state(page, with_read=asked.after is not None, is_first=True) if is_told else _PING
             while True:
                 cursor, told, has_entries = page.cursor, page.notices, bool(page.messages or page.read)
                 yield event
@@ -59,8 +72,10 @@ class Following:
                 except Refused as refusal:
                     reason = refusal.code
                     break
-                event = _state(page, with_read=True) if new else _PING
-            yield _event("end", json.dumps({"reason": reason}, separators=(",", ":")).encode())
+                if new:
+                    event, is_told = self._state(page, with_read=True, is_first=not is_told), True
+            content = json.dumps({"reason": reason}, separators=(",", ":")).encode()
+            yield _event("end", content, retry=self._retry() if reason == "stopping" else _RETRY_MILLISECONDS)
 
     async def _next(
         self,
@@ -88,16 +103,25 @@ class Following:
     def _reason_to_end(self, listener: Listener, until: UnixTime, *, closes: bool) -> str | None:
         if closes:
             return "closeafter"
-        if listener.stopping:
-            return "stopping"
+        if listener.ended:
+            return listener.ended
         return "token_expired" if until <= self._clock() else None
 
+    def _state(self, page: Page, *, with_read: bool, is_first: bool) -> bytes:
+        content, cursor = page_json(page, with_read=with_read), write_cursor(page.cursor)
+        return _event("state", content, id=cursor, retry=self._retry() if is_first else None)
 
-def _state(page: Page, *, with_read: bool) -> bytes:
-    return _event("state", page_json(page, with_read=with_read), id=write_cursor(page.cursor))
+    def _retry(self) -> int:
+        """When to ask again after the server stopped, or was killed and could not say so: milliseconds, at random."""
+        spread = _RETRY_MILLISECONDS - _SPREAD_FROM_MILLISECONDS
+        return _SPREAD_FROM_MILLISECONDS + int.from_bytes(self._random_bytes(4), "big") % (spread + 1)
 
 
-def _event(name: str, content: bytes, *, id: str | None = None) -> bytes:
-    """One server-sent event, as the HTML standard has it; `content` is JSON on one line."""
-    head = f"id: {id}\nevent: {name}\n" if id else f"event: {name}\n"
-    return head.encode() + b"data: " + content + b"\n\n"
+def _event(name: str, content: bytes, *, id: str | None = None, retry: int | None = None) -> bytes:
+    """One server-sent event, as the HTML standard has it; `content` is JSON on one line.
+
+    `retry` is in milliseconds. It is never in a block of its own, which some libraries deliver as an event of no data.
+    """
+    head = f"id: {id}\n" if id else ""
+    pause = "" if retry is None else f"retry: {retry}\n"
+    return f"{head}event: {name}\n{pause}data: ".encode() + content + b"\n\n"

@@ -75,7 +75,7 @@ class Reading:
         inbox = self._blinder.inbox(token.key.address)
         first = replace(asked, limit=min(asked.limit, PART_ENTRIES))
         if asked.wait:
-            page = await self._following.page(inbox, first, until=token.expires)
+            page = await self._following.page(inbox, first, until=token.taken_until)
         else:
             page = await self._store.unread(inbox, after=asked.after, limit=first.limit, now=now)
         if page.more and asked.limit > first.limit:
@@ -111,10 +111,10 @@ class Reading:
     def events(
         self, authorization: str | None, query: Mapping[str, str], last_event_id: str | None, now: UnixTime
     ) -> AsyncGenerator[bytes, None]:
-        """The feed as server-sent events, until the token expires. Raises `Refused`, also in place of the first."""
+        """The feed as server-sent events, until the token is taken no more. Raises `Refused`, also for the first."""
         asked = parse_events_query(query, last_event_id)
         token = self._tokens.read(authorization, now)
-        return self._following.events(self._blinder.inbox(token.key.address), asked, until=token.expires)
+        return self._following.events(self._blinder.inbox(token.key.address), asked, until=token.taken_until)
 
     async def acknowledge(self, authorization: str | None, body: bytes, now: UnixTime) -> None:
         """Raises `Refused`."""

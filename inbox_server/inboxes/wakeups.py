@@ -7,7 +7,7 @@ change between the reading and the waiting is missed.
 import asyncio
 import contextlib
 from collections.abc import Collection, Iterator
-from typing import Final
+from typing import Final, Literal
 
 from inbox_server.errors import Refused
 
@@ -16,29 +16,30 @@ _RETRY_SECONDS: Final = 60
 
 
 class Listener:
-    """Hears whether its inbox changed since it last listened."""
+    """Hears whether its inbox changed since it last listened. One that `yields` may be told to make room."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, yields: bool = False) -> None:
         self._changed = asyncio.Event()
-        self.stopping = False
+        self.yields = yields
+        self.ended: Literal["", "stopping", "replaced"] = ""
 
     def listen(self) -> None:
         """From now on a change counts. Read after this."""
         self._changed.clear()
 
     async def changed(self, seconds: float) -> bool:
-        """Whether something changed within `seconds`; False at once when the server stops."""
-        if seconds > 0 and not self.stopping:
+        """Whether something changed within `seconds`; False at once when the listening is ended."""
+        if seconds > 0 and not self.ended:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._changed.wait()
-        return self._changed.is_set() and not self.stopping
+        return self._changed.is_set() and not self.ended
 
     def wake(self) -> None:
         self._changed.set()
 
-    def stop(self) -> None:
-        self.stopping = True
+    def end(self, reason: Literal["stopping", "replaced"]) -> None:
+        self.ended = reason
         self._changed.set()
 
 
@@ -53,24 +54,25 @@ class Wakes:
         return sum(len(listeners) for listeners in self._listeners.values())
 
     @contextlib.contextmanager
-    def listening(self, inbox: bytes) -> Iterator[Listener]:
-        """Listen for an inbox for as long as the context lasts. Raises `Refused` too_many."""
+    def listening(self, inbox: bytes, *, yields: bool = False) -> Iterator[Listener]:
+        """Listen for an inbox for as long as the context lasts.
+
+        When all places are taken, the one among those that yield which came first is ended as `replaced`: it has said
+        nothing for longest, and may have lost its network. Raises `Refused` too_many when none of them yields.
+        """
         listeners = self._listeners.setdefault(inbox, [])
         if len(listeners) >= MAX_WAITING_READERS:
-            raise Refused(
-                "too_many",
-                f"{MAX_WAITING_READERS} readers wait for this inbox already. End one of them, or try again later.",
-                retry_after=_RETRY_SECONDS,
-            )
-        listener = Listener()
+            _make_room(listeners)
+        listener = Listener(yields=yields)
         if self._stopping:
-            listener.stop()
+            listener.end("stopping")
         listeners.append(listener)
         try:
             yield listener
         finally:
-            listeners.remove(listener)
-            if not listeners:
+            with contextlib.suppress(ValueError):  # its place was given away
+                listeners.remove(listener)
+            if not listeners and self._listeners.get(inbox) is listeners:
                 del self._listeners[inbox]
 
     def wake(self, inboxes: Collection[bytes]) -> None:
@@ -84,4 +86,17 @@ class Wakes:
         self._stopping = True
         for listeners in self._listeners.values():
             for listener in listeners:
-                listener.stop()
+                listener.end("stopping")
+
+
+def _make_room(listeners: list[Listener]) -> None:
+    for listener in listeners:
+        if listener.yields:
+            listeners.remove(listener)
+            listener.end("replaced")
+            return
+    raise Refused(
+        "too_many",
+        f"{MAX_WAITING_READERS} readers wait for this inbox already. End one of them, or try again later.",
+        retry_after=_RETRY_SECONDS,
+    )

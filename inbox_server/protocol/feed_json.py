@@ -14,6 +14,7 @@ from inbox_server.store.contract import Cursor, Page, Unread
 DEFAULT_PAGE_ENTRIES: Final = 100
 MAX_PAGE_ENTRIES: Final = 1000
 PART_ENTRIES: Final = 100  # a longer page is read and sent in parts of so many: more would hold everybody up
+MAX_EVENT_ENTRIES: Final = 100  # 113 KB with the longest IDs; readers on aiohttp take no line of more than 128 KiB
 MAX_WAIT_SECONDS: Final = 55  # proxies give up on an answer after 60
 PAGE_START: Final = b'{"messages":['
 _GENERATION_BYTES: Final = 8
@@ -57,7 +58,7 @@ def parse_events_query(query: Mapping[str, str], last_event_id: str | None) -> A
     if closes not in (None, "state"):
         raise bad_request("closeafter", "must be state")
     after = None if last_event_id is None else parse_cursor(last_event_id, member="Last-Event-ID")
-    return AskedEvents(after, _limit(query), closes is not None)
+    return AskedEvents(after, min(_limit(query), MAX_EVENT_ENTRIES), closes is not None)
 
 
 def write_cursor(cursor: Cursor) -> str:

@@ -79,6 +79,11 @@ class OwnerToken:
     expires: UnixTime
     digest: str | None
 
+    @property
+    def taken_until(self) -> UnixTime:
+        """The first moment at which the token is refused."""
+        return UnixTime(self.expires + CLOCK_SKEW_SECONDS)
+
     def check_clock(self, now: UnixTime) -> None:
         """Raises `Refused` unless now is within the token's life."""
         _check_clock(self.issued, self.expires, now)

@@ -23,7 +23,6 @@ from schemathesis.hooks import unregister
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.inbox_api import Inbox
 from inbox_server.client.tokens_and_cards import deliver_token, owner_token
-from inbox_server.clock import UnixTime
 from inbox_server.config.file import parse_config
 from inbox_server.errors import CODES
 from inbox_server.http.capabilities import PROTOCOL_VERSION, capabilities
@@ -43,6 +42,7 @@ from inbox_server.protocol.requests import (
     MIN_RETENTION_SECONDS,
     MIN_TTL_SECONDS,
 )
+from inbox_server.server import WAKES
 from tests.conftest import APP, HandClock
 from tests.support.edges import LiveServer, serving
 
@@ -316,14 +316,13 @@ class Signer:
             )
         scope = "settings" if request.method in ("PUT", "DELETE") else "ack" if request.method == "POST" else "read"
         key = self.bob if path.startswith(("/v1/messages", "/v1/events", "/v1/inbox/push")) else self.carol
-        if scope == "read":  # good for as long as clocks may differ, and over: no answer is held, and streams end
-            now = UnixTime(now - 31)
         return owner_token(key, scope=scope, app=APP, inbox=self.url, now=now, body=body, seconds=30)
 
 
 @pytest.fixture
 async def server(tmp_path: Path, clock: HandClock) -> AsyncIterator[LiveServer]:
     async with serving(tmp_path, clock=clock, registration__open_per_hour=1_000_000) as server:
+        server.app[WAKES].stop()  # no answer is held, and streams end
         yield server
 
 

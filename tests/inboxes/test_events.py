@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import itertools
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ import pytest
 from inbox_server.clock import UnixTime
 from inbox_server.inboxes.follow import PING_SECONDS, Following
 from inbox_server.inboxes.wakeups import MAX_WAITING_READERS, Wakes
-from inbox_server.protocol.feed_json import AskedEvents
+from inbox_server.protocol.feed_json import MAX_EVENT_ENTRIES, MAX_WAIT_SECONDS, AskedEvents
+from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS
 from inbox_server.server import WAKES
 from inbox_server.store.contract import Cursor, Page, Unread
 from inbox_server.world.local_world import World
@@ -93,26 +96,62 @@ async def test_a_stream_is_what_proxies_do_not_keep(live: Live) -> None:
     async with open_stream(live.owner) as stream:
         headers = stream.answer.headers
         assert stream.answer.status == 200
-        assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert headers["Content-Type"] == "text/event-stream"  # libraries compare it for equality
+        assert headers["Content-Encoding"] == "identity"
         assert headers["X-Accel-Buffering"] == "no"
         assert "Content-Length" not in headers
         check_common_headers(Answer(200, headers, b""))
 
 
-async def test_a_stream_ends_with_the_token_and_says_so(live: Live, clock: HandClock) -> None:
-    async with open_stream(live.owner, bend={"exp": clock() + 1}) as stream:
+async def test_a_stream_ends_when_its_token_is_taken_no_more_and_says_so(live: Live, clock: HandClock) -> None:
+    bend = {"iat": clock() - 60, "exp": clock() + 1 - CLOCK_SKEW_SECONDS}
+    async with open_stream(live.owner, bend=bend) as stream:
         assert texts_of(await stream.next()) == []
         clock.advance(1)
-        assert await stream.next() == Event("end", data={"reason": "token_expired"})
+        assert await stream.next() == Event("end", data={"reason": "token_expired"}, retry=10_000)
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
+    async with open_stream(live.owner, bend=bend) as stream:  # as a library asks again, with the same token
+        assert (await stream.refusal()).json()["code"] == "bad_token"
 
 
-async def test_a_stream_of_a_token_that_is_just_over_still_tells_what_is_there(live: Live, clock: HandClock) -> None:
+async def test_a_stream_of_a_token_that_is_just_over_tells_what_is_there_and_what_comes(
+    live: Live, clock: HandClock
+) -> None:
     await live.deliver("one")
     async with open_stream(live.owner, bend={"iat": clock() - 40, "exp": clock() - 10}) as stream:
-        events = [event async for event in stream]
-    assert [event.name for event in events] == ["state", "end"]
+        assert texts_of(await stream.next()) == ["one"]
+        await live.deliver("two")
+        assert texts_of(await stream.next()) == ["two"]
+
+
+async def test_the_first_state_says_when_to_ask_again_and_no_later_one(live: Live) -> None:
+    async with open_stream(live.owner) as stream:
+        first = await stream.next()
+        await live.deliver("one")
+        second = await stream.next()
+    assert first.retry is not None
+    assert 2_000 <= first.retry <= 10_000
+    assert second.retry is None
+    async with open_stream(live.owner, second.id) as stream:
+        assert (await anext(stream)).comment == "ping"
+        await live.deliver("two")
+        assert (await stream.next()).retry is not None  # the first of this stream
+
+
+async def test_an_event_has_a_hundred_entries_at_most_and_the_rest_follows(live: Live) -> None:
+    texts = [f"{number:0>1024}" for number in range(MAX_EVENT_ENTRIES + 1)]
+    await live.deliver(*texts)
+    headers = {"Authorization": f"Bearer {live.owner.owner_token('read')}"}
+    async with live.owner.session.get(f"{live.owner.url}/v1/events?limit=1000", headers=headers) as answer:
+        lines: list[bytes] = []
+        while len(lines) < 2:
+            line = await answer.content.readuntil(b"\n")
+            lines += [line] if line.startswith(b"data:") else []
+    assert len(lines[0]) < 128 * 1024  # what readers on aiohttp take
+    pages = [json.loads(line.removeprefix(b"data:")) for line in lines]
+    assert [[entry["message_id"] for entry in page["messages"]] for page in pages] == [texts[:-1], texts[-1:]]
+    assert [page["more"] for page in pages] == [True, False]
 
 
 async def test_closeafter_makes_it_a_long_poll(live: Live) -> None:
@@ -120,7 +159,7 @@ async def test_closeafter_makes_it_a_long_poll(live: Live) -> None:
         cursor = (await stream.next()).id
         await live.deliver("one", "two")
         assert texts_of(await stream.next())[0] == "one"
-        assert await stream.next() == Event("end", data={"reason": "closeafter"})
+        assert await stream.next() == Event("end", data={"reason": "closeafter"}, retry=10_000)
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
     async with open_stream(live.owner, cursor, closeafter="state") as stream:
@@ -134,14 +173,28 @@ async def test_a_stop_ends_every_stream_and_says_so(live: Live) -> None:
             await stream.next()
         live.app[WAKES].stop()
         for stream in (one, other):
-            assert await stream.next() == Event("end", data={"reason": "stopping"})
+            last = await stream.next()
+            assert (last.name, last.data) == ("end", {"reason": "stopping"})
+            assert last.retry is not None
+            assert 2_000 <= last.retry <= 10_000
+
+
+async def test_readers_of_a_server_that_stops_are_told_to_come_back_at_different_times() -> None:
+    draws = itertools.count()
+    following = Following(_Empty(), wakes := Wakes(), lambda: UnixTime(0), lambda n: next(draws).to_bytes(n))  # type: ignore[arg-type]
+    wakes.stop()
+    told = []
+    for _ in range(3):
+        events = following.events(b"i" * 16, AskedEvents(None, 100, closes=False), until=UnixTime(100))
+        told.append([event async for event in events][-1])
+    assert len({event.split(b"retry: ")[1] for event in told}) == 3
 
 
 async def test_a_stream_of_a_deleted_inbox_ends_and_says_so(live: Live) -> None:
     async with open_stream(live.owner) as stream:
         await stream.next()
         await live.owner.give_up()
-        assert await stream.next() == Event("end", data={"reason": "no_inbox"})
+        assert await stream.next() == Event("end", data={"reason": "no_inbox"}, retry=10_000)
 
 
 async def test_a_cursor_from_before_a_new_claim_is_refused_before_the_stream(live: Live, clock: HandClock) -> None:
@@ -160,15 +213,33 @@ async def test_an_inbox_that_nobody_claimed_has_no_stream(live: Live) -> None:
         check_problem(await stream.refusal(), "no_inbox")
 
 
-async def test_a_seventeenth_stream_is_refused_until_one_ends(live: Live) -> None:
+async def test_for_a_seventeenth_reader_the_stream_that_was_silent_for_longest_gives_way(live: Live) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        for _ in range(MAX_WAITING_READERS):
-            await stack.enter_async_context(open_stream(live.owner))
+        streams = [await stack.enter_async_context(open_stream(live.owner)) for _ in range(MAX_WAITING_READERS)]
+        for stream in streams:
+            await stream.next()
+        newest = await stack.enter_async_context(open_stream(live.owner))
+        assert await streams[0].next() == Event("end", data={"reason": "replaced"}, retry=10_000)
+        with pytest.raises(StopAsyncIteration):
+            await anext(streams[0])
+        held = asyncio.create_task(live.owner.unread(wait=MAX_WAIT_SECONDS))
+        assert (await streams[1].next()).data == {"reason": "replaced"}
+        await newest.next()
+        await live.deliver("for all the others")
+        for stream in (*streams[2:], newest):
+            assert texts_of(await stream.next()) == ["for all the others"]
+        assert len((await held).json()["messages"]) == 1
+    await live.waiting(0)  # a client that leaves is noticed at once, not at the next ping
+
+
+async def test_held_answers_give_no_place_to_a_stream(live: Live) -> None:
+    async with asyncio.TaskGroup() as group:
+        held = [group.create_task(live.owner.unread(wait=MAX_WAIT_SECONDS)) for _ in range(MAX_WAITING_READERS)]
+        await live.waiting(MAX_WAITING_READERS)
         async with open_stream(live.owner) as stream:
             check_problem(await stream.refusal(), "too_many")
-    await live.waiting(0)  # a client that leaves is noticed at once, not at the next ping
-    async with open_stream(live.owner) as stream:
-        assert stream.answer.status == 200
+        await live.deliver("one")
+    assert all(request.result().status == 200 for request in held)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +304,7 @@ class _Full:
 
 
 async def test_nothing_that_was_told_stays_in_memory_while_a_stream_waits() -> None:
-    following = Following(_Full(), wakes := Wakes(), lambda: UnixTime(0))  # type: ignore[arg-type]
+    following = Following(_Full(), wakes := Wakes(), lambda: UnixTime(0), bytes)  # type: ignore[arg-type]
     events = following.events(b"i" * 16, AskedEvents(None, 100, closes=False), until=UnixTime(100))
     async with contextlib.aclosing(events), asyncio.timeout(5):
         assert b"the text" in await anext(events)
@@ -252,7 +323,7 @@ class _Empty:
 
 async def test_a_silent_stream_pings() -> None:
     assert PING_SECONDS < 60, "proxies cut what is silent for a minute"
-    following = Following(_Empty(), Wakes(), lambda: UnixTime(0), ping_seconds=0.001)  # type: ignore[arg-type]
+    following = Following(_Empty(), Wakes(), lambda: UnixTime(0), bytes, ping_seconds=0.001)  # type: ignore[arg-type]
     events = following.events(b"i" * 16, AskedEvents(None, 100, closes=False), until=UnixTime(100))
     async with contextlib.aclosing(events), asyncio.timeout(5):
         assert (await anext(events)).startswith(b"id: ")

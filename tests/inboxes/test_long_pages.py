@@ -36,7 +36,7 @@ class Scene:
     def __init__(self, store: Store, key: AppKey) -> None:
         self.store = store
         self.inbox = BLINDER.inbox(key.address)
-        self._reading = Reading(store, Following(store, Wakes(), lambda: NOW), BLINDER, audience=PUBLIC)
+        self._reading = Reading(store, Following(store, Wakes(), lambda: NOW, bytes), BLINDER, audience=PUBLIC)
         self._token = f"Bearer {owner_token(key, scope='read', app=APP, inbox=PUBLIC, now=NOW)}"
 
     async def ask(self, limit: int, after: str | None = None, **query: str) -> bytes | AsyncGenerator[bytes, None]:

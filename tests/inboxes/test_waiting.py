@@ -12,6 +12,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.inboxes.follow import Following
 from inbox_server.inboxes.wakeups import MAX_WAITING_READERS, Wakes
 from inbox_server.protocol.feed_json import MAX_WAIT_SECONDS, Asked
+from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS
 from inbox_server.server import WAKES
 from inbox_server.store.contract import Cursor, Page, Unread
 from inbox_server.world.local_world import World
@@ -80,9 +81,9 @@ async def test_nothing_is_answered_when_the_seconds_are_over_and_the_next_one_wa
     assert len((await again).json()["messages"]) == 1
 
 
-async def test_waiting_ends_with_the_token(live: Live) -> None:
+async def test_waiting_ends_when_the_token_is_taken_no_more(live: Live) -> None:
     now = live.owner.clock()
-    answer = await live.owner.unread(wait=MAX_WAIT_SECONDS, bend={"exp": now + 1})
+    answer = await live.owner.unread(wait=MAX_WAIT_SECONDS, bend={"iat": now - 90, "exp": now + 1 - CLOCK_SKEW_SECONDS})
     assert (answer.status, answer.json()["messages"]) == (200, [])
 
 
@@ -153,7 +154,7 @@ class _Between:
 
 async def test_a_delivery_between_the_reading_and_the_waiting_is_not_missed() -> None:
     wakes = Wakes()
-    following = Following(_Between(wakes), wakes, lambda: UnixTime(0))  # type: ignore[arg-type]
+    following = Following(_Between(wakes), wakes, lambda: UnixTime(0), bytes)  # type: ignore[arg-type]
     async with asyncio.timeout(5):
         page = await following.page(INBOX, Asked(None, 100, 55), until=UnixTime(100))
     assert len(page.messages) == 1

@@ -110,7 +110,7 @@ class Server:
         store = await self._opened.enter_async_context(opening)
         self._box = Box(store, self.clock, _BLINDER.inbox(_KEY.address))
         # Without a pause before the ping, it says: nothing is new.
-        following = Following(store, self._wakes, self.clock, ping_seconds=0)
+        following = Following(store, self._wakes, self.clock, self._random_bytes, ping_seconds=0)
         self._reading = Reading(store, following, _BLINDER, audience=_AUDIENCE)
 
     def stop(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+from aiohttp import web
 
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.tokens_and_cards import deliver_token, owner_token
@@ -41,13 +42,14 @@ EVERY_ANSWER: Final = {
 
 @dataclass(frozen=True, slots=True)
 class LiveServer:
-    """An inbox server that listens on loopback, and a client's session."""
+    """An inbox server that listens on loopback, its application, and a client's session."""
 
     url: str
     port: int
     config: Config
     store: Store
     session: aiohttp.ClientSession
+    app: web.Application
 
 
 @contextlib.asynccontextmanager
@@ -62,7 +64,7 @@ async def serving(folder: Path, *, clock: Clock, **settings: Any) -> AsyncIterat
             listening(public, bound),
             aiohttp.ClientSession() as session,
         ):
-            yield LiveServer(f"http://127.0.0.1:{port}", port, config, store, session)
+            yield LiveServer(f"http://127.0.0.1:{port}", port, config, store, session, public)
 
 
 def make_config(folder: Path, port: int, **settings: Any) -> Config:

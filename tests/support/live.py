@@ -52,6 +52,8 @@ class Event:
     id: str = ""
     data: Any = None
     comment: str = ""
+    retry: int | None = None
+    """Milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,9 @@ def parse_event(lines: list[str]) -> Event:
         return Event(comment=lines[0][1:].strip())
     fields = dict(line.split(": ", 1) for line in lines)
     assert len(fields) == len(lines)
-    assert fields.keys() <= {"id", "event", "data"}
-    return Event(fields["event"], fields.get("id", ""), json.loads(fields["data"]))
+    assert fields.keys() <= {"id", "event", "data", "retry"}
+    retry = int(fields["retry"]) if "retry" in fields else None
+    return Event(fields["event"], fields.get("id", ""), json.loads(fields["data"]), retry=retry)
 
 
 @contextlib.asynccontextmanager
