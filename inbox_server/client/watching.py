@@ -25,6 +25,7 @@ from inbox_server.protocol.strict_json import NotStrict, parse_object
 _MOST_KNOWN: Final = 20_000  # entries; more than the inboxes of one card hold at their default
 _MOST_QUEUED: Final = 4  # pages; a program that is slow lets the servers wait
 _STEADY_SECONDS: Final = 10.0  # a stream that lived so long was no failure
+_REPLACED_SECONDS: Final = 60  # two readers that begin anew at once would take the place from each other for ever
 _TEND_SECONDS: Final = 60.0  # how often the outbox is looked through, on average
 
 
@@ -279,6 +280,8 @@ def _check_end(event: Event) -> None:
         reason = str(parse_object(event.data.encode()).get("reason", ""))
     except NotStrict:
         reason = ""
+    if reason == "replaced":
+        raise InboxRefused(429, reason, "another reader of this inbox took the stream's place", _REPLACED_SECONDS)
     if reason not in ("token_expired", "closeafter"):
         status = 410 if reason == "cursor_gone" else 503
         raise InboxRefused(status, reason, f"the server ended the stream ({reason or 'without a reason'})")

@@ -126,6 +126,19 @@ async def test_a_stream_that_ends_is_resumed_by_its_last_cursor_and_nothing_is_t
     assert [asked.last_event_id for asked in server.asked[:4]] == [None, "two", "three", "four"]
 
 
+async def test_a_stream_whose_place_another_reader_took_is_begun_anew_a_minute_later(
+    bob: InboxClient, server: Scripted
+) -> None:
+    scripted_inbox(bob, server)
+    server.answers += [(200, {}, stream(page("a", cursor="one"), end="replaced")), (200, {}, b"")]
+    told = await take(bob, 2)
+    assert arrived(told) == ["a"]
+    assert isinstance(told[1], Connection)
+    assert told[1].again_seconds is not None
+    assert told[1].again_seconds >= 60
+    assert "another reader" in told[1].detail
+
+
 async def test_a_cursor_that_is_gone_is_left_and_everything_listed_anew(bob: InboxClient, server: Scripted) -> None:
     scripted_inbox(bob, server)
     gone = json.dumps({"status": 410, "code": "cursor_gone", "detail": "gone."}).encode()

@@ -23,6 +23,7 @@ const PAGE_ENTRIES = 100;
 const HOLD_SECONDS = 50; // proxies cut what is silent for a minute
 const SHORTEST_PAUSE_SECONDS = 1;
 const LONGEST_PAUSE_SECONDS = 60;
+const REPLACED_SECONDS = 60; // two readers that begin anew at once would take the place from each other for ever
 
 export interface Listening {
   inbox: Inbox;
@@ -104,6 +105,10 @@ async function* streamed(what: Listening, place: Place, silence: Silence, signal
     const reason = String(parse(data).reason);
     if (reason === 'cursor_gone') place.cursor = undefined;
     if (/^(token_expired|closeafter|stopping|cursor_gone)$/.test(reason)) return;
+    if (reason === 'replaced') {
+      const detail = "Another reader of this inbox took the stream's place.";
+      throw new Refused(429, { code: reason, detail }, REPLACED_SECONDS);
+    }
     throw new Refused(response.status, { code: reason, detail: 'The server ended the stream.' });
   }
   throw new Unreachable('The connection was cut off.');

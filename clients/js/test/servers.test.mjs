@@ -134,6 +134,18 @@ test('a stream that is cut off, that ends, or whose cursor is gone is begun anew
   assert.equal(news[3].id, news[1].entry.id); // it was read while the cursor was gone
 });
 
+test('a stream whose place another reader took is begun anew a minute later', async (context) => {
+  const { url } = await serve(context, (_, response, number) => {
+    response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+    if (number === 1) response.end(': ping\n\nevent: end\nretry: 10000\ndata: {"reason":"replaced"}\n\n');
+    else response.write('event: state\ndata: {"messages":[],"cursor":"c","more":false,"notices":["inbox_full"]}\n\n');
+  });
+  const waited = [];
+  const sleep = (milliseconds) => (waited.push(milliseconds), soon());
+  await newsOf(clientOf(url, { sleep, clock: () => 1000 }), 'up', 'notice');
+  assert.ok(waited.some((milliseconds) => milliseconds >= 60_000), String(waited));
+});
+
 test('what another device read is told also where the clock is a month ahead', async (context) => {
   const now = 1000;
   const state = (...messages) => `event: state\ndata: ${JSON.stringify({ messages, cursor: 'one', more: false })}\n\n`;
