@@ -61,7 +61,7 @@ class Reading:
         `target` is the path and query as they came.
         """
         poll = self._polls.get(_mark(authorization, target))
-        if poll is None or self._store.end(poll.inbox) is not poll.end:
+        if poll is None or self._store.end(poll.inbox) != poll.end:
             return None
         poll.token.check_clock(now)
         return poll.answer
@@ -81,7 +81,8 @@ class Reading:
         if page.more and asked.limit > first.limit:
             return self._parts(inbox, page, asked, now)
         answer = page_json(page, with_read=asked.after is not None)
-        if not asked.wait and page.cursor is self._store.end(inbox):
+        is_empty = not (page.messages or page.read or page.notices)
+        if not asked.wait and is_empty and page.cursor == self._store.end(inbox):
             self._polls.keep(_mark(authorization, target), _Poll(token, inbox, page.cursor, answer))
         return answer
 

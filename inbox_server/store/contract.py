@@ -177,9 +177,9 @@ class Store(Protocol):
         """
 
     def end(self, inbox: bytes) -> Cursor | None:
-        """The end of the inbox's feed, if it is known without asking: the same object while nothing changes.
+        """The end of the feed, if it is known without asking: equal while nothing changes, and never again after.
 
-        A page whose cursor is this very object is empty.
+        So whoever was told at this end that nothing is new may be told so once more.
         """
 
     def load(self) -> Load: ...

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Cursor
 from inbox_server.store.sqlite.feed_ends import Standing, Standings
-from tests.support.stores import CAROL, Box, claimed_box
+from tests.support.stores import ADMISSION, CAROL, Box, claimed_box
 
 STANDING = Standing(Cursor(b"12345678", 10, 10), empty=True)
 KEYS = [bytes([number]) * 16 for number in range(3)]
@@ -181,14 +182,22 @@ async def test_a_change_in_one_inbox_is_none_in_another(box: Box) -> None:
     assert len((await carol.page(hers)).messages) == 1
 
 
-async def test_the_end_is_the_same_object_while_nothing_changes(box: Box) -> None:
+async def test_the_end_is_equal_while_nothing_changes_and_never_again_after(box: Box) -> None:
     assert box.store.end(box.inbox) is None
     first = await box.page()
     assert box.store.end(box.inbox) == first.cursor
     empty = await box.page(first.cursor)
-    assert empty.cursor is box.store.end(box.inbox)
+    assert empty.cursor == box.store.end(box.inbox) == first.cursor
     await box.deliver("one")
     assert box.store.end(box.inbox) is None
-    full = await box.page(first.cursor)
-    assert full.messages
-    assert full.cursor is not box.store.end(box.inbox)
+    await box.page(first.cursor)
+    ends = {first.cursor, box.store.end(box.inbox)}
+    await box.acknowledge("one")
+    await box.page()
+    ends.add(box.store.end(box.inbox))
+    await box.store.forget(box.inbox, issued=box.clock(), request=b"a later request.")
+    await box.claim(admission=replace(ADMISSION, generation=b"another."))
+    await box.page()
+    ends.add(box.store.end(box.inbox))
+    assert None not in ends
+    assert len(ends) == 4
