@@ -14,6 +14,9 @@ from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 KEPT_SECONDS: Final = 30 * DAY_SECONDS  # as long as servers keep what is unread, at their default
 
+NO_CARD_YET: Final = "no_card"
+"""The code of a place that is the URL of a card, which could not be read yet: it says where the places are."""
+
 State = Literal["waiting", "stored", "refused"]
 
 
@@ -41,6 +44,10 @@ class Waiting:
     @property
     def is_over(self) -> bool:
         return all(place.state != "waiting" for place in self.places.values())
+
+    @property
+    def is_without_card(self) -> bool:
+        return any((place.state, place.code) == ("waiting", NO_CARD_YET) for place in self.places.values())
 
     def with_places(self, places: Mapping[str, Place]) -> "Waiting":
         return replace(self, places={**self.places, **places})

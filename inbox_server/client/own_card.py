@@ -3,17 +3,28 @@
 from dataclasses import replace
 
 from inbox_server.client.account import Account
+from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.profile_file import Profile
-from inbox_server.client.tokens_and_cards import CARD_FILE, BadCard, Card, read_card
+from inbox_server.client.tokens_and_cards import CARD_FILE, NO_CARD, BadCard, Card, read_card
+
+
+class OwnCardUnreadable(BucketFailed):
+    """What is published is no card that senders can read; the message says why and what to do."""
 
 
 async def published_card(account: Account) -> Card | None:
-    """The card that is published, whether or not its time has passed. Raises `BucketFailed`."""
+    """The card that is published, whether or not its time has passed; None when there is none, or it was withdrawn.
+
+    Raises `BucketFailed`, which is `OwnCardUnreadable` when something else is there.
+    """
     body = await account.user.bucket.read(CARD_FILE)
-    try:
-        return read_card(body or b"", address=account.user.key.address, now=None)
-    except BadCard:
+    if body is None or body.strip() == NO_CARD:
         return None
+    try:
+        return read_card(body, address=account.user.key.address, now=None)
+    except BadCard as error:
+        where = account.user.bucket.url + CARD_FILE
+        raise OwnCardUnreadable(f"your own inbox card {error} ({where}); publish writes it anew") from None
 
 
 async def catch_up(account: Account) -> tuple[str, ...]:

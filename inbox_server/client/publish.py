@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from inbox_server.client.account import Account
 from inbox_server.client.inbox_api import Inbox, InboxRefused
-from inbox_server.client.own_card import published_card
+from inbox_server.client.own_card import OwnCardUnreadable, published_card
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.reports import Outcome
 from inbox_server.client.tokens_and_cards import CARD_FILE, NO_CARD
@@ -34,20 +34,32 @@ class Owning:
         """Write the app key and a card that names these inboxes; its `seq`. Raises `BucketFailed` or ValueError.
 
         The `seq` is the time where that is more: one who lost the profile and the card still publishes what senders
-        take for newer than what they saw.
+        take for newer than what they saw. A profile without a card does not look for one before it has written: caches
+        of buckets remember that a file is not there, and would hide the new one.
         """
         inboxes = tuple(dict.fromkeys(inboxes))
         if not 1 <= len(inboxes) <= _MOST_INBOXES or not all(map(is_origin, inboxes)):
             raise ValueError("a card names one to three inboxes, each an origin without a slash at the end")
-        card, now = await published_card(self._account), self._account.now
-        published = card.seq if card else 0
+        is_first = not self._account.profile.read().inboxes
+        if not (is_first and await self._write_card(inboxes, after=0, is_first=True)):
+            await self._write_card(inboxes, after=await self._published_seq())
+        return self._account.profile.change(lambda profile: replace(profile, inboxes=inboxes)).seq
+
+    async def _write_card(self, inboxes: tuple[str, ...], *, after: int, is_first: bool = False) -> bool:
+        """Whether it was written; the first is not, if one is there."""
+        now = self._account.now
         # Counted before it is written: a number is never used for two cards.
-        profile = self._account.profile.change(
-            lambda profile: replace(profile, seq=max(profile.seq + 1, published + 1, now))
-        )
-        await self._account.user.publish(inboxes, seq=profile.seq, now=now)
-        self._account.profile.change(lambda profile: replace(profile, inboxes=inboxes))
-        return profile.seq
+        seq = self._account.profile.change(
+            lambda profile: replace(profile, seq=max(profile.seq + 1, after + 1, now))
+        ).seq
+        return await self._account.user.publish(inboxes, seq=seq, now=now, is_first=is_first)
+
+    async def _published_seq(self) -> int:
+        try:
+            card = await published_card(self._account)
+        except OwnCardUnreadable:  # this one takes its place
+            return 0
+        return card.seq if card else 0
 
     async def claim(self, settings: Mapping[str, Any], inboxes: tuple[str, ...] | None) -> tuple[Outcome, ...]:
         """Claim each inbox, or change its settings; a member that is left out stays as it is.

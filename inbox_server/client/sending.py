@@ -13,10 +13,10 @@ from typing import Final
 from inbox_server.client.account import Account
 from inbox_server.client.http_sessions import LONGEST_PAUSE_SECONDS
 from inbox_server.client.inbox_api import InboxRefused, Unreachable, delivery_body
-from inbox_server.client.outbox import KEPT_SECONDS, Outbox, Place, Waiting
+from inbox_server.client.outbox import KEPT_SECONDS, NO_CARD_YET, Outbox, Place, Waiting
 from inbox_server.client.reports import Sent, report_of
 from inbox_server.client.tokens_and_cards import Card
-from inbox_server.client.user import NotForNow, NotReachable, NotValidNow
+from inbox_server.client.user import CardUnread, NotForNow, NotReachable, NotValidNow
 from inbox_server.identity.keys import PublicKey
 
 _AT_ONCE: Final = 16
@@ -27,12 +27,19 @@ class Sending:
         self._account = account
 
     async def send(self, recipient: str, content: str | bytes, ttl: int | None) -> Sent:
-        """Raises `NotReachable`, `NotForNow` or `BucketFailed`, and then nothing was sent."""
+        """Raises `NotReachable`, `NotForNow` or `BucketFailed`, and then nothing was sent.
+
+        While the card cannot be read, and the key is known, the delivery waits for the card.
+        """
         user = self._account.user
-        key, card = await self._look_up(recipient)
+        try:
+            key, card = await self._look_up(recipient)
+            places = {url: Place() for url in card.inboxes}
+        except CardUnread as unread:
+            key, places = unread.key, {unread.url: Place("waiting", NO_CARD_YET, str(unread))}
         message = await user.write_message(content, key)
         body = delivery_body(user.encrypt_id(message, key), ttl).decode()
-        waiting = Waiting(message, recipient, key.hex, body, self._account.now, {url: Place() for url in card.inboxes})
+        waiting = Waiting(message, recipient, key.hex, body, self._account.now, places)
         self._account.outbox.change(lambda outbox: {**outbox, message: waiting})
         return await self._deliver(waiting, is_card_fresh=True)
 
@@ -50,7 +57,7 @@ class Sending:
     async def _retry(self, waiting: Waiting) -> Sent | None:
         if await self._is_too_old(waiting):
             return self._keep(_given_up(waiting, "gave_up", "it waited for 30 days"))
-        if not self._due(self._rested(waiting)):
+        if not self._due(self._rested(waiting)) and not waiting.is_without_card:
             return None
         try:
             key, card = await self._look_up(waiting.recipient)
@@ -123,7 +130,7 @@ class Sending:
     def _due(self, waiting: Waiting) -> list[str]:
         """The inboxes to ask now."""
         now = self._account.now
-        asked = [url for url, place in waiting.places.items() if place.state == "waiting"]
+        asked = [url for url, place in waiting.places.items() if place.state == "waiting" and place.code != NO_CARD_YET]
         # Later than a server may ask for was written by a clock that went wrong.
         return [url for url in asked if not now < waiting.places[url].not_before <= now + LONGEST_PAUSE_SECONDS]
 

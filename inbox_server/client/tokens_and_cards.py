@@ -12,7 +12,7 @@ from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.identity.keys import NotAKey, PublicKey, parse_key
 from inbox_server.identity.names import is_origin, parse_sender
 from inbox_server.protocol.base64url import NotBase64Url, decode, encode
-from inbox_server.protocol.strict_json import NotStrict, parse_object
+from inbox_server.protocol.strict_json import NotStrict, is_whole, parse_object
 
 TOKEN_SECONDS: Final = 300
 CARD_TYPE: Final = "inbox-card+jwt"
@@ -28,6 +28,10 @@ _POINTER_BYTES: Final = 415  # encrypted with base64, always 816 characters: the
 
 class BadCard(ValueError):
     """The inbox card cannot be trusted; the message says why."""
+
+
+class CardNotWhole(BadCard):
+    """The file is empty or breaks off: it is being written, or its upload was cut off. It may be whole soon."""
 
 
 class CardNotNow(BadCard):
@@ -99,6 +103,8 @@ def read_card(body: bytes, *, address: str, now: UnixTime | None) -> Card:
 
     `now` is None for the own card, which says what was published whether or not it still holds.
     """
+    if not is_whole(body):
+        raise CardNotWhole("is empty or breaks off: it is being written, or an upload was cut off")
     if body.strip() == NO_CARD:
         raise BadCard("was withdrawn: its owner gave all inboxes up")
     try:

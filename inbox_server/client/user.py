@@ -19,6 +19,7 @@ from inbox_server.client.tokens_and_cards import (
     BadCard,
     Card,
     CardNotNow,
+    CardNotWhole,
     Pointer,
     make_card,
     make_message_id,
@@ -62,6 +63,15 @@ class NotThere(NotForNow):
     """Nothing is where a pointer leads, or not all of it. A name, a host or a write may have lapsed for a moment."""
 
 
+class CardUnread(NotForNow):
+    """The recipient's card at `url` cannot be read for now, but `key` is known: a message can wait for the card."""
+
+    def __init__(self, why: str, url: str, key: PublicKey) -> None:
+        super().__init__(why)
+        self.url = url
+        self.key = key
+
+
 @dataclass(frozen=True, slots=True)
 class AppUser:
     """`name` is the user's BNS name, if any, and `app` the app's origin; `random_bytes` is `secrets.token_bytes`.
@@ -88,15 +98,24 @@ class AppUser:
         """An inbox server, as this user calls it."""
         return Inbox(self.bucket.session, url, self.app, self.key, self.clock)
 
-    async def publish(self, inboxes: tuple[str, ...], *, seq: int, now: UnixTime | None = None) -> None:
-        """Write the app public key and the signed inbox card into the bucket. `now`: where it is known better."""
+    async def publish(
+        self, inboxes: tuple[str, ...], *, seq: int, now: UnixTime | None = None, is_first: bool = False
+    ) -> bool:
+        """Write the app public key and the signed inbox card into the bucket. `now`: where it is known better.
+
+        `is_first` leaves a card that is there as it is. Whether it was written. Raises `BucketFailed`.
+        """
+        card = make_card(self.key, inboxes, seq=seq, now=now or self.clock())
         await self.bucket.write(KEY_FILE, json.dumps(self.key.public).encode())
-        await self.bucket.write(CARD_FILE, make_card(self.key, inboxes, seq=seq, now=now or self.clock()))
+        if is_first:
+            return await self.bucket.create(CARD_FILE, card)
+        return bool(await self.bucket.write(CARD_FILE, card))
 
     async def look_up(self, recipient: str, *, now: UnixTime | None = None) -> tuple[PublicKey, Card]:
         """A recipient's app key and inbox card, both checked against the bucket's address.
 
-        Raises `NotReachable`, which is `NotValidNow` when only the time is against it, or `NotForNow`.
+        Raises `NotReachable`, which is `NotValidNow` when only the time is against it, or `NotForNow`, which is
+        `CardUnread` when the key is known.
         """
         reason = "no bucket is known where it could be: name the hub that it is at"
         async for place in self._places(recipient):
@@ -106,13 +125,22 @@ class AppUser:
                 return await self.resolver.bucket_key(place), card
             except CardNotNow as error:
                 raise NotValidNow(f"{recipient} has no inbox that can be trusted: {_reason(error)}") from None
+            except CardNotWhole as error:
+                raise await self._card_unread(place, _reason(error)) from None
+            except Unavailable as error:
+                raise NotForNow(error.detail) from None
             except (Absent, BadCard, Refused) as error:
-                if isinstance(error, Unavailable):
-                    raise NotForNow(error.detail) from None
                 reason = _reason(error)
             except HostFailed:
-                raise NotForNow("the host of the recipient's bucket cannot be reached, or may not be asked") from None
+                why = "the host of the recipient's bucket cannot be reached, or may not be asked"
+                raise await self._card_unread(place, why) from None
         raise NotReachable(f"{recipient} has no inbox that can be trusted: {reason}")
+
+    async def _card_unread(self, place: Place, why: str) -> NotForNow:
+        try:
+            return CardUnread(why, place.url + CARD_FILE, await self.resolver.bucket_key(place))
+        except Refused:
+            return NotForNow(why)
 
     async def write_message(self, content: str | bytes, recipient: PublicKey) -> str:
         """Step 1: store the message, encrypted and signed, in the own bucket; its ID. Raises `BucketFailed`."""

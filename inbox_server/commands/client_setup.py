@@ -13,6 +13,7 @@ import aiohttp
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.bucket import BucketFailed, hub_info
 from inbox_server.client.inbox_client import InboxClient
+from inbox_server.client.own_card import OwnCardUnreadable
 from inbox_server.client.profile_file import Profile, check_profile, render_profile
 from inbox_server.client.storage import BadFile, write_new
 from inbox_server.commands.client_command import (
@@ -24,7 +25,7 @@ from inbox_server.commands.client_command import (
     read_secret_text,
     with_client,
 )
-from inbox_server.commands.terminal import USAGE_EXIT, Commands, run, whole
+from inbox_server.commands.terminal import USAGE_EXIT, Commands, marked, run, whole
 from inbox_server.identity.addresses import is_app_address
 
 
@@ -216,7 +217,8 @@ def _publish(options: argparse.Namespace) -> int:
             output.tell(f"names are looked up at {', '.join(services)}", {"names": list(services)})
             if not (options.inboxes or profile.inboxes):
                 return 0  # who only sends has no inbox
-        await _catch_up(client, output)
+        if profile.inboxes or not options.inboxes:  # a first card is written before one is looked for
+            await _catch_up(client, output)
         profile = client.account.profile.read()
         wanted = tuple(dict.fromkeys(options.inboxes or profile.inboxes))
         if not 1 <= len(wanted) <= 3:
@@ -250,7 +252,11 @@ def _settled(client: InboxClient) -> Profile:
 
 
 async def _catch_up(client: InboxClient, output: Output) -> bool:
-    taken = await client.catch_up()
+    try:
+        taken = await client.catch_up()
+    except OwnCardUnreadable as error:
+        output.progress(marked(str(error)), {"own_card": "unreadable", "detail": str(error)})
+        return False
     output.taken_over(taken)
     return bool(taken)
 
