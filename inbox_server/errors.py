@@ -51,6 +51,7 @@ CODES: Final[dict[str, Code]] = {
         503, "A name could not be looked up for now", "Repeat the same request after `Retry-After` seconds."
     ),
     "stopping": Code(503, "The server is stopping", "Repeat the same request after `Retry-After` seconds."),
+    "clock_jumped": Code(503, "The server's clock jumped", "Repeat the same request after `Retry-After` seconds."),
     "inbox_full": Code(507, "The inbox is full", "Repeat the same request after `Retry-After` seconds."),
     "storage_full": Code(
         507, "The server cannot write for now", "Repeat the same request after `Retry-After` seconds."

@@ -6,7 +6,6 @@ This is the one place of the server that names them.
 import asyncio
 import contextlib
 import gc
-import logging
 import secrets
 import signal
 import time
@@ -17,13 +16,14 @@ from typing import Final
 from aiohttp import web
 
 from inbox_server.clock import Clock, system_clock
+from inbox_server.clock_guard import ClockGuard
 from inbox_server.config.config import Config
-from inbox_server.errors import Unavailable
 from inbox_server.http.admin import make_admin_app
 from inbox_server.http.hosts import hosts_of
 from inbox_server.http.listening import listening
 from inbox_server.http.routes import (
     CLOCK,
+    CLOCK_GUARD,
     CONFIG,
     DELIVERIES,
     IS_OURS,
@@ -42,6 +42,7 @@ from inbox_server.inboxes.rate_limits import Rates
 from inbox_server.inboxes.read import Reading
 from inbox_server.inboxes.settings import Owning
 from inbox_server.inboxes.subscriptions import Pushing
+from inbox_server.inboxes.sweeping import sweeping
 from inbox_server.inboxes.wakeups import Wakes
 from inbox_server.metrics import Metrics
 from inbox_server.notify.channel import Channel, Tally
@@ -58,10 +59,7 @@ from inbox_server.resolver.service import NameServices
 from inbox_server.store.contract import Quota, Store
 from inbox_server.store.sqlite.opening import open_store
 
-_SWEEP_SECONDS: Final = 5  # an expired entry is never listed; this is how soon its bytes go
 WAKES: Final = web.AppKey("wakes", Wakes)
-
-log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
@@ -70,9 +68,13 @@ async def open_app(
     secret: bytes,
     *,
     clock: Clock = system_clock,
+    monotonic: Callable[[], float] | None = None,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> AsyncIterator[tuple[web.Application, Store]]:
-    """The public application with everything behind it open. Raises `BadDatabase`."""
+    """The public application with everything behind it open. Raises `BadDatabase`.
+
+    By `monotonic`, in seconds, and by what the database has seen, the clock is judged; without it every time is right.
+    """
     blinder, wakes, metrics = Blinder(secret), Wakes(), Metrics()
     quota = Quota(config.inbox_entries, config.inbox_bytes, config.max_retention_seconds, config.inbox_read_entries)
     sealer = Sealer(blinder.sealing_key(), random_bytes)
@@ -87,19 +89,22 @@ async def open_app(
         ) as store,
         open_fetcher(allow=config.outgoing_allow) as fetcher,
         _hinting(store, config, sealer, vapid, random_bytes) as hints,
-        _sweeping(store, clock),
+        _judging(store, clock, monotonic) as clock_guard,
+        sweeping(store, clock_guard),
     ):
         names = NameServices(fetcher, config.name_services, agreement=config.agreement)
         resolver = CachedResolver(ChainResolver(fetcher, names, config.static), clock, metrics.looked_up)
         app = web.Application(middlewares=[edge], client_max_size=MAX_OWNER_BYTES)
         app[CLOCK] = clock
+        app[CLOCK_GUARD] = clock_guard
         app[CONFIG] = config
         rates = Rates(clock, random_bytes)
         app[DELIVERIES] = Deliveries(store, resolver, blinder, rates, config, metrics, hints.soon)
         app[IS_OURS] = hosts_of(config)
+        following = Following(store, wakes, clock, random_bytes, lapsing=clock_guard.believed)
         app[OWNING] = Owning(store, resolver, blinder, config, random_bytes)
         app[PUSHING] = Pushing(store, blinder, sealer, config)
-        app[READING] = Reading(store, Following(store, wakes, clock, random_bytes), blinder, audience=config.public_url)
+        app[READING] = Reading(store, following, blinder, audience=config.public_url)
         app[METRICS] = metrics
         app[VAPID_KEY] = vapid.public
         app[WAKES] = wakes
@@ -135,14 +140,24 @@ async def _end_waiting(app: web.Application) -> None:
 @contextlib.asynccontextmanager
 async def running(
     config: Config, secret: bytes, *, clock: Clock = system_clock
-) -> AsyncIterator[tuple[list[str], list[str]]]:
-    """A server that listens: where it does, public and admin, as URLs. It stops gracefully when the context ends."""
-    async with open_app(config, secret, clock=clock) as (app, store), contextlib.AsyncExitStack() as stack:
+) -> AsyncIterator[tuple[web.Application, list[str], list[str]]]:
+    """A server that listens: its application, and where it does, public and admin, as URLs.
+
+    It stops gracefully when the context ends.
+    """
+    opening = open_app(config, secret, clock=clock, monotonic=time.monotonic)
+    async with opening as (app, store), contextlib.AsyncExitStack() as stack:
         public = await stack.enter_async_context(listening(app, config.listen))
         admin: list[str] = []
         if config.admin_listen:
-            admin = await stack.enter_async_context(listening(make_admin_app(store, app[METRICS]), config.admin_listen))
-        yield public, admin
+            admin_app = make_admin_app(store, app[METRICS], app[CLOCK_GUARD])
+            admin = await stack.enter_async_context(listening(admin_app, config.admin_listen))
+        yield app, public, admin
+
+
+@contextlib.asynccontextmanager
+async def _judging(store: Store, clock: Clock, monotonic: Callable[[], float] | None) -> AsyncIterator[ClockGuard]:
+    yield ClockGuard(clock, monotonic, await store.seen()) if monotonic else ClockGuard(clock, clock, None)
 
 
 @contextlib.asynccontextmanager
@@ -159,33 +174,14 @@ async def _hinting(
             yield hints
 
 
-@contextlib.asynccontextmanager
-async def _sweeping(store: Store, clock: Clock) -> AsyncIterator[None]:
-    async def sweep() -> None:
-        while True:
-            try:
-                await store.sweep(clock())
-            except Unavailable:  # a full disk, and logged as such; the next round may do better
-                pass
-            except Exception as error:  # noqa: BLE001 — the sweeper outlives whatever one round meets
-                log.error("a sweep failed: %s", type(error).__name__)  # noqa: TRY400 — a traceback may hold values
-            await asyncio.sleep(_SWEEP_SECONDS)
-
-    task = asyncio.create_task(sweep())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
 async def serve(config: Config, secret: bytes, *, announce: Callable[[str], None]) -> None:
-    """Run until SIGTERM or SIGINT, then finish what was begun and stop."""
+    """Run until SIGTERM or SIGINT, then finish what was begun and stop. SIGUSR1 says that the clock is right."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
-    async with running(config, secret) as (public, admin):
+    async with running(config, secret) as (app, public, admin):
+        loop.add_signal_handler(signal.SIGUSR1, app[CLOCK_GUARD].trust)
         gc.freeze()  # what was made until now stays: looking through it again and again costs a tenth of all work
         announce(f"inbox-server for {config.public_url} listens at {', '.join(public)}")
         if admin:

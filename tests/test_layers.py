@@ -31,6 +31,7 @@ FLOORS = (
     "identity",
     "metrics",
     "lru",
+    "clock_guard",
     "clock",
     "errors",
     "",

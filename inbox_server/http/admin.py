@@ -5,17 +5,19 @@ from typing import Final
 
 from aiohttp import web
 
+from inbox_server.clock_guard import ClockGuard
 from inbox_server.errors import Unavailable
 from inbox_server.http.hosts import is_numeric_host
-from inbox_server.http.routes import IS_OURS, METRICS, answer, edge
+from inbox_server.http.routes import CLOCK_GUARD, IS_OURS, METRICS, answer, edge
 from inbox_server.metrics import CONTENT_TYPE, Metrics
 from inbox_server.store.contract import Store
 
 STORE: Final = web.AppKey("store", Store)
 
 
-def make_admin_app(store: Store, metrics: Metrics) -> web.Application:
+def make_admin_app(store: Store, metrics: Metrics, clock_guard: ClockGuard) -> web.Application:
     app = web.Application(middlewares=[edge])
+    app[CLOCK_GUARD] = clock_guard
     app[STORE] = store
     app[METRICS] = metrics
     app[IS_OURS] = is_numeric_host
@@ -31,7 +33,8 @@ async def health(_: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200 when the database can be read and written, else 503 or 507 with the reason."""
+    """200 when the database can be read and written and the clock is believed, else 503 or 507 with the reason."""
+    request.app[CLOCK_GUARD].dating()
     await request.app[STORE].ping()
     return answer(200, {"status": "ready"})
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from inbox_server.clock import Clock
+from inbox_server.clock_guard import ClockGuard
 from inbox_server.config.config import Config
 from inbox_server.errors import CODES, Refused
 from inbox_server.http.capabilities import capabilities
@@ -28,6 +29,7 @@ from inbox_server.protocol.base64url import encode
 from inbox_server.protocol.requests import MAX_DELIVERY_BYTES, MAX_OWNER_BYTES, bad_request
 
 CLOCK: Final = web.AppKey[Clock]("clock")
+CLOCK_GUARD: Final = web.AppKey("clock_guard", ClockGuard)
 CONFIG: Final = web.AppKey("config", Config)
 DELIVERIES: Final = web.AppKey("deliveries", Deliveries)
 METRICS: Final = web.AppKey("metrics", Metrics)
@@ -129,7 +131,7 @@ async def post_message(request: web.Request) -> web.Response:
     receipt = await request.app[DELIVERIES].deliver(
         _authorization(request),
         body,
-        request.app[CLOCK](),
+        request.app[CLOCK_GUARD].dating(),
         network=network_of(request.remote, request.headers, request.app[CONFIG]),
     )
     return answer(201 if receipt.new else 200, {"id": encode(receipt.id), "expires": receipt.expires})

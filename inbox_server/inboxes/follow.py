@@ -22,7 +22,8 @@ _NOTHING: Final = Page((), (), Cursor(b"", 0, 0), more=False)
 
 
 class Following:
-    """Waits for news on behalf of owners. What it reads from `clock` is how long their tokens are good."""
+    """Waits for news on behalf of owners. By `clock` their tokens are good, by `lapsing` entries expire: the same
+    unless it is given."""
 
     def __init__(
         self,
@@ -31,8 +32,10 @@ class Following:
         clock: Clock,
         random_bytes: Callable[[int], bytes],
         *,
+        lapsing: Clock | None = None,
         ping_seconds: float = PING_SECONDS,
     ) -> None:
+        self.lapsing = lapsing or clock
         self._store = store
         self._wakes = wakes
         self._clock = clock
@@ -94,7 +97,7 @@ class Following:
         end = loop.time() + seconds
         while True:
             listener.listen()
-            page = await self._store.unread(inbox, after=after, limit=limit, now=self._clock())
+            page = await self._store.unread(inbox, after=after, limit=limit, now=self.lapsing())
             told = page.notices if told is None else told
             new = bool(page.messages or page.read or set(page.notices) - set(told))
             if new or not await listener.changed(end - loop.time()):

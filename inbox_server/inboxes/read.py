@@ -77,16 +77,16 @@ class Reading:
         if asked.wait:
             page = await self._following.page(inbox, first, until=token.taken_until)
         else:
-            page = await self._store.unread(inbox, after=asked.after, limit=first.limit, now=now)
+            page = await self._store.unread(inbox, after=asked.after, limit=first.limit, now=self._following.lapsing())
         if page.more and asked.limit > first.limit:
-            return self._parts(inbox, page, asked, now)
+            return self._parts(inbox, page, asked)
         answer = page_json(page, with_read=asked.after is not None)
         is_empty = not (page.messages or page.read or page.notices)
         if not asked.wait and is_empty and page.cursor == self._store.end(inbox):
             self._polls.keep(_mark(authorization, target), _Poll(token, inbox, page.cursor, answer))
         return answer
 
-    async def _parts(self, inbox: bytes, page: Page, asked: Asked, now: UnixTime) -> AsyncGenerator[bytes, None]:
+    async def _parts(self, inbox: bytes, page: Page, asked: Asked) -> AsyncGenerator[bytes, None]:
         """A long page, begun with its first part: no more than a part is in memory, whoever takes it how slowly.
 
         It ends early, with `more`, where its inbox goes or the disk fails meanwhile; the next request is told why.
@@ -104,7 +104,9 @@ class Reading:
                 break
             try:
                 limit = min(left, PART_ENTRIES)
-                page = await self._store.unread(inbox, after=page.cursor, limit=limit, now=now, upto=upto)
+                page = await self._store.unread(
+                    inbox, after=page.cursor, limit=limit, now=self._following.lapsing(), upto=upto
+                )
             except Refused:
                 break
         yield (start if start == PAGE_START else b"") + page_end(page, read, with_read=asked.after is not None)

@@ -220,7 +220,13 @@ class Store(Protocol):
         """Drop one that its push service does not know any more; the owner gets a notice until the next change."""
 
     async def sweep(self, now: UnixTime) -> None:
-        """Drop what has expired."""
+        """Drop what has expired, and remember that this time was seen."""
+
+    async def seen(self) -> UnixTime | None:
+        """The newest time that was swept by, to some minutes; None when there was none."""
+
+    async def prolong(self, since: UnixTime, now: UnixTime) -> None:
+        """Keep what lives a day or more and lapsed between the two, for some days more."""
 
     async def ping(self) -> None:
         """Raises `Unavailable` when the database cannot be read or written."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -14,13 +15,14 @@ import aiohttp
 import pytest
 
 from inbox_server.clock import DAY_SECONDS, UnixTime, system_clock
+from inbox_server.inboxes.sweeping import SWEEP_SECONDS
 from inbox_server.resolver.cache import FRESH_SECONDS, NOT_FOUND_SECONDS
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
 from tests.faults.probes import listed, said_when_stopped, until
 from tests.support.javascript import missing
 from tests.support.requests import Caller, at, caller, check_problem, id_of, inbox_server, new_key
-from tests.support.serving import client_session, deploy
+from tests.support.serving import Deployment, client_session, deploy
 
 HOUR_SECONDS = 3600
 JUMPS = (DAY_SECONDS, -DAY_SECONDS, -DAY_SECONDS, DAY_SECONDS)  # to tomorrow, today, yesterday, today
@@ -214,8 +216,8 @@ class Load:
     async def run(self) -> None:
         for number in itertools.count():
             text = f"{self.prefix} {number}"
-            while (answer := await self.sender.deliver(text, recipient=self.recipient)).status == 401:
-                assert answer.json()["now"]  # signed before the jump
+            while (answer := await self.sender.deliver(text, recipient=self.recipient)).status in (401, 503):
+                assert answer.json().get("now") or answer.json()["code"] == "clock_jumped"
             assert answer.status == 201
             self.taken.append(text)
 
@@ -230,16 +232,42 @@ def _library() -> str:
     return asked.stdout.strip()
 
 
+async def _start(place: Deployment, offset: Path, monkeypatch: pytest.MonkeyPatch) -> asyncio.subprocess.Process:
+    with monkeypatch.context() as environment:
+        environment.setenv("LD_PRELOAD", _library())
+        environment.setenv("FAKETIME_TIMESTAMP_FILE", str(offset))
+        environment.setenv("FAKETIME_NO_CACHE", "1")
+        environment.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        return await place.start()
+
+
+async def test_two_months_too_many_for_some_seconds_delete_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: aiohttp.ClientSession
+) -> None:
+    place, clock = deploy(tmp_path / "inbox"), Shifted(tmp_path / "offset")
+    process = await _start(place, tmp_path / "offset", monkeypatch)
+    owner = Caller(session, place.url, new_key(), clock)
+    try:
+        assert (await owner.claim({"accept": "anyone"})).status == 201
+        assert (await at(owner).deliver("one", recipient=owner.key.address)).status == 201
+        clock.jump(60 * DAY_SECONDS)
+        assert process.stdout
+        async with asyncio.timeout(2 * SWEEP_SECONDS):
+            assert b"clock jumped" in await process.stdout.readline()  # by a round of sweeping
+        assert await owner.texts() == ["one"]
+        clock.jump(-60 * DAY_SECONDS)
+        assert await owner.texts() == ["one"]
+        assert (await at(owner).deliver("two", recipient=owner.key.address)).status == 201
+    finally:
+        process.kill()
+        await process.communicate()
+
+
 async def test_a_process_whose_clock_jumps_under_load_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: aiohttp.ClientSession
 ) -> None:
     place, clock = deploy(tmp_path / "inbox"), Shifted(tmp_path / "offset")
-    with monkeypatch.context() as environment:
-        environment.setenv("LD_PRELOAD", _library())
-        environment.setenv("FAKETIME_TIMESTAMP_FILE", str(tmp_path / "offset"))
-        environment.setenv("FAKETIME_NO_CACHE", "1")
-        environment.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        process = await place.start()
+    process = await _start(place, tmp_path / "offset", monkeypatch)
     owner = Caller(session, place.url, new_key(), clock)
     unmoved = replace(owner, clock=system_clock)
     try:
@@ -250,6 +278,7 @@ async def test_a_process_whose_clock_jumps_under_load_goes_on(
             for number, jump in enumerate(JUMPS):
                 async with _half_request(place.port) as finish:
                     clock.jump(jump)
+                    process.send_signal(signal.SIGUSR1)  # the operator says that the clock is right
                     await until(_moved(loads), within_seconds=10)
                     assert (await finish()).startswith(b"HTTP/1.1 404 ")  # no timer of the connection saw the jump
                 if number % 2 == 0:  # tomorrow or yesterday: libfaketime is at work
@@ -258,7 +287,9 @@ async def test_a_process_whose_clock_jumps_under_load_goes_on(
             for task in tasks:
                 task.cancel()
         assert set().union(*(load.taken for load in loads)) <= set(await listed(owner))
-        assert await said_when_stopped(process) == ["stopping"]
+        said = await said_when_stopped(process)
+        assert said[-1] == "stopping"
+        assert all(line.split()[1] == "clock" for line in said[:-1]), said
         assert process.returncode == 0
     finally:
         if process.returncode is None:

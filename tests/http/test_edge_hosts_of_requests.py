@@ -8,6 +8,7 @@ import pytest
 from inbox_server.http.admin import make_admin_app
 from inbox_server.http.hosts import hosts_of
 from inbox_server.http.listening import listening
+from inbox_server.http.routes import CLOCK_GUARD
 from inbox_server.metrics import Metrics
 from tests.support.edges import PUBLIC, LiveServer, ask_once, code_of, free_socket, make_config, request_bytes
 
@@ -94,7 +95,9 @@ async def test_a_target_that_names_another_host_is_refused(server: LiveServer) -
 
 
 async def test_the_admin_listener_answers_to_numbers_and_localhost_only(server: LiveServer) -> None:
-    async with listening(make_admin_app(server.store, Metrics()), await free_socket()) as (url,):
+    async with listening(make_admin_app(server.store, Metrics(), server.app[CLOCK_GUARD]), await free_socket()) as (
+        url,
+    ):
         port = int(url.rpartition(":")[2])
         for host in (
             f"127.0.0.1:{port}",

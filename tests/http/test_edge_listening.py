@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_no_header_is_believed_when_none_is_configured(tmp_path: Path) -> None:
 
 
 async def test_only_the_configured_header_moves_the_limit_by_network(tmp_path: Path, clock: HandClock) -> None:
-    limits = {"server__proxy_header": "X-Real-IP", "limits__network_per_hour": 2}
+    limits: dict[str, Any] = {"server__proxy_header": "X-Real-IP", "limits__network_per_hour": 2}
     async with serving(tmp_path, clock=clock, **limits) as server:
         await claim_bob(server, clock)
 

@@ -12,7 +12,7 @@ from inbox_server.config.config import Tcp
 from inbox_server.errors import CODES
 from inbox_server.http.admin import make_admin_app
 from inbox_server.http.listening import listening
-from inbox_server.http.routes import METRICS
+from inbox_server.http.routes import CLOCK_GUARD, METRICS
 from inbox_server.metrics import Metrics
 from inbox_server.world.local_world import World
 from tests.conftest import APP
@@ -43,7 +43,7 @@ def counted(live: Live) -> Samples:
 
 async def test_the_admin_listener_serves_them_and_the_public_one_does_not(world: World, live: Live) -> None:
     async with (
-        listening(make_admin_app(world.store, live.app[METRICS]), Tcp("127.0.0.1", 0)) as (url,),
+        listening(make_admin_app(world.store, live.app[METRICS], live.app[CLOCK_GUARD]), Tcp("127.0.0.1", 0)) as (url,),
         world.session.get(f"{url}/metrics") as answer,
     ):
         assert answer.status == 200
@@ -71,7 +71,7 @@ async def test_entries_are_counted_unread_and_read(world: World, alice: AppUser,
         await at(owner).deliver(text, recipient=owner.key.address)
     await owner.acknowledge(id_of("one"))
     async with (
-        listening(make_admin_app(world.store, live.app[METRICS]), Tcp("127.0.0.1", 0)) as (url,),
+        listening(make_admin_app(world.store, live.app[METRICS], live.app[CLOCK_GUARD]), Tcp("127.0.0.1", 0)) as (url,),
         world.session.get(f"{url}/metrics") as answer,
     ):
         samples = read(await answer.text())

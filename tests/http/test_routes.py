@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from inbox_server.clock_guard import ClockGuard
 from inbox_server.config.config import Tcp
 from inbox_server.errors import CODES
 from inbox_server.http.admin import make_admin_app
@@ -170,7 +171,9 @@ async def test_the_capability_document_says_what_an_app_must_know(someone: Calle
 
 
 async def test_the_admin_listener_tells_health_and_readiness(world: World) -> None:
-    async with listening(make_admin_app(world.store, Metrics()), Tcp("127.0.0.1", 0)) as (url,):
+    async with listening(
+        make_admin_app(world.store, Metrics(), ClockGuard(world.clock, world.clock, None)), Tcp("127.0.0.1", 0)
+    ) as (url,):
         admin = Caller(world.session, url, caller(world).key, world.clock)
         health, ready = await admin.send("GET", "/health"), await admin.send("GET", "/ready")
         assert (health.status, health.json()["status"]) == (200, "ok")

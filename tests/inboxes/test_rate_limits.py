@@ -235,7 +235,11 @@ async def test_beyond_a_limit_is_429_until_retry_after_has_passed(tmp_path: Path
 
 
 async def test_the_limits_of_one_are_not_those_of_another(tmp_path: Path, clock: HandClock) -> None:
-    limits = {"limits__sender_per_hour": 2, "limits__network_per_hour": 7, "server__proxy_header": "X-Real-IP"}
+    limits: dict[str, Any] = {
+        "limits__sender_per_hour": 2,
+        "limits__network_per_hour": 7,
+        "server__proxy_header": "X-Real-IP",
+    }
     async with serving(tmp_path, clock=clock, **limits) as server:
         for key in (BOB, CAROL):
             await claim(server, key, clock)

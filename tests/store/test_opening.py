@@ -27,6 +27,7 @@ COLUMNS = {
     "free_slot": "slot",
     "invite": "code expires",
     "secret_check": "value",
+    "seen": "time",
 }
 
 

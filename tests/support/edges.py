@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -53,14 +53,16 @@ class LiveServer:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, *, clock: Clock, **settings: Any) -> AsyncIterator[LiveServer]:
+async def serving(
+    folder: Path, *, clock: Clock, monotonic: Callable[[], float] | None = None, **settings: Any
+) -> AsyncIterator[LiveServer]:
     """A server that takes everyone and limits nobody; `settings` override keys, as `section__key`."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
         config = make_config(folder, port, **settings)
         async with (
-            open_app(config, SECRET, clock=clock) as (public, store),
+            open_app(config, SECRET, clock=clock, monotonic=monotonic) as (public, store),
             listening(public, bound),
             aiohttp.ClientSession() as session,
         ):

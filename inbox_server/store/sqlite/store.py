@@ -28,6 +28,7 @@ from inbox_server.store.contract import (
 from inbox_server.store.sqlite.expiry import drop_entry, drop_expired, drop_oldest_tombstones, is_due, sweep
 from inbox_server.store.sqlite.feed import read_feed
 from inbox_server.store.sqlite.feed_ends import Standings
+from inbox_server.store.sqlite.outages import lapsed_inboxes, note_seen, prolong, read_seen, rounded
 from inbox_server.store.sqlite.policy import door, proven
 from inbox_server.store.sqlite.reader import Reader
 from inbox_server.store.sqlite.settings import forget, read_settings, read_totals, settle
@@ -133,6 +134,16 @@ class SqliteStore:
     async def sweep(self, now: UnixTime) -> None:
         while await self._reader.read(lambda db: is_due(db, now)):
             await self._writer.write(lambda db: sweep(db, now), erases=True)
+        if await self.seen() != rounded(now):
+            await self._writer.write(lambda db: note_seen(db, now))
+
+    async def seen(self) -> UnixTime | None:
+        return await self._reader.read(read_seen)
+
+    async def prolong(self, since: UnixTime, now: UnixTime) -> None:
+        for inbox in await self._reader.read(lambda db: lapsed_inboxes(db, since, now)):
+            while not await self._writer.write(partial(prolong, inbox=inbox, since=since, now=now), inbox=inbox):
+                pass
 
     async def ping(self) -> None:
         await self._reader.read(lambda db: db.execute("SELECT 1 FROM inbox LIMIT 1").fetchone())

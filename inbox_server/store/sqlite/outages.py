@@ -1,0 +1,53 @@
+"""Time that passed for nobody: the newest time that the database has seen, and what lapsed while no server ran."""
+
+import sqlite3
+from typing import Final
+
+from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
+from inbox_server.store.sqlite.expiry import BATCH_ROWS
+
+PROLONGED_SECONDS: Final = 3 * DAY_SECONDS  # a weekend, and a day to find it (docs/decisions/0010-outages.md)
+_SEEN_SECONDS: Final = 600  # each is a commit; and when it stopped is nobody's business to the second
+# A life of a day or more ends with a UTC day, and is known by that: so does one in 86,400 of the shorter ones.
+_LAPSED: Final = (
+    "FROM message WHERE forget_at > ?1 AND forget_at <= ?2 AND slot IS NOT NULL AND expires % 86400 = 86399"
+)
+
+
+def read_seen(db: sqlite3.Connection) -> UnixTime | None:
+    row = db.execute("SELECT time FROM seen").fetchone()
+    return None if row is None else UnixTime(row[0])
+
+
+def note_seen(db: sqlite3.Connection, now: UnixTime) -> None:
+    db.execute("DELETE FROM seen")
+    db.execute("INSERT INTO seen (time) VALUES (?)", (rounded(now),))
+
+
+def rounded(now: UnixTime) -> UnixTime:
+    return UnixTime(now // _SEEN_SECONDS * _SEEN_SECONDS)
+
+
+def lapsed_inboxes(db: sqlite3.Connection, since: UnixTime, now: UnixTime) -> list[bytes]:
+    """Those in which something lapsed between the two that lived a day or more."""
+    return [inbox for (inbox,) in db.execute(f"SELECT DISTINCT inbox {_LAPSED}", (since, now))]
+
+
+def prolong(db: sqlite3.Connection, inbox: bytes, since: UnixTime, now: UnixTime) -> bool:
+    """Keep a batch of what lapsed in an inbox, for some days more; whether that was the last.
+
+    A longer life is a change that every device must hear of.
+    """
+    rows = db.execute(
+        f"SELECT change {_LAPSED} AND inbox = ?3 LIMIT ?4",
+        (since, now, inbox, BATCH_ROWS),
+    ).fetchall()
+    until = end_of_day(UnixTime(now + PROLONGED_SECONDS))
+    for (change,) in rows:
+        db.execute("UPDATE inbox SET change = change + 1 WHERE inbox = ?", (inbox,))
+        db.execute(
+            "UPDATE message SET expires = ?1, forget_at = ?1, change = (SELECT change FROM inbox WHERE inbox = ?2)"
+            " WHERE inbox = ?2 AND change = ?3",
+            (until, inbox, change),
+        )
+    return len(rows) < BATCH_ROWS
