@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from inbox_server.clock import DAY_SECONDS, Clock, UnixTime
 from inbox_server.errors import Refused, Unavailable
@@ -33,22 +33,53 @@ _MAX_KNOWN: Final = 10_000  # about 5 MB
 _MAX_REFUSED: Final = 5_000
 _MAX_WAIT_SECONDS: Final = 3.0
 _BUSY_RETRY_SECONDS: Final = 10
+PUT_OFF_SECONDS: Final = (0.5, 1.5)  # without it, 200 connections keep the server busy with nothing but refusals
+_GOLDEN: Final = 0.6180339887498949  # its multiples fall evenly between whole numbers, however many there are
+
+
+class PutOff:
+    """How long those wait who are put off, so that one who floods and waits for answers is slowed down.
+
+    Each another while, or all of them would come back at once.
+    """
+
+    def __init__(self, least: float, most: float) -> None:
+        self._least = least
+        self._spread = most - least
+        self._number = 0
+
+    def seconds(self) -> float:
+        self._number += 1
+        return self._least + self._spread * (self._number * _GOLDEN % 1)
 
 
 class CachedResolver:
-    """Implements `contract.Resolver` around another one."""
+    """Implements `contract.Resolver` around another one.
+
+    `put_off_seconds`: how long, at least and at most, a stranger waits to hear that there is no budget.
+    """
 
     def __init__(
-        self, resolver: Resolver, clock: Clock, count: Count, *, monotonic: Monotonic = time.monotonic
+        self,
+        resolver: Resolver,
+        clock: Clock,
+        count: Count,
+        *,
+        monotonic: Monotonic = time.monotonic,
+        put_off_seconds: tuple[float, float] = PUT_OFF_SECONDS,
     ) -> None:
         def budget(per_second: float, burst: int) -> Budget:
             return Budget(per_second, burst, max_wait_seconds=_MAX_WAIT_SECONDS, monotonic=monotonic)
 
-        known = Share(budget(20, 200), flights=24)
+        def look_ups(per_second: float, burst: int, flights: int) -> LookUps[Any]:
+            strangers = Share(budget(per_second, burst), flights=flights)
+            return LookUps(clock, count, strangers=strangers, known=known, put_off=put_off)
+
+        known, put_off = Share(budget(20, 200), flights=24), PutOff(*put_off_seconds)
         self._resolver = resolver
-        self._addresses: LookUps[str] = LookUps(clock, count, strangers=Share(budget(20, 100), flights=24), known=known)
+        self._addresses: LookUps[str] = look_ups(20, 100, 24)
         # A key is asked for before the owner's policy was, so strangers get less of it.
-        self._keys: LookUps[PublicKey] = LookUps(clock, count, strangers=Share(budget(5, 50), flights=8), known=known)
+        self._keys: LookUps[PublicKey] = look_ups(5, 50, 8)
 
     def remembered(self) -> dict[str, float]:
         """How many answers are remembered, by kind."""
@@ -111,11 +142,12 @@ class _Refusal:
 class LookUps(Generic[V]):
     """Answers by key: fresh, stale while upstream fails, not found, failed; one flight for each key."""
 
-    def __init__(self, clock: Clock, count: Count, *, strangers: Share, known: Share) -> None:
+    def __init__(self, clock: Clock, count: Count, *, strangers: Share, known: Share, put_off: PutOff) -> None:
         self._clock = clock
         self._count = count
         self._strangers = strangers
         self._knowns = known
+        self._put_off = put_off
         self._known: OrderedDict[K, _Known[V]] = OrderedDict()
         self._refused: OrderedDict[K, _Refusal] = OrderedDict()
         self._flights: dict[K, asyncio.Task[V | Refused]] = {}
@@ -168,6 +200,8 @@ class LookUps(Generic[V]):
             async with (self._knowns if usable else self._strangers).take() as has_place:
                 if not has_place:
                     self._count("busy")
+                    if not usable:
+                        await asyncio.sleep(self._put_off.seconds())
                     return unavailable(retry_after=_BUSY_RETRY_SECONDS)
                 answer = await look_up()
         except Unavailable as failure:

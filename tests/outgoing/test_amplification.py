@@ -26,6 +26,7 @@ from inbox_server.resolver.cache import (
     FRESH_SECONDS,
     LAPSE_SECONDS,
     NOT_FOUND_SECONDS,
+    PUT_OFF_SECONDS,
     STALE_SECONDS,
     CachedResolver,
 )
@@ -42,6 +43,7 @@ from tests.support.canary import HandMonotonic
 PER_SECOND, BURST = 20, 100
 KEYS_PER_SECOND, KEYS_BURST = 5, 50
 MAX_WAITING = 3 * PER_SECOND
+AT_ONCE = (0.0, 0.0)
 BUSY_RETRY = "10"
 FLOOD = 5_000
 HONEST = 100
@@ -238,7 +240,7 @@ def monotonic() -> HandMonotonic:
 
 @pytest.fixture
 def resolver(upstream: Upstream, clock: HandClock, monotonic: HandMonotonic) -> CachedResolver:
-    return CachedResolver(upstream, clock, Metrics().looked_up, monotonic=monotonic)
+    return CachedResolver(upstream, clock, Metrics().looked_up, monotonic=monotonic, put_off_seconds=AT_ONCE)
 
 
 async def outcome(look_up: Awaitable[object]) -> object:
@@ -317,6 +319,30 @@ async def test_strangers_are_refused_when_their_budget_is_spent(
     assert len(upstream.asked) <= 2 * BURST + PER_SECOND
 
 
+async def test_strangers_who_are_put_off_wait_for_it_and_known_ones_do_not(
+    upstream: Upstream, clock: HandClock, monotonic: HandMonotonic
+) -> None:
+    """Or a few connections that ask again at once leave the server no time for anybody else."""
+    resolver = CachedResolver(upstream, clock, Metrics().looked_up, monotonic=monotonic)
+    assert await resolver.address("alice.id", APP) == ALICE.address
+    await flood(resolver, BURST + MAX_WAITING)
+    began, seconds = time.monotonic(), list[float]()
+
+    async def put_off(name: str) -> None:
+        assert await outcome(resolver.address(name, APP)) == "names_unavailable"
+        seconds.append(time.monotonic() - began)
+
+    tasks = [asyncio.create_task(put_off(f"late{index}.id")) for index in range(100)]
+    await turns()
+    assert seconds == []
+    assert await resolver.address("alice.id", APP) == ALICE.address
+    assert seconds == []
+    await asyncio.gather(*tasks)
+    least, most = PUT_OFF_SECONDS
+    assert seconds[0] >= least
+    assert seconds[-1] - seconds[0] >= (most - least) / 2  # they do not come back all at once
+
+
 async def test_being_refused_for_want_of_budget_says_when_to_come_back(resolver: CachedResolver) -> None:
     await flood(resolver, BURST + MAX_WAITING)
     with pytest.raises(Unavailable) as refusal:
@@ -338,7 +364,7 @@ async def test_a_key_is_looked_up_within_a_smaller_budget(resolver: CachedResolv
 async def test_a_flood_neither_evicts_known_names_nor_makes_them_wait(
     upstream: Upstream, clock: HandClock, monotonic: HandMonotonic
 ) -> None:
-    resolver = CachedResolver(upstream, clock, Metrics().looked_up, monotonic=monotonic)
+    resolver = CachedResolver(upstream, clock, Metrics().looked_up, monotonic=monotonic, put_off_seconds=AT_ONCE)
     assert await resolver.address("alice.id", APP) == ALICE.address
     for round in range(60):
         monotonic.advance(1000)
@@ -517,7 +543,7 @@ async def test_an_old_answer_that_misfits_a_refused_name_is_asked_anew_once_a_mi
 async def resolver_of_world(world: World, clock: HandClock, monotonic: HandMonotonic) -> AsyncIterator[CachedResolver]:
     async with open_fetcher(allow=frozenset({world.reader_origin}), monotonic=monotonic) as fetcher:
         chain = ChainResolver(fetcher, NameServices(fetcher, (world.names_url,), agreement=False), ())
-        yield CachedResolver(chain, clock, Metrics().looked_up, monotonic=monotonic)
+        yield CachedResolver(chain, clock, Metrics().looked_up, monotonic=monotonic, put_off_seconds=AT_ONCE)
 
 
 async def test_strangers_do_not_spend_at_the_hosts_what_known_names_need(
