@@ -17,15 +17,18 @@ from inbox_server.client.account import Account
 from inbox_server.client.events import Event
 from inbox_server.client.inbox_api import STREAM_SECONDS, Inbox, InboxRefused, Sleep, Unreachable, back_off
 from inbox_server.client.profile_file import Profile
-from inbox_server.client.reading import Page, Reading, parse_page
+from inbox_server.client.reading import Page, Reading, page_of, parse_page
 from inbox_server.client.reports import Arrived, Connection, Entry, News, Notice, WasRead
 from inbox_server.client.sending import Sending
+from inbox_server.client.twins import Twins
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 _MOST_KNOWN: Final = 20_000  # entries; more than the inboxes of one card hold at their default
 _MOST_QUEUED: Final = 4  # pages; a program that is slow lets the servers wait
 _STEADY_SECONDS: Final = 10.0  # a stream that lived so long was no failure
 _REPLACED_SECONDS: Final = 60  # two readers that begin anew at once would take the place from each other for ever
+_LIST_SECONDS: Final = 60.0  # how often an inbox is listed while its stream is refused
+_LOST_CURSOR: Final = ("cursor_gone", "bad_cursor")
 _TEND_SECONDS: Final = 60.0  # how often the outbox is looked through, on average
 
 
@@ -42,32 +45,6 @@ class _Again:
     """Entries that could not be fetched when they were told."""
 
     entries: tuple[Entry, ...]
-
-
-class _Twins:
-    """Entries of one message that a sender delivered under several encryptions, over all pages and inboxes."""
-
-    def __init__(self) -> None:
-        self._first: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
-        self._twins: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-
-    def join(self, entry: Entry) -> bool:
-        """Whether the entry's message has been told as another entry."""
-        if entry.pointer is None:
-            return False
-        message = (entry.pointer.sender, entry.pointer.id)
-        earlier = self._first.get(message, ())
-        ids = self._first[message] = tuple(dict.fromkeys(earlier + entry.ids))
-        if earlier:
-            self._twins.update(dict.fromkeys(ids, ids))
-        for known in (self._first, self._twins):
-            while len(known) > _MOST_KNOWN:
-                known.popitem(last=False)
-        return bool(earlier)
-
-    def of(self, id: str) -> tuple[str, ...]:
-        """The ids of its message, itself among them; none when it is the only one."""
-        return self._twins.get(id, ())
 
 
 class Watching:
@@ -88,7 +65,7 @@ class Watching:
         self._reading = Reading(account)
         self._known: OrderedDict[str, None] = OrderedDict.fromkeys(account.profile.read().told)
         self._was_read: OrderedDict[str, None] = OrderedDict()
-        self._twins = _Twins()
+        self._twins = Twins(_MOST_KNOWN)
         self._cursors: dict[str, str | None] = {}
         self._up: set[str] = set()
         self._followers: dict[str, asyncio.Task[None]] = {}
@@ -215,15 +192,15 @@ class Watching:
         inbox, failures = self._account.own(url), 0
         self._cursors[url] = self._account.profile.read().cursors.get(url)
         while True:
-            begun, retry_after, why = self._monotonic(), 0, ""
+            begun, retry_after, why, has_no_place = self._monotonic(), 0, "", False
             try:
                 await self._reading.tell_read(inbox)
                 await self._stream(inbox)
             except InboxRefused as refusal:
-                if refusal.code in ("cursor_gone", "bad_cursor") and self._cursors[url]:
+                if refusal.code in _LOST_CURSOR and self._cursors[url]:
                     self._cursors[url] = None  # list anew; what is known already is not told again
                     continue
-                why, retry_after = refusal.detail, refusal.retry_after or 0
+                why, retry_after, has_no_place = refusal.detail, refusal.retry_after or 0, refusal.status == 429
                 if refusal.code == "no_inbox":  # it may have been moved, here or by another device
                     if taken := await self._reading.catch_up():
                         moved = f"it was moved by another device: the card names {', '.join(taken)}"
@@ -238,7 +215,32 @@ class Watching:
             if why:
                 self._up.discard(url)
                 await self._queue.put(Connection(url, is_up=False, detail=why, again_seconds=pause))
-            await self._sleep(pause)
+            await self._pause(inbox, pause, lists=has_no_place)
+
+    async def _pause(self, inbox: Inbox, seconds: float, *, lists: bool) -> None:
+        """Wait. Who is refused a stream, because its places are taken, lists instead of going silent, if it may."""
+        while lists and seconds > 0 and await self._list(inbox):
+            await self._sleep(min(seconds, _LIST_SECONDS))
+            seconds -= _LIST_SECONDS
+        if seconds > 0:
+            await self._sleep(seconds)
+
+    async def _list(self, inbox: Inbox) -> bool:
+        """Tell what is new by pages; whether the inbox let us."""
+        try:
+            while True:
+                page = await page_of(inbox, self._cursors[inbox.url])
+                if page.messages or page.read or page.notices:
+                    await self._queue.put(_Came(inbox.url, page))
+                self._cursors[inbox.url] = page.cursor
+                if not page.more:
+                    return True
+        except InboxRefused as refusal:
+            if refusal.code in _LOST_CURSOR:
+                self._cursors[inbox.url] = None
+            return False
+        except Unreachable:
+            return False
 
     async def _stream(self, inbox: Inbox) -> None:
         """One stream, until its time is over. Raises `InboxRefused` or `Unreachable` when it ends otherwise."""

@@ -1,0 +1,32 @@
+"""Entries of one message that a sender delivered under several encryptions, over all pages and inboxes."""
+
+from collections import OrderedDict
+
+from inbox_server.client.reports import Entry
+
+
+class Twins:
+    """`most`: how many messages it remembers."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._first: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
+        self._twins: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+
+    def join(self, entry: Entry) -> bool:
+        """Whether the entry's message has been told as another entry."""
+        if entry.pointer is None:
+            return False
+        message = (entry.pointer.sender, entry.pointer.id)
+        earlier = self._first.get(message, ())
+        ids = self._first[message] = tuple(dict.fromkeys(earlier + entry.ids))
+        if earlier:
+            self._twins.update(dict.fromkeys(ids, ids))
+        for known in (self._first, self._twins):
+            while len(known) > self._most:
+                known.popitem(last=False)
+        return bool(earlier)
+
+    def of(self, id: str) -> tuple[str, ...]:
+        """The ids of its message, itself among them; none when it is the only one."""
+        return self._twins.get(id, ())
