@@ -29,7 +29,7 @@ from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.identity.keys import PublicKey
 from inbox_server.identity.names import Address, Name, NotAnIdentity, parse_recipient
-from inbox_server.outgoing.fetch import Absent, Fetcher
+from inbox_server.outgoing.fetch import Absent, Fetcher, Forbidden
 from inbox_server.outgoing.fetch import Unreachable as HostFailed
 from inbox_server.protocol.strict_json import is_whole
 from inbox_server.resolver.chain import ChainResolver
@@ -131,6 +131,8 @@ class AppUser:
                 raise NotForNow(error.detail) from None
             except (Absent, BadCard, Refused) as error:
                 reason = _reason(error)
+            except Forbidden:
+                reason = "its bucket's URL is not asked: it must be an https URL of a public name, at the usual port"
             except HostFailed:
                 why = "the host of the recipient's bucket cannot be reached, or may not be asked"
                 raise await self._card_unread(place, why) from None

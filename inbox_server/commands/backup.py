@@ -53,6 +53,12 @@ def _restore(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     blinder = Blinder(read_secret(config.secret_file))
     copied = restore(config.data_dir, options.file, check_value=blinder.check_value(), random_bytes=secrets.token_bytes)
-    tell(f"restored {copied.inboxes} inboxes with {copied.unread} unread to {config.data_dir}")
-    tell("What was read since the copy was made is unread again. Clients notice, and list everything anew.")
+    if copied.unread:
+        tell(f"restored {copied.inboxes} inboxes with {copied.unread} unread to {config.data_dir}")
+        tell("What was read since the copy was made is unread again. Clients notice, and list everything anew.")
+    else:
+        tell(
+            f"restored {copied.inboxes} inboxes and their settings to {config.data_dir}; nothing is unread in the copy"
+        )
+        tell("What was unread on the old server is not here. Clients notice, and list everything anew.")
     return 0

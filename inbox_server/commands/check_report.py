@@ -2,12 +2,14 @@
 
 import argparse
 import json
+from collections import Counter
 from dataclasses import asdict
 from typing import Final
 
 from inbox_server.checks.results import Finding, Findings
 from inbox_server.commands.terminal import tell
 
+_COUNTED: Final = {"ok": "passed", "warning": "with a warning", "failed": "failed", "skipped": "skipped"}
 _SHOWN: Final = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "skipped"}
 
 
@@ -34,8 +36,8 @@ def conclude(findings: Findings, options: argparse.Namespace, subject: str) -> i
     if options.json:
         checks = [asdict(finding) for finding in findings.all]
         tell(json.dumps({"checked": subject, "ok": not findings.failed, "checks": checks}))
-    elif findings.failed:
-        tell(f"\n{findings.failed} of {len(findings.all)} checks failed.")
     else:
-        tell(f"\nNothing failed in {len(findings.all)} checks.")
+        counts = Counter[str](finding.verdict for finding in findings.all)
+        told = [f"{counts[verdict]} {word}" for verdict, word in _COUNTED.items() if counts[verdict]]
+        tell(f"\n{', '.join(told)}.")
     return 1 if findings.failed else 0

@@ -165,11 +165,11 @@ async def _temporary_world(first_port: int, rules: HubRules | None = None) -> As
 
 
 async def _until_interrupted(*, say: bool = True) -> None:
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):  # before it is said: whoever reads it may be a script, and quick
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
     if say:
         tell("\nCtrl-C stops it, and nothing is kept.")
-    stop = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
     await stop.wait()
     if say:
         tell("")

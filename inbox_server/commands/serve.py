@@ -2,10 +2,13 @@
 
 import argparse
 
+from yarl import URL
+
 from inbox_server.commands.terminal import Commands, add_config, complain, run, tell
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
 from inbox_server.hardening import allow_many_files, forbid_dumps
+from inbox_server.outgoing.guard import NotAllowed, check_stranger_url, is_public
 from inbox_server.server import serve
 
 
@@ -19,6 +22,16 @@ def add_serve(commands: Commands) -> None:
     command.set_defaults(run=_serve)
 
 
+def is_plain_and_public(origin: str) -> bool:
+    """Whether an origin is http on a name or address that anybody can reach."""
+    url = URL(origin)
+    try:
+        check_stranger_url(URL.build(scheme="https", host=url.raw_host or ""))
+    except NotAllowed:
+        return url.scheme == "http" and is_public(url.raw_host or "")
+    return url.scheme == "http"
+
+
 def _serve(options: argparse.Namespace) -> int:
     forbid_dumps()
     allow_many_files()
@@ -26,5 +39,10 @@ def _serve(options: argparse.Namespace) -> int:
     secret = read_secret(config.secret_file)
     if config.outgoing_allow:
         complain(f"warning: outgoing.allow lets strangers' URLs lead to {', '.join(sorted(config.outgoing_allow))}")
+    if is_plain_and_public(config.public_url):
+        complain(
+            f"warning: {config.public_url} is plain http on a public name: tokens can be read on the way, and apps on"
+            " https cannot ask it. Put a TLS proxy in front, and set server.public_url to https://"
+        )
     run(serve(config, secret, announce=tell))
     return 0

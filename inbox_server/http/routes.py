@@ -73,6 +73,7 @@ log = logging.getLogger(__name__)
 def add_routes(app: web.Application) -> None:
     for method, path, handler in (
         ("GET", "/.well-known/message-inbox", capability_document),
+        ("HEAD", "/.well-known/message-inbox", capability_document),  # what link checkers and monitors send first
         ("PUT", "/v1/inbox", put_inbox),
         ("GET", "/v1/inbox", get_inbox),
         ("DELETE", "/v1/inbox", delete_inbox),

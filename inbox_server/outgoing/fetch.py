@@ -58,6 +58,10 @@ class Unreachable(Exception):
     """The host failed, was too slow, sent too much, or may not be asked."""
 
 
+class Forbidden(Unreachable):
+    """The URL itself leads where nobody may be sent: no https, an address, a name that is not public. It stays so."""
+
+
 class Fetcher:
     """GET, and POST that reads no answer: no cookies, no tokens, no proxy from the environment.
 
@@ -93,11 +97,17 @@ class Fetcher:
         """The body at `url`. `configured` says that the operator wrote this URL, so it is trusted as written.
 
         A redirect leads to a URL that nobody configured, and goes through the whole guard. `absent` are the statuses
-        by which this kind of host says that there is nothing. Raises `Absent` or `Unreachable`.
+        by which this kind of host says that there is nothing. Raises `Absent` or `Unreachable`, which is
+        `Forbidden` when the URL itself is at fault.
         """
         try:
+            target = read_url(url)
+            self._session(target, configured=configured)
+        except NotAllowed:
+            raise Forbidden from None
+        try:
             async with asyncio.timeout(TOTAL_SECONDS):
-                return await self._follow(read_url(url), max_bytes, redirects, absent, configured=configured)
+                return await self._follow(target, max_bytes, redirects, absent, configured=configured)
         except (NotAllowed, TimeoutError):
             raise Unreachable from None
 

@@ -1,15 +1,18 @@
 """The chain from a name to an app's bucket and key. Each link is checked against the one before it."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from inbox_server.config.config import Static
 from inbox_server.identity.keys import PublicKey
-from inbox_server.outgoing.fetch import Absent, Fetcher, Unreachable
+from inbox_server.outgoing.fetch import Absent, Fetcher, Forbidden, Unreachable
 from inbox_server.resolver.contract import missing, unavailable, unproven
 from inbox_server.resolver.keyfile import KEY_FILES, MAX_KEY_FILE_BYTES, check_key, is_unfinished, read_key_file
 from inbox_server.resolver.profile import MAX_PROFILE_BYTES, Bucket, find_bucket, read_profile
 from inbox_server.resolver.service import NameServices
 from inbox_server.resolver.zonefile import profile_url
+
+_WHERE: Final = "it must be an https URL of a public name, at the usual port"
 
 
 class ChainResolver:
@@ -40,6 +43,8 @@ class ChainResolver:
             body = await self._fetcher.get(url, max_bytes=MAX_PROFILE_BYTES)
         except Absent:
             raise missing("There is no profile at the URL in the name's zone file.") from None
+        except Forbidden:
+            raise unproven(f"The profile's URL in the name's zone file is not asked: {_WHERE}.") from None
         except Unreachable:
             raise unavailable() from None
         return find_bucket(read_profile(body, owner=record.owner), app)
@@ -55,6 +60,8 @@ class ChainResolver:
                 found.append(await self._fetcher.get(bucket.url + name, max_bytes=MAX_KEY_FILE_BYTES))
             except Absent:
                 continue
+            except Forbidden:
+                raise unproven(f"The bucket's URL in the profile is not asked: {_WHERE}.") from None
             except Unreachable:
                 raise unavailable() from None
             key = read_key_file(found[-1], bucket.address)

@@ -92,7 +92,7 @@ def _show_database(world: World, people: list[Person], ids: list[str], say: Say)
     found = find_marks(world.data_dir, marks)
     _hold(not found, "the end", f"the server's files hold {', '.join(found)}")
     say(f"\nSearched its files for {len(marks)} names, addresses, keys, message IDs and URLs: none is there.")
-    say("The server saw nothing but “Bob got something”.")
+    say("The server kept nothing but “Bob got something”.")
 
 
 def _hold(holds: bool, step: str, reason: str) -> None:

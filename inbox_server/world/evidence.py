@@ -40,14 +40,22 @@ def _read_table(db: sqlite3.Connection, name: str) -> Table:
 
 
 def table_lines(data_dir: Path) -> Iterator[str]:
-    """Each table of the server's database with its rows, a line each."""
+    """Each table of the server's database with its rows, a line each; slots that hold nothing are only counted."""
     for table in read_tables(data_dir):
         yield f"{table.name}: {len(table.rows)} row{'' if len(table.rows) == 1 else 's'}"
-        for row in table.rows:
+        rows = [row for row in table.rows if not _is_empty_slot(table, row)]
+        if len(rows) < len(table.rows):
+            yield f"   {len(table.rows) - len(rows)} of them are slots that hold nothing"
+        for row in rows:
             cells = (f"{name}={value}" for name, value in zip(table.columns, row, strict=True))
             yield from textwrap.wrap(
                 "  ".join(cells), 110, initial_indent="   ", subsequent_indent="      ", break_long_words=False
             )
+
+
+def _is_empty_slot(table: Table, row: list[int | str | None]) -> bool:
+    """A slot of zeros, or the number of one that is free. What fills a slot is printable, so it begins with no zero."""
+    return table.name == "free_slot" or (table.name == "text" and set(str(row[1]).removesuffix("…")) <= {"0"})
 
 
 def marks_of(people: Iterable[Person], message_ids: Iterable[str], world: World) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ from inbox_server.checks.outside import check_server
 from inbox_server.checks.results import Finding, Findings, quoted
 from inbox_server.cli import main
 from inbox_server.clock import UnixTime, system_clock
-from inbox_server.commands.check_report import findings_for
+from inbox_server.commands.check_report import conclude, findings_for
 from inbox_server.identity.keyed_hash import Blinder
 from inbox_server.store.sqlite.opening import add_invite
 from inbox_server.world.local_world import free_socket
@@ -304,7 +304,7 @@ async def test_the_command_says_each_check_on_a_line_and_exits_with_0(tmp_path: 
         said, errors = await command.communicate()
     lines = said.decode().splitlines()
     assert [line.split()[0] for line in lines[:15]] == ["ok"] * 15
-    assert lines[15:] == ["", "Nothing failed in 15 checks."]
+    assert lines[15:] == ["", "15 passed."]
     assert (command.returncode, errors) == (0, b"")
 
 
@@ -331,6 +331,20 @@ def test_a_check_s_words_and_advice_are_two_sentences(capsys: pytest.CaptureFixt
     for said in ("it is so", "it is so."):
         findings.fail("x", said, "Do it.")
         assert capsys.readouterr().out == "FAILED   x: it is so. Do it.\n"
+
+
+def test_the_last_line_counts_what_was_not_tried_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    options = argparse.Namespace(json=False)
+    findings = findings_for(options)
+    findings.ok("a", "is so")
+    findings.skip("b", "not tried")
+    findings.skip("c", "not tried")
+    assert conclude(findings, options, "x") == 0
+    assert capsys.readouterr().out.endswith("\n1 passed, 2 skipped.\n")
+    findings.fail("d", "is not so", "Do it.")
+    findings.warn("e", "may be so", "Look.")
+    assert conclude(findings, options, "x") == 1
+    assert capsys.readouterr().out.endswith("\n1 passed, 1 with a warning, 1 failed, 2 skipped.\n")
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])

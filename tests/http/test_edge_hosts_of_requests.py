@@ -40,6 +40,14 @@ async def test_another_host_is_refused_on_every_route(server: LiveServer, line: 
     assert "access-control-allow-methods" not in answer.headers
 
 
+async def test_head_is_answered_as_get_without_a_body(server: LiveServer) -> None:
+    path = "/.well-known/message-inbox"
+    whole, head = [await ask_once(server.port, request_bytes(f"{method} {path}")) for method in ("GET", "HEAD")]
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+    assert (await ask_once(server.port, request_bytes(f"HEAD {path}", host="evil.example"))).status == 421
+
+
 OURS: Final = ("inbox.example", "INBOX.Example", "inbox.example:443", "other.example:8443", "127.0.0.1:{port}")
 NOT_OURS: Final = (
     "evil.example",

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from inbox_server.clock import system_clock
+from inbox_server.commands.serve import is_plain_and_public
 from inbox_server.store.sqlite.opening import DATABASE_NAME
 from tests.support.requests import Caller, at, check_problem, new_key
 from tests.support.serving import Deployment, client_session, deploy, free_port
@@ -311,3 +312,18 @@ async def test_what_it_says_names_nobody(place: Deployment, session: aiohttp.Cli
         writer.close()
         said = await _stop(process, signal.SIGTERM)
     assert not [word for word in (owner.key.public, owner.key.address, "nobody.id", "eyJ", "opaque") if word in said]
+
+
+@pytest.mark.parametrize(
+    ("origin", "warns"),
+    [
+        ("http://inbox.example.org", True),
+        ("http://8.8.8.8:8710", True),
+        ("https://inbox.example.org", False),
+        ("http://127.0.0.1:8710", False),
+        ("http://localhost:8710", False),
+        ("http://inbox.lan", False),
+    ],
+)
+def test_plain_http_on_a_public_name_is_warned_of(origin: str, warns: bool) -> None:
+    assert is_plain_and_public(origin) == warns

@@ -305,9 +305,25 @@ async def test_a_static_name_needs_no_look_up(resolver: ChainResolver, host: Hos
 async def test_plain_http_is_asked_only_where_the_operator_allows_it(host: Host, alice: Person) -> None:
     async with open_fetcher(allow=frozenset()) as fetcher:
         resolver = ChainResolver(fetcher, NameServices(fetcher, (host.url,), agreement=False), [])
-        with pytest.raises(Unavailable):
+        with pytest.raises(Refused, match="name_unproven") as refusal:
             await resolver.address("alice.id", APP)
+    assert "must be an https URL of a public name" in refusal.value.detail
     assert host.asked == [NAME]  # the service is the operator's own; the profile is a stranger's
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://127.0.0.1/p", "http://a.example/p", "https://a.example:8443/p", "https://localhost/p"],
+)
+async def test_a_url_that_leads_nowhere_anybody_may_go_is_refused_for_good(
+    resolver: ChainResolver, host: Host, url: str
+) -> None:
+    person = make_person("alice.id", APP, secrets.token_bytes)
+    host.put_person(person, bucket=f"{url.removesuffix('/p')}/hub/{person.app_key.address}/")
+    with pytest.raises(Refused, match="name_unproven") as refusal:
+        await resolver.key("alice.id", APP)
+    assert not isinstance(refusal.value, Unavailable)
+    assert "The bucket's URL in the profile is not asked" in refusal.value.detail
 
 
 async def test_a_refusal_says_nothing_of_the_name_or_its_hosts(

@@ -287,4 +287,8 @@ def test_the_commands_say_what_they_did_and_what_is_missing(tmp_path: Path, caps
     assert "exists already" in capsys.readouterr().err
     (tmp_path / "data").rename(tmp_path / "old")
     assert main(["restore", "--config", str(config), str(copy)]) == 0
-    assert "unread again" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "nothing is unread in the copy" in said
+    assert "unread again" not in said
+    assert main(["restore", "--config", str(config), str(tmp_path / "nowhere")]) == 1
+    assert capsys.readouterr().err == f"There is no file {tmp_path / 'nowhere'}.\n"

@@ -130,6 +130,8 @@ def check_file(path: Path, check_value: bytes, *, advice: str = _ADVICE, exact: 
             if exact and 0 < version < newest:
                 raise BadDatabase(f"{path} is in use by an older version of inbox-server. Restart the server first.")
             kept = db.execute("SELECT value FROM secret_check").fetchall() if version else []
+    except FileNotFoundError:
+        raise BadDatabase(f"There is no file {path}.") from None
     except (sqlite3.Error, OSError) as error:
         raise BadDatabase(f"{path} is not this server's database: {error}. It was left as it is. {advice}") from error
     if not version:
