@@ -6,7 +6,15 @@ No label names an identity or an inbox: the labels are closed lists of this prog
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -29,6 +37,7 @@ class Metrics:
     """Counts what rooms tell it, and asks for what it watches when it is asked."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that says when the server started
         registry = CollectorRegistry()
         deliveries = Counter("inbox_deliveries", "Deliveries taken.", ["outcome"], registry=registry)
         refusals = Counter("inbox_refusals", "Requests refused.", ["code"], registry=registry)

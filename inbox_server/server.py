@@ -150,7 +150,7 @@ async def running(
         public = await stack.enter_async_context(listening(app, config.listen))
         admin: list[str] = []
         if config.admin_listen:
-            admin_app = make_admin_app(store, app[METRICS], app[CLOCK_GUARD])
+            admin_app = make_admin_app(store, app[METRICS], app[CLOCK_GUARD], config.admin_hosts)
             admin = await stack.enter_async_context(listening(admin_app, config.admin_listen))
         yield app, public, admin
 

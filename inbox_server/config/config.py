@@ -64,6 +64,7 @@ class Config:
     behind_proxy: bool
     proxy_header: str
     hosts: frozenset[str]
+    admin_hosts: frozenset[str]
     data_dir: Path
     secret_file: Path
     name_services: tuple[str, ...]

@@ -73,6 +73,14 @@ KEYS: Final[tuple[Key, ...]] = (
         lambda value, base: frozenset(values.each(values.host)(value, base)),
     ),
     Key(
+        "server.admin_hosts",
+        "admin_hosts",
+        "[]",
+        'Names by which others reach admin_listen, such as "inbox-server" for a Prometheus in another container, at\n'
+        "any port. It answers to numeric addresses and localhost in any case.",
+        lambda value, base: frozenset(values.each(values.host_without_port)(value, base)),
+    ),
+    Key(
         "server.data_dir",
         "data_dir",
         '"data"',

@@ -102,6 +102,13 @@ def host(value: Any, _: Path) -> str:
     return text
 
 
+def host_without_port(value: Any, base: Path) -> str:
+    text = host(value, base)
+    if ":" in text:
+        raise ValueError("must be a host without a port, such as inbox-server")
+    return text
+
+
 def mode(value: Any, _: Path) -> str:
     if value not in get_args(RegistrationMode):
         raise ValueError("must be listed, invite or open")

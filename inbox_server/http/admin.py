@@ -1,13 +1,14 @@
 """The admin listener: is the process up, can it do its work, and how does it do. It is never exposed to the public."""
 
 import contextlib
+from collections.abc import Collection
 from typing import Final
 
 from aiohttp import web
 
 from inbox_server.clock_guard import ClockGuard
 from inbox_server.errors import Unavailable
-from inbox_server.http.hosts import is_numeric_host
+from inbox_server.http.hosts import host_name, is_numeric_host
 from inbox_server.http.routes import CLOCK_GUARD, IS_OURS, METRICS, answer, edge
 from inbox_server.metrics import CONTENT_TYPE, Metrics
 from inbox_server.store.contract import Store
@@ -15,12 +16,15 @@ from inbox_server.store.contract import Store
 STORE: Final = web.AppKey("store", Store)
 
 
-def make_admin_app(store: Store, metrics: Metrics, clock_guard: ClockGuard) -> web.Application:
+def make_admin_app(
+    store: Store, metrics: Metrics, clock_guard: ClockGuard, hosts: Collection[str] = ()
+) -> web.Application:
+    """It answers to numeric addresses and localhost, and to these `hosts`, at any port."""
     app = web.Application(middlewares=[edge])
     app[CLOCK_GUARD] = clock_guard
     app[STORE] = store
     app[METRICS] = metrics
-    app[IS_OURS] = is_numeric_host
+    app[IS_OURS] = lambda host: is_numeric_host(host) or host_name(host).lower() in hosts
     app.router.add_get("/health", health)
     app.router.add_get("/ready", ready)
     app.router.add_get("/metrics", counts)

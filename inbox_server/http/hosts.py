@@ -24,12 +24,17 @@ def hosts_of(config: Config) -> Callable[[str], bool]:
 
 def is_numeric_host(host: str) -> bool:
     """Whether a Host header is a numeric address or localhost, which no page on the web can lead elsewhere."""
-    name = host.rpartition(":")[0] if not host.endswith("]") and host.rpartition(":")[2].isdecimal() else host
+    name = host_name(host)
     try:
         ipaddress.ip_address(name.strip("[]"))
     except ValueError:
         return name == "localhost"
     return True
+
+
+def host_name(host: str) -> str:
+    """A Host header without its port."""
+    return host.rpartition(":")[0] if not host.endswith("]") and host.rpartition(":")[2].isdecimal() else host
 
 
 def network_of(remote: str | None, headers: Mapping[str, str], config: Config) -> bytes | None:

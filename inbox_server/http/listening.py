@@ -10,9 +10,11 @@ from typing import Any, Final
 from aiohttp import web
 
 from inbox_server.config.config import Listen, Tcp, Unix
+from inbox_server.errors import Refused
 from inbox_server.http.connections import Connections, most_connections
-from inbox_server.http.routes import WAITS, internal, malformed, problem
+from inbox_server.http.routes import METRICS, WAITS, internal, malformed, problem
 from inbox_server.http.unix_socket import bound_socket
+from inbox_server.metrics import Metrics
 
 _SHUTDOWN_SECONDS: Final = 2  # for requests in flight; aiohttp waits twice, so that a stop takes at most 5 s
 _BACKLOG: Final = 1024
@@ -90,8 +92,16 @@ class QuietRequestHandler(web.RequestHandler):
     does not.
     """
 
-    def __init__(self, *arguments: Any, taking_seconds: float, connections: Connections, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        taking_seconds: float,
+        connections: Connections,
+        metrics: Metrics | None,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
+        self._metrics = metrics
         self._taking_seconds = taking_seconds
         self._connections = connections
 
@@ -154,7 +164,7 @@ class QuietRequestHandler(web.RequestHandler):
             await super().start()
         except ValueError:  # a target such as http://xn--a/: yarl cannot decode its host, so there is no request
             if self.transport:
-                self.transport.write(_plain_refusal())
+                self.transport.write(_plain_refusal(self._refuse(malformed())))
                 self.transport.close()
 
     async def finish_response(
@@ -179,17 +189,22 @@ class QuietRequestHandler(web.RequestHandler):
         if isinstance(exc, ConnectionError):  # the client left; nobody reads an answer, and it is no failure of ours
             raise exc
         if status < 500:
-            response = problem(malformed())
+            response = self._refuse(malformed())
         else:
             log.error("a request failed: %s", type(exc).__name__)
-            response = problem(internal())
+            response = self._refuse(internal())
         response.force_close()
         return response
 
+    def _refuse(self, refusal: Refused) -> web.Response:
+        """The answer to what no route sees, counted like those that one does."""
+        if self._metrics:
+            self._metrics.refused(refusal.code)
+        return problem(refusal)
 
-def _plain_refusal() -> bytes:
+
+def _plain_refusal(response: web.Response) -> bytes:
     """The answer to what is not even a request, as it goes over the wire."""
-    response = problem(malformed())
     body = response.body if isinstance(response.body, bytes) else b""
     headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -203,18 +218,24 @@ class QuietRunner(web.AppRunner):
         super().__init__(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         self._taking_seconds = taking_seconds
         self._connections = connections
+        self._metrics = app.get(METRICS)  # other people's servers in the local world have none
 
     @property
     def server(self) -> web.Server | None:
         server = super().server
-        return server and _QuietServer(server, self._taking_seconds, self._connections)  # type: ignore[return-value]
+        return server and _QuietServer(  # type: ignore[return-value]
+            server, self._taking_seconds, self._connections, self._metrics
+        )
 
 
 class _QuietServer:
     """What a site calls for each connection."""
 
-    def __init__(self, server: web.Server, taking_seconds: float, connections: Connections) -> None:
+    def __init__(
+        self, server: web.Server, taking_seconds: float, connections: Connections, metrics: Metrics | None
+    ) -> None:
         self._server = server
+        self._metrics = metrics
         self._taking_seconds = taking_seconds
         self._connections = connections
 
@@ -228,4 +249,5 @@ class _QuietServer:
             lingering_time=_LINGER_SECONDS,
             taking_seconds=self._taking_seconds,
             connections=self._connections,
+            metrics=self._metrics,
         )

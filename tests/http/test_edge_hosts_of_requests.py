@@ -8,7 +8,7 @@ import pytest
 from inbox_server.http.admin import make_admin_app
 from inbox_server.http.hosts import hosts_of
 from inbox_server.http.listening import listening
-from inbox_server.http.routes import CLOCK_GUARD
+from inbox_server.http.routes import CLOCK_GUARD, METRICS
 from inbox_server.metrics import Metrics
 from tests.support.edges import PUBLIC, LiveServer, ask_once, code_of, free_socket, make_config, request_bytes
 
@@ -100,6 +100,26 @@ async def test_a_request_without_a_host_or_with_two_is_refused(server: LiveServe
 async def test_a_target_that_names_another_host_is_refused(server: LiveServer) -> None:
     answer = await ask_once(server.port, request_bytes("GET http://evil.example/.well-known/message-inbox"))
     assert answer.status in (400, 421)
+
+
+async def test_the_admin_listener_answers_to_the_names_that_the_operator_gave_it(server: LiveServer) -> None:
+    admin_app = make_admin_app(server.store, Metrics(), server.app[CLOCK_GUARD], ["inbox-server"])
+    async with listening(admin_app, await free_socket()) as (url,):
+        port = int(url.rpartition(":")[2])
+        for host, status in (
+            ("inbox-server", 200),
+            ("Inbox-Server:8711", 200),
+            ("localhost", 200),
+            ("evil.example", 421),
+            ("inbox-server.evil.example", 421),
+        ):
+            assert (await ask_once(port, request_bytes("GET /health", host=host))).status == status
+
+
+async def test_what_the_parser_refuses_is_counted(server: LiveServer) -> None:
+    for request in (b"\x00\r\n\r\n", b"GET http://xn--a/ HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"):
+        assert (await ask_once(server.port, request)).status == 400
+    assert b'inbox_refusals_total{code="bad_request"} 3.0' in server.app[METRICS].text()
 
 
 async def test_the_admin_listener_answers_to_numbers_and_localhost_only(server: LiveServer) -> None:
