@@ -33,6 +33,7 @@ FLOORS = (
     "lru",
     "clock_guard",
     "clock",
+    "sync_folder",
     "errors",
     "",
 )
@@ -85,6 +86,7 @@ ALLOWED = {
 SHARED = (
     "errors",
     "clock",
+    "sync_folder",
     "protocol.base64url",
     "protocol.strict_json",
     "identity.",

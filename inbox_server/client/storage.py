@@ -6,12 +6,15 @@ under a lock, so that neither undoes the other's.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
+
+from inbox_server.sync_folder import sync_folder
 
 T = TypeVar("T")
 
@@ -70,15 +73,17 @@ class InFile(Generic[T]):
             raise BadFile(f"{self.path}: cannot be read: {error.strerror}") from None
 
     def change(self, change: Callable[[T], T]) -> T:
-        with _errors(self.path), _locked(self.path):
+        path = self.path.resolve()  # written through a link, and locked with whoever uses the file itself
+        with _errors(self.path), _locked(path):
             value = change(self.read())
-            _replace(self.path, self._render(value))
+            _replace(path, self._render(value))
             return value
 
 
 def write_new(path: Path, content: bytes) -> None:
     """Write a file that is not there yet, mode 0600, and its folder. Raises `BadFile`."""
     with _errors(path):
+        path = path.resolve()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(path):
             if path.exists():
@@ -97,11 +102,7 @@ def _replace(path: Path, content: bytes) -> None:
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)  # the new name is on disk only when its folder is
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 @contextlib.contextmanager
@@ -120,4 +121,7 @@ def _errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == errno.EBUSY:
+            how = "mount the folder that it lies in instead: only there can it be replaced without a moment of neither"
+            raise BadFile(f"{path}: cannot be replaced, because it is mounted as a single file; {how}") from None
         raise BadFile(f"{path}: cannot be written: {error.strerror}") from None

@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from inbox_server.sync_folder import sync_folder
+
 
 class BadDatabase(Exception):
     """The database file must not be used, or cannot be made; the message says why and what to do."""
@@ -27,7 +29,7 @@ def new_file(target: Path) -> Iterator[Path]:
                 raise _taken(target) from None
             except OSError:  # not every filesystem has links
                 partial.rename(target)
-        sync(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise BadDatabase(f"{target} cannot be written: {error.strerror}.") from error
 
@@ -53,7 +55,7 @@ def make_private(folder: Path) -> None:
     try:
         if not folder.exists():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync(folder.parent)
+            sync_folder(folder.parent)
     except OSError as error:
         raise BadDatabase(f"{folder} cannot be made: {error.strerror}. Make it, or set server.data_dir.") from error
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -61,7 +63,7 @@ def make_private(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
+    """Wait until a file is on disk."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
