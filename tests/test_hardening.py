@@ -23,7 +23,7 @@ def test_the_process_cannot_be_dumped() -> None:
 def test_the_process_takes_as_many_files_as_it_may_have(soft: int, hard: int, allowed: int) -> None:
     script = (
         f"import resource as r; r.setrlimit(r.RLIMIT_NOFILE, ({soft}, {hard}));"
-        "from inbox_server.process import allow_many_files; allow_many_files(500);"
+        "from inbox_server.hardening import allow_many_files; allow_many_files(500);"
         "print(r.getrlimit(r.RLIMIT_NOFILE)[0])"
     )
     asked = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
