@@ -5,11 +5,12 @@ Time is monotonic seconds, and comes in as an argument.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 Monotonic = Callable[[], float]
+Sleep = Callable[[float], Awaitable[None]]
 
 _MAX_HOSTS: Final = 1000
 _FAILURES: Final = 5  # in a row, before a host is left alone
@@ -20,11 +21,20 @@ _LONGEST_PAUSE_SECONDS: Final = 300.0  # a name service that comes back is notic
 class Budget:
     """A token bucket whose callers may wait a little: `per_second` on average, `burst` at once."""
 
-    def __init__(self, per_second: float, burst: int, *, max_wait_seconds: float, monotonic: Monotonic) -> None:
+    def __init__(
+        self,
+        per_second: float,
+        burst: int,
+        *,
+        max_wait_seconds: float,
+        monotonic: Monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
         self._per_second = per_second
         self._burst = burst
         self._max_wait = max_wait_seconds
         self._monotonic = monotonic
+        self._sleep = sleep
         self._tokens = float(burst)
         self._at = monotonic()
 
@@ -34,7 +44,7 @@ class Budget:
         if wait is None:
             return False
         if wait > 0:
-            await asyncio.sleep(wait)
+            await self._sleep(wait)
         return True
 
     def _reserve(self) -> float | None:

@@ -16,7 +16,7 @@ from inbox_server.clock import DAY_SECONDS, Clock, UnixTime
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.identity.keys import PublicKey
 from inbox_server.metrics import LookUp
-from inbox_server.outgoing.budget import Budget, Monotonic
+from inbox_server.outgoing.budget import Budget, Monotonic, Sleep
 from inbox_server.resolver.contract import Missing, Resolver, unavailable
 
 Count = Callable[[LookUp], None]
@@ -66,10 +66,11 @@ class CachedResolver:
         count: Count,
         *,
         monotonic: Monotonic = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
         put_off_seconds: tuple[float, float] = PUT_OFF_SECONDS,
     ) -> None:
         def budget(per_second: float, burst: int) -> Budget:
-            return Budget(per_second, burst, max_wait_seconds=_MAX_WAIT_SECONDS, monotonic=monotonic)
+            return Budget(per_second, burst, max_wait_seconds=_MAX_WAIT_SECONDS, monotonic=monotonic, sleep=sleep)
 
         def look_ups(per_second: float, burst: int, flights: int) -> LookUps[Any]:
             strangers = Share(budget(per_second, burst), flights=flights)
