@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -116,6 +116,20 @@ class Inbox:
     async def settings(self) -> dict[str, Any]:
         """The inbox's settings and state."""
         return self._with("unread", await self._ask("GET", "/v1/inbox", self._owner("read")))
+
+    async def subscribe(self, subscription: Mapping[str, Any]) -> None:
+        """Have a browser told by Web Push; it is what `PushSubscription.toJSON()` gave, made with this server's key."""
+        body = json.dumps(subscription).encode()
+        await self._ask("PUT", "/v1/inbox/push", self._owner("settings", body), body)
+
+    async def subscriptions(self) -> dict[str, Any]:
+        """`subscriptions`: each with a short `id`, its push `service`, and `since`, the day it was last made."""
+        return self._with("subscriptions", await self._ask("GET", "/v1/inbox/push", self._owner("read")))
+
+    async def unsubscribe(self, id: str) -> None:
+        """Drop the subscription with this short id; one that is not there is no error."""
+        body = json.dumps({"id": id}).encode()
+        await self._ask("DELETE", "/v1/inbox/push", self._owner("settings", body), body)
 
     async def deliver(self, message_id: str, *, sender: str, recipient: str, ttl: int | None = None) -> dict[str, Any]:
         """Deliver an encrypted message ID; repeating it is safe."""

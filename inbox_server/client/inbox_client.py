@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inbox_server.client.account import Account
-from inbox_server.client.inbox_api import Sleep
+from inbox_server.client.inbox_api import Inbox, Sleep
 from inbox_server.client.moving import Moving, Step, Tell
 from inbox_server.client.own_card import catch_up
 from inbox_server.client.profile_file import Move
@@ -43,6 +43,21 @@ class InboxClient:
     async def settings(self) -> tuple[Outcome, ...]:
         """Each inbox's settings and state, in the outcome's `answer`."""
         return await Owning(self.account).settings()
+
+    async def subscribe(self, subscription: Mapping[str, Any], *, inbox: str) -> tuple[Outcome, ...]:
+        """Have a browser told by Web Push that something waits: what `PushSubscription.toJSON()` gave there.
+
+        It is of use to the one server with whose key (`push.vapid_key` of its capability document) it was made.
+        """
+        return await Owning(self.account).at_inboxes((inbox,), lambda each: each.subscribe(subscription))
+
+    async def subscriptions(self) -> tuple[Outcome, ...]:
+        """Each inbox's push subscriptions, in the outcome's `answer`: short `id`, `service`, `since`."""
+        return await Owning(self.account).at_inboxes(None, Inbox.subscriptions)
+
+    async def unsubscribe(self, id: str, *, inboxes: tuple[str, ...] | None = None) -> tuple[Outcome, ...]:
+        """Drop a subscription by its short id, at these inboxes or at all."""
+        return await Owning(self.account).at_inboxes(inboxes, lambda each: each.unsubscribe(id))
 
     async def forget(self, *, inboxes: tuple[str, ...] | None = None) -> tuple[Outcome, ...]:
         """Give inboxes up, with everything in them; all if none are named. Raises `BucketFailed`."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from inbox_server.client.account import Account
+from inbox_server.client.account import Account, Action
 from inbox_server.client.inbox_api import Inbox, InboxRefused
 from inbox_server.client.own_card import OwnCardUnreadable, published_card
 from inbox_server.client.profile_file import Profile
@@ -90,6 +90,11 @@ class Owning:
             return await inbox.settings()
 
         return await self._account.at_each(self._account.profile.read().sources, show)
+
+    async def at_inboxes(self, inboxes: tuple[str, ...] | None, action: Action) -> tuple[Outcome, ...]:
+        """The same at these inboxes, or at all; it raises nothing of what they answer."""
+        urls = self._account.profile.read().sources if inboxes is None else inboxes
+        return await self._account.at_each(urls, action)
 
     async def forget(self, inboxes: tuple[str, ...] | None) -> tuple[Outcome, ...]:
         """Give inboxes up, all if none is named: off the card first, so that nobody delivers to what is gone."""

@@ -1,0 +1,112 @@
+"""`inbox-server client push`: which browsers are told that something waits."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from inbox_server.client.inbox_client import InboxClient
+from inbox_server.client.reports import Outcome
+from inbox_server.commands.client_command import (
+    AskedWrongly,
+    Output,
+    add_command,
+    exit_code,
+    origin,
+    outcome_document,
+    with_client,
+)
+from inbox_server.commands.client_messages import need_inbox
+from inbox_server.commands.terminal import Commands, marked
+
+
+def add_push(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "push",
+        help="list, add or drop browsers that are told by Web Push",
+        description="List the browsers that your inboxes tell by Web Push that something waits: short id, push service,"
+        " and the day on which each last subscribed. An inbox takes 8; an old day shows which one is stale.",
+    )
+    command.takes_ids = True
+    which = command.add_mutually_exclusive_group()
+    which.add_argument(
+        "--subscribe", metavar="FILE", type=Path, help="what PushSubscription.toJSON() gave in the browser; - reads it"
+    )
+    which.add_argument("--drop", metavar="ID", type=str.strip, help="the short id, as the list shows it")
+    command.add_argument("--inbox", metavar="URL", type=origin, help="where to subscribe, when you have several")
+    command.set_defaults(run=_push)
+
+
+def _push(options: argparse.Namespace) -> int:
+    async def push(client: InboxClient, output: Output) -> int:
+        need_inbox(client, output)
+        if options.subscribe:
+            outcomes = await client.subscribe(_subscription(options.subscribe), inbox=_inbox(options, client))
+            output.outcomes(outcomes, "subscribed", "repeat the command when it is up")
+            return exit_code(outcomes)
+        listed = await client.subscriptions()
+        if options.drop:
+            return await _drop(client, output, options.drop, listed)
+        for outcome in listed:
+            output.tell(_list_text(outcome), outcome_document(outcome))
+        return exit_code(listed)
+
+    return with_client(options, push)
+
+
+async def _drop(client: InboxClient, output: Output, id: str, listed: tuple[Outcome, ...]) -> int:
+    where = tuple(o.inbox for o in listed if any(each.get("id") == id for each in _subscriptions(o)))
+    if not where and all(outcome.state == "done" for outcome in listed):
+        raise AskedWrongly(f"{id} is no subscription of yours: {output.command('push', '')}lists them")
+    outcomes = await client.unsubscribe(id, inboxes=where) if where else listed
+    output.outcomes(outcomes, "dropped", "repeat the command when it is up")
+    return exit_code(outcomes)
+
+
+def _subscription(path: Path) -> dict[str, Any]:
+    """Raises `AskedWrongly`, which repeats nothing of it."""
+    try:
+        document = json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
+    except OSError as error:
+        raise AskedWrongly(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise AskedWrongly("that is not what PushSubscription.toJSON() gives: a JSON object with endpoint and keys")
+    return document
+
+
+def _inbox(options: argparse.Namespace, client: InboxClient) -> str:
+    """A subscription is made with one server's key, so it is of use to that server alone. Raises `AskedWrongly`."""
+    own = client.account.profile.read().inboxes
+    if options.inbox and options.inbox not in own:
+        raise AskedWrongly(f"{options.inbox} is not on your card")
+    if not options.inbox and len(own) != 1:
+        raise AskedWrongly(f"say whose key the browser subscribed with: --inbox, one of {', '.join(own)}")
+    return str(options.inbox or own[0])
+
+
+def _subscriptions(outcome: Outcome) -> list[Mapping[str, Any]]:
+    listed = outcome.answer.get("subscriptions")
+    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+
+
+def _list_text(outcome: Outcome) -> str:
+    if outcome.state != "done":
+        return f"{outcome.inbox}: {marked(outcome.detail)}"
+    lines = [
+        f"   {each.get('id')}  since {_day(each.get('since'))}  {marked(str(each.get('service')))}"
+        for each in _subscriptions(outcome)
+    ]
+    return "\n".join([outcome.inbox, *(lines or ["   no browser is told"])])
+
+
+def _day(since: Any) -> str:
+    try:
+        return datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return "?"
