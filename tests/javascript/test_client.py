@@ -269,7 +269,8 @@ async def test_an_unread_list_that_no_server_answered_is_no_empty_list(bob_page:
 
 async def test_the_own_inboxes_are_remembered_for_when_the_hub_is_down(bob_page: Page, world: World) -> None:
     bob_page.down = [world.hub_url]
-    assert await bob_page.call("unread") == {"entries": [], "problems": []}
+    unread = await bob_page.call("unread")
+    assert (unread["entries"], unread["problems"], unread["card"]["error"]) == ([], [], "Unreachable")
     bob_page.stored = {}
     with pytest.raises(Failed, match="Unreachable"):
         await bob_page.call("unread")

@@ -11,7 +11,7 @@ export class Acks {
   }
 
   /** Remember first, then tell. */
-  remember(inboxes: readonly Inbox[], ids: readonly string[]): Promise<void> {
+  remember(inboxes: readonly Inbox[], ids: readonly string[]): Promise<boolean> {
     return this.#state.change<string[]>('acks', (waiting) => {
       for (const { url } of inboxes) waiting[url] = [...new Set([...(waiting[url] ?? []), ...ids])];
     });
@@ -39,7 +39,7 @@ export class Acks {
     return problem;
   }
 
-  #forget(url: string, told: ReadonlySet<string>): Promise<void> {
+  #forget(url: string, told: ReadonlySet<string>): Promise<boolean> {
     return this.#state.change<string[]>('acks', (waiting) => {
       const left = (waiting[url] ?? []).filter((id) => !told.has(id));
       if (left.length > 0) waiting[url] = left;

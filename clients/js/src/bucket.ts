@@ -1,68 +1,140 @@
 /** The own Gaia bucket: written through a hub with a token of the bucket's key, read by anyone. */
-import { fromUtf8 } from './bytes.js';
 import { BucketFailed } from './errors.js';
 import type { Random } from './ecies.js';
 import type { AppKey } from './keys.js';
 import { hostOf, readBody, request } from './requests.js';
 import type { Fetch } from './requests.js';
 import { hubToken, parseObject } from './tokens.js';
+import type { UnixTime } from './tokens.js';
+import type { Sleep } from './waits.js';
 
 const MAX_ANSWER_BYTES = 64 * 1024;
 const UPLOAD_SECONDS = 60;
+const MAX_WORDS = 200;
+const [STORED, TOKEN_REFUSED, AT_WORK, TOO_MANY] = [202, 401, 409, 429];
+const SHORT_PAUSE_SECONDS = 1; // where a hub, or a browser that hides the header, does not say how long
+const LONGEST_PAUSE_SECONDS = 20;
+/** Line ends, control characters, and marks that turn the direction of what comes after them. */
+const UNSAFE = /[\s\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gu;
+
+export interface HubAccess {
+  fetch: Fetch;
+  hub: string;
+  key: AppKey;
+  associationToken: string | undefined;
+  random: Random;
+  sleep: Sleep;
+  clock: () => UnixTime;
+  /** What a server of our own says the time is; undefined where none does. */
+  askTime: () => Promise<UnixTime | undefined>;
+}
+
+interface HubInfo {
+  challenge: string;
+  readPrefix: string;
+  /** By the hub's clock, where it says. */
+  now: UnixTime | undefined;
+}
 
 export class OwnBucket {
-  /** The public URL, with a slash at the end. */
-  readonly url: string;
-  /** The hub's: with an address and a slash after it, any bucket of the hub. */
-  readonly readPrefix: string;
-  readonly #fetch: Fetch;
-  readonly #hub: string;
-  readonly #address: string;
-  readonly #token: string;
+  readonly #access: HubAccess;
+  #info: HubInfo;
+  #ahead = 0;
 
-  private constructor(fetch: Fetch, hub: string, readPrefix: string, address: string, token: string) {
-    this.url = `${readPrefix}${address}/`;
-    this.readPrefix = readPrefix;
-    this.#fetch = fetch;
-    this.#hub = hub;
-    this.#address = address;
-    this.#token = token;
+  private constructor(access: HubAccess, info: HubInfo) {
+    this.#access = access;
+    this.#info = info;
   }
 
   /** Throws `BucketFailed` or `Unreachable`. */
-  static async open(fetch: Fetch, hub: string, key: AppKey, random: Random): Promise<OwnBucket> {
-    const info = await answerOf(await request(fetch, `${hub}/hub_info`), 200, 'hub_info');
-    const { challenge_text: challenge, read_url_prefix: readPrefix } = info;
-    if (typeof challenge !== 'string' || typeof readPrefix !== 'string') {
-      throw new BucketFailed(`${hostOf(hub)} does not answer as a Gaia hub.`);
-    }
-    const token = hubToken(key, hub, challenge, random(16));
-    return new OwnBucket(fetch, hub, readPrefix, key.public.address, token);
+  static async open(access: HubAccess): Promise<OwnBucket> {
+    return new OwnBucket(access, await readInfo(access));
   }
 
-  /** Store a file, over an older one if there is one; its public URL. Throws `BucketFailed` or `Unreachable`. */
-  async write(path: string, content: string): Promise<string> {
-    const response = await request(this.#fetch, `${this.#hub}/store/${this.#address}/${path}`, {
+  /** The hub's: with an address and a slash after it, any bucket of the hub. */
+  get readPrefix(): string {
+    return this.#info.readPrefix;
+  }
+
+  /** The public URL, with a slash at the end. */
+  get url(): string {
+    return `${this.readPrefix}${this.#access.key.public.address}/`;
+  }
+
+  /**
+   * Store a file, over an older one if there is one; with `isNew` only if there is none, or it fails with the status 412.
+   * What a hub refuses for a moment, or because it has another challenge by now, is tried once more. Its public URL.
+   * Throws `BucketFailed` or `Unreachable`.
+   */
+  async write(path: string, content: string, { isNew = false } = {}): Promise<string> {
+    let response = await this.#store(path, content, isNew);
+    if ([TOKEN_REFUSED, AT_WORK, TOO_MANY].includes(response.status)) {
+      await response.body?.cancel();
+      await (response.status === TOKEN_REFUSED ? this.#renew() : this.#pause(response));
+      response = await this.#store(path, content, isNew);
+    }
+    const { publicURL } = await answerOf(response, STORED, `storing ${path}`);
+    return String(publicURL);
+  }
+
+  #store(path: string, content: string, isNew: boolean): Promise<Response> {
+    const { fetch, hub, key, associationToken, random, clock } = this.#access;
+    const { challenge } = this.#info;
+    const token = hubToken(key, { hubUrl: hub, challenge, salt: random(16), associationToken, now: clock() + this.#ahead });
+    const condition: Record<string, string> = isNew ? { 'If-None-Match': '*' } : {};
+    return request(fetch, `${hub}/store/${key.public.address}/${path}`, {
       method: 'POST',
-      headers: { Authorization: `bearer ${this.#token}`, 'Content-Type': 'application/json' },
+      headers: { Authorization: `bearer ${token}`, 'Content-Type': 'application/json', ...condition },
       body: content,
       seconds: UPLOAD_SECONDS,
     });
-    const { publicURL } = await answerOf(response, 202, `storing ${path}`);
-    return String(publicURL);
   }
+
+  async #renew(): Promise<void> {
+    this.#info = await readInfo(this.#access);
+    const now = (await this.#access.askTime()) ?? this.#info.now;
+    this.#ahead = now === undefined ? 0 : now - this.#access.clock();
+  }
+
+  #pause({ headers }: Response): Promise<void> {
+    const wished = Number(headers.get('Retry-After') ?? Number.NaN);
+    const seconds = wished >= 0 ? Math.min(wished, LONGEST_PAUSE_SECONDS) : SHORT_PAUSE_SECONDS;
+    return this.#access.sleep(seconds * 1000, new AbortController().signal);
+  }
+}
+
+async function readInfo({ fetch, hub }: HubAccess): Promise<HubInfo> {
+  const response = await request(fetch, `${hub}/hub_info`);
+  const { challenge_text: challenge, read_url_prefix: readPrefix } = await answerOf(response, 200, 'hub_info');
+  if (typeof challenge !== 'string' || typeof readPrefix !== 'string') {
+    throw new BucketFailed(`${hostOf(hub)} does not answer as a Gaia hub.`);
+  }
+  const now = Math.floor(Date.parse(response.headers.get('Date') ?? '') / 1000);
+  return { challenge, readPrefix, now: Number.isNaN(now) ? undefined : now };
 }
 
 async function answerOf(response: Response, expected: number, what: string): Promise<Record<string, unknown>> {
   const host = hostOf(response.url);
+  const text = new TextDecoder().decode(await readBody(response, MAX_ANSWER_BYTES));
   if (response.status !== expected) {
-    await response.body?.cancel();
-    throw new BucketFailed(`The hub ${host} answered ${response.status} to ${what}.`);
+    throw new BucketFailed(`The hub ${host} answered ${response.status} to ${what}${wordsOf(text)}`, response.status);
   }
-  const body = await readBody(response, MAX_ANSWER_BYTES);
   try {
-    return parseObject(fromUtf8(body));
+    return parseObject(text);
   } catch {
     throw new BucketFailed(`The hub ${host} answered ${what} with what is not JSON.`);
   }
+}
+
+/** What the hub said about it, shortened, and safe wherever it is shown; a web page says nothing. */
+function wordsOf(text: string): string {
+  let words: unknown = /^\s*</.test(text) ? '' : text;
+  try {
+    words = parseObject(text).message;
+  } catch {
+    // not JSON: as it is
+  }
+  const said = typeof words === 'string' ? words.replace(UNSAFE, ' ').trim() : '';
+  if (said === '') return '.';
+  return `: ${said.length > MAX_WORDS ? `${said.slice(0, MAX_WORDS)}…` : said}`;
 }

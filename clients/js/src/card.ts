@@ -1,9 +1,9 @@
 /** The inbox card: where its owner takes deliveries, signed by the key of the bucket that it lies in. */
-import { BadCard } from './errors.js';
+import { BadCard, Unreachable } from './errors.js';
 import { isOrigin } from './identities.js';
 import { PublicKey } from './keys.js';
 import type { AppKey } from './keys.js';
-import { parseObject, parseToken, signToken, TOKEN_SECONDS } from './tokens.js';
+import { isWholeJson, parseObject, parseToken, signToken, TOKEN_SECONDS } from './tokens.js';
 import type { UnixTime } from './tokens.js';
 
 export const CARD_FILE = 'inbox.json';
@@ -37,9 +37,10 @@ export function isValidAt({ iat, exp }: TimedCard, now: UnixTime): boolean {
 
 /**
  * The card in a file of the bucket at `address`, even if it has expired: see `isValidAt`. Throws `BadCard` unless that
- * bucket's key signed it.
+ * bucket's key signed it, and `Unreachable` for a file that is not whole: it is just being written.
  */
 export function readCard(text: string, address: string): TimedCard {
+  if (!isWholeJson(text)) throw new Unreachable('The inbox card is not whole: it may just be written.');
   if (text.trim() === NO_CARD) throw new BadCard('The inbox card was withdrawn: its owner gave all inboxes up.', { isNone: true });
   const { iss, claims } = openCard(text);
   if (iss.address !== address) throw new BadCard('The inbox card is not signed by the key of its bucket.');

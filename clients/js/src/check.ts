@@ -16,6 +16,8 @@ export interface Capabilities {
   limits: Record<string, number>;
   /** The key to subscribe browsers with. */
   push?: { vapid_key: string };
+  /** What it takes beyond the first version 1. */
+  features?: string[];
   software: string;
 }
 

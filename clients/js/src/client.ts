@@ -1,16 +1,17 @@
 /** One user of one app: the five steps of the protocol page, and what comes before and after them. */
 import { Acks } from './acks.js';
 import { toHex } from './bytes.js';
-import { decrypt, encrypt, openEnvelope, signEnvelope } from './ecies.js';
+import { encrypt, signEnvelope } from './ecies.js';
 import type { Content } from './ecies.js';
-import { Absent, BadCard, NotAuthentic } from './errors.js';
+import type { InboxError } from './errors.js';
 import { Handoff } from './handoff.js';
-import { parseIdentity } from './identities.js';
-import type { Claim, Inbox, InboxSettings, Listed } from './inbox.js';
+import type { Claim, Inbox, InboxSettings, Listed, Subscription } from './inbox.js';
 import { AppKey } from './keys.js';
-import { LookUps, preferring } from './lookups.js';
-import type { Bucket } from './lookups.js';
+import { Lapses } from './lapses.js';
+import { LookUps } from './lookups.js';
 import { Merging } from './merging.js';
+import { Messages } from './messages.js';
+import type { Message } from './messages.js';
 import type { Entry, News } from './news.js';
 import { readOptions } from './options.js';
 import type { InboxClientOptions, Settled } from './options.js';
@@ -18,22 +19,14 @@ import { Outbox } from './outbox.js';
 import type { Delivery, SendReport } from './outbox.js';
 import { Own } from './own.js';
 import type { Report } from './own.js';
-import { makeMessageId, readMessageId } from './pointer.js';
+import { makeMessageId } from './pointer.js';
+import { Recipients } from './recipients.js';
 import { SeenCards } from './seen.js';
 import { State } from './state.js';
 import { follow } from './watching.js';
 
-const MAX_MESSAGE_BYTES = 20 << 20; // what a hub stores
 const PAGE_ENTRIES = 1000;
 const RETRY_SECONDS = 30;
-
-/** A verified message. A sender who repeats one has the same `from` and `id`: drop the second by both. */
-export interface Message {
-  id: string;
-  from: string;
-  content: Content;
-  entry: Listed;
-}
 
 export class InboxClient {
   readonly name: string | undefined;
@@ -44,11 +37,11 @@ export class InboxClient {
   readonly #options: Settled;
   readonly #key: AppKey;
   readonly #state: State;
-  readonly #lookUps: LookUps;
+  readonly #recipients: Recipients;
+  readonly #messages: Messages;
   readonly #outbox: Outbox;
   readonly #acks: Acks;
   readonly #own: Own;
-  readonly #seen: SeenCards;
 
   /** Asks nobody anything. Throws `TypeError` or `NotAKey` for options that cannot be. */
   constructor(options: InboxClientOptions) {
@@ -57,23 +50,19 @@ export class InboxClient {
     this.name = this.#options.name;
     this.publicKey = this.#key.public.hex;
     this.address = this.#key.public.address;
-    const { app, clock, fetch, names, agreement, random, storage } = this.#options;
+    const { app, ticks, fetch, names, agreement, random, storage } = this.#options;
     this.#state = new State(storage, `message-inbox:${this.address}:`);
     this.#acks = new Acks(this.#state);
-    this.#seen = new SeenCards(this.#state);
     this.#own = new Own(this.#key, this.#options, this.#state, options.inboxes);
-    this.#lookUps = new LookUps({
-      ...{ app, fetch, names, agreement },
-      clock: () => this.#own.now(),
-      askTime: () => this.#own.askTime(),
-      prefixes: () => this.#own.prefixes(),
-    });
+    const time = { clock: () => this.#own.now(), askTime: () => this.#own.askTime() };
+    const lookUps = new LookUps({ app, fetch, names, agreement, ticks, ...time, prefixes: () => this.#own.prefixes() });
+    const lapses = new Lapses(this.#state, time.clock);
+    this.#recipients = new Recipients(lookUps, new SeenCards(this.#state), lapses);
+    this.#messages = new Messages(this.#key, app, lookUps, lapses);
     this.#outbox = new Outbox({
-      state: this.#state,
-      clock,
-      random,
+      ...{ state: this.#state, random, ...time },
       deliver: (inbox, body, recipient) => this.#own.server(inbox).deliver(body, this.#identity, recipient),
-      inboxesOf: async (recipient) => (await this.#lookUp(recipient, { fresh: true })).inboxes,
+      inboxesOf: (recipient) => this.#recipients.inboxesOf(recipient),
     });
   }
 
@@ -105,6 +94,24 @@ export class InboxClient {
     return this.#own.forget();
   }
 
+  /**
+   * Have one own inbox tell a browser by Web Push that something waits: `subscription` is what `PushSubscription.toJSON()`
+   * gives, made with `capabilities.push.vapid_key` of `check`. Throws `Refused`, with what to do when there are too many.
+   */
+  subscribe(inbox: string, subscription: PushSubscriptionJSON): Promise<void> {
+    return this.#own.server(inbox).subscribe(subscription);
+  }
+
+  /** The subscriptions at every own inbox, where the server has the feature `push-list`. */
+  subscriptions(): Promise<Report<Subscription[]>[]> {
+    return this.#own.each((inbox) => inbox.subscriptions());
+  }
+
+  /** Drop a subscription by its short `id` or its `endpoint`. */
+  unsubscribe(inbox: string, which: { id: string } | { endpoint: string }): Promise<void> {
+    return this.#own.server(inbox).unsubscribe(which);
+  }
+
   // Steps 1 and 2: the message into the own bucket, its encrypted ID to the recipient's inboxes.
 
   /**
@@ -112,7 +119,7 @@ export class InboxClient {
    * was delivered when it throws: `NotProven`, `BadCard`, `BucketFailed`, `Unreachable`. See `SendReport` for the rest.
    */
   async send(recipient: string, content: Content, { ttlSeconds }: { ttlSeconds?: number } = {}): Promise<SendReport> {
-    const { key, inboxes } = await this.#lookUp(recipient);
+    const { key, inboxes } = await this.#recipients.find(recipient);
     const { random, app } = this.#options;
     const id = toHex(random(16));
     const message = signEnvelope(this.#key, encrypt(key, content, random));
@@ -130,16 +137,17 @@ export class InboxClient {
   }
 
   /** Repeat what waits and is due: deliveries, whose reports it gives, and acknowledgements. `watch` does it by itself. */
-  async retry(): Promise<SendReport[]> {
-    const { size } = await this.#acks.waiting();
-    if (size > 0) await this.#own.each(async (inbox) => this.#acks.tell(inbox));
-    return this.#outbox.retry();
+  retry(): Promise<SendReport[]> {
+    return this.#retry();
   }
 
   // Step 4: what is unread, from all own inboxes.
 
-  /** Entries merged by `id`, and the inboxes that could not be asked. Throws the problem when none could. */
-  async unread(): Promise<{ entries: Entry[]; problems: Report[] }> {
+  /**
+   * Entries merged by `id`, and the inboxes that could not be asked; `card` is why the own card cannot be read, where the
+   * inboxes are those that it named before. Throws the problem when no inbox could be asked.
+   */
+  async unread(): Promise<{ entries: Entry[]; problems: Report[]; card?: InboxError }> {
     const reports = await this.#own.each(async (inbox) => {
       await this.#acks.tell(inbox);
       return this.#list(inbox);
@@ -154,7 +162,8 @@ export class InboxClient {
     }
     const problems = reports.flatMap(({ inbox, problem }) => (problem ? [{ inbox, problem }] : []));
     if (problems[0] && problems.length === reports.length) throw problems[0].problem;
-    return { entries: [...entries.values()], problems };
+    const card = this.#own.cardProblem;
+    return { entries: [...entries.values()], problems, ...(card ? { card } : {}) };
   }
 
   // Step 5: decrypt, fetch and verify, acknowledge.
@@ -162,23 +171,11 @@ export class InboxClient {
   /**
    * The message that an entry leads to. Its signer's key hashes to the address of the bucket that the sender's own
    * identity leads to, or it throws `NotAuthentic`; and `CannotDecrypt`, `NotProven`, `Absent` (removed by the sender),
-   * `Unreachable`.
+   * `Unreachable`. Leave the entry unread when `isForNow` of the error says so: names, buckets and messages that are missing
+   * for less than three days may be there again.
    */
-  async fetch(entry: Listed): Promise<Message> {
-    const { id, from, app, url } = readMessageId(entry.messageId, this.#key);
-    if (app !== this.#options.app) throw new NotAuthentic('The message is of another app.');
-    let bucket = preferring(await this.#lookUps.bucket(from), url);
-    let text = await this.#readMessage(bucket, id);
-    if (text === undefined || openEnvelope(text).signer.address !== bucket.address) {
-      bucket = preferring(await this.#lookUps.bucket(from, { fresh: true }), url); // the sender may have another key since
-      text = await this.#readMessage(bucket, id);
-    }
-    if (text === undefined) throw new Absent('The message is not in the bucket of its sender.');
-    const { signer, encrypted } = openEnvelope(text);
-    if (signer.address !== bucket.address) {
-      throw new NotAuthentic("The message is not signed by the key of the sender's bucket.");
-    }
-    return { id, from, content: decrypt(this.#key, encrypted), entry };
+  fetch(entry: Listed): Promise<Message> {
+    return this.#messages.fetch(entry);
   }
 
   /** Say that these are read, to every own inbox; one that cannot be told now is told by `retry`, `unread` or `watch`. */
@@ -215,6 +212,8 @@ export class InboxClient {
     };
     try {
       const all = Promise.all((await this.#own.inboxes({ fresh: true })).map(followEach));
+      const problem = this.#own.cardProblem;
+      if (problem) void news.give({ kind: 'card', problem });
       Promise.all([all, this.#keepRetrying(news, over)]).catch((error: unknown) => news.fail(error));
       yield* news.items(over);
     } finally {
@@ -224,11 +223,17 @@ export class InboxClient {
 
   // What the steps are made of.
 
+  async #retry(tell?: (report: SendReport) => unknown): Promise<SendReport[]> {
+    const acks = async () => (await this.#acks.waiting()).size > 0 && this.#own.each(async (inbox) => this.#acks.tell(inbox));
+    const [reports] = await Promise.all([this.#outbox.retry(tell), acks()]);
+    return reports;
+  }
+
   async #keepRetrying(news: Handoff<News>, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      for (const report of await this.retry()) {
+      await this.#retry(async (report) => {
         if (report.stored.length + report.refused.length > 0) await news.give({ kind: 'sent', report });
-      }
+      });
       await this.#options.sleep(RETRY_SECONDS * 1000, signal);
     }
   }
@@ -236,27 +241,6 @@ export class InboxClient {
   /** Who this user is to others: the name, or the key itself. */
   get #identity(): string {
     return this.name ?? this.publicKey;
-  }
-
-  /** A recipient's key and inboxes, both checked against the address of the bucket. */
-  async #lookUp(recipient: string, { fresh = false } = {}) {
-    parseIdentity(recipient);
-    const bucket = await this.#lookUps.bucket(recipient, { fresh });
-    const [key, card] = await Promise.all([this.#lookUps.key(bucket), this.#lookUps.card(bucket)]);
-    if (card.seq < (await this.#seen.highest(bucket.address))) {
-      throw new BadCard('The inbox card is older than one seen before: its host shows an old copy.');
-    }
-    await this.#seen.see(bucket.address, card.seq);
-    return { key, inboxes: card.inboxes };
-  }
-
-  async #readMessage(bucket: Bucket, id: string): Promise<string | undefined> {
-    try {
-      return await this.#lookUps.read(bucket, `outbox/${id}.json`, MAX_MESSAGE_BYTES * 3); // hex, and JSON around it
-    } catch (error) {
-      if (error instanceof Absent) return undefined;
-      throw error;
-    }
   }
 
   async #list(inbox: Inbox): Promise<Listed[]> {

@@ -1,5 +1,7 @@
 /** Server-sent events (HTML standard, 9.2), read from `fetch`: an `EventSource` cannot send a token. */
 import { Unreachable } from './errors.js';
+import { after } from './waits.js';
+import type { Timer } from './waits.js';
 
 export interface ServerEvent {
   name: string;
@@ -47,7 +49,7 @@ function readEvent(fields: readonly string[]): ServerEvent | undefined {
 export class Silence {
   readonly #aborter = new AbortController();
   readonly #milliseconds: number;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer;
 
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
@@ -60,7 +62,7 @@ export class Silence {
 
   start(): void {
     this.stop();
-    this.#timer = setTimeout(() => this.#aborter.abort(), this.#milliseconds);
+    this.#timer = after(this.#milliseconds / 1000, () => this.#aborter.abort());
   }
 
   stop(): void {

@@ -8,10 +8,15 @@ import { hostOf, readBody, request } from './requests.js';
 import type { Fetch, Request } from './requests.js';
 import { deliverToken, ownerToken, parseObject } from './tokens.js';
 import type { Scope, UnixTime } from './tokens.js';
+import { LONGEST_WAIT_SECONDS } from './waits.js';
+import type { Ticks } from './waits.js';
 
 const MAX_ANSWER_BYTES = 8 << 20; // a page of 1,000 entries has less than 2 MB
 const MAX_PAUSES = 1000;
 const PAGE_SECONDS = 30;
+const NO_CONTENT = 204;
+const EVENTS = 'text/event-stream';
+const PROBLEM = 'application/problem+json';
 const ACK_IDS = 1000; // the most that a server takes at once
 
 /** What a server holds for its owner. */
@@ -62,9 +67,20 @@ export interface Claim {
   invite?: string;
 }
 
+/** A browser that is told by Web Push. What was last made long ago, and is not known here, is stale: drop it by its `id`. */
+export interface Subscription {
+  /** The first 16 characters of base64url(SHA-256(endpoint)). */
+  id: string;
+  /** The origin of its push service. */
+  service: string;
+  /** The day on which it was last made. */
+  since: UnixTime;
+}
+
 export interface Caller {
   fetch: Fetch;
   clock: () => UnixTime;
+  ticks: Ticks;
   key: AppKey;
   app: string;
 }
@@ -77,7 +93,7 @@ export class Inbox {
   #ahead = 0;
   #isTimed = false;
   /** Until when not to ask, as the server wished: for the owner's requests, for streams, and for each recipient. */
-  readonly #pauses = new Map<string, { until: UnixTime; problem: Refused }>();
+  readonly #pauses = new Map<string, { until: number; problem: Refused }>();
 
   constructor(url: string, caller: Caller) {
     this.url = url;
@@ -95,25 +111,41 @@ export class Inbox {
   }
 
   async claim(claim: Claim): Promise<InboxSettings> {
-    return (await this.#own('PUT', '/v1/inbox', 'settings', JSON.stringify(claim))) as unknown as InboxSettings;
+    return this.#readSettings(await this.#own('PUT', '/v1/inbox', 'settings', JSON.stringify(claim)));
   }
 
   async settings(): Promise<InboxSettings> {
-    return (await this.#own('GET', '/v1/inbox', 'read')) as unknown as InboxSettings;
+    return this.#readSettings(await this.#own('GET', '/v1/inbox', 'read'));
   }
 
   async forget(): Promise<void> {
-    await this.#own('DELETE', '/v1/inbox', 'settings');
+    await this.#own('DELETE', '/v1/inbox', 'settings', undefined, NO_CONTENT);
   }
 
-  /** Repeating it with the same body is safe. */
+  /** What `PushSubscription.toJSON()` gives; the same endpoint again replaces its keys. */
+  async subscribe(subscription: PushSubscriptionJSON): Promise<void> {
+    await this.#own('PUT', '/v1/inbox/push', 'settings', JSON.stringify(subscription), NO_CONTENT);
+  }
+
+  async subscriptions(): Promise<Subscription[]> {
+    const { subscriptions } = await this.#own('GET', '/v1/inbox/push', 'read');
+    if (!Array.isArray(subscriptions)) throw notTheProtocol(this.url, 'without subscriptions');
+    return subscriptions as Subscription[];
+  }
+
+  async unsubscribe(which: { id: string } | { endpoint: string }): Promise<void> {
+    await this.#own('DELETE', '/v1/inbox/push', 'settings', JSON.stringify(which), NO_CONTENT);
+  }
+
+  /** Repeating it with the same body is safe. Only an answer with its `id` says that it is on disk. */
   async deliver(body: string, sender: string, recipient: string): Promise<Receipt> {
     const token = (now: UnixTime) => {
       const { key, app } = this.#caller;
       return deliverToken(key, { sender, recipient, app, inbox: this.url, body, now });
     };
-    const answer = await this.#ask(`to ${recipient}`, token, '/v1/messages', { method: 'POST', body });
-    return { id: String(answer.id), expires: Number(answer.expires) };
+    const { id, expires } = await this.#ask(`to ${recipient}`, token, '/v1/messages', { method: 'POST', body });
+    if (id !== idOf(String(parseObject(body).message_id))) throw notTheProtocol(this.url, 'without the id of what was delivered');
+    return { id: String(id), expires: Number(expires) };
   }
 
   /** With `waitSeconds`, held while nothing is in it. */
@@ -132,19 +164,28 @@ export class Inbox {
 
   async acknowledge(ids: readonly string[]): Promise<void> {
     for (let at = 0; at < ids.length; at += ACK_IDS) {
-      await this.#own('POST', '/v1/messages/ack', 'ack', JSON.stringify({ ids: ids.slice(at, at + ACK_IDS) }));
+      const body = JSON.stringify({ ids: ids.slice(at, at + ACK_IDS) });
+      await this.#own('POST', '/v1/messages/ack', 'ack', body, NO_CONTENT);
     }
   }
 
   /** The head of a stream of events after a cursor; the body is the caller's to read. */
-  events(after: string | undefined, signal: AbortSignal): Promise<Response> {
+  async events(after: string | undefined, signal: AbortSignal): Promise<Response> {
     const headers: Record<string, string> = after === undefined ? {} : { 'Last-Event-ID': after };
     const token = (now: UnixTime) => this.#ownerToken('read', '', now);
-    return this.#send('events', token, '/v1/events', {
-      headers: { ...headers, Accept: 'text/event-stream' },
+    const response = await this.#send('events', token, '/v1/events', {
+      headers: { ...headers, Accept: EVENTS },
       seconds: Number.POSITIVE_INFINITY,
       signal,
     });
+    if (typeOf(response) === EVENTS) return response;
+    await response.body?.cancel();
+    throw notTheProtocol(this.url, 'with something else than events');
+  }
+
+  #readSettings(document: Record<string, unknown>): InboxSettings {
+    if (typeof document.accept !== 'string') throw notTheProtocol(this.url, 'without settings');
+    return document as unknown as InboxSettings;
   }
 
   #ownerToken(scope: Scope, body: string, now: UnixTime): string {
@@ -152,25 +193,29 @@ export class Inbox {
     return ownerToken(key, { scope, app, inbox: this.url, body, now });
   }
 
-  #own(method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, scope: Scope, body?: string) {
+  #own(method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, scope: Scope, body?: string, expected?: number) {
     const token = (now: UnixTime) => this.#ownerToken(scope, body ?? '', now);
-    return this.#ask('owner', token, path, body === undefined ? { method } : { method, body });
+    return this.#ask('owner', token, path, body === undefined ? { method } : { method, body }, expected);
   }
 
-  async #ask(pause: string, token: (now: UnixTime) => string, path: string, what: Request) {
+  /** With `expected`, that status is the answer; without, a JSON object is. */
+  async #ask(pause: string, token: (now: UnixTime) => string, path: string, what: Request, expected?: number) {
     const response = await this.#send(pause, token, path, what);
     const body = await readBody(response, MAX_ANSWER_BYTES);
+    if (expected !== undefined && response.status !== expected) throw notTheProtocol(this.url, `with ${response.status}`);
+    if (expected !== undefined) return {};
     try {
-      return body.length === 0 ? {} : parseObject(fromUtf8(body));
+      return parseObject(fromUtf8(body));
     } catch {
-      throw notTheProtocol(this.url, response.status);
+      throw notTheProtocol(this.url, `with ${response.status}`);
     }
   }
 
   /** A token of this client's own making, signed anew for each try: no other token ever goes to an inbox. */
   async #send(pause: string, token: (now: UnixTime) => string, path: string, what: Request): Promise<Response> {
     this.#obey(pause);
-    for (let corrected = false; ; corrected = true) {
+    const corrected = new Set<string>();
+    for (;;) {
       const headers = { ...what.headers, Authorization: `Bearer ${token(this.time)}`, 'Content-Type': 'application/json' };
       const response = await request(this.#caller.fetch, this.url + path, { ...what, headers });
       if (response.ok) {
@@ -179,18 +224,21 @@ export class Inbox {
       }
       const problem = await readProblem(response, this.url);
       this.#isTimed ||= problem.code === 'no_inbox'; // which is said to good tokens alone
-      if (problem.serverTime === undefined || corrected) {
+      const isOfTime = problem.serverTime !== undefined || problem.code === 'ttl_passed';
+      if (!isOfTime || corrected.has(problem.code)) {
         this.#remember(pause, problem);
         throw problem;
       }
-      this.#ahead = problem.serverTime - this.#caller.clock();
+      corrected.add(problem.code);
+      const now = problem.serverTime ?? Date.parse(response.headers.get('Date') ?? '') / 1000;
+      if (Number.isFinite(now)) this.#ahead = Math.floor(now) - this.#caller.clock();
     }
   }
 
   #obey(pause: string): void {
     const paused = this.#pauses.get(pause);
     if (!paused) return;
-    const left = paused.until - this.#caller.clock();
+    const left = Math.ceil(paused.until - this.#caller.ticks());
     if (left > 0) throw new Refused(paused.problem.status, { ...paused.problem }, left);
     this.#pauses.delete(pause);
   }
@@ -198,7 +246,7 @@ export class Inbox {
   #remember(pause: string, problem: Refused): void {
     if (problem.retryAfterSeconds === undefined) return;
     if (this.#pauses.size >= MAX_PAUSES) this.#pauses.clear();
-    this.#pauses.set(pause, { until: this.#caller.clock() + problem.retryAfterSeconds, problem });
+    this.#pauses.set(pause, { until: this.#caller.ticks() + problem.retryAfterSeconds, problem });
   }
 }
 
@@ -216,24 +264,33 @@ function readListed(listed: Record<string, unknown> | null): Listed {
   if (typeof messageId !== 'string' || !Number.isSafeInteger(listed?.expires)) {
     throw new Unreachable('The answer is not a page of the protocol.');
   }
-  return { id: toBase64Url(sha256(toUtf8(messageId))), messageId, expires: Number(listed?.expires) };
+  return { id: idOf(messageId), messageId, expires: Number(listed?.expires) };
 }
 
+function idOf(messageId: string): string {
+  return toBase64Url(sha256(toUtf8(messageId)));
+}
+
+/** Only a refusal of this protocol is one: what a proxy says, or a page to sign in on some network, is not the server's. */
 async function readProblem(response: Response, url: string): Promise<Refused> {
   const after = Number(response.headers.get('Retry-After') ?? Number.NaN);
-  const retryAfterSeconds = Number.isFinite(after) && after >= 0 ? Math.ceil(after) : undefined;
+  const retryAfterSeconds = after >= 0 ? Math.min(Math.ceil(after), LONGEST_WAIT_SECONDS) : undefined;
+  const body = await readBody(response, MAX_ANSWER_BYTES);
   try {
-    const problem = parseObject(fromUtf8(await readBody(response, MAX_ANSWER_BYTES)));
+    const problem = typeOf(response) === PROBLEM ? parseObject(fromUtf8(body)) : {};
     if (typeof problem.code === 'string') return new Refused(response.status, problem, retryAfterSeconds);
-  } catch (error) {
-    if (error instanceof Unreachable) throw error;
+  } catch {
+    // not JSON: as below
   }
-  throw notTheProtocol(url, response.status);
+  throw notTheProtocol(url, `with ${response.status}`);
 }
 
-/** A proxy's own error page, for example. */
-function notTheProtocol(url: string, status: number): Unreachable {
-  return new Unreachable(`${hostOf(url)} answered ${status}, not as an inbox server does.`);
+function typeOf(response: Response): string | undefined {
+  return response.headers.get('Content-Type')?.split(';')[0]?.trim().toLowerCase();
+}
+
+function notTheProtocol(url: string, how: string): Unreachable {
+  return new Unreachable(`${hostOf(url)} answered ${how}, not as an inbox server does.`);
 }
 
 function isTexts(value: unknown): value is string[] {

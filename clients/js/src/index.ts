@@ -1,7 +1,6 @@
 export { check } from './check.js';
 export type { Capabilities, Checked, CheckOptions } from './check.js';
 export { InboxClient } from './client.js';
-export type { Message } from './client.js';
 export type { Content, Random } from './ecies.js';
 export {
   Absent,
@@ -14,12 +13,14 @@ export {
   Refused,
   Unreachable,
 } from './errors.js';
-export type { Claim, InboxSettings, Listed, Receipt } from './inbox.js';
+export type { Claim, InboxSettings, Listed, Receipt, Subscription } from './inbox.js';
 export { NotAKey } from './keys.js';
+export type { Message } from './messages.js';
 export type { Entry, News } from './news.js';
-export type { InboxClientOptions, Sleep } from './options.js';
+export type { InboxClientOptions } from './options.js';
 export type { Delivery, SendReport } from './outbox.js';
 export type { Report } from './own.js';
 export { MemoryStorage } from './state.js';
 export type { InboxStorage } from './state.js';
 export type { UnixTime } from './tokens.js';
+export type { Sleep, Ticks } from './waits.js';

@@ -5,6 +5,7 @@
  */
 import { fromHex } from './bytes.js';
 import { PublicKey } from './keys.js';
+import { isWholeJson } from './tokens.js';
 
 export const MAX_KEY_FILE_BYTES = 4096;
 /** In the order of how common they are. The first is where this client writes its own. */
@@ -35,6 +36,12 @@ export function readKeyFile(text: string, address: string): PublicKey | undefine
     written = MEMBERS.map((name) => members[name]).find((value) => typeof value === 'string');
   }
   return typeof written === 'string' ? checkKey(written, address) : undefined;
+}
+
+/** Whether nothing was cut off it: whole JSON, or hex of a length that keys have. */
+export function isWholeKeyFile(text: string): boolean {
+  const trimmed = text.replace(/^\uFEFF/, '').trim();
+  return isWholeJson(trimmed) || /^(0x)?([0-9a-f]{66}|[0-9a-f]{128}|[0-9a-f]{130})$/i.test(trimmed);
 }
 
 /** The key written as compressed, uncompressed or raw X and Y in hex, if it hashes to `address`. */

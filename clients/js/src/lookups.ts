@@ -1,18 +1,20 @@
 /** From a name, a key or an address to a bucket and what lies in it. Each link is checked against the one before it. */
 import { CARD_FILE, isValidAt, MAX_CARD_BYTES, readCard } from './card.js';
 import type { Card } from './card.js';
-import { Absent, BadCard, NotProven, Unreachable } from './errors.js';
+import { Absent, BadCard, InboxError, NotProven, Unreachable } from './errors.js';
 import { parseIdentity } from './identities.js';
 import type { PublicKey } from './keys.js';
-import { checkKey, KEY_FILES, MAX_KEY_FILE_BYTES, readKeyFile } from './keyfile.js';
+import { checkKey, isWholeKeyFile, KEY_FILES, MAX_KEY_FILE_BYTES, readKeyFile } from './keyfile.js';
 import { findBucket, MAX_PROFILE_BYTES, readProfile } from './profile.js';
 import { getText } from './requests.js';
 import type { Fetch } from './requests.js';
 import { lookUpName } from './services.js';
 import type { UnixTime } from './tokens.js';
+import type { Ticks } from './waits.js';
 import { profileUrl } from './zonefile.js';
 
-const FRESH_SECONDS = 600; // as long as a server remembers a chain
+const FRESH_SECONDS = 600; // as long as a server remembers a chain, and
+const STALE_SECONDS = 86_400; // how much longer while it cannot be asked
 const MAX_REMEMBERED = 1000;
 
 /** A bucket, and where it may be read: one URL for a name's, one below each known prefix for a key's or an address's. */
@@ -25,6 +27,7 @@ export interface Bucket {
 export interface LookUpOptions {
   fetch: Fetch;
   clock: () => UnixTime;
+  ticks: Ticks;
   /** What a server of our own says the time is; undefined where none does. */
   askTime: () => Promise<UnixTime | undefined>;
   app: string;
@@ -42,36 +45,52 @@ export function preferring(bucket: Bucket, url: string | undefined): Bucket {
 
 export class LookUps {
   readonly #options: LookUpOptions;
-  readonly #buckets = new Map<string, { since: UnixTime; bucket: Promise<Bucket> }>();
+  readonly #buckets = new Map<string, { since: number; bucket: Promise<Bucket> }>();
 
   constructor(options: LookUpOptions) {
     this.#options = options;
   }
 
-  /** Remembered for ten minutes, unless `fresh`. Throws `NotProven` or `Unreachable`. */
+  /**
+   * Remembered for ten minutes, and for a day while it cannot be found, unless `fresh`. Throws `NotProven` (see `Lapses`)
+   * or `Unreachable`.
+   */
   bucket(identity: string, { fresh = false } = {}): Promise<Bucket> {
-    const now = this.#options.clock();
-    const remembered = this.#buckets.get(identity);
-    if (remembered && !fresh && now - remembered.since < FRESH_SECONDS) return remembered.bucket;
+    const now = this.#options.ticks();
+    const known = this.#buckets.get(identity);
+    if (known && !fresh && now - known.since < FRESH_SECONDS) return known.bucket;
     if (this.#buckets.size >= MAX_REMEMBERED) this.#buckets.clear();
     const bucket = this.#find(identity);
     this.#buckets.set(identity, { since: now, bucket });
-    bucket.catch(() => this.#buckets.delete(identity)); // a failure is told once, and asked again
-    return bucket;
+    return bucket.catch((error: unknown) => {
+      this.#buckets.delete(identity); // a failure is told once, and asked again
+      if (!known || !(error instanceof InboxError) || !error.isForNow) throw error;
+      this.#buckets.set(identity, known);
+      if (fresh || now - known.since >= STALE_SECONDS) throw error;
+      return known.bucket;
+    });
   }
 
-  /** The bucket's key: stated by its owner, or the first in a key file that hashes to its address. Throws as `bucket`. */
+  /**
+   * The bucket's key: stated by its owner, or the first in a key file that hashes to its address. Throws as `bucket`; a
+   * file that is not whole is just being written.
+   */
   async key(bucket: Bucket): Promise<PublicKey> {
     if (bucket.key) return bucket.key;
+    const files: string[] = [];
     for (const file of KEY_FILES) {
       try {
-        const key = readKeyFile(await this.read(bucket, file, MAX_KEY_FILE_BYTES), bucket.address);
+        const text = await this.read(bucket, file, MAX_KEY_FILE_BYTES);
+        const key = readKeyFile(text, bucket.address);
         if (key) return (bucket.key = key);
+        files.push(text);
       } catch (error) {
         if (!(error instanceof Absent)) throw error;
       }
     }
-    throw new NotProven('No key in the profile or the bucket hashes to the address of the bucket.');
+    if (!files.every(isWholeKeyFile)) throw new Unreachable('The key file in the bucket is not whole: it may just be written.');
+    const isForNow = files.length === 0;
+    throw new NotProven('No key in the profile or the bucket hashes to the address of the bucket.', { isForNow });
   }
 
   /** Always read anew, for its owner may have moved. Throws `BadCard` or `Unreachable`. */
@@ -84,7 +103,7 @@ export class LookUps {
       const orClock = now === undefined ? '; or the clock of this device is wrong' : '';
       throw new BadCard(`The inbox card has expired, or is not valid yet${orClock}.`);
     } catch (error) {
-      if (error instanceof Absent) throw new BadCard('There is no inbox card in the bucket.', { isNone: true });
+      if (error instanceof Absent) throw new BadCard('There is no inbox card in the bucket.', { isNone: true, isForNow: true });
       throw error;
     }
   }
@@ -115,12 +134,12 @@ export class LookUps {
     const { fetch, names, agreement, app } = this.#options;
     const { owner, zoneFile } = await lookUpName(fetch, names, agreement, name);
     const url = profileUrl(zoneFile);
-    if (!url) throw new NotProven('The zone file of the name names no profile (`_http._tcp URI`).');
+    if (!url) throw new NotProven('The zone file of the name names no profile (`_http._tcp URI`).', { isForNow: !zoneFile });
     let text: string;
     try {
-      text = await getText(fetch, url, { maxBytes: MAX_PROFILE_BYTES, redirect: 'follow' });
+      text = await getText(fetch, url, { maxBytes: MAX_PROFILE_BYTES });
     } catch (error) {
-      if (error instanceof Absent) throw new NotProven('There is no profile at the URL in the zone file of the name.');
+      if (error instanceof Absent) throw new NotProven('There is no profile at the URL in the zone file of the name.', { isForNow: true });
       throw error;
     }
     const stated = findBucket(readProfile(text, owner), app);

@@ -15,6 +15,8 @@ export type News =
   | { kind: 'read'; id: string }
   /** The owner must know: `inbox_full` or `push_gone`. */
   | { kind: 'notice'; inbox: string; notice: string }
+  /** The own card cannot be read, and why. The inboxes that it named before are followed. */
+  | { kind: 'card'; problem: InboxError }
   /** A delivery that waited was tried again, and was stored or refused somewhere. */
   | { kind: 'sent'; report: SendReport }
   /** An inbox is listened to, at first or again. */

@@ -5,6 +5,8 @@ import type { Fetch } from './requests.js';
 import { MemoryStorage } from './state.js';
 import type { InboxStorage } from './state.js';
 import type { UnixTime } from './tokens.js';
+import { monotonic, sleepFor } from './waits.js';
+import type { Sleep, Ticks } from './waits.js';
 
 export interface InboxClientOptions {
   /** The app private key in hex, as the wallet gave it: 64 characters, or 66 that end with 01. */
@@ -15,6 +17,8 @@ export interface InboxClientOptions {
   name?: string;
   /** The write URL of the user's Gaia hub. Needed to publish and to send. */
   hub?: string;
+  /** For a private hub: what the wallet's identity key signed about the app key. It goes to the hub, and nowhere else. */
+  associationToken?: string;
   /** Name services in the shape of the Stacks API, asked in this order. Needed where others have names. */
   names?: readonly string[];
   /** Ask all name services, and trust them only when they name one owner. */
@@ -28,25 +32,26 @@ export interface InboxClientOptions {
   fetch?: Fetch;
   /** Seconds since 1970. */
   clock?: () => UnixTime;
+  /** Seconds that only go forward, by which waits are counted. */
+  ticks?: Ticks;
   random?: Random;
   sleep?: Sleep;
   /** How long an inbox may say nothing while it is watched. Servers say something every 45 seconds. */
   silenceSeconds?: number;
 }
 
-/** Ends early, and without an error, when `signal` aborts. */
-export type Sleep = (milliseconds: number, signal: AbortSignal) => Promise<void>;
-
 export interface Settled {
   app: string;
   name: string | undefined;
   hub: string | undefined;
+  associationToken: string | undefined;
   names: string[];
   agreement: boolean;
   prefixes: string[];
   storage: InboxStorage;
   fetch: Fetch;
   clock: () => UnixTime;
+  ticks: Ticks;
   random: Random;
   sleep: Sleep;
   silenceSeconds: number;
@@ -61,27 +66,16 @@ export function readOptions(options: InboxClientOptions): Settled {
     app,
     name,
     hub: hub?.replace(/\/+$/, ''),
+    associationToken: options.associationToken,
     names: names.map((service) => service.replace(/\/+$/, '')),
     agreement,
     prefixes: prefixes.map((prefix) => (prefix.endsWith('/') ? prefix : `${prefix}/`)),
     storage,
     fetch: options.fetch ?? ((...what) => globalThis.fetch(...what)), // browsers want it called on the window
     clock: options.clock ?? (() => Math.floor(Date.now() / 1000)),
+    ticks: options.ticks ?? monotonic,
     random: options.random ?? ((length) => crypto.getRandomValues(new Uint8Array(length))),
     sleep: options.sleep ?? sleepFor,
     silenceSeconds: options.silenceSeconds ?? 100,
   };
-}
-
-function sleepFor(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const wake = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', wake);
-      resolve();
-    };
-    const timer = setTimeout(wake, milliseconds);
-    signal.addEventListener('abort', wake);
-  });
 }

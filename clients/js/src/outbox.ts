@@ -7,20 +7,26 @@ import { BadCard, InboxError, Refused, Unreachable } from './errors.js';
 import type { Receipt } from './inbox.js';
 import type { State } from './state.js';
 import type { UnixTime } from './tokens.js';
+import { Turns } from './turns.js';
+import { LONGEST_WAIT_SECONDS } from './waits.js';
 
 const LOOK_AGAIN_SECONDS = 86_400;
 const FIRST_PAUSE_SECONDS = 30;
 const LONGEST_PAUSE_SECONDS = 3600;
-const LONGEST_WAIT_SECONDS = 86_400; // no server's limit lasts longer
+const GIVE_UP_SECONDS = 30 * 86_400;
+const AT_ONCE = 4; // to one inbox: one that hangs holds nobody else up
+/** Stands for the inboxes of a recipient whose card cannot be read for now. */
+export const UNKNOWN_INBOX = '';
 
 export interface Delivery {
   /** The message's ID, which is its file's name in the sender's bucket. */
   id: string;
   recipient: string;
   body: string;
+  begunAt: UnixTime;
   lookedUpAt: UnixTime;
-  /** Inboxes that have not answered yet, how often each was tried, and when it may be tried again. */
-  waiting: Record<string, { tries: number; notBefore: UnixTime }>;
+  /** Inboxes that have not answered yet, how often each was tried, since when it waits, and when it may be tried again. */
+  waiting: Record<string, { tries: number; since: UnixTime; notBefore: UnixTime }>;
   /** Inboxes that stored it or refused it. */
   done: string[];
 }
@@ -32,36 +38,51 @@ export interface SendReport {
   stored: (Receipt & { inbox: string })[];
   /**
    * Not reachable, or not for now, or not accepted while the recipient's card, which may name another inbox, cannot be
-   * read: kept and tried again by `retry` and `watch`.
+   * read: kept and tried again by `retry` and `watch`, for 30 days. `inbox` is empty where no card could be read at all.
    */
   waiting: { inbox: string; problem: InboxError; notBefore: UnixTime }[];
   /** For good. */
   refused: { inbox: string; problem: Refused }[];
+  /** Whether what waits is in the storage. Where that is full, it is repeated only until the page is left. */
+  isKept: boolean;
 }
 
 export interface OutboxOptions {
   state: State;
   clock: () => UnixTime;
+  /** What a server of our own says the time is; undefined where none does. */
+  askTime: () => Promise<UnixTime | undefined>;
   random: Random;
   deliver: (inbox: string, body: string, recipient: string) => Promise<Receipt>;
   /** What the recipient's card says now. */
   inboxesOf: (recipient: string) => Promise<string[]>;
 }
 
+/** A round of tries, and which inboxes did not answer at all in it. */
+type Silent = Map<string, Unreachable>;
+
 export class Outbox {
   readonly #options: OutboxOptions;
+  readonly #turns = new Turns(AT_ONCE);
+  readonly #busy = new Set<string>();
 
   constructor(options: OutboxOptions) {
     this.#options = options;
   }
 
-  /** Keep it first, then deliver it. */
-  async send(id: string, recipient: string, body: string, inboxes: readonly string[]): Promise<SendReport> {
+  /** Keep it first, then deliver it. Where the card cannot be read for now, `inboxes` is why. */
+  async send(id: string, recipient: string, body: string, inboxes: readonly string[] | Unreachable): Promise<SendReport> {
     const now = this.#options.clock();
-    const waiting = Object.fromEntries(inboxes.map((inbox) => [inbox, { tries: 0, notBefore: now }]));
-    const delivery: Delivery = { id, recipient, body, lookedUpAt: now, waiting, done: [] };
-    await this.#keep(delivery);
-    return this.#deliver(delivery);
+    const places = inboxes instanceof Unreachable ? [UNKNOWN_INBOX] : inboxes;
+    const waiting = Object.fromEntries(places.map((inbox) => [inbox, { tries: 0, since: now, notBefore: now }]));
+    const delivery: Delivery = { id, recipient, body, begunAt: now, lookedUpAt: now, waiting, done: [] };
+    this.#busy.add(id);
+    try {
+      await this.#keep(delivery);
+      return await this.#deliver(delivery, new Map(inboxes instanceof Unreachable ? [[UNKNOWN_INBOX, inboxes]] : []));
+    } finally {
+      this.#busy.delete(id);
+    }
   }
 
   /** What waits, whether it is due or not. */
@@ -69,52 +90,99 @@ export class Outbox {
     return Object.values(await this.#options.state.read<Delivery>('outbox'));
   }
 
-  /** Try again what is due; a report for each delivery that was tried. */
-  async retry(): Promise<SendReport[]> {
-    const reports: SendReport[] = [];
-    for (const delivery of await this.waiting()) {
-      if (this.#due(delivery).length === 0) continue;
-      if (Math.abs(this.#options.clock() - delivery.lookedUpAt) >= LOOK_AGAIN_SECONDS) await this.#lookAgain(delivery);
-      reports.push(await this.#deliver(delivery));
-    }
-    return reports;
+  /** Try again what is due, all at once; a report for each delivery that was tried, told as soon as it is there. */
+  async retry(tell: (report: SendReport) => unknown = () => undefined): Promise<SendReport[]> {
+    const silent: Silent = new Map();
+    const due = (await this.waiting()).filter((each) => !this.#busy.has(each.id) && this.#due(each).length > 0);
+    for (const { id } of due) this.#busy.add(id);
+    return Promise.all(
+      due.map(async (delivery) => {
+        try {
+          const report = await this.#retry(delivery, silent);
+          await tell(report);
+          return report;
+        } finally {
+          this.#busy.delete(delivery.id);
+        }
+      }),
+    );
   }
 
-  async #deliver(delivery: Delivery): Promise<SendReport> {
-    const report: SendReport = { id: delivery.id, recipient: delivery.recipient, stored: [], waiting: [], refused: [] };
-    const attempt = (inbox: string) => this.#attempt(delivery, inbox, report);
+  async #retry(delivery: Delivery, silent: Silent): Promise<SendReport> {
+    if (await this.#isTooOld(delivery)) {
+      return this.#giveUp(delivery, new Refused(0, { code: 'gave_up', detail: 'It waited for 30 days.' }));
+    }
+    const age = Math.abs(this.#options.clock() - delivery.lookedUpAt);
+    if (age < LOOK_AGAIN_SECONDS && !(UNKNOWN_INBOX in delivery.waiting)) return this.#deliver(delivery, silent);
+    const problem = await this.#lookAgain(delivery);
+    if (!(UNKNOWN_INBOX in delivery.waiting)) return this.#deliver(delivery, silent);
+    if (problem instanceof InboxError && !problem.isForNow) {
+      return this.#giveUp(delivery, new Refused(0, { code: 'no_card', detail: problem.message }));
+    }
+    const why = new Unreachable(problem?.message ?? '');
+    return this.#deliver(delivery, new Map([...silent, [UNKNOWN_INBOX, why]]));
+  }
+
+  /** By the time of an own inbox: a clock that goes wrong for a moment must not empty the outbox. */
+  async #isTooOld({ begunAt }: Delivery): Promise<boolean> {
+    if (!(this.#options.clock() - begunAt >= GIVE_UP_SECONDS)) return false;
+    return ((await this.#options.askTime()) ?? 0) - begunAt >= GIVE_UP_SECONDS;
+  }
+
+  async #giveUp(delivery: Delivery, problem: Refused): Promise<SendReport> {
+    const refused = Object.keys(delivery.waiting).map((inbox) => ({ inbox, problem }));
+    delivery.waiting = {};
+    return { ...emptyReport(delivery), refused, isKept: await this.#keep(delivery) };
+  }
+
+  async #deliver(delivery: Delivery, silent: Silent): Promise<SendReport> {
+    const report = emptyReport(delivery);
+    const attempt = (inbox: string) => this.#attempt(delivery, inbox, report, silent);
     await Promise.all(this.#due(delivery).map(attempt));
     if (report.refused.some(isNotAccepted)) {
       // The recipient may have moved, so it is not final before the card says so.
-      if (await this.#lookAgain(delivery)) await Promise.all(this.#due(delivery).map(attempt));
+      const problem = await this.#lookAgain(delivery);
+      const isDecided = !problem || (problem instanceof BadCard && problem.isNone && !problem.isForNow);
+      if (isDecided) await Promise.all(this.#due(delivery).map(attempt));
       else this.#reopen(delivery, report);
     }
-    await this.#keep(delivery);
+    report.isKept = await this.#keep(delivery);
     return report;
   }
 
-  /** What is to wait for more than a day was noted by a clock that was ahead and has been set right. */
+  /** A clock that was ahead when it was noted, and has been set right, makes nothing wait for longer. */
   #due(delivery: Delivery): string[] {
     const now = this.#options.clock();
-    const isDue = (notBefore: UnixTime) => notBefore <= now || notBefore > now + LONGEST_WAIT_SECONDS;
-    return Object.entries(delivery.waiting).flatMap(([inbox, { notBefore }]) => (isDue(notBefore) ? [inbox] : []));
+    const isDue = (since: UnixTime, notBefore: UnixTime) => notBefore <= now || now < since || notBefore > now + LONGEST_WAIT_SECONDS;
+    return Object.entries(delivery.waiting).flatMap(([inbox, { since, notBefore }]) => (isDue(since, notBefore) ? [inbox] : []));
   }
 
-  async #attempt(delivery: Delivery, inbox: string, report: SendReport): Promise<void> {
+  async #attempt(delivery: Delivery, inbox: string, report: SendReport, silent: Silent): Promise<void> {
     try {
-      const receipt = await this.#options.deliver(inbox, delivery.body, delivery.recipient);
+      const receipt = await this.#turns.take(inbox, () => this.#ask(delivery, inbox, silent));
       report.stored.push({ inbox, ...receipt });
     } catch (problem) {
-      if (problem instanceof Unreachable || (problem instanceof Refused && problem.isForNow)) {
-        const notBefore = this.#pause(delivery, inbox, problem);
-        report.waiting.push({ inbox, problem, notBefore });
+      if (!(problem instanceof Unreachable || problem instanceof Refused)) throw problem;
+      if (problem.isForNow) {
+        report.waiting.push({ inbox, problem, notBefore: this.#pause(delivery, inbox, problem) });
         return;
       }
-      if (!(problem instanceof Refused)) throw problem;
-      report.refused.push({ inbox, problem });
+      report.refused.push({ inbox, problem: problem as Refused });
     }
     delete delivery.waiting[inbox];
     delivery.done.push(inbox);
+  }
+
+  /** What did not answer at all is not asked for another delivery in the same round. */
+  async #ask({ body, recipient }: Delivery, inbox: string, silent: Silent): Promise<Receipt> {
+    const before = silent.get(inbox);
+    if (before) throw before;
+    try {
+      return await this.#options.deliver(inbox, body, recipient);
+    } catch (problem) {
+      if (problem instanceof Unreachable && problem.cause !== undefined) silent.set(inbox, problem);
+      throw problem;
+    }
   }
 
   /** Longer each time and at random below that, so that senders do not come back all at once; or as the server says. */
@@ -123,9 +191,9 @@ export class Outbox {
     const most = Math.min(FIRST_PAUSE_SECONDS * 2 ** Math.min(tries, 10), LONGEST_PAUSE_SECONDS);
     const wished = problem instanceof Refused ? problem.retryAfterSeconds : undefined;
     const pause = Math.min(Math.ceil(wished ?? fraction(this.#options.random) * most), LONGEST_WAIT_SECONDS);
-    const notBefore = this.#options.clock() + pause;
-    delivery.waiting[inbox] = { tries: tries + 1, notBefore };
-    return notBefore;
+    const since = this.#options.clock();
+    delivery.waiting[inbox] = { tries: tries + 1, since, notBefore: since + pause };
+    return since + pause;
   }
 
   #reopen(delivery: Delivery, report: SendReport): void {
@@ -137,31 +205,35 @@ export class Outbox {
   }
 
   /**
-   * Follow the recipient's card: inboxes that left it are given up, and new ones are delivered to. False when it could
-   * not be read, and what was known of the recipient stays.
+   * Follow the recipient's card: inboxes that left it are given up, and new ones are delivered to. Why it could not be
+   * read, if so; then what was known of the recipient stays.
    */
-  async #lookAgain(delivery: Delivery): Promise<boolean> {
+  async #lookAgain(delivery: Delivery): Promise<InboxError | undefined> {
     const now = this.#options.clock();
     try {
       const inboxes = await this.#options.inboxesOf(delivery.recipient);
       const open = inboxes.filter((inbox) => !delivery.done.includes(inbox));
       delivery.waiting = Object.fromEntries(
-        open.map((inbox) => [inbox, delivery.waiting[inbox] ?? { tries: 0, notBefore: now }]),
+        open.map((inbox) => [inbox, delivery.waiting[inbox] ?? { tries: 0, since: now, notBefore: now }]),
       );
       delivery.lookedUpAt = now;
-      return true;
+      return undefined;
     } catch (error) {
       if (!(error instanceof InboxError)) throw error;
-      return error instanceof BadCard && error.isNone;
+      return error;
     }
   }
 
-  #keep(delivery: Delivery): Promise<void> {
+  #keep(delivery: Delivery): Promise<boolean> {
     return this.#options.state.change<Delivery>('outbox', (kept) => {
       if (Object.keys(delivery.waiting).length > 0) kept[delivery.id] = delivery;
       else delete kept[delivery.id];
     });
   }
+}
+
+function emptyReport({ id, recipient }: Delivery): SendReport {
+  return { id, recipient, stored: [], waiting: [], refused: [], isKept: true };
 }
 
 function isNotAccepted({ problem }: { problem: Refused }): boolean {

@@ -2,7 +2,7 @@
 import { OwnBucket } from './bucket.js';
 import { CARD_FILE, makeCard, MAX_CARD_BYTES, MAX_INBOXES, NO_CARD, readCard } from './card.js';
 import type { Card } from './card.js';
-import { Absent, BadCard, BucketFailed, InboxError, Refused, Unreachable } from './errors.js';
+import { Absent, BadCard, BucketFailed, InboxError, Refused } from './errors.js';
 import { isOrigin } from './identities.js';
 import { Inbox } from './inbox.js';
 import type { AppKey } from './keys.js';
@@ -12,6 +12,8 @@ import { getText } from './requests.js';
 import { SeenCards } from './seen.js';
 import type { State } from './state.js';
 import type { UnixTime } from './tokens.js';
+
+const IS_THERE = 412;
 
 /** What one of the own inboxes answered: a result, or why there is none. */
 export interface Report<Result = void> {
@@ -26,6 +28,8 @@ export class Own {
   readonly #state: State;
   readonly #seen: SeenCards;
   readonly #servers = new Map<string, Inbox>();
+  /** Why the own card could not be read when it was last looked at. */
+  cardProblem: InboxError | undefined;
   #opening: Promise<OwnBucket> | undefined;
   #named: string[] | undefined;
   /** Whether the app named them, and not the card. */
@@ -45,10 +49,11 @@ export class Own {
 
   /** Throws `BucketFailed` or `Unreachable`. */
   bucket(): Promise<OwnBucket> {
-    const { fetch, hub, random } = this.#options;
+    const { fetch, hub, random, sleep, associationToken } = this.#options;
     if (hub === undefined) return Promise.reject(new BucketFailed('No hub is configured to write to.'));
     if (!this.#opening) {
-      this.#opening = OwnBucket.open(fetch, hub, this.#key, random);
+      const time = { clock: () => this.now(), askTime: () => this.askTime() };
+      this.#opening = OwnBucket.open({ fetch, hub, random, sleep, associationToken, key: this.#key, ...time });
       this.#opening.catch(() => (this.#opening = undefined)); // the next call tries again
     }
     return this.#opening;
@@ -65,15 +70,29 @@ export class Own {
     const named = checkInboxes(inboxes);
     const bucket = await this.bucket();
     const { address, hex } = this.#key.public;
-    const highest = Math.max((await this.#card(bucket))?.seq ?? 0, await this.#seen.highest(address));
     const now = (await this.#timeAt(named)) ?? this.#options.clock();
-    const card = { inboxes: named, seq: Math.max(highest + 1, now) };
     await bucket.write(KEY_FILES[0], JSON.stringify(hex));
-    await bucket.write(CARD_FILE, makeCard(this.#key, card, now));
+    const card = await this.#writeCard(bucket, named, now);
     await this.#seen.see(address, card.seq);
     await this.#remember(named);
     this.#named = named;
     return card;
+  }
+
+  /** The first is written without looking whether there is one: a cache would remember, and tell others, that there is none. */
+  async #writeCard(bucket: OwnBucket, inboxes: string[], now: UnixTime): Promise<Card> {
+    const write = async (highest: number, isNew: boolean): Promise<Card> => {
+      const card = { inboxes, seq: Math.max(highest + 1, now) };
+      await bucket.write(CARD_FILE, makeCard(this.#key, card, now), { isNew });
+      return card;
+    };
+    const seen = await this.#seen.highest(this.#key.public.address);
+    try {
+      if (seen === 0) return await write(seen, true);
+    } catch (error) {
+      if (!(error instanceof BucketFailed && error.status === IS_THERE)) throw error;
+    }
+    return write(Math.max((await this.#card(bucket))?.seq ?? 0, seen), false);
   }
 
   /** Off the card first, so that nobody delivers to what is gone. One that cannot be told is told when it is repeated. */
@@ -123,8 +142,8 @@ export class Own {
   }
 
   server(url: string): Inbox {
-    const { fetch, clock, app } = this.#options;
-    const server = this.#servers.get(url) ?? new Inbox(url, { fetch, clock, key: this.#key, app });
+    const { fetch, clock, ticks, app } = this.#options;
+    const server = this.#servers.get(url) ?? new Inbox(url, { fetch, clock, ticks, key: this.#key, app });
     this.#servers.set(url, server);
     return server;
   }
@@ -187,40 +206,54 @@ export class Own {
     this.#isChosen = false;
   }
 
-  #leave(inboxes: string[]): Promise<void> {
+  #leave(inboxes: string[]): Promise<boolean> {
     return this.#state.change<string[]>('own', (own) => {
       if (inboxes.length > 0) own.leaving = inboxes;
       else delete own.leaving;
     });
   }
 
-  /** Those of the card, unless it is an older one than was seen before: what a host shows just after a change. */
+  /**
+   * Those of the card, unless it is an older one than was seen before: what a host shows just after a change. Where it
+   * cannot be read, or is said not to be there, those that it named last; only a card that was withdrawn names none.
+   */
   async #ofCard(): Promise<string[]> {
     const last = (await this.#state.read<string[]>('own')).inboxes;
     try {
-      const card = await this.#card(await this.bucket());
-      if (!card) throw new BadCard('There is no own inbox card: publish one.', { isNone: true });
+      const card = readCard(await this.#cardText(await this.bucket()), this.#key.public.address);
+      this.cardProblem = undefined;
       if (last && card.seq < (await this.#seen.highest(this.#key.public.address))) return last;
       await this.#seen.see(this.#key.public.address, card.seq);
       await this.#remember(card.inboxes);
       return card.inboxes;
     } catch (error) {
-      if (last && (error instanceof Unreachable || error instanceof BucketFailed)) return last;
-      throw error;
+      if (!(error instanceof InboxError)) throw error;
+      const isWithdrawn = error instanceof BadCard && error.isNone;
+      const isNone = isWithdrawn || error instanceof Absent;
+      const problem = isNone ? new BadCard('There is no own inbox card: publish one.', { isNone }) : error;
+      if (!last || isWithdrawn) throw problem;
+      this.cardProblem = problem;
+      return last;
     }
   }
 
-  async #card({ url }: OwnBucket): Promise<Card | undefined> {
+  /** Also one that has expired, for the next `seq` must be higher; undefined where none can be read that is ours. */
+  async #card(bucket: OwnBucket): Promise<Card | undefined> {
+    const text = await this.#cardText(bucket).catch((error: unknown) => {
+      if (!(error instanceof Absent)) throw error;
+    });
     try {
-      const text = await getText(this.#options.fetch, url + CARD_FILE, { maxBytes: MAX_CARD_BYTES });
-      return readCard(text, this.#key.public.address); // also one that has expired: the next `seq` must be higher
-    } catch (error) {
-      if (error instanceof Absent || error instanceof BadCard) return undefined;
-      throw error;
+      return text === undefined ? undefined : readCard(text, this.#key.public.address);
+    } catch {
+      return undefined;
     }
   }
 
-  #remember(inboxes: string[]): Promise<void> {
+  #cardText({ url }: OwnBucket): Promise<string> {
+    return getText(this.#options.fetch, url + CARD_FILE, { maxBytes: MAX_CARD_BYTES });
+  }
+
+  #remember(inboxes: string[]): Promise<boolean> {
     return this.#state.change<string[]>('own', (own) => {
       own.inboxes = inboxes;
       const leaving = (own.leaving ?? []).filter((inbox) => !inboxes.includes(inbox));

@@ -7,9 +7,9 @@
  */
 import { hash160, isAppAddress, ownerHash } from './addresses.js';
 import { equal, fromHex } from './bytes.js';
-import { NotProven } from './errors.js';
+import { NotProven, Unreachable } from './errors.js';
 import { PublicKey } from './keys.js';
-import { parseToken } from './tokens.js';
+import { isWholeJson, parseToken } from './tokens.js';
 
 export const MAX_PROFILE_BYTES = 256 * 1024;
 
@@ -23,8 +23,9 @@ export interface Stated {
 // Visible ASCII without `?`, `#` and backslash. The address is the whole last segment, not the last thing that looks so.
 const BUCKET_URL = /^https?:\/\/[A-Za-z0-9._-]+(?::[0-9]{1,5})?\/(?:[!"$->@-[\]-~]*\/)?([0-9A-Za-z]+)\/*$/;
 
-/** The claim of a profile that a key of `owner`, an address, signed. Throws `NotProven`. */
+/** The claim of a profile that a key of `owner`, an address, signed. Throws `NotProven`, or `Unreachable` if it is not whole. */
 export function readProfile(text: string, owner: string): Record<string, unknown> {
+  if (!isWholeJson(text)) throw new Unreachable('The profile is not whole: it may just be written.');
   const { signer, claim } = openProfile(text);
   let expected: Uint8Array;
   try {

@@ -1,22 +1,31 @@
 /**
- * Requests that end: each has a time, and each answer a size. Nothing that the browser knows (cookies, the page's URL)
- * goes along.
+ * Requests that end: each answer begins in time, goes on at a rate, and has a size. Nothing that the browser knows
+ * (cookies, the page's URL) goes along.
+ *
+ * What is limited is silence and not the whole, so that a slow line gets through. Who sends a byte now and then is no slow
+ * line but holds its reader up, so there is a slowest rate, too. How far a request has been sent, `fetch` does not tell: it
+ * has the time that its size takes at the slowest rate of a line that uploads.
  */
 import { concat } from './bytes.js';
 import { Absent, Unreachable } from './errors.js';
+import { after, monotonic } from './waits.js';
+import type { Ticks, Timer } from './waits.js';
 
 export type Fetch = typeof globalThis.fetch;
 
 const REQUEST_SECONDS = 15;
+const SILENCE_SECONDS = 15;
+const SLOWEST_BYTES = 4096; // a second: less than the slowest mobile networks have
+const SLOWEST_UPLOAD_BYTES = 16 * 1024; // a second: a 40 MB message takes 45 minutes to fail, and a card 15 seconds
 const ABSENT = new Set([403, 404, 410]); // S3 answers 403 for a file that is not there
 
 export interface Request {
   method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
   headers?: Record<string, string>;
   body?: string;
-  /** Followed only where nothing secret goes along and the owner of the URL may move. */
+  /** Followed only where nothing secret goes along: a token would go to wherever the answer says. */
   redirect?: 'follow' | 'error';
-  /** For the whole answer. Infinity is for streams, which their reader watches. */
+  /** Until the answer begins, beside what the body takes. Infinity is for streams, which their reader watches. */
   seconds?: number;
   signal?: AbortSignal;
 }
@@ -24,7 +33,9 @@ export interface Request {
 /** The answer's head; the body is read by `readBody`. Throws `Unreachable`, or what `signal` was aborted with. */
 export async function request(fetch: Fetch, url: string, what: Request = {}): Promise<Response> {
   const { redirect = 'error', seconds = REQUEST_SECONDS, signal, ...rest } = what;
-  const time = seconds === Number.POSITIVE_INFINITY ? [] : [AbortSignal.timeout(seconds * 1000)];
+  const late = new AbortController();
+  const upload = (what.body?.length ?? 0) / SLOWEST_UPLOAD_BYTES;
+  const timer = after(seconds + upload, () => late.abort(new DOMException('', 'TimeoutError')));
   try {
     return await fetch(url, {
       ...rest,
@@ -32,20 +43,24 @@ export async function request(fetch: Fetch, url: string, what: Request = {}): Pr
       cache: 'no-store',
       credentials: 'omit',
       referrerPolicy: 'no-referrer',
-      signal: AbortSignal.any(signal ? [signal, ...time] : time),
+      signal: AbortSignal.any(signal ? [signal, late.signal] : [late.signal]),
     });
   } catch (error) {
     signal?.throwIfAborted();
     throw unreachable(url, error);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
-/** Throws `Unreachable` for more than `maxBytes`, and for a connection that breaks. */
-export async function readBody(response: Response, maxBytes: number): Promise<Uint8Array> {
+/** Throws `Unreachable` for more than `maxBytes`, for one that stops or crawls, and for a connection that breaks. */
+export async function readBody(response: Response, maxBytes: number, ticks: Ticks = monotonic): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
+  const began = ticks();
   let length = 0;
+  const patience = () => Math.min(SILENCE_SECONDS, 2 * SILENCE_SECONDS + length / SLOWEST_BYTES - (ticks() - began));
   try {
-    for await (const chunk of chunksOf(response)) {
+    for await (const chunk of chunksOf(response, patience)) {
       length += chunk.length;
       if (length > maxBytes) break;
       chunks.push(chunk);
@@ -57,32 +72,47 @@ export async function readBody(response: Response, maxBytes: number): Promise<Ui
   return concat(...chunks);
 }
 
-/** The body, piece by piece; leaving the loop lets go of the connection. Not every browser iterates streams itself. */
-export async function* chunksOf(response: Response): AsyncGenerator<Uint8Array, void, undefined> {
+/**
+ * The body, piece by piece; leaving the loop lets go of the connection. Not every browser iterates streams itself.
+ * `patience` says how many seconds the next piece may take; then it throws a `TimeoutError`.
+ */
+export async function* chunksOf(
+  response: Response,
+  patience: () => number = () => Number.POSITIVE_INFINITY,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const reader = response.body?.getReader();
   if (!reader) return;
   try {
-    for (let read = await reader.read(); !read.done; read = await reader.read()) yield read.value;
+    for (let read = await within(patience(), reader.read()); !read.done; read = await within(patience(), reader.read())) {
+      yield read.value;
+    }
   } finally {
     await reader.cancel().catch(() => undefined); // it broke by itself, which the reader was told
   }
 }
 
-/** A small text that strangers may have written. Throws `Absent` or `Unreachable`. */
+function within<T>(seconds: number, promise: Promise<T>): Promise<T> {
+  const end = () => new DOMException('', 'TimeoutError');
+  if (seconds <= 0) {
+    promise.catch(() => undefined);
+    return Promise.reject(end()); // in a race, what is there already would win
+  }
+  let timer: Timer;
+  const late = new Promise<never>((_, reject) => (timer = after(seconds, () => reject(end()))));
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** A small text that strangers may have written, and may have moved: no token goes along. Throws `Absent` or `Unreachable`. */
 export async function getText(
   fetch: Fetch,
   url: string,
-  { maxBytes, redirect = 'error', absent = ABSENT }: {
-    maxBytes: number;
-    redirect?: 'follow' | 'error';
-    absent?: ReadonlySet<number>;
-  },
+  { maxBytes, absent = ABSENT }: { maxBytes: number; absent?: ReadonlySet<number> },
 ): Promise<string> {
   if (!/^https?:\/\//.test(url)) throw new Unreachable('That is not an http URL.');
-  const response = await request(fetch, url, { redirect });
+  const response = await request(fetch, url, { redirect: 'follow' });
   if (response.status !== 200) {
     await response.body?.cancel();
-    if (absent.has(response.status)) throw new Absent(`${hostOf(url)} has nothing there.`);
+    if (absent.has(response.status)) throw new Absent(`${hostOf(url)} has nothing there.`, { isForNow: true });
     throw new Unreachable(`${hostOf(url)} answered ${response.status}.`);
   }
   return new TextDecoder().decode(await readBody(response, maxBytes)); // what is not UTF-8 is no key, card or message

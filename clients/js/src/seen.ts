@@ -13,7 +13,7 @@ export class SeenCards {
     return (await this.#state.read<number>('cards'))[address] ?? 0;
   }
 
-  see(address: string, seq: number): Promise<void> {
+  see(address: string, seq: number): Promise<boolean> {
     return this.#state.change<number>('cards', (seen) => {
       seen[address] = Math.max(seen[address] ?? 0, seq);
     });

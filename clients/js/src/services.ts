@@ -17,6 +17,7 @@ export interface NameRecord {
 }
 
 const MAX_ANSWER_BYTES = 64 * 1024; // the zone file of a namespace's operator holds its subdomains' records
+const REVOKED: ReadonlySet<unknown> = new Set(['revoked', 'name-revoke']);
 const NO_SUCH_NAME = new Set([400, 404]); // older services say 400 to a name that cannot be
 
 /**
@@ -31,7 +32,7 @@ export async function lookUpName(
 ): Promise<NameRecord> {
   if (services.length === 0) throw new NotProven('No name service is configured: use an app public key.');
   const record = await (agreement ? askAll(fetch, services, name) : askFirst(fetch, services, name));
-  if (!record) throw new NotProven('The name service knows no such name.');
+  if (!record) throw new NotProven('The name service knows no such name.', { isForNow: true });
   return record;
 }
 
@@ -56,11 +57,8 @@ async function askAll(fetch: Fetch, services: readonly string[], name: string): 
 async function ask(fetch: Fetch, service: string, name: string): Promise<NameRecord | undefined> {
   try {
     // An unknown subdomain is redirected to its registrar.
-    const text = await getText(fetch, `${service}/v1/names/${name}`, {
-      maxBytes: MAX_ANSWER_BYTES,
-      redirect: 'follow',
-      absent: NO_SUCH_NAME,
-    });
+    const where = `${service}/v1/names/${name}`;
+    const text = await getText(fetch, where, { maxBytes: MAX_ANSWER_BYTES, absent: NO_SUCH_NAME });
     return readRecord(text);
   } catch (error) {
     if (error instanceof Absent) return undefined;
@@ -70,9 +68,10 @@ async function ask(fetch: Fetch, service: string, name: string): Promise<NameRec
 }
 
 function readRecord(text: string): NameRecord {
-  const { address, status, zonefile } = parseObject(text);
+  const { address, status, zonefile, zonefile_txt } = parseObject(text);
   if (typeof address !== 'string') throw new TypeError('has no owner');
-  return { owner: address, zoneFile: status !== 'revoked' && typeof zonefile === 'string' ? zonefile : '' };
+  const [zoneFile = ''] = [zonefile, zonefile_txt].filter((each) => typeof each === 'string');
+  return { owner: address, zoneFile: REVOKED.has(status) ? '' : zoneFile };
 }
 
 /** Equal for equal owners, in whichever of their two forms a service writes an address. */

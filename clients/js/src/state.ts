@@ -30,6 +30,8 @@ export type Table<T> = Record<string, T>;
 export class State {
   readonly #storage: InboxStorage;
   readonly #prefix: string;
+  /** What the storage did not take, by table. */
+  readonly #unsaved = new Map<string, Map<string, unknown>>();
   #turn: Promise<unknown> = Promise.resolve();
 
   /** `prefix` keeps identities apart that share a storage. */
@@ -39,25 +41,48 @@ export class State {
   }
 
   async read<T>(name: string): Promise<Table<T>> {
-    return parse(await this.#storage.getItem(this.#prefix + name));
+    return this.#withUnsaved(name, parse<T>(await this.#storage.getItem(this.#prefix + name)));
   }
 
   /**
    * Changes take turns, so that none is lost; with a storage that answers at once, neither is another page's, for
-   * nothing is awaited between reading and writing.
+   * nothing is awaited between reading and writing. False when the storage did not take it, because it is full: then it
+   * holds for as long as this page lives, and is stored with the next change that fits.
    */
-  change<T>(name: string, change: (table: Table<T>) => void): Promise<void> {
+  change<T>(name: string, change: (table: Table<T>) => void): Promise<boolean> {
     const key = this.#prefix + name;
     const turn = this.#turn.then(async () => {
-      const stored = this.#storage.getItem(key);
-      const table = parse<T>(stored instanceof Promise ? await stored : stored);
+      const answer = this.#storage.getItem(key);
+      const stored = answer instanceof Promise ? await answer : answer;
+      const table = this.#withUnsaved(name, parse<T>(stored));
       change(table);
       const isEmpty = Object.keys(table).length === 0;
-      await (isEmpty ? this.#storage.removeItem(key) : this.#storage.setItem(key, JSON.stringify(table)));
+      try {
+        await (isEmpty ? this.#storage.removeItem(key) : this.#storage.setItem(key, JSON.stringify(table)));
+        return this.#unsaved.delete(name) || true;
+      } catch {
+        this.#unsaved.set(name, differences(parse(stored), table));
+        return false;
+      }
     });
-    this.#turn = turn.catch(() => undefined); // a full storage fails this change, which is told, and not the next
+    this.#turn = turn.catch(() => undefined); // a change that fails does not stop the next
     return turn;
   }
+
+  #withUnsaved<T>(name: string, table: Table<T>): Table<T> {
+    for (const [key, value] of this.#unsaved.get(name) ?? []) {
+      if (value === undefined) delete table[key];
+      else table[key] = structuredClone(value) as T;
+    }
+    return table;
+  }
+}
+
+/** Entry by entry, so that what another page stores meanwhile stays. Undefined is for what was taken out. */
+function differences(before: Table<unknown>, after: Table<unknown>): Map<string, unknown> {
+  const keys = new Set([...Object.keys(before), ...Object.keys(after)]);
+  const isChanged = (key: string) => JSON.stringify(before[key]) !== JSON.stringify(after[key]);
+  return new Map([...keys].filter(isChanged).map((key) => [key, structuredClone(after[key])]));
 }
 
 /** Names come from others (`__proto__`), so the table has no prototype. */

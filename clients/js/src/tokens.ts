@@ -7,6 +7,8 @@ import type { AppKey } from './keys.js';
 export const TOKEN_SECONDS = 300;
 /** The longest that a server takes, so that a stream of events is seldom begun anew. */
 export const READ_SECONDS = 3600;
+/** A hub does not say what time it has, so a clock that is some minutes late must do. */
+const HUB_SECONDS = 3600;
 
 /** Seconds since 1970. */
 export type UnixTime = number;
@@ -39,10 +41,17 @@ export function ownerToken(
   return signToken(key, 'inbox-owner+jwt', scope === 'read' ? claims : { ...claims, digest: digestOf(body) });
 }
 
-/** A version 1 token for a Gaia hub: a write key to the bucket, so it goes to that hub and nowhere else. */
-export function hubToken(key: AppKey, hubUrl: string, challenge: string, salt: Uint8Array): string {
-  const claims = { gaiaChallenge: challenge, hubUrl, iss: key.public.hex, salt: toHex(salt) };
-  return `v1:${signToken(key, 'JWT', claims)}`;
+/**
+ * A version 1 token for a Gaia hub: a write key to the bucket, so it goes to that hub and nowhere else. It ends soon, and
+ * has its time, for after `revoke-all` a hub takes those alone that are younger.
+ */
+export function hubToken(
+  key: AppKey,
+  what: { hubUrl: string; challenge: string; salt: Uint8Array; associationToken: string | undefined; now: UnixTime },
+): string {
+  const { hubUrl, challenge, salt, associationToken, now } = what;
+  const claims = { gaiaChallenge: challenge, hubUrl, iss: key.public.hex, salt: toHex(salt), iat: now, exp: now + HUB_SECONDS };
+  return `v1:${signToken(key, 'JWT', { ...claims, associationToken })}`; // JSON leaves out what is undefined
 }
 
 /** A token taken apart, and not yet verified. `signed` is what the signature is over. */
@@ -73,6 +82,16 @@ export function parseObject(text: string): Record<string, unknown> {
   const parsed: unknown = JSON.parse(text);
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new TypeError('is not an object');
   return parsed as Record<string, unknown>;
+}
+
+/** Hubs serve a file as it is being written, empty or cut off; what was cut off stays so. */
+export function isWholeJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** base64url(SHA-256(body)): what binds a token to one body. */

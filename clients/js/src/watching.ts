@@ -13,11 +13,11 @@ import { readPage } from './inbox.js';
 import type { Inbox, Page } from './inbox.js';
 import type { Merging } from './merging.js';
 import type { News } from './news.js';
-import type { Sleep } from './options.js';
 import { fraction } from './outbox.js';
 import { chunksOf } from './requests.js';
 import type { State } from './state.js';
 import { parseObject } from './tokens.js';
+import type { Sleep } from './waits.js';
 
 const PAGE_ENTRIES = 100;
 const HOLD_SECONDS = 50; // proxies cut what is silent for a minute
@@ -49,17 +49,43 @@ export async function follow(what: Listening, signal: AbortSignal): Promise<void
     place.heard = false;
     const problem = await listen(what, place, signal);
     if (signal.aborted) return;
-    if (place.heard) failures = 0;
+    if (place.heard && !isCrowded(problem)) failures = 0;
     const jitter = fraction(random) * Math.min(SHORTEST_PAUSE_SECONDS * 2 ** failures, LONGEST_PAUSE_SECONDS);
     const wished = problem instanceof Refused ? (problem.retryAfterSeconds ?? 0) : 0;
     const retrySeconds = Math.max(jitter, wished);
-    if (problem && !place.heard) {
+    if (problem && (!place.heard || isCrowded(problem))) {
       place.isUp = false;
       await news.give({ kind: 'down', inbox: inbox.url, problem, retrySeconds });
       if (problem instanceof Refused && problem.code === 'no_inbox' && (await what.isLeft(inbox))) return;
     }
+    if (isCrowded(problem)) await listAll(what, place, signal);
     await sleep(retrySeconds * 1000, signal);
   }
+}
+
+/** There is no place for another reader that waits: refused, or given to one that is not as silent. Lists need none. */
+function isCrowded(problem: InboxError | undefined): boolean {
+  return problem instanceof Refused && /^(too_many|replaced)$/.test(problem.code);
+}
+
+/** Everything that is there now. That it fails is no news: it is tried again, as the stream is. */
+async function listAll(what: Listening, place: Place, signal: AbortSignal): Promise<void> {
+  try {
+    if (place.cursor === undefined) what.merging.startList(what.inbox.url);
+    for (let more = true; more && !signal.aborted; ) {
+      const page = await what.inbox.page(place.cursor, PAGE_ENTRIES, { signal });
+      await take(what, place, page);
+      more = page.more;
+    }
+  } catch (error) {
+    if (!signal.aborted && !(error instanceof InboxError)) throw error;
+    if (error instanceof Refused && isGone(error)) place.cursor = undefined;
+  }
+}
+
+/** What a cursor cannot tell any more, the list does. */
+function isGone({ code }: Refused): boolean {
+  return code === 'cursor_gone' || code === 'bad_cursor';
 }
 
 /** Where the listening to one inbox stands. */
@@ -88,8 +114,7 @@ async function listen(what: Listening, place: Place, signal: AbortSignal): Promi
       return new Unreachable('Nothing was heard from the server for too long.');
     }
     if (!(error instanceof InboxError)) throw error;
-    // What a cursor cannot tell any more, the list does.
-    if (error instanceof Refused && /^(cursor_gone|bad_cursor)$/.test(error.code)) place.cursor = undefined;
+    if (error instanceof Refused && isGone(error)) place.cursor = undefined;
     return error;
   } finally {
     silence.stop();

@@ -1,66 +1,20 @@
 /** What the real server seldom does: limits, broken answers, streams that end in every way; by small servers. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer } from 'node:http';
 import { test } from 'node:test';
 
 import { readEvents } from '../dist/events.js';
-import { InboxClient, InboxError, MemoryStorage, Unreachable } from '../dist/index.js';
+import { InboxClient, MemoryStorage, Unreachable } from '../dist/index.js';
 import { Outbox } from '../dist/outbox.js';
 import { State } from '../dist/state.js';
-
-const KEY = '11'.repeat(32);
-const APP = 'https://chat.example';
-/** Time passes at once, but passes: what waits for a connection gets its turn. */
-const soon = () => new Promise((resolve) => setImmediate(resolve));
-const PAGE = { messages: [], cursor: 'one', more: false };
-
-/** A server that answers with `answer(request, response, number)`; it is gone after the test. */
-async function serve(context, answer) {
-  const requests = [];
-  const server = createServer((request, response) => {
-    requests.push(request);
-    answer(request, response, requests.length);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  context.after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return { url: `http://127.0.0.1:${server.address().port}`, requests };
-}
-
-function clientOf(url, more = {}) {
-  return new InboxClient({ privateKey: KEY, app: APP, inboxes: [url], sleep: soon, ...more });
-}
-
-function problem(response, status, code, headers = {}) {
-  response.writeHead(status, { 'Content-Type': 'application/problem+json', ...headers });
-  response.end(JSON.stringify({ code, detail: 'Said by a test.', status }));
-}
-
-function page(response, document = PAGE) {
-  response.writeHead(200).end(JSON.stringify(document));
-}
-
-/** The first piece of news of each kind, in this order; then the watching ends. */
-async function newsOf(client, ...kinds) {
-  const found = [];
-  for await (const news of client.watch()) {
-    if (news.kind === kinds[0]) found.push([kinds.shift(), news][1]);
-    if (kinds.length === 0) break;
-  }
-  return found;
-}
+import { APP, clientOf, clockRefusal, events, KEY, newsOf, page, PAGE, problem, serve, soon } from './serving.mjs';
 
 test('Retry-After is obeyed: until it is over, nothing is asked', async (context) => {
   const { url, requests } = await serve(context, (_, response, number) =>
     number === 1 ? problem(response, 429, 'too_many', { 'Retry-After': '30' }) : page(response),
   );
   let now = 1000;
-  const client = clientOf(url, { clock: () => now });
+  const client = clientOf(url, { ticks: () => now });
   await assert.rejects(client.unread(), { name: 'Refused', code: 'too_many', retryAfterSeconds: 30 });
   now += 29;
   await assert.rejects(client.unread(), { name: 'Refused', code: 'too_many', retryAfterSeconds: 1 });
@@ -95,7 +49,7 @@ test('a server that gives wrong ids cannot make another entry of one', async (co
 
 test('a clock is corrected once, and a server that is never content is not asked for ever', async (context) => {
   const { url, requests } = await serve(context, (_, response) => {
-    response.writeHead(401).end(JSON.stringify({ code: 'bad_token', member: 'iat', now: 5000 }));
+    clockRefusal(response, 5000);
   });
   await assert.rejects(clientOf(url).unread(), { name: 'Refused', code: 'bad_token', serverTime: 5000 });
   assert.equal(requests.length, 2);
@@ -125,7 +79,7 @@ test('a stream that is cut off, that ends, or whose cursor is gone is begun anew
     (response) => response.write(state('c2', listed('second'))),
   ];
   const { url, requests } = await serve(context, (_, response, number) => {
-    response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+    events(response);
     streams[Math.min(number, streams.length) - 1](response);
   });
   const news = await newsOf(clientOf(url, { clock: () => 1000 }), 'up', 'message', 'message', 'read');
@@ -135,10 +89,11 @@ test('a stream that is cut off, that ends, or whose cursor is gone is begun anew
 });
 
 test('a stream whose place another reader took is begun anew a minute later', async (context) => {
-  const { url } = await serve(context, (_, response, number) => {
-    response.writeHead(200, { 'Content-Type': 'text/event-stream' });
-    if (number === 1) response.end(': ping\n\nevent: end\nretry: 10000\ndata: {"reason":"replaced"}\n\n');
-    else response.write('event: state\ndata: {"messages":[],"cursor":"c","more":false,"notices":["inbox_full"]}\n\n');
+  const { url } = await serve(context, (request, response, number) => {
+    if (request.url.startsWith('/v1/messages')) return page(response);
+    events(response);
+    if (number === 1) return response.end(': ping\n\nevent: end\nretry: 10000\ndata: {"reason":"replaced"}\n\n');
+    return response.write('event: state\ndata: {"messages":[],"cursor":"c","more":false,"notices":["inbox_full"]}\n\n');
   });
   const waited = [];
   const sleep = (milliseconds) => (waited.push(milliseconds), soon());
@@ -153,9 +108,9 @@ test('what another device read is told also where the clock is a month ahead', a
   const { url } = await serve(context, (request, response) => {
     const [, claims] = request.headers.authorization.split('.');
     if (JSON.parse(Buffer.from(claims, 'base64url')).iat > now + 60) {
-      return response.writeHead(401).end(JSON.stringify({ code: 'bad_token', member: 'iat', now }));
+      return clockRefusal(response, now);
     }
-    return response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write(streams.shift() ?? ': ping\n\n');
+    return events(response).write(streams.shift() ?? ': ping\n\n');
   });
   const [message, read] = await newsOf(clientOf(url, { clock: () => now + 31 * 86_400 }), 'message', 'read');
   assert.equal(read.id, message.entry.id);
@@ -173,7 +128,7 @@ test('what was read and is listed again is acknowledged again, as after a restor
   const { url } = await serve(context, (request, response) => {
     if (request.url === '/v1/messages/ack') {
       request.on('data', (body) => acked.push(JSON.parse(body))).on('end', () => response.writeHead(204).end());
-    } else response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write((streams.shift() ?? []).join(''));
+    } else events(response).write((streams.shift() ?? []).join(''));
   });
   await newsOf(clientOf(url), 'message', 'read', 'notice');
   assert.deepEqual(acked, [{ ids: [id] }]);
@@ -181,8 +136,8 @@ test('what was read and is listed again is acknowledged again, as after a restor
 
 test('a refusal of the stream is told, and its Retry-After is waited for', async (context) => {
   const { url } = await serve(context, (_, response, number) => {
-    if (number === 1) return problem(response, 429, 'too_many', { 'Retry-After': '7' });
-    return response.writeHead(200).write(': ping\n\n');
+    if (number === 1) return problem(response, 503, 'stopping', { 'Retry-After': '7' });
+    return events(response).write(': ping\n\n');
   });
   const waited = [];
   let now = 1000;
@@ -191,8 +146,8 @@ test('a refusal of the stream is told, and its Retry-After is waited for', async
     now += milliseconds / 1000;
     await soon();
   };
-  const [down] = await newsOf(clientOf(url, { sleep, clock: () => now }), 'down', 'up');
-  assert.equal(down.problem.code, 'too_many');
+  const [down] = await newsOf(clientOf(url, { sleep, ticks: () => now }), 'down', 'up');
+  assert.equal(down.problem.code, 'stopping');
   assert.ok(waited.includes(7000));
 });
 
@@ -208,7 +163,7 @@ test('pauses grow at random up to a minute while a server is down', async () => 
 
 test('behind a proxy that lets no stream through, held requests bring the news', async (context) => {
   const { url, requests } = await serve(context, (request, response) => {
-    if (request.url.startsWith('/v1/events')) return response.writeHead(200).flushHeaders();
+    if (request.url.startsWith('/v1/events')) return events(response).flushHeaders();
     if (request.url.includes('after=')) return undefined; // held
     return page(response, { ...PAGE, messages: [{ message_id: 'opaque', expires: 2000 }] });
   });
@@ -244,21 +199,6 @@ test('a delivery that waited by a clock a month ahead is tried again when the cl
   [now, isDown] = [1000, false];
   const [{ stored }] = await outbox.retry();
   assert.equal(stored.length, 1);
-});
-
-test('a storage that fails is told to whoever watches, and the next change is made all the same', async () => {
-  const storage = new MemoryStorage();
-  const full = { getItem: (key) => storage.getItem(key), removeItem: (key) => storage.removeItem(key) };
-  let fails = true;
-  full.setItem = (key, value) => {
-    if (fails) throw new Error('quota');
-    storage.setItem(key, value);
-  };
-  const client = clientOf('http://127.0.0.1:9', { storage: full });
-  await assert.rejects(client.acknowledge([{ id: 'one' }]), { message: 'quota' });
-  fails = false;
-  const [report] = await client.acknowledge([{ id: 'two' }]);
-  assert.ok(report.problem instanceof InboxError);
 });
 
 test('options that cannot be are refused at once', () => {

@@ -1,0 +1,58 @@
+/** Whom deliveries go to: a recipient's key and inboxes, both checked against the address of the bucket. */
+import { BadCard, InboxError, Unreachable } from './errors.js';
+import { parseIdentity } from './identities.js';
+import type { PublicKey } from './keys.js';
+import type { Lapses } from './lapses.js';
+import type { Bucket, LookUps } from './lookups.js';
+import type { SeenCards } from './seen.js';
+
+export interface Recipient {
+  key: PublicKey;
+  /** Or why the card cannot be read for now. */
+  inboxes: string[] | Unreachable;
+}
+
+export class Recipients {
+  readonly #lookUps: LookUps;
+  readonly #seen: SeenCards;
+  readonly #lapses: Lapses;
+
+  constructor(lookUps: LookUps, seen: SeenCards, lapses: Lapses) {
+    this.#lookUps = lookUps;
+    this.#seen = seen;
+    this.#lapses = lapses;
+  }
+
+  /** For a message. Throws `NotProven`, `BadCard` or `Unreachable` where there is nobody to encrypt to. */
+  find(recipient: string): Promise<Recipient> {
+    parseIdentity(recipient);
+    return this.#lapses.during(`to ${recipient}`, async () => {
+      const bucket = await this.#lookUps.bucket(recipient);
+      const reading = this.#inboxes(bucket).catch((error: unknown) => error as InboxError);
+      const [key, inboxes] = [await this.#lookUps.key(bucket), await reading];
+      if (Array.isArray(inboxes) || inboxes instanceof Unreachable) return { key, inboxes };
+      // Whoever had a card has moved at most: that there is none is for now.
+      const isLapse = inboxes instanceof BadCard && inboxes.isForNow && (await this.#seen.highest(bucket.address)) > 0;
+      if (isLapse) return { key, inboxes: new Unreachable(inboxes.message, { cause: inboxes }) };
+      throw inboxes;
+    });
+  }
+
+  /** What the card says now, for a delivery that waits. Throws as `find`. */
+  inboxesOf(recipient: string): Promise<string[]> {
+    return this.#lapses.during(`to ${recipient}`, async () => {
+      const bucket = await this.#lookUps.bucket(recipient, { fresh: true });
+      await this.#lookUps.key(bucket);
+      return this.#inboxes(bucket);
+    });
+  }
+
+  async #inboxes(bucket: Bucket): Promise<string[]> {
+    const card = await this.#lookUps.card(bucket);
+    if (card.seq < (await this.#seen.highest(bucket.address))) {
+      throw new BadCard('The inbox card is older than one seen before: its host shows an old copy.');
+    }
+    await this.#seen.see(bucket.address, card.seq);
+    return card.inboxes;
+  }
+}
