@@ -123,6 +123,7 @@ export class Session extends EventTarget {
     else if (news.kind === 'read') this.#markRead(news.id);
     else if (news.kind === 'sent') this.#merge(news.report);
     else if (news.kind === 'notice') this.#tell('notice', news.notice);
+    else if (news.kind === 'card') this.#tell('notice', because(news.problem));
     else this.#place(news);
   }
 
@@ -151,7 +152,7 @@ export class Session extends EventTarget {
       const text = typeof content === 'string' ? content : `(${content.length} bytes that are not text)`;
       this.history.put({ key, entry, with: from, text });
     } catch (error) {
-      if (error.name === 'Unreachable') setTimeout(() => this.#later(() => this.#take({ id: entry, messageId })), AGAIN_MILLISECONDS);
+      if (error.isForNow) setTimeout(() => this.#later(() => this.#take({ id: entry, messageId })), AGAIN_MILLISECONDS);
       else this.history.put({ key: entry, entry, unreadable: because(error) });
     }
   }
