@@ -54,6 +54,7 @@ class Failed(Exception):
     def __init__(self, problem: Mapping[str, Any]) -> None:
         super().__init__(f"{problem['error']}: {problem['message']}")
         self.error = problem["error"]
+        self.is_for_now = problem.get("isForNow", False)
 
 
 def page_of(node: Node, world: World, key: AppKey, name: str | None = None, **options: Any) -> Page:

@@ -1,0 +1,103 @@
+"""The JavaScript client in clients/js while hubs and name services fail for a moment, and at a hub that is strict."""
+
+import hashlib
+
+import pytest
+
+from inbox_server.client.appkey import AppKey
+from inbox_server.protocol.base64url import encode
+from inbox_server.world.hub_rules import STRICT
+from inbox_server.world.local_world import World
+from tests.conftest import APP, HandClock
+from tests.support.javascript import Node, build_client, open_node, search_path
+from tests.support.pages import Failed, Page, page_of
+
+pytestmark = pytest.mark.timeout(90, func_only=True)
+
+
+@pytest.fixture(scope="session")
+def node() -> Node:
+    found = open_node(search_path())
+    build_client(search_path())
+    return found
+
+
+@pytest.fixture
+async def pages(node: Node, world: World) -> tuple[Page, Page]:
+    """alice.id, who sends, and bob.id, who published and claimed."""
+    person = await world.settle("bob.id", APP)
+    token = world.association_token(person)
+    bob = page_of(node, world, person.app_key, "bob.id", **({"associationToken": token} if token else {}))
+    await bob.call("publish", [world.inbox_url])
+    await bob.call("claim", {"names": ["bob.id"]})
+    alice = await world.settle("alice.id", APP)
+    return page_of(node, world, alice.app_key, "alice.id"), bob
+
+
+@pytest.mark.parametrize("fault", ["names_absent_until", "names_empty_until", "files_absent_until"])
+async def test_what_a_contact_sent_is_read_after_a_lapse(
+    pages: tuple[Page, Page], world: World, clock: HandClock, fault: str
+) -> None:
+    alice, bob = pages
+    await alice.call("send", "bob.id", "hello")
+    (entry,) = (await bob.call("unread"))["entries"]
+    setattr(world.faults, fault, clock() + 2)
+    with pytest.raises(Failed) as failed:
+        await bob.call("fetch", entry)
+    assert failed.value.is_for_now
+    clock.advance(2)
+    assert await bob.read_all() == ["hello"]
+
+
+async def test_after_three_days_what_is_missing_is_gone(
+    pages: tuple[Page, Page], world: World, clock: HandClock
+) -> None:
+    alice, bob = pages
+    report = await alice.call("send", "bob.id", "hello")
+    (entry,) = (await bob.call("unread"))["entries"]
+    address = AppKey.from_hex(alice.options["privateKey"]).address
+    world.hub.delete(address, f"outbox/{report['id']}.json")
+    for is_for_now in (True, False):
+        with pytest.raises(Failed, match="Absent") as failed:
+            await bob.call("fetch", entry)
+        assert failed.value.is_for_now is is_for_now
+        clock.advance(3 * 86_400)
+
+
+async def test_a_hub_that_says_not_now_once_stores_all_the_same(pages: tuple[Page, Page], world: World) -> None:
+    alice, _ = pages
+    world.faults.refused_writes.append((429, 1))
+    assert (await alice.call("send", "bob.id", "hello"))["stored"] != []
+
+
+@pytest.mark.parametrize("hub_rules", [STRICT], ids=["strict"])
+async def test_a_strict_hub_takes_the_association_token_that_no_inbox_sees(
+    pages: tuple[Page, Page], world: World
+) -> None:
+    _, bob = pages
+    token = bob.options["associationToken"]
+    assert await bob.call("unread") == {"entries": [], "problems": []}
+    assert not any(token in str(request) for request in bob.requests)
+    bob.options = {key: value for key, value in bob.options.items() if key != "associationToken"}
+    with pytest.raises(Failed, match=r"BucketFailed: The hub .* answered 401 to storing key.json: .+"):
+        await bob.call("publish", [world.inbox_url])
+
+
+async def test_web_push_subscriptions_are_made_listed_and_dropped(pages: tuple[Page, Page], world: World) -> None:
+    _, bob = pages
+    endpoint = "https://push.example/bobs-phone"
+    keys = {"p256dh": encode(bytes.fromhex(_POINT)), "auth": encode(bytes(16))}
+    await bob.call("subscribe", world.inbox_url, {"endpoint": endpoint, "expirationTime": None, "keys": keys})
+    (listed,) = await bob.call("subscriptions")
+    (subscription,) = listed["result"]
+    assert subscription["id"] == encode(hashlib.sha256(endpoint.encode()).digest())[:16]
+    assert subscription["service"] == "https://push.example"
+    await bob.call("unsubscribe", world.inbox_url, {"id": subscription["id"]})
+    assert await bob.call("subscriptions") == [{"inbox": world.inbox_url, "result": []}]
+
+
+# The generator of P-256, which is a point on it.
+_POINT = (
+    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+)
