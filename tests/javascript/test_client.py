@@ -15,7 +15,7 @@ from inbox_server.client.user import AppUser, NotReachable
 from inbox_server.clock import system_clock
 from inbox_server.world.local_world import World
 from tests.conftest import APP, START, HandClock
-from tests.support.javascript import CLIENT, Node, build_client, open_node, search_path
+from tests.support.javascript import CLIENT, Node
 from tests.support.pages import Failed, Page, SecondInbox, page_of
 
 # npm ci has its own limit, and comes in only once.
@@ -23,13 +23,6 @@ pytestmark = pytest.mark.timeout(60, func_only=True)
 
 MESSAGE = "Grüße, Bob! 正午に草原で 🐝"
 NOWHERE = "http://127.0.0.1:9"
-
-
-@pytest.fixture(scope="session")
-def node() -> Node:
-    found = open_node(search_path())
-    build_client(search_path())
-    return found
 
 
 @pytest.fixture

@@ -9,17 +9,10 @@ from inbox_server.protocol.base64url import encode
 from inbox_server.world.hub_rules import STRICT
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
-from tests.support.javascript import Node, build_client, open_node, search_path
+from tests.support.javascript import Node
 from tests.support.pages import Failed, Page, page_of
 
 pytestmark = pytest.mark.timeout(90, func_only=True)
-
-
-@pytest.fixture(scope="session")
-def node() -> Node:
-    found = open_node(search_path())
-    build_client(search_path())
-    return found
 
 
 @pytest.fixture

@@ -9,17 +9,10 @@ import pytest
 from inbox_server.client.user import AppUser
 from inbox_server.world.local_world import World
 from tests.conftest import APP
-from tests.support.javascript import Lines, Node, build_client, open_node, search_path
+from tests.support.javascript import Lines, Node
 from tests.support.pages import Page, SecondInbox, page_of
 
 pytestmark = pytest.mark.timeout(60, func_only=True)
-
-
-@pytest.fixture(scope="session")
-def node() -> Node:
-    found = open_node(search_path())
-    build_client(search_path())
-    return found
 
 
 @pytest.fixture
