@@ -114,7 +114,7 @@ def check_database(config: Config, secret: bytes, findings: Findings, *, seconds
         findings.skip("database", str(reason), "Start the server, and ask again.")
         return
     except BadDatabase as error:
-        advice = "Move the data directory away, and `inbox-server restore` a copy (docs/operations.md)."
+        advice = "Move what is in the data directory away, and `inbox-server restore` a copy (docs/operations.md)."
         findings.fail("database", str(error), advice)
         return
     _judge(path, found, seconds, findings)

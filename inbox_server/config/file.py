@@ -6,24 +6,41 @@ reported at once, each with its path.
 
 import difflib
 import ipaddress
+import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
+from errno import EACCES
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from inbox_server.config.config import BadConfig, Config, Listen, Tcp
 from inbox_server.config.keys import KEYS
-from inbox_server.config.values import Mistakes
+from inbox_server.config.values import Mistakes, credentials
+
+WEBHOOK_CREDENTIAL: Final = "inbox-webhook-authorization"
 
 
-def load_config(path: Path) -> Config:
-    """Read and check a file. Raises `BadConfig`."""
+def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read and check a file, and the systemd credential for the webhook, if there is one. Raises `BadConfig`."""
+    config = _read_config(path)
+    credential = Path(environment.get("CREDENTIALS_DIRECTORY", ""), WEBHOOK_CREDENTIAL)
+    if "CREDENTIALS_DIRECTORY" not in environment or not credential.exists():
+        return config
+    try:
+        return replace(config, webhook_authorization=credentials(credential.read_text().strip(), path.parent))
+    except (OSError, ValueError) as error:
+        raise BadConfig([f"{credential}: {error}"]) from None
+
+
+def _read_config(path: Path) -> Config:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadConfig([f"{path}: there is no such file; `inbox-server init` writes one"]) from None
     except OSError as error:
-        raise BadConfig([f"{path}: cannot be read: {error.strerror}"]) from None
+        advice = "; under systemd it must be readable by all: docs/operations.md, Install" * (error.errno == EACCES)
+        raise BadConfig([f"{path}: cannot be read: {error.strerror}{advice}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig([f"{path}: is not TOML: {error}"]) from None
     return parse_config(document, path.resolve().parent)

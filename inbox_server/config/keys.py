@@ -248,7 +248,8 @@ KEYS: Final[tuple[Key, ...]] = (
         "hints.webhook_authorization",
         "webhook_authorization",
         '""',
-        'The Authorization header sent there, such as "Bearer tk_…". Then let nobody else read this file.',
+        'The Authorization header sent there, such as "Bearer tk_…". Then let nobody else read this file;\n'
+        "or leave it empty, and give it as a systemd credential named `inbox-webhook-authorization`.",
         values.credentials,
     ),
     Key(

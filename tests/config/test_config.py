@@ -234,3 +234,16 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "config.toml")
     with pytest.raises(BadConfig, match="cannot be read"):
         load_config(tmp_path)
+
+
+def test_a_systemd_credential_takes_the_place_of_the_webhooks_authorization(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[server]\npublic_url = "https://inbox.example"\n')
+    (tmp_path / "inbox-webhook-authorization").write_text("Bearer tk_1\n")
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert load_config(tmp_path / "config.toml", environment).webhook_authorization == "Bearer tk_1"
+    assert load_config(tmp_path / "config.toml", {}).webhook_authorization == ""
+    (tmp_path / "inbox-webhook-authorization").write_text("Bearer tk_é")
+    with pytest.raises(BadConfig) as bad:
+        load_config(tmp_path / "config.toml", environment)
+    assert "inbox-webhook-authorization" in str(bad.value)
+    assert "é" not in str(bad.value)

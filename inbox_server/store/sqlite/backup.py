@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from inbox_server.store.sqlite.database import check_copy, copy_database, schema_steps
-from inbox_server.store.sqlite.files import BadDatabase, make_private, new_file
+from inbox_server.store.sqlite.files import BadDatabase, keep_owner, make_private, new_file
 from inbox_server.store.sqlite.opening import DATABASE_NAME, check_file, only_server
 
 _GENERATION_BYTES: Final = 8
@@ -63,6 +63,7 @@ def restore(folder: Path, source: Path, *, check_value: bytes, random_bytes: Cal
                 generation = random_bytes(_GENERATION_BYTES)
                 database.execute("UPDATE inbox SET generation = ? WHERE inbox = ?", (generation, inbox))
             database.execute("COMMIT")
+        keep_owner(partial, folder)
         return _content(partial)
 
 

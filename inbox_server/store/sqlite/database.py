@@ -12,7 +12,7 @@ from typing import Final, TypeVar, cast
 
 import aiosqlite
 
-from inbox_server.store.sqlite.files import BadDatabase, new_file
+from inbox_server.store.sqlite.files import BadDatabase, keep_owner, new_file
 
 T = TypeVar("T")
 
@@ -138,6 +138,7 @@ def upgrade_steps(db: sqlite3.Connection, path: Path, steps: Sequence[str]) -> N
     if 0 < version < len(steps):
         with new_file(_free_name(path.with_name(f"{path.name}.before-step-{version + 1}"))) as copy:
             copy_database(db, copy)
+            keep_owner(copy, path.parent)
     for number, step in enumerate(steps[version:], version + 1):
         db.executescript(f"BEGIN IMMEDIATE;\n{step}\nPRAGMA user_version={number};\nCOMMIT;")
 

@@ -62,6 +62,22 @@ def make_private(folder: Path) -> None:
         raise BadDatabase(f"{folder} cannot be written. Give it to the user that runs the server.")
 
 
+def keep_owner(path: Path, folder: Path) -> None:
+    """Give what root wrote into a data directory to the directory's owner, who must be able to open it."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def check_mine(path: Path) -> None:
+    """That this user may write to what is there, if anything is. Raises `BadDatabase`."""
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        raise BadDatabase(
+            f"{path} belongs to another user ({path.stat().st_uid}). Give it to the owner of the directory; as root:"
+            f" chown --reference={path.parent} {path}"
+        )
+
+
 def sync(path: Path) -> None:
     """Wait until a file is on disk."""
     number = os.open(path, os.O_RDONLY)

@@ -13,7 +13,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.store.contract import Quota
 from inbox_server.store.sqlite.database import Connection, open_connection, schema_steps, upgrade
 from inbox_server.store.sqlite.feed_ends import Standings
-from inbox_server.store.sqlite.files import BadDatabase, check_free, make_private, new_file
+from inbox_server.store.sqlite.files import BadDatabase, check_free, check_mine, keep_owner, make_private, new_file
 from inbox_server.store.sqlite.reader import Reader
 from inbox_server.store.sqlite.store import SqliteStore
 from inbox_server.store.sqlite.writer import Writer
@@ -71,6 +71,7 @@ async def _open_database(folder: Path, check_value: bytes) -> AsyncIterator[Conn
     _clear(folder)
     if not path.exists():
         await _make(path)
+    check_mine(path)
     check_file(path, check_value)
     async with open_connection(path) as connection:
         await upgrade(connection, path)
@@ -90,6 +91,7 @@ async def _make(path: Path) -> None:
     with new_file(path) as new:
         async with open_connection(new) as connection:
             await upgrade(connection, new)
+        keep_owner(new, path.parent)
 
 
 class InUse(BadDatabase):
@@ -100,7 +102,10 @@ class InUse(BadDatabase):
 def only_server(folder: Path, *, wait_seconds: float = _LOCK_SECONDS) -> Iterator[None]:
     """One process serves a data directory: two would each answer for what the other does not know. Raises `InUse`."""
     path = folder / LOCK_NAME
-    path.touch(mode=0o600)
+    check_mine(path)
+    if not path.exists():
+        path.touch(mode=0o600)
+        keep_owner(path, folder)
     end = time.monotonic() + wait_seconds
     with path.open() as lock:
         while True:
