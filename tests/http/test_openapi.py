@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -317,6 +318,16 @@ class Signer:
         scope = "settings" if request.method in ("PUT", "DELETE") else "ack" if request.method == "POST" else "read"
         key = self.bob if path.startswith(("/v1/messages", "/v1/events", "/v1/inbox/push")) else self.carol
         return owner_token(key, scope=scope, app=APP, inbox=self.url, now=now, body=body, seconds=30)
+
+
+@pytest.fixture(autouse=True)
+def silent_client() -> Iterator[None]:
+    """The testing client logs what it made up; some numbers among them look like keys."""
+    client = logging.getLogger("urllib3")
+    level = client.level
+    client.setLevel(logging.INFO)
+    yield
+    client.setLevel(level)
 
 
 @pytest.fixture

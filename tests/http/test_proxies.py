@@ -35,6 +35,7 @@ CADDY = """
     auto_https off
 }}
 http://127.0.0.1:{port} {{
+    {more}
     reverse_proxy {upstream} {{
         header_up Host {host}
     }}
@@ -53,10 +54,19 @@ def nginx_1_1(folder: Path, port: int, upstream: str) -> list[str]:
     return nginx(folder, port, upstream, 'proxy_http_version 1.1; proxy_set_header Connection "";')
 
 
-def caddy(folder: Path, port: int, upstream: str) -> list[str]:
+def nginx_gzip(folder: Path, port: int, upstream: str) -> list[str]:
+    return nginx(folder, port, upstream, "gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any;")
+
+
+def caddy(folder: Path, port: int, upstream: str, more: str = "") -> list[str]:
     config = folder / "Caddyfile"
-    config.write_text(CADDY.format(port=port, upstream=upstream, host=upstream.removeprefix("http://")))
+    host = upstream.removeprefix("http://")
+    config.write_text(CADDY.format(port=port, upstream=upstream, host=host, more=more))
     return ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
+
+
+def caddy_gzip(folder: Path, port: int, upstream: str) -> list[str]:
+    return caddy(folder, port, upstream, "encode gzip")
 
 
 @contextlib.asynccontextmanager
@@ -83,7 +93,7 @@ async def running(command: list[str], port: int, folder: Path) -> AsyncIterator[
         await process.wait()
 
 
-@pytest.fixture(params=[nginx, nginx_1_1, caddy])
+@pytest.fixture(params=[nginx, nginx_1_1, nginx_gzip, caddy, caddy_gzip])
 async def proxied(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> AsyncIterator[tuple[Live, Caller]]:
     """The server, and its owner as a caller through the proxy. Tokens name the server's own origin."""
     command: Callable[[Path, int, str], list[str]] = request.param
@@ -105,6 +115,16 @@ async def test_events_come_through_while_the_stream_is_open(proxied: tuple[Live,
             assert [entry["message_id"] for entry in (await stream.next()).data["messages"]] == [text]
         live.app[WAKES].stop()
         assert (await stream.next()).data == {"reason": "stopping"}
+
+
+async def test_what_waits_comes_at_once_to_a_reader_that_takes_gzip(proxied: tuple[Live, Caller]) -> None:
+    """A first event large enough to be compressed, which Caddy's `encode` decides by."""
+    live, through = proxied
+    text = "x" * 1024
+    await live.deliver(text)
+    async with open_stream(through, bend={"aud": live.owner.url}) as stream:
+        assert stream.answer.request_info.headers["Accept-Encoding"].startswith("gzip")
+        assert [entry["message_id"] for entry in (await stream.next()).data["messages"]] == [text]
 
 
 async def test_a_held_answer_comes_through(proxied: tuple[Live, Caller]) -> None:
