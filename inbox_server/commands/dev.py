@@ -116,7 +116,7 @@ def _page_port(first_port: int) -> int:
 
 
 def _invite_to(page_url: str) -> str:
-    how = "" if BUNDLE.exists() else "\nIts client is not built yet, and it says how: `make page`, and then reload."
+    how = "" if BUNDLE.exists() else "\nIts client is not built yet, and it says how: `make page` in a checkout."
     return f"Open {page_url} in two windows, one for each person.{how}\n"
 
 

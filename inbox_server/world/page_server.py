@@ -26,7 +26,8 @@ _FOLDER: Final = Path(__file__).with_name("page")
 BUNDLE: Final = _FOLDER / "inbox-client.js"
 """The client of `clients/js` in one file, which `make page` builds: nothing that is built is committed."""
 NOT_BUILT: Final = (
-    "The page's client is not built yet. Run `make page` in the folder of inbox-server, then reload the page.\n"
+    "The page's client is not built yet. Run `make page` in a checkout of inbox-server, then reload the page.\n"
+    "Installed with pip? Then install a release, whose wheel has the page in it.\n"
     "Why: nothing generated is kept in the repository. It is built from clients/js with npm, which needs a network\n"
     "once; the demo itself needs Python only.\n"
 )
