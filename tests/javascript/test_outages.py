@@ -27,6 +27,7 @@ async def pages(node: Node, world: World) -> tuple[Page, Page]:
     return page_of(node, world, alice.app_key, "alice.id"), bob
 
 
+@pytest.mark.both_hubs
 @pytest.mark.parametrize("fault", ["names_absent_until", "names_empty_until", "files_absent_until"])
 async def test_what_a_contact_sent_is_read_after_a_lapse(
     pages: tuple[Page, Page], world: World, clock: HandClock, fault: str

@@ -61,6 +61,12 @@ export async function check(url: string, options: CheckOptions = {}): Promise<Ch
   }
 }
 
+/** Whether a server takes something that the first version 1 had not: it must not be asked for it otherwise. */
+export async function hasFeature(fetch: Fetch, origin: string, feature: string): Promise<boolean> {
+  const capabilities = await readCapabilities(await request(fetch, `${origin}/.well-known/message-inbox`));
+  return capabilities?.features?.includes(feature) ?? false;
+}
+
 /** The origin in what a person typed: with or without a scheme, a path, a slash at the end. */
 function readTyped(text: string): string | undefined {
   const trimmed = text.trim();

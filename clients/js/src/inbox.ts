@@ -2,13 +2,14 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 
 import { fromUtf8, toBase64Url, toUtf8 } from './bytes.js';
-import { Refused, Unreachable } from './errors.js';
+import { hasFeature } from './check.js';
+import { InboxError, Refused, Unreachable } from './errors.js';
 import type { AppKey } from './keys.js';
+import { notTheProtocol, readProblem, typeOf } from './problems.js';
 import { hostOf, readBody, request } from './requests.js';
 import type { Fetch, Request } from './requests.js';
 import { deliverToken, ownerToken, parseObject } from './tokens.js';
 import type { Scope, UnixTime } from './tokens.js';
-import { LONGEST_WAIT_SECONDS } from './waits.js';
 import type { Ticks } from './waits.js';
 
 const MAX_ANSWER_BYTES = 8 << 20; // a page of 1,000 entries has less than 2 MB
@@ -16,7 +17,6 @@ const MAX_PAUSES = 1000;
 const PAGE_SECONDS = 30;
 const NO_CONTENT = 204;
 const EVENTS = 'text/event-stream';
-const PROBLEM = 'application/problem+json';
 const ACK_IDS = 1000; // the most that a server takes at once
 
 /** What a server holds for its owner. */
@@ -128,12 +128,14 @@ export class Inbox {
   }
 
   async subscriptions(): Promise<Subscription[]> {
+    await this.#require('push-list');
     const { subscriptions } = await this.#own('GET', '/v1/inbox/push', 'read');
     if (!Array.isArray(subscriptions)) throw notTheProtocol(this.url, 'without subscriptions');
     return subscriptions as Subscription[];
   }
 
   async unsubscribe(which: { id: string } | { endpoint: string }): Promise<void> {
+    if ('id' in which) await this.#require('push-list');
     await this.#own('DELETE', '/v1/inbox/push', 'settings', JSON.stringify(which), NO_CONTENT);
   }
 
@@ -183,6 +185,11 @@ export class Inbox {
     throw notTheProtocol(this.url, 'with something else than events');
   }
 
+  async #require(feature: string): Promise<void> {
+    if (await hasFeature(this.#caller.fetch, this.url, feature)) return;
+    throw new InboxError(`${hostOf(this.url)} does not offer this: its software is older.`);
+  }
+
   #readSettings(document: Record<string, unknown>): InboxSettings {
     if (typeof document.accept !== 'string') throw notTheProtocol(this.url, 'without settings');
     return document as unknown as InboxSettings;
@@ -222,7 +229,7 @@ export class Inbox {
         this.#isTimed = true;
         return response;
       }
-      const problem = await readProblem(response, this.url);
+      const problem = await readProblem(response, this.url, MAX_ANSWER_BYTES);
       this.#isTimed ||= problem.code === 'no_inbox'; // which is said to good tokens alone
       const isOfTime = problem.serverTime !== undefined || problem.code === 'ttl_passed';
       if (!isOfTime || corrected.has(problem.code)) {
@@ -269,28 +276,6 @@ function readListed(listed: Record<string, unknown> | null): Listed {
 
 function idOf(messageId: string): string {
   return toBase64Url(sha256(toUtf8(messageId)));
-}
-
-/** Only a refusal of this protocol is one: what a proxy says, or a page to sign in on some network, is not the server's. */
-async function readProblem(response: Response, url: string): Promise<Refused> {
-  const after = Number(response.headers.get('Retry-After') ?? Number.NaN);
-  const retryAfterSeconds = after >= 0 ? Math.min(Math.ceil(after), LONGEST_WAIT_SECONDS) : undefined;
-  const body = await readBody(response, MAX_ANSWER_BYTES);
-  try {
-    const problem = typeOf(response) === PROBLEM ? parseObject(fromUtf8(body)) : {};
-    if (typeof problem.code === 'string') return new Refused(response.status, problem, retryAfterSeconds);
-  } catch {
-    // not JSON: as below
-  }
-  throw notTheProtocol(url, `with ${response.status}`);
-}
-
-function typeOf(response: Response): string | undefined {
-  return response.headers.get('Content-Type')?.split(';')[0]?.trim().toLowerCase();
-}
-
-function notTheProtocol(url: string, how: string): Unreachable {
-  return new Unreachable(`${hostOf(url)} answered ${how}, not as an inbox server does.`);
 }
 
 function isTexts(value: unknown): value is string[] {

@@ -72,6 +72,16 @@ test('an answer that is none is no acknowledgement, no settings and no stream', 
   assert.match(down.problem.message, /something else than events/);
 });
 
+test('a server is not asked for a feature that it does not list', async (context) => {
+  const { url, requests } = await serve(context, (_, response) =>
+    response.end(JSON.stringify({ protocol: 'message-inbox', version: 1, origin: url })),
+  );
+  const [{ problem: why }] = await clientOf(url).subscriptions();
+  assert.match(why.message, /does not offer this/);
+  await assert.rejects(clientOf(url).unsubscribe(url, { id: 'x' }), { name: 'InboxError' });
+  assert.deepEqual(requests.map((request) => request.url), Array(2).fill('/.well-known/message-inbox'));
+});
+
 test('a redirect is followed for what anybody may read, and with no token', async (context) => {
   const elsewhere = await serve(context, (_, response) => response.end('a card'));
   const { url } = await serve(context, (request, response) =>
