@@ -17,7 +17,8 @@ from aiohttp import web
 
 from inbox_server.clock import Clock, system_clock
 from inbox_server.clock_guard import ClockGuard
-from inbox_server.config.config import Config
+from inbox_server.config.config import BadConfig, Config
+from inbox_server.config.file import adopt
 from inbox_server.http.admin import make_admin_app
 from inbox_server.http.hosts import hosts_of
 from inbox_server.http.listening import listening
@@ -51,7 +52,7 @@ from inbox_server.notify.sealing import Sealer
 from inbox_server.notify.vapid import VapidKey
 from inbox_server.notify.webhook import Webhook
 from inbox_server.notify.webpush import WebPush
-from inbox_server.outgoing.fetch import open_fetcher
+from inbox_server.outgoing.fetch import Fetcher, open_fetcher
 from inbox_server.protocol.requests import MAX_OWNER_BYTES
 from inbox_server.resolver.cache import CachedResolver
 from inbox_server.resolver.chain import ChainResolver
@@ -59,6 +60,8 @@ from inbox_server.resolver.service import NameServices
 from inbox_server.store.contract import Quota, Store
 from inbox_server.store.sqlite.opening import open_store
 
+RELOADED: Final = web.AppKey[Callable[[], None]]("reloaded")
+"""To be called when the configuration took over new values: most rooms ask it anew each time, and some do not."""
 WAKES: Final = web.AppKey("wakes", Wakes)
 
 
@@ -76,14 +79,13 @@ async def open_app(
     By `monotonic`, in seconds, and by what the database has seen, the clock is judged; without it every time is right.
     """
     blinder, wakes, metrics = Blinder(secret), Wakes(), Metrics()
-    quota = Quota(config.inbox_entries, config.inbox_bytes, config.max_retention_seconds, config.inbox_read_entries)
     sealer = Sealer(blinder.sealing_key(), random_bytes)
     vapid = VapidKey(blinder.vapid_seed(), subject=config.public_url, clock=clock)
     async with (
         open_store(
             config.data_dir,
             check_value=blinder.check_value(),
-            quota=quota,
+            quota=_quota(config),
             changed=wakes.wake,
             committed=metrics.committed,
         ) as store,
@@ -92,8 +94,7 @@ async def open_app(
         _judging(store, clock, monotonic) as clock_guard,
         sweeping(store, clock_guard),
     ):
-        names = NameServices(fetcher, config.name_services, agreement=config.agreement)
-        resolver = CachedResolver(ChainResolver(fetcher, names, config.static), clock, metrics.looked_up)
+        resolver = CachedResolver(_chain(config, fetcher), clock, metrics.looked_up)
         app = web.Application(middlewares=[edge], client_max_size=MAX_OWNER_BYTES)
         app[CLOCK] = clock
         app[CLOCK_GUARD] = clock_guard
@@ -110,8 +111,28 @@ async def open_app(
         app[WAKES] = wakes
         _watch(metrics, store, resolver, app[READING], wakes, hints)
         add_routes(app)
+
+        def reloaded() -> None:
+            store.limit(_quota(config))
+            resolver.ask(_chain(config, fetcher))
+            hints.pace = _pace(config)
+
+        app[RELOADED] = reloaded
         app.on_shutdown.append(_end_waiting)
         yield app, store
+
+
+def _quota(config: Config) -> Quota:
+    return Quota(config.inbox_entries, config.inbox_bytes, config.max_retention_seconds, config.inbox_read_entries)
+
+
+def _chain(config: Config, fetcher: Fetcher) -> ChainResolver:
+    names = NameServices(fetcher, config.name_services, agreement=config.agreement)
+    return ChainResolver(fetcher, names, config.static)
+
+
+def _pace(config: Config) -> Pace:
+    return Pace(config.hint_pause_seconds, config.hint_jitter_seconds)
 
 
 def _watch(
@@ -165,26 +186,49 @@ async def _hinting(
     store: Store, config: Config, sealer: Sealer, vapid: VapidKey, random_bytes: Callable[[int], bytes]
 ) -> AsyncIterator[Hints]:
     """Every channel that is configured. They have a fetcher of their own: slow ones take nothing from look-ups."""
-    tally, pace = Tally(), Pace(config.hint_pause_seconds, config.hint_jitter_seconds)
+    tally = Tally()
     async with open_fetcher(allow=config.outgoing_allow, keep=False) as fetcher:
         channels: list[Channel] = [WebPush(store, fetcher, sealer, vapid, tally, random_bytes)]
         if config.webhook_url:
             channels.append(Webhook(fetcher, config.webhook_url, config.webhook_authorization, tally))
-        async with Hints(channels, pace, tally, random_bytes=random_bytes, monotonic=time.monotonic) as hints:
+        async with Hints(channels, _pace(config), tally, random_bytes=random_bytes, monotonic=time.monotonic) as hints:
             yield hints
 
 
-async def serve(config: Config, secret: bytes, *, announce: Callable[[str], None]) -> None:
-    """Run until SIGTERM or SIGINT, then finish what was begun and stop. SIGUSR1 says that the clock is right."""
+async def serve(
+    config: Config, secret: bytes, *, announce: Callable[[str], None], reread: Callable[[], Config]
+) -> None:
+    """Run until SIGTERM or SIGINT, then finish what was begun and stop.
+
+    SIGUSR1 says that the clock is right, SIGHUP that the configuration is to be read again.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    for each in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(each, signal.SIG_IGN)  # they would end a process that is not ready for them yet
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
     async with running(config, secret) as (app, public, admin):
         loop.add_signal_handler(signal.SIGUSR1, app[CLOCK_GUARD].trust)
+        loop.add_signal_handler(signal.SIGHUP, _reload, config, reread, app[RELOADED], announce)
         gc.freeze()  # what was made until now stays: looking through it again and again costs a tenth of all work
         announce(f"inbox-server for {config.public_url} listens at {', '.join(public)}")
         if admin:
             announce(f"health, readiness and metrics at {', '.join(admin)}")
         await stop.wait()
         announce("stopping")
+
+
+def _reload(
+    config: Config, reread: Callable[[], Config], reloaded: Callable[[], None], announce: Callable[[str], None]
+) -> None:
+    """Take over what can be; a file that is wrong changes nothing."""
+    try:
+        taken, left = adopt(config, reread())
+    except BadConfig as error:
+        announce(f"not reloaded, nothing was changed:\n{error}")
+        return
+    reloaded()
+    announce(f"reloaded: {', '.join(taken) or 'nothing that can be had changed'}")
+    if left:
+        announce(f"changed too, but only by a restart: {', '.join(left)}")

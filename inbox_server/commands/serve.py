@@ -1,6 +1,7 @@
 """`inbox-server serve`: the server itself."""
 
 import argparse
+from functools import partial
 
 from yarl import URL
 
@@ -44,5 +45,5 @@ def _serve(options: argparse.Namespace) -> int:
             f"warning: {config.public_url} is plain http on a public name: tokens can be read on the way, and apps on"
             " https cannot ask it. Put a TLS proxy in front, and set server.public_url to https://"
         )
-    run(serve(config, secret, announce=tell))
+    run(serve(config, secret, announce=tell, reread=partial(load_config, options.config)))
     return 0

@@ -54,9 +54,12 @@ class Static:
     key: PublicKey
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Config:
-    """Checked and complete. Paths are absolute; URLs have no slash at the end."""
+    """Checked and complete. Paths are absolute; URLs have no slash at the end.
+
+    All parts of a server share one, and only `adopt` (file.py) changes it, when the file is read again.
+    """
 
     public_url: str
     listen: Listen

@@ -18,6 +18,8 @@ from inbox_server.config.config import BadConfig, Config, Listen, Tcp
 from inbox_server.config.keys import KEYS
 from inbox_server.config.values import Mistakes, credentials
 
+_RELOADED_SECTIONS: Final = ("limits.", "registration.", "names.")
+_RELOADED: Final = ("hints.pause_seconds", "hints.jitter_seconds", "server.proxy_header")
 WEBHOOK_CREDENTIAL: Final = "inbox-webhook-authorization"
 
 
@@ -31,6 +33,15 @@ def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Conf
         return replace(config, webhook_authorization=credentials(credential.read_text().strip(), path.parent))
     except (OSError, ValueError) as error:
         raise BadConfig([f"{credential}: {error}"]) from None
+
+
+def adopt(config: Config, new: Config) -> tuple[list[str], list[str]]:
+    """Take over what may change while a server runs: the keys that changed, and those that need a restart to change."""
+    changed = [key for key in KEYS if getattr(config, key.field) != getattr(new, key.field)]
+    taken = [key for key in changed if key.path in _RELOADED or key.path.startswith(_RELOADED_SECTIONS)]
+    for key in taken:
+        setattr(config, key.field, getattr(new, key.field))
+    return [key.path for key in taken], [key.path for key in changed if key not in taken]
 
 
 def _read_config(path: Path) -> Config:

@@ -51,7 +51,7 @@ class Hints:
         most_known: int = _MOST_KNOWN,
     ) -> None:
         self._channels = channels
-        self._pace = pace
+        self.pace = pace
         self.tally = tally
         self._random_bytes = random_bytes
         self._monotonic = monotonic
@@ -91,7 +91,7 @@ class Hints:
 
     def _schedule(self, key: tuple[int, bytes], at: float) -> None:
         chance = int.from_bytes(self._random_bytes(4), "big") / 2**32
-        heapq.heappush(self._due, (at + chance * self._pace.jitter_seconds, key))
+        heapq.heappush(self._due, (at + chance * self.pace.jitter_seconds, key))
         self._news.set()
 
     async def _send_due(self) -> None:
@@ -119,7 +119,7 @@ class Hints:
         task = asyncio.create_task(_send(turn.channel, turn.inbox))
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
-        self._schedule(key, self._monotonic() + self._pace.pause_seconds)
+        self._schedule(key, self._monotonic() + self.pace.pause_seconds)
 
 
 async def _send(channel: Channel, inbox: bytes) -> None:

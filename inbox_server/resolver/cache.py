@@ -82,6 +82,10 @@ class CachedResolver:
         # A key is asked for before the owner's policy was, so strangers get less of it.
         self._keys: LookUps[PublicKey] = look_ups(5, 50, 8)
 
+    def ask(self, resolver: Resolver) -> None:
+        """Look up here from now on. What is remembered stays until it is old."""
+        self._resolver = resolver
+
     def remembered(self) -> dict[str, float]:
         """How many answers are remembered, by kind."""
         return {"addresses": len(self._addresses), "keys": len(self._keys)}

@@ -184,6 +184,9 @@ class Store(Protocol):
 
     def load(self) -> Load: ...
 
+    def limit(self, quota: Quota) -> None:
+        """What an inbox may hold from now on. What is there already stays."""
+
     async def totals(self) -> Totals: ...
 
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:

@@ -100,6 +100,9 @@ class SqliteStore:
                 partial(_acknowledge, inbox=inbox, ids=batch, quota=self._quota, now=now), inbox=inbox, erases=True
             )
 
+    def limit(self, quota: Quota) -> None:
+        self._quota = quota
+
     async def totals(self) -> Totals:
         return await self._reader.read(read_totals)
 
