@@ -61,14 +61,15 @@ def _check_authorization(refused: Answer, findings: Findings) -> bool:
         findings.fail(
             "authorization",
             "the token does not arrive: something in front takes the Authorization header away",
-            "Let the proxy pass Authorization on to the server.",
+            "Let the proxy pass Authorization on to the server (Squid: `login=PASSTHRU`).",
         )
     else:
         detail = quoted(refused.members.get("detail", "")) or "without a reason"
         findings.fail(
             "authorization",
             f"an old token is answered {refused.status} {quoted(refused.code)}: {detail}",
-            "Does something in front change the Authorization header, or ask for a password of its own?",
+            "Does something in front change the Authorization header, ask for a password of its own, or put its own"
+            " pages in the place of refusals (Apache: `ProxyErrorOverride Off`)?",
         )
     return False
 
@@ -169,6 +170,6 @@ def wrong_caching(answer: Answer) -> str:
     """What says that a private answer is, or may be, kept by something in between; empty when nothing does."""
     if "no-store" not in _listed(answer.headers, "Cache-Control"):
         return "Cache-Control is not no-store, so something in between may keep private answers"
-    if "Age" in answer.headers:
+    if answer.headers.get("Age", "0").strip() != "0":  # a proxy that passes on may add 0, as Varnish does
         return "an Age header says that a private answer came from a cache"
     return ""

@@ -22,10 +22,14 @@ async def check_server(
     *,
     invite: str | None,
     seconds: float,
+    hold_seconds: int,
     clock: Callable[[], float],
     random_bytes: Callable[[int], bytes],
 ) -> None:
-    """Check the server at `url`. With an `invite` one new inbox is claimed with it, and deleted."""
+    """Check the server at `url`. With an `invite` one new inbox is claimed with it, and deleted.
+
+    One answer is held for `hold_seconds`, or none if they are 0.
+    """
     if not check_origin(url, findings):
         return
     async with open_server(url, seconds, clock) as server:
@@ -40,7 +44,7 @@ async def check_server(
         if why:
             skip_round_trip(why, findings)
         else:
-            await check_round_trip(times, invite, random_bytes, findings)
+            await check_round_trip(times, invite, hold_seconds, random_bytes, findings)
 
 
 def _not_taken(capabilities: Capabilities, invite: str | None) -> str | None:

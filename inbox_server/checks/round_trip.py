@@ -3,6 +3,7 @@
 Both keys are made for this and forgotten with it. Nobody else's inbox is touched.
 """
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable
@@ -12,15 +13,16 @@ from typing import Final
 from inbox_server.checks.answers import Times, wrong_caching
 from inbox_server.checks.asking import APP, Answer, NoAnswer
 from inbox_server.checks.results import Findings, quoted
-from inbox_server.checks.streams import check_events, open_stream
+from inbox_server.checks.streams import check_events, check_waiting, open_stream
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.tokens_and_cards import deliver_token, owner_token
 from inbox_server.protocol.base64url import encode
 
 _MESSAGE_ID_BYTES: Final = 612  # 816 characters, as every encrypted ID has
 _RETENTION_SECONDS: Final = 3600  # the least there is, should the inbox be left behind
-_STEPS: Final = ("claim", "deliver", "events", "list", "acknowledge")
+_STEPS: Final = ("claim", "deliver", "events", "waiting", "list", "acknowledge")
 _CLEAN_UPS: Final = 3  # times that the throw-away inbox is tried to be deleted
+_TIMEOUTS: Final = "HAProxy: `timeout client 2m`, `timeout server 2m`; h2o: `proxy.timeout.io: 120000`."
 _REMEDIES: Final = {
     "too_many": "Wait for the hour to pass.",
     "storage_full": "The server's disk is full: make room (docs/operations.md).",
@@ -119,9 +121,9 @@ def _expect(step: str, answer: Answer, status: int) -> None:
 
 
 async def check_round_trip(
-    times: Times, invite: str | None, random_bytes: Callable[[int], bytes], findings: Findings
+    times: Times, invite: str | None, hold_seconds: int, random_bytes: Callable[[int], bytes], findings: Findings
 ) -> None:
-    """Every step, and the inbox deleted at the end, whatever came before."""
+    """Every step, an answer held for `hold_seconds` unless they are 0, and the inbox deleted, whatever came before."""
     message_id = encode(random_bytes(_MESSAGE_ID_BYTES))
     trip = RoundTrip(times, AppKey(random_bytes(32)), AppKey(random_bytes(32)), message_id)
     begun, claimed = len(findings.all), True  # one whose claim got no answer may be there
@@ -129,6 +131,8 @@ async def check_round_trip(
         await trip.claim(invite)
         findings.ok("claim", "a throw-away inbox is there")
         await _walk(trip, findings)
+        if hold_seconds:
+            await _check_held(trip, hold_seconds, findings)
     except NotTaken as reason:
         claimed = False
         findings.skip("claim", f"registration takes no throw-away key: {reason}")
@@ -150,12 +154,15 @@ def skip_round_trip(why: str, findings: Findings, *, begun: int | None = None) -
 
 
 async def _walk(trip: RoundTrip, findings: Findings) -> None:
-    async with open_stream(trip.times.server, trip.read_token()) as stream:
+    async with open_stream(trip.times.server, trip.read_token(), closes=True) as stream:
         first = await stream.next()  # empty, and the stream stays open until there is a message
         sent = stream.now()
         await trip.deliver()
+        taken = stream.now()
         findings.ok("deliver", "a delivery from another key is taken")
-        check_events(stream, first, await stream.rest(), sent, findings)
+        check_events(stream, first, await stream.rest(), sent, taken, findings)
+    async with open_stream(trip.times.server, trip.read_token(), closes=False) as stream:
+        await check_waiting(stream, findings)
     if await trip.unread("list") != [trip.message_id]:
         raise StepFailed("list", "the list does not hold what was just delivered", "Does something in between cache?")
     findings.ok("list", "it is listed, unchanged")
@@ -164,6 +171,21 @@ async def _walk(trip: RoundTrip, findings: Findings) -> None:
         said = "it is listed again after it was acknowledged"
         raise StepFailed("acknowledge", said, "Does something in between cache?")
     findings.ok("acknowledge", "it is gone from the list")
+
+
+async def _check_held(trip: RoundTrip, seconds: int, findings: Findings) -> None:
+    """That an answer in which nothing comes may be held for so long: some proxies cut it after 30 or 50 seconds."""
+    server, path, advice = trip.times.server, f"/v1/messages?wait={seconds}", f"Let the proxy wait longer. {_TIMEOUTS}"
+    try:
+        async with asyncio.timeout(seconds + server.seconds):
+            answer = await server.ask("GET", path, token=trip.read_token(), stays_open=True)
+    except TimeoutError:
+        raise StepFailed("held", f"no answer within {seconds + server.seconds:g} s", advice) from None
+    except NoAnswer as error:
+        raise StepFailed("held", f"an answer held for {seconds} s {error}", advice) from None
+    if answer.status != 200:
+        raise StepFailed("held", f"an answer held for {seconds} s is answered {answer.status}", advice)
+    findings.ok("held", f"an answer may be held for {seconds} s")
 
 
 async def _clean_up(trip: RoundTrip, findings: Findings) -> None:

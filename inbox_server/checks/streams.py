@@ -10,8 +10,10 @@ from inbox_server.checks.asking import NoAnswer, Server
 from inbox_server.checks.results import Findings, quoted
 
 _MOST_EVENTS: Final = 16  # there are two in a stream that is right
+_LATE_SECONDS: Final = 0.15  # HAProxy keeps each event for 0.2
 _UNBUFFER: Final = (
-    "Turn response buffering off for /v1/events (nginx: `proxy_buffering off`), and let X-Accel-Buffering pass."
+    "Turn response buffering and compression off for /v1/events (nginx: `proxy_buffering off`; lighttpd:"
+    " `server.stream-response-body = 1`; Varnish: no `do_gzip`), and let X-Accel-Buffering and Content-Encoding pass."
 )
 
 
@@ -54,10 +56,10 @@ class Stream:
 
 
 @contextlib.asynccontextmanager
-async def open_stream(server: Server, token: str) -> AsyncIterator[Stream]:
-    """`GET /v1/events` that ends after the first event with a message, read in the background."""
+async def open_stream(server: Server, token: str, *, closes: bool) -> AsyncIterator[Stream]:
+    """`GET /v1/events`, read in the background; one that `closes` ends after the first event with a message."""
     stream = Stream(asyncio.Queue(), asyncio.get_running_loop().time(), server.seconds)
-    task = asyncio.create_task(_follow(server, token, stream.arrivals))
+    task = asyncio.create_task(_follow(server, token, stream.arrivals, closes=closes))
     try:
         yield stream
     finally:
@@ -65,8 +67,13 @@ async def open_stream(server: Server, token: str) -> AsyncIterator[Stream]:
         await asyncio.wait([task])
 
 
-def check_events(stream: Stream, first: Arrival | None, rest: list[Arrival], sent: float, findings: Findings) -> None:
-    """`first` is what arrived before a delivery was `sent`, while nothing ended the stream; `rest` what came then."""
+def check_events(
+    stream: Stream, first: Arrival | None, rest: list[Arrival], sent: float, taken: float, findings: Findings
+) -> None:
+    """`first` is what arrived before a delivery was `sent`, while nothing ended the stream; `rest` what came then.
+
+    `taken` is when the delivery was answered: by then its event is on the way.
+    """
     told = next((arrival for arrival in rest if arrival.event == "state"), None)
     end = rest[-1].ended if rest else ""
     if first is not None and first.ended:
@@ -81,16 +88,32 @@ def check_events(stream: Stream, first: Arrival | None, rest: list[Arrival], sen
         findings.fail("events", said, _UNBUFFER)
     elif end != "end":
         findings.fail("events", end or "the stream did not end when it was asked to", "What cuts long answers off?")
+    elif told.at - taken > _LATE_SECONDS:
+        late = 1000 * (told.at - taken)
+        said = f"an event comes {late:.0f} ms after the delivery was answered: something in front delays events"
+        findings.warn("events", said, "HAProxy: `option http-no-delay`.")
     else:
         opened, news = 1000 * (first.at - stream.opened), 1000 * (told.at - sent)
         findings.ok("events", f"the stream opens in {opened:.0f} ms, a delivery is told in {news:.0f} ms")
 
 
-async def _follow(server: Server, token: str, arrivals: asyncio.Queue[Arrival]) -> None:
+async def check_waiting(stream: Stream, findings: Findings) -> None:
+    """That what waits already comes while the stream is open: a first event so large that proxies compress it."""
+    first = await stream.next()
+    if first is not None and first.event == "state":
+        findings.ok("waiting", f"what waits is told in {1000 * (first.at - stream.opened):.0f} ms")
+    else:
+        why = first.ended if first else f"no event came within {stream.seconds:g} s"
+        findings.fail("waiting", f"what waits is not told while the stream is open: {why}", _UNBUFFER)
+
+
+async def _follow(server: Server, token: str, arrivals: asyncio.Queue[Arrival], *, closes: bool) -> None:
     loop = asyncio.get_running_loop()
     why = "it ended without an `end` event, so something cut it off"
     try:
-        async with server.asked("GET", "/v1/events?closeafter=state", token=token, stays_open=True) as response:
+        path = "/v1/events?closeafter=state" if closes else "/v1/events"
+        headers = {"Accept-Encoding": "gzip"}  # as browsers ask, and some proxies keep what they compress
+        async with server.asked("GET", path, token=token, headers=headers, stays_open=True) as response:
             kind = response.headers.get("Content-Type", "no type")
             if response.status != 200:
                 why = f"it is answered {response.status}"

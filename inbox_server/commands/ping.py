@@ -11,6 +11,7 @@ from inbox_server.checks.outside import check_server
 from inbox_server.commands.check_report import add_json, conclude, findings_for
 from inbox_server.commands.terminal import USAGE_EXIT, Commands, run, whole
 from inbox_server.identity.names import is_origin
+from inbox_server.protocol.feed_json import MAX_WAIT_SECONDS
 
 _DEFAULT_SECONDS: Final = 5
 _TERMINATED_EXIT: Final = 128 + signal.SIGTERM
@@ -23,9 +24,10 @@ each check is a line: ok, warning, FAILED or skipped, what was seen, and what to
   authorization  a token arrives, no proxy takes it away
   clock          within what tokens allow of this machine's
   cors, preflight, caching   what browsers need on answers and before requests; nothing private is kept on the way
-  claim, deliver, events, list, acknowledge, clean-up
+  claim, deliver, events, waiting, list, acknowledge, held, clean-up
                  a throw-away inbox is claimed, gets a message from a throw-away key, and is deleted;
-                 the event stream must tell of it while it is open, which proxies that buffer prevent
+                 the event stream must tell of it while it is open, which proxies that buffer or compress prevent;
+                 an answer is held for 55 seconds, which some proxies cut (--quick leaves it out)
 
 nobody else's inbox is touched. A claim counts among the new inboxes of an hour (registration.open_per_hour), and an
 invite is used up. Servers that take listed identities, or names only, are checked without these last steps.
@@ -53,6 +55,7 @@ def add_ping(commands: Commands) -> None:
         default=_DEFAULT_SECONDS,
         help=f"how long to wait for any one answer (default: {_DEFAULT_SECONDS})",
     )
+    command.add_argument("--quick", action="store_true", help="leave out the answer that is held for a minute")
     add_json(command)
     command.set_defaults(run=_ping)
 
@@ -67,6 +70,7 @@ def _ping(options: argparse.Namespace) -> int:
                 findings,
                 invite=options.invite,
                 seconds=options.seconds,
+                hold_seconds=0 if options.quick else MAX_WAIT_SECONDS,
                 clock=time.time,
                 random_bytes=secrets.token_bytes,
             )

@@ -32,13 +32,23 @@ from tests.support.serving import free_port
 
 SECONDS = 1.0
 FIRST = ["origin", "reachable", "capabilities", "audience", "authorization", "clock", "cors", "preflight", "caching"]
-STEPS = ["claim", "deliver", "events", "list", "acknowledge"]
+STEPS = ["claim", "deliver", "events", "waiting", "list", "acknowledge"]
 
 
-async def ping(url: str, *, invite: str | None = None, seconds: float = SECONDS) -> dict[str, Finding]:
+async def ping(
+    url: str, *, invite: str | None = None, seconds: float = SECONDS, hold_seconds: int = 0
+) -> dict[str, Finding]:
     """What was found, by check."""
     findings = Findings(lambda _: None)
-    await check_server(url, findings, invite=invite, seconds=seconds, clock=time.time, random_bytes=secrets.token_bytes)
+    await check_server(
+        url,
+        findings,
+        invite=invite,
+        seconds=seconds,
+        hold_seconds=hold_seconds,
+        clock=time.time,
+        random_bytes=secrets.token_bytes,
+    )
     checks = [finding.check for finding in findings.all]
     assert len(set(checks)) == len(checks)
     assert [f for finding in findings.all for f in told(f"{finding.said} {finding.advice}")] == []
@@ -53,7 +63,7 @@ def of_verdict(found: dict[str, Finding], verdict: str) -> list[str]:
 async def test_a_server_that_is_right_passes_every_check_and_keeps_nothing(tmp_path: Path) -> None:
     async with behind(tmp_path) as proxy:
         found = await ping(proxy.url)
-        assert of_verdict(found, "ok") == list(found) == [*FIRST, "claim", "deliver", "events", *STEPS[3:], "clean-up"]
+        assert of_verdict(found, "ok") == list(found) == [*FIRST, *STEPS, "clean-up"]
         assert proxy.inboxes() == 0
 
 
@@ -105,11 +115,27 @@ async def test_what_a_proxy_does_wrong_is_named(tmp_path: Path, name: str, bend:
         assert proxy.inboxes() == (check == "clean-up")
 
 
+async def test_an_age_of_zero_is_no_cache_and_another_is(tmp_path: Path) -> None:
+    for age, verdict in (("0", "ok"), ("7", "failed")):
+        async with behind(tmp_path / age, Bend(answer=with_header("Age", age))) as proxy:
+            assert (await ping(proxy.url))["caching"].verdict == verdict
+
+
+async def test_one_answer_is_held(tmp_path: Path) -> None:
+    async with behind(tmp_path) as proxy:
+        assert (await ping(proxy.url, hold_seconds=1))["held"].verdict == "ok"
+    async with behind(tmp_path / "cut", Bend(holds="/v1/messages", holds_query="wait")) as proxy:
+        held = (await ping(proxy.url, hold_seconds=1))["held"]
+        assert held.verdict == "failed"
+        assert "HAProxy" in held.advice
+        assert proxy.inboxes() == 0
+
+
 async def test_a_step_that_failed_leaves_the_later_ones_out_and_the_inbox_is_deleted(tmp_path: Path) -> None:
     async with behind(tmp_path, BENT["deliver"][0]) as proxy:
         found = await ping(proxy.url)
         assert of_verdict(found, "failed") == ["deliver"]
-        assert of_verdict(found, "skipped") == ["events", "list", "acknowledge"]
+        assert of_verdict(found, "skipped") == ["events", "waiting", "list", "acknowledge"]
         assert found["clean-up"].verdict == "ok"
         assert proxy.inboxes() == 0
 
@@ -300,11 +326,11 @@ async def _command(*arguments: str) -> asyncio.subprocess.Process:
 
 async def test_the_command_says_each_check_on_a_line_and_exits_with_0(tmp_path: Path) -> None:
     async with behind(tmp_path) as proxy:
-        command = await _command("ping", proxy.url)
+        command = await _command("ping", proxy.url, "--quick")
         said, errors = await command.communicate()
     lines = said.decode().splitlines()
-    assert [line.split()[0] for line in lines[:15]] == ["ok"] * 15
-    assert lines[15:] == ["", "15 passed."]
+    assert [line.split()[0] for line in lines[:16]] == ["ok"] * 16
+    assert lines[16:] == ["", "16 passed."]
     assert (command.returncode, errors) == (0, b"")
 
 

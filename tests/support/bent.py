@@ -46,7 +46,9 @@ class Bend:
     buffers: bool = False
     caches: bool = False
     holds: str = ""
-    """A path that is never answered."""
+    """A path that is never answered,"""
+    holds_query: str = ""
+    """with this parameter, if one is named."""
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ class Behind:
         return row_counts(self.data)["inbox"]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        if request.path == self.bend.holds:
+        if request.path == self.bend.holds and (not self.bend.holds_query or self.bend.holds_query in request.query):
             self.held.set()
             await asyncio.Event().wait()
         if request.method not in self.bend.methods:
