@@ -19,7 +19,7 @@ from inbox_server.outgoing.guard import HTTPS_PORT, check_stranger_url, may_dial
 
 SILENCE_SECONDS: Final = 30.0
 LONGEST_PAUSE_SECONDS: Final = 86_400  # more is not believed of a `Retry-After`
-_SLOWEST_BYTES: Final = 16 * 1024  # a second; who is slower on the whole keeps us waiting, and is cut off
+SLOWEST_BYTES: Final = 16 * 1024  # a second; who is slower on the whole keeps us waiting, and is cut off
 _MOST_UNDER_WAY: Final = 4 << 20  # bytes that systems take from us before the other side has them
 _PIECE_BYTES: Final = 64 * 1024
 _CONNECT_SECONDS: Final = 5.0
@@ -81,12 +81,13 @@ async def ask(
     most: int,
     headers: Mapping[str, str] = MappingProxyType({}),
     content: bytes | None = None,
+    silence_seconds: float = SILENCE_SECONDS,
 ) -> Answer:
     """One request, and an answer of at most so many bytes. No redirect is followed: it would take a token elsewhere.
 
     Raises `TooMuch`, TimeoutError for silence, `aiohttp.ClientError` or OSError.
     """
-    async with _Pace() as pace:
+    async with _Pace(silence_seconds) as pace:
         length = {} if content is None else {"Content-Length": str(len(content))}
         async with session.request(
             method,
@@ -120,10 +121,13 @@ def seconds_of(text: str) -> int | None:
 class _Pace:
     """A request that goes on as long as bytes move, and on the whole as fast as the slowest of lines."""
 
+    def __init__(self, silence_seconds: float) -> None:
+        self._silence = silence_seconds
+
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._begun, self._bytes = self._loop.time(), 0
-        self._limit = await asyncio.timeout(SILENCE_SECONDS).__aenter__()
+        self._limit = await asyncio.timeout(self._silence).__aenter__()
         return self
 
     async def __aexit__(self, *raised: Any) -> None:
@@ -131,8 +135,8 @@ class _Pace:
 
     def moved(self, count: int, under_way: int = 0) -> None:
         self._bytes += count
-        silent = self._loop.time() + SILENCE_SECONDS + under_way / _SLOWEST_BYTES
-        self._limit.reschedule(min(silent, self._begun + SILENCE_SECONDS + self._bytes / _SLOWEST_BYTES))
+        silent = self._loop.time() + self._silence + under_way / SLOWEST_BYTES
+        self._limit.reschedule(min(silent, self._begun + self._silence + self._bytes / SLOWEST_BYTES))
 
     async def pieces(self, content: bytes) -> AsyncIterator[bytes]:
         for start in range(0, len(content), _PIECE_BYTES):

@@ -17,7 +17,7 @@ async def published_card(account: Account) -> Card | None:
 
     Raises `BucketFailed`, which is `OwnCardUnreadable` when something else is there.
     """
-    body = await account.user.bucket.read(CARD_FILE)
+    body = await account.user.published_card()
     if body is None or body.strip() == NO_CARD:
         return None
     try:

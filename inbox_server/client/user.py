@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from inbox_server.client.appkey import AppKey
-from inbox_server.client.bucket import Bucket
+from inbox_server.client.bucket import Bucket, BucketFailed
 from inbox_server.client.ecies import BadEnvelope, CannotDecrypt, decrypt, encrypt, open_envelope, sign_envelope
+from inbox_server.client.http_sessions import SLOWEST_BYTES
 from inbox_server.client.inbox_api import Inbox
 from inbox_server.client.tokens_and_cards import (
     CARD_FILE,
@@ -111,6 +112,15 @@ class AppUser:
             return await self.bucket.create(CARD_FILE, card)
         return bool(await self.bucket.write(CARD_FILE, card))
 
+    async def published_card(self) -> bytes | None:
+        """The file of the own card, also where the hub moved to; None when there is none. Raises `BucketFailed`."""
+        try:
+            return await self.fetcher.get(self.bucket.url + CARD_FILE, max_bytes=_MAX_CARD_BYTES)
+        except Absent:
+            return None
+        except HostFailed:
+            raise BucketFailed(f"your bucket's host cannot be reached, or did not give {CARD_FILE}") from None
+
     async def look_up(self, recipient: str, *, now: UnixTime | None = None) -> tuple[PublicKey, Card]:
         """A recipient's app key and inbox card, both checked against the bucket's address.
 
@@ -182,7 +192,8 @@ class AppUser:
         raise NotThere("the message is not in any bucket of the sender's that may be asked")
 
     async def _fetch_from(self, place: Place, id: str) -> tuple[str | bytes, PublicKey]:
-        body = await self.fetcher.get(f"{place.url}outbox/{id}.json", max_bytes=_MAX_MESSAGE_BYTES)
+        url = f"{place.url}outbox/{id}.json"
+        body = await self.fetcher.get(url, max_bytes=_MAX_MESSAGE_BYTES, slowest=SLOWEST_BYTES)
         if not is_whole(body):
             raise NotThere("the message is not whole: it is being written, or its upload was cut off")
         try:

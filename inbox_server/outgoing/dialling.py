@@ -117,6 +117,10 @@ def guarded_connector(guard: MayDial, resolver: AbstractResolver) -> aiohttp.TCP
     )
 
 
+# For who sets a limit that grows with what comes: a limit on the whole is one on how much a slow line can carry.
+SLOW_LINE: Final = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=READ_SECONDS)
+
+
 def open_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,

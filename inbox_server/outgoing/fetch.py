@@ -23,6 +23,7 @@ from inbox_server.lru import Recent
 from inbox_server.outgoing.budget import Hosts, Monotonic
 from inbox_server.outgoing.dialling import (
     READ_SECONDS,
+    SLOW_LINE,
     TOTAL_SECONDS,
     Connector,
     GuardedResolver,
@@ -48,6 +49,8 @@ _REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 _GZIP: Final = zlib.MAX_WBITS | 16  # the header and the checksum of a gzip file around it
 
 T = TypeVar("T")
+Came = Callable[[int], None]
+"""Is told how many bytes have come."""
 
 
 class Absent(Exception):
@@ -93,21 +96,26 @@ class Fetcher:
         redirects: int = REDIRECTS,
         configured: bool = False,
         absent: frozenset[int] = _ABSENT_STATUSES,
+        slowest: int | None = None,
     ) -> bytes:
         """The body at `url`. `configured` says that the operator wrote this URL, so it is trusted as written.
 
         A redirect leads to a URL that nobody configured, and goes through the whole guard. `absent` are the statuses
-        by which this kind of host says that there is nothing. Raises `Absent` or `Unreachable`, which is
-        `Forbidden` when the URL itself is at fault.
+        by which this kind of host says that there is nothing. `slowest`, in bytes a second, gives more time to as much
+        as comes: to a large file on a slow line. Raises `Absent` or `Unreachable`, which is `Forbidden` when the URL
+        itself is at fault.
         """
+        begun = asyncio.get_running_loop().time()
         try:
             target = read_url(url)
             self._session(target, configured=configured)
         except NotAllowed:
             raise Forbidden from None
         try:
-            async with asyncio.timeout(TOTAL_SECONDS):
-                return await self._follow(target, max_bytes, redirects, absent, configured=configured)
+            async with asyncio.timeout(TOTAL_SECONDS) as limit:
+                grow = slowest and (lambda count: limit.reschedule(begun + TOTAL_SECONDS + count / slowest))
+                came = grow or None
+                return await self._follow(target, max_bytes, redirects, absent, configured=configured, came=came)
         except (NotAllowed, TimeoutError):
             raise Unreachable from None
 
@@ -135,16 +143,25 @@ class Fetcher:
             raise Unreachable
 
     async def _follow(
-        self, url: URL, max_bytes: int, redirects: int, absent: frozenset[int], *, configured: bool
+        self,
+        url: URL,
+        max_bytes: int,
+        redirects: int,
+        absent: frozenset[int],
+        *,
+        configured: bool,
+        came: Came | None,
     ) -> bytes:
-        status, said = await self._answer(url, lambda session: _ask(session, url, max_bytes), configured=configured)
+        status, said = await self._answer(
+            url, lambda session: _ask(session, url, max_bytes, came), configured=configured
+        )
         if status == 200:
             return said
         if status in absent:
             raise Absent
         if status in _REDIRECT_STATUSES and redirects > 0:
             target = read_location(url, said.decode())
-            return await self._follow(target, max_bytes, redirects - 1, absent, configured=False)
+            return await self._follow(target, max_bytes, redirects - 1, absent, configured=False, came=came)
         raise Unreachable
 
     async def _answer(
@@ -211,12 +228,12 @@ def _is_ours(error: Exception) -> bool:
     return isinstance(cause, (ValueError, Refusal)) or getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE)
 
 
-async def _ask(session: aiohttp.ClientSession, url: URL, max_bytes: int) -> tuple[int, bytes]:
+async def _ask(session: aiohttp.ClientSession, url: URL, max_bytes: int, came: Came | None) -> tuple[int, bytes]:
     """The status, and with it the body of a 200, or where a redirect leads. Raises ValueError for too much."""
-    async with session.get(url, allow_redirects=False) as response:
+    async with session.get(url, allow_redirects=False, timeout=SLOW_LINE if came else session.timeout) as response:
         if response.status in _REDIRECT_STATUSES:
             return response.status, response.headers.get("Location", "").encode()
-        return response.status, await _read(response, max_bytes) if response.status == 200 else b""
+        return response.status, await _read(response, max_bytes, came) if response.status == 200 else b""
 
 
 async def _send(
@@ -228,21 +245,23 @@ async def _send(
         return response.status, int(wait) if re.fullmatch("[0-9]{1,9}", wait) else None
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse, max_bytes: int, came: Came | None) -> bytes:
     """The body, `max_bytes` at most, both as it comes and decoded. Some hosts send gzip whatever is asked for."""
     encoding = ",".join(response.headers.getall("Content-Encoding", ["identity"])).lower()
     if encoding not in ("identity", "gzip", "x-gzip"):
         raise NotAllowed("is encoded")
     unzip = None if encoding == "identity" else zlib.decompressobj(_GZIP)
-    body, sent = b"", 0
+    body, sent = bytearray(), 0
     async for chunk in response.content.iter_any():
         sent += len(chunk)
         body += _unzip(unzip, chunk, max_bytes + 1 - len(body)) if unzip else chunk
         if max(sent, len(body)) > max_bytes:
             raise NotAllowed("is too large")
+        if came:
+            came(sent)
     if unzip and (not unzip.eof or unzip.unused_data):
         raise NotAllowed("is not one gzip file")
-    return body
+    return bytes(body)
 
 
 def _unzip(unzip: "zlib._Decompress", chunk: bytes, most: int) -> bytes:

@@ -165,3 +165,24 @@ async def test_keygen_takes_an_association_token_and_hides_it(
     assert parse_profile(render_profile(profile)).association == token
     with pytest.raises(ValueError, match="not of its kind"):
         parse_profile(render_profile(replace(profile, association="one.two")))
+
+
+@pytest.mark.parametrize(("redirects", "is_gzipped"), [(1, False), (2, False), (0, True), (2, True)])
+async def test_a_hub_that_moved_or_compresses_is_read(
+    world: World, alice: InboxClient, redirects: int, is_gzipped: bool
+) -> None:
+    async with client_of(world, "bob.id", world.inbox_url, app=APP) as bob:
+        world.faults.redirects, world.faults.gzip = redirects, is_gzipped
+        assert (await alice.send("bob.id", "hello")).stored == (world.inbox_url,)
+        (entry,) = (await bob.unread()).entries
+        assert (await bob.fetch(entry)).content == "hello"
+        await bob.publish((world.inbox_url,))
+        assert await bob.catch_up() == ()
+
+
+async def test_what_carries_a_token_follows_no_redirect(world: World, clock: HandClock) -> None:
+    hub = OddHub(307, "", "text/plain")
+    async with _odd(hub, world.session, clock) as bucket:
+        with pytest.raises(BucketFailed, match="answered 307"):
+            await bucket.write("a.json", b"1")
+    assert len(hub.claims) == 1
