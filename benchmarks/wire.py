@@ -13,6 +13,8 @@ from benchmarks.servers import Server
 
 _LENGTH: Final = re.compile(rb"\r\nContent-Length: (\d+)\r\n")
 
+_CHUNKED: Final = b"\r\nTransfer-Encoding: chunked\r\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Wire:
@@ -25,11 +27,20 @@ class Wire:
         """The body of what must be a success."""
         self.writer.write(request)
         head = await self.reader.readuntil(b"\r\n\r\n")
-        length = _LENGTH.search(head)
-        body = await self.reader.readexactly(int(length[1])) if length else b""
+        if _CHUNKED in head:
+            body = b"".join([chunk async for chunk in self._chunks()])
+        else:
+            length = _LENGTH.search(head)
+            body = await self.reader.readexactly(int(length[1])) if length else b""
         if not head.startswith(b"HTTP/1.1 2"):
             raise AssertionError(head + body)
         return body
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while size := int(await self.reader.readuntil(b"\r\n"), 16):
+            yield await self.reader.readexactly(size)
+            await self.reader.readexactly(2)
+        await self.reader.readexactly(2)
 
     async def follow(self, request: bytes) -> None:
         """Open a stream, and read until its first event is there."""

@@ -63,16 +63,34 @@ class Client:
 
     def _take(self) -> bool:
         """Take the answer that `rest` begins with, once it is whole."""
-        head, end, body = self.rest.partition(b"\r\n\r\n")
-        if not end:
+        head, end, rest = self.rest.partition(b"\r\n\r\n")
+        taken = _body(head, rest) if end else None
+        if taken is None:
             return False
-        match = LENGTH.search(head + b"\r\n")
-        length = int(match[1]) if match else 0
-        if len(body) < length:
-            return False
-        self.answers.append((int(head.split(b" ")[1]), body[:length]))
-        self.rest = body[length:]
+        body, self.rest = taken
+        self.answers.append((int(head.split(b" ")[1]), body))
         return True
+
+
+def _body(head: bytes, rest: bytes) -> tuple[bytes, bytes] | None:
+    """The body, and what comes after it; None while it is not whole."""
+    if b"\r\nTransfer-Encoding: chunked" in head:
+        return _chunks(rest)
+    match = LENGTH.search(head + b"\r\n")
+    length = int(match[1]) if match else 0
+    return (rest[:length], rest[length:]) if len(rest) >= length else None
+
+
+def _chunks(rest: bytes) -> tuple[bytes, bytes] | None:
+    body = b""
+    while True:
+        size, line, rest = rest.partition(b"\r\n")
+        length = int(size, 16) if line else 0
+        if not line or len(rest) < length + 2:
+            return None
+        body, rest = body + rest[:length], rest[length + 2 :]
+        if not length:
+            return body, rest
 
 
 def _deploy(folder: Path) -> Deployment:
@@ -201,4 +219,7 @@ async def test_an_answer_that_is_half_sent_when_the_server_stops_comes_whole(tmp
             while more := await loop.sock_recv(slow, 65_536):
                 received += more
         assert await asyncio.wait_for(server.wait(), STOP_SECONDS) == 0
-    assert {entry["id"] for entry in json.loads(received.partition(b"\r\n\r\n")[2])["messages"]} == set(ids)
+    head, _, rest = received.partition(b"\r\n\r\n")
+    taken = _body(head, rest)
+    assert taken
+    assert {entry["id"] for entry in json.loads(taken[0])["messages"]} == set(ids)
