@@ -42,6 +42,9 @@ async def _check_ready(listen: Listen, findings: Findings, seconds: float, clock
             return
     if health.status != 200:
         findings.fail("ready", f"/health answers {health.status}", "Does another program listen at admin_listen?")
+    elif ready.code == "clock_jumped":
+        advice = "Set the clock right (NTP); or, if it is right now, send the server SIGUSR1 or wait for five minutes."
+        findings.fail("clock jumped", quoted(ready.members.get("detail", "")), advice)
     elif ready.status != 200:
         detail = quoted(ready.members.get("detail", ready.status))
         findings.fail("ready", f"it cannot do its work: {detail}", "See its log, and `disk` and `database` above.")

@@ -103,6 +103,17 @@ async def test_a_deployment_that_never_ran_is_in_order_and_stays_as_it_is(place:
     assert not place.data.exists()
 
 
+async def test_a_clock_that_jumped_is_told_with_what_to_do(place: Deployment) -> None:
+    await ended(place, signal.SIGTERM)
+    with contextlib.closing(sqlite3.connect(place.data / DATABASE_NAME, isolation_level=None)) as db:
+        db.execute("UPDATE seen SET time = time + 86400")
+    async with place.running():
+        found = await doctor(place)
+        assert of_verdict(found, "failed") == ["clock jumped"]
+        assert "seconds back" in found["clock jumped"].said
+        assert "SIGUSR1" in found["clock jumped"].advice
+
+
 async def test_beside_a_server_that_runs_everything_is_seen(place: Deployment) -> None:
     async with filled(place):
         before = contents(place.folder)
