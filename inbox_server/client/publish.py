@@ -7,13 +7,15 @@ from typing import Any, Final
 
 from inbox_server.client.account import Account, Action
 from inbox_server.client.inbox_api import Inbox, InboxRefused
-from inbox_server.client.own_card import OwnCardUnreadable, published_card
+from inbox_server.client.own_card import OwnCardUnreadable, catch_up, published_card
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.reports import Outcome
 from inbox_server.client.tokens_and_cards import CARD_FILE, NO_CARD
+from inbox_server.clock import DAY_SECONDS
 from inbox_server.identity.names import is_origin
 
 _MOST_INBOXES: Final = 3
+_RENEW_SECONDS: Final = 60 * DAY_SECONDS  # of 400: time enough for whoever opens the app once in two months
 
 
 async def shown(inbox: Inbox) -> dict[str, Any] | None:
@@ -44,6 +46,22 @@ class Owning:
         if not (is_first and await self._write_card(inboxes, after=0, is_first=True)):
             await self._write_card(inboxes, after=await self._published_seq())
         return self._account.profile.change(lambda profile: replace(profile, inboxes=inboxes)).seq
+
+    async def renew(self) -> int | None:
+        """Publish anew a card that ends within 60 days; its `seq`, or None when there is no need or it is not the time.
+
+        Raises `BucketFailed`.
+        """
+        card = await published_card(self._account)
+        if card is None or not await self._account.is_time_known():
+            return None
+        if card.expires - self._account.now > _RENEW_SECONDS:
+            return None
+        await catch_up(self._account)
+        profile = self._account.profile.read()
+        if profile.move or not profile.inboxes:
+            return None
+        return await self.publish(profile.inboxes)
 
     async def _write_card(self, inboxes: tuple[str, ...], *, after: int, is_first: bool = False) -> bool:
         """Whether it was written; the first is not, if one is there."""

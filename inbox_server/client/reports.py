@@ -115,7 +115,14 @@ class Connection:
     again_seconds: float = 0.0
 
 
-News = Arrived | WasRead | Notice | Connection | Sent
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """News: the own card would have ended soon, and was published anew under this number."""
+
+    seq: int
+
+
+News = Arrived | WasRead | Notice | Connection | Sent | Renewed
 
 
 def report_of(waiting: Waiting) -> Sent:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from inbox_server.client.appkey import AppKey
@@ -22,6 +22,7 @@ NO_CARD: Final = b"{}"
 """In the place of a card whose owner has no inbox any more: not every hub deletes files."""
 MAX_CARD_SECONDS: Final = 400 * DAY_SECONDS
 _MAX_INBOXES: Final = 3
+_NEVER: Final = UnixTime(0)
 _MESSAGE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _POINTER_BYTES: Final = 415  # encrypted with base64, always 816 characters: the size tells nothing
 
@@ -44,6 +45,7 @@ class Card:
 
     inboxes: tuple[str, ...]
     seq: int
+    expires: UnixTime = field(default=_NEVER, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def read_card(body: bytes, *, address: str, now: UnixTime | None) -> Card:
         raise BadCard("names an inbox that is not an origin")
     if now is not None and not issued - TOKEN_SECONDS <= now < expires:
         raise CardNotNow("has expired, or is not valid yet")
-    return Card(tuple(inboxes), seq)
+    return Card(tuple(inboxes), seq, UnixTime(expires))
 
 
 def make_message_id(pointer: Pointer, public: str, *, ephemeral: AppKey, iv: bytes) -> str:

@@ -14,13 +14,16 @@ from functools import partial
 from typing import Final
 
 from inbox_server.client.account import Account
+from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.events import Event
 from inbox_server.client.inbox_api import STREAM_SECONDS, Inbox, InboxRefused, Sleep, Unreachable, back_off
 from inbox_server.client.profile_file import Profile
+from inbox_server.client.publish import Owning
 from inbox_server.client.reading import Page, Reading, page_of, parse_page
-from inbox_server.client.reports import Arrived, Connection, Entry, News, Notice, WasRead
+from inbox_server.client.reports import Arrived, Connection, Entry, News, Notice, Renewed, WasRead
 from inbox_server.client.sending import Sending
 from inbox_server.client.twins import Twins
+from inbox_server.clock import DAY_SECONDS
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 _MOST_KNOWN: Final = 20_000  # entries; more than the inboxes of one card hold at their default
@@ -65,6 +68,7 @@ class Watching:
         self._reading = Reading(account)
         self._known: OrderedDict[str, None] = OrderedDict.fromkeys(account.profile.read().told)
         self._was_read: OrderedDict[str, None] = OrderedDict()
+        self._renew_at = 0.0
         self._twins = Twins(_MOST_KNOWN)
         self._cursors: dict[str, str | None] = {}
         self._up: set[str] = set()
@@ -156,9 +160,20 @@ class Watching:
         while True:
             await self._come_back()  # first, so that a watch which counts does not end before it
             self._adjust()
+            await self._renew()
             for sent in await Sending(self._account).retry():
                 await self._queue.put(sent)
             await self._sleep(_TEND_SECONDS * (0.5 + self._account.random()))
+
+    async def _renew(self) -> None:
+        """Look once a day whether the own card ends soon; a bucket that fails now is asked in the next round."""
+        if self._monotonic() < self._renew_at:
+            return
+        with contextlib.suppress(BucketFailed):
+            seq = await Owning(self._account).renew()
+            self._renew_at = self._monotonic() + DAY_SECONDS
+            if seq is not None:
+                await self._queue.put(Renewed(seq))
 
     async def _come_back(self) -> None:
         """List what could not be fetched, in the rounds 1, 2, 4, 8 and so on since something was missed."""

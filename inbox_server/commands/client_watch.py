@@ -6,7 +6,7 @@ import contextlib
 import signal
 
 from inbox_server.client.inbox_client import InboxClient
-from inbox_server.client.reports import Arrived, Connection, News, Notice, Sent, WasRead
+from inbox_server.client.reports import Arrived, Connection, News, Notice, Renewed, Sent, WasRead
 from inbox_server.commands.client_command import AskedWrongly, Output, add_command, with_client
 from inbox_server.commands.client_messages import entry_document, entry_text, need_inbox, show_message
 from inbox_server.commands.settings_text import notice_text
@@ -64,6 +64,8 @@ async def _tell_arrived(client: InboxClient, output: Output, options: argparse.N
 def _tell_other(output: Output, news: News) -> None:
     if isinstance(news, Sent):
         output.sent(news)
+    elif isinstance(news, Renewed):
+        output.progress(f"your card would have ended soon: renewed as {news.seq}", {"news": "renewed", "seq": news.seq})
     elif isinstance(news, Notice):
         output.progress(f"{news.inbox}: {marked(notice_text(news.notice))}", {"news": news.notice, "inbox": news.inbox})
     elif isinstance(news, WasRead) and output.is_json:
