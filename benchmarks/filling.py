@@ -19,7 +19,7 @@ from typing import Final
 
 from benchmarks.signing import APP, MESSAGE_ID_CHARACTERS, Person, message_id
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.contract import Quota
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
 from inbox_server.store.sqlite.slots import SLOT_BYTES
@@ -38,14 +38,14 @@ def fill(
     characters: int = MESSAGE_ID_CHARACTERS,
 ) -> None:
     """Make the database in `folder`: an inbox for each owner, which takes anyone's, with as many unread `entries`."""
-    blinder = Blinder(secret)
-    asyncio.run(_make(folder, blinder))
-    inboxes = [blinder.inbox(owner.address) for owner in owners]
+    hashes = KeyedHash(secret)
+    asyncio.run(_make(folder, hashes))
+    inboxes = [hashes.inbox(owner.address) for owner in owners]
     with contextlib.closing(sqlite3.connect(folder / DATABASE_NAME, isolation_level=None)) as db:
         for pragma in ("synchronous=OFF", "journal_mode=OFF", f"cache_size=-{_CACHE_KIB}"):
             db.execute(f"PRAGMA {pragma}").fetchall()
         db.execute("BEGIN")
-        _add_inboxes(db, blinder, inboxes, entries, characters)
+        _add_inboxes(db, hashes, inboxes, entries, characters)
         _add_entries(db, inboxes, entries, characters)
         db.execute("COMMIT")
         db.execute("PRAGMA journal_mode=WAL").fetchall()
@@ -60,13 +60,13 @@ def stored(folder: Path) -> int:
         return int(db.execute("SELECT count(*) FROM message WHERE slot IS NOT NULL").fetchone()[0])
 
 
-async def _make(folder: Path, blinder: Blinder) -> None:
-    async with open_store(folder, check_value=blinder.check_value(), quota=Quota(1, 1, 1, 1)):
+async def _make(folder: Path, hashes: KeyedHash) -> None:
+    async with open_store(folder, check_value=hashes.check_value(), quota=Quota(1, 1, 1, 1)):
         pass
 
 
 def _add_inboxes(
-    db: sqlite3.Connection, blinder: Blinder, inboxes: Sequence[bytes], entries: int, characters: int
+    db: sqlite3.Connection, hashes: KeyedHash, inboxes: Sequence[bytes], entries: int, characters: int
 ) -> None:
     db.executemany(
         "INSERT INTO inbox (inbox, app, generation, change, horizon, retention, accept, unread, unread_bytes,"
@@ -74,7 +74,7 @@ def _add_inboxes(
         (
             (
                 inbox,
-                blinder.app(inbox, APP),
+                hashes.app(inbox, APP),
                 secrets.token_bytes(8),
                 entries,
                 _RETENTION_DAYS * DAY_SECONDS,

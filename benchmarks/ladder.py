@@ -21,7 +21,7 @@ from uvloop import new_event_loop
 from benchmarks.signing import APP, deliveries, people
 from inbox_server.clock import UnixTime, system_clock
 from inbox_server.http.routes import answer
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import PublicKey
 from inbox_server.protocol.requests import parse_delivery
 from inbox_server.protocol.tokens import DeliverToken, digest_of, read_deliver_token
@@ -88,7 +88,9 @@ async def in_the_store(store: Store) -> None:
         change = SettingsChange(app=bytes(16), issued=now, request=bytes(16), accept="anyone")
         admission = Admission(secrets.token_bytes(8), 1000, _LIFE_SECONDS, None, None)
         await store.settle(inbox, change, admission=admission, now=now)
-    await together("the owner's policy (one read in a group)", lambda number: store.door(inboxes[number % 64], sender))
+    await together(
+        "the owner's policy (one read in a group)", lambda number: store.policy(inboxes[number % 64], sender)
+    )
 
     def deliver(number: int) -> Awaitable[object]:
         id = hashlib.sha256(texts[number].encode()).digest()
@@ -98,17 +100,17 @@ async def in_the_store(store: Store) -> None:
 
 
 async def main() -> None:
-    each, blinder, now = requests(), Blinder(bytes(32)), system_clock()
+    each, hashes, now = requests(), KeyedHash(bytes(32)), system_clock()
     tokens = {
         authorization: read_deliver_token(authorization, body, audience=_URL, now=now) for authorization, body in each
     }
 
-    def hashes(authorization: str, _: bytes) -> None:
+    def hash_all(authorization: str, _: bytes) -> None:
         address = sender_of(tokens[authorization]).address
-        inbox = blinder.inbox(address)
-        blinder.app(inbox, APP)
-        blinder.inbox(address)
-        blinder.listed(inbox, address)
+        inbox = hashes.inbox(address)
+        hashes.app(inbox, APP)
+        hashes.inbox(address)
+        hashes.listed(inbox, address)
 
     step("body: JSON, members, characters", lambda _, body: parse_delivery(body), each)
     step(
@@ -118,7 +120,7 @@ async def main() -> None:
     )
     step("   of it the digest of the body", lambda _, body: digest_of(body), each)
     step("signature", lambda a, _: tokens[a].check_signature(sender_of(tokens[a])), each)
-    step("keyed hashes: inbox, app, list, own", hashes, each)
+    step("keyed hashes: inbox, app, list, own", hash_all, each)
     step("answer: JSON and headers", lambda _, __: answer(201, {"id": "x" * 43, "expires": 1_800_000_000}), each)
     with tempfile.TemporaryDirectory() as folder:
         async with open_store(Path(folder), check_value=bytes(16), quota=_QUOTA) as store:

@@ -7,7 +7,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
+class Lru(Generic[K, V]):
     """At most `most` values by their keys."""
 
     def __init__(self, most: int) -> None:

@@ -27,27 +27,27 @@ from inbox_server.http.routes import (
     CLOCK_GUARD,
     CONFIG,
     DELIVERIES,
+    INBOX_SETTINGS,
     IS_OURS,
     METRICS,
-    OWNING,
-    PUSHING,
     READING,
+    SUBSCRIPTIONS,
     VAPID_KEY,
     add_routes,
     edge,
 )
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.inboxes.deliver import Deliveries
 from inbox_server.inboxes.follow import Following
-from inbox_server.inboxes.rate_limits import Rates
+from inbox_server.inboxes.rate_limits import RateLimits
 from inbox_server.inboxes.read import Reading
-from inbox_server.inboxes.settings import Owning
-from inbox_server.inboxes.subscriptions import Pushing
+from inbox_server.inboxes.settings import InboxSettings
+from inbox_server.inboxes.subscriptions import Subscriptions
 from inbox_server.inboxes.sweeping import sweeping
-from inbox_server.inboxes.wakeups import Wakes
+from inbox_server.inboxes.wakeups import Wakeups
 from inbox_server.metrics import Metrics
 from inbox_server.notify.channel import Channel, Tally
-from inbox_server.notify.schedule import Hints, Pace
+from inbox_server.notify.schedule import Pace, Schedule
 from inbox_server.notify.sealing import Sealer
 from inbox_server.notify.vapid import VapidKey
 from inbox_server.notify.webhook import Webhook
@@ -62,7 +62,7 @@ from inbox_server.store.sqlite.opening import open_store
 
 RELOADED: Final = web.AppKey[Callable[[], None]]("reloaded")
 """To be called when the configuration took over new values: most rooms ask it anew each time, and some do not."""
-WAKES: Final = web.AppKey("wakes", Wakes)
+WAKEUPS: Final = web.AppKey("wakeups", Wakeups)
 
 
 @contextlib.asynccontextmanager
@@ -78,19 +78,19 @@ async def open_app(
 
     By `monotonic`, in seconds, and by what the database has seen, the clock is judged; without it every time is right.
     """
-    blinder, wakes, metrics = Blinder(secret), Wakes(), Metrics()
-    sealer = Sealer(blinder.sealing_key(), random_bytes)
-    vapid = VapidKey(blinder.vapid_seed(), subject=config.public_url, clock=clock)
+    hashes, wakeups, metrics = KeyedHash(secret), Wakeups(), Metrics()
+    sealer = Sealer(hashes.sealing_key(), random_bytes)
+    vapid = VapidKey(hashes.vapid_seed(), subject=config.public_url, clock=clock)
     async with (
         open_store(
             config.data_dir,
-            check_value=blinder.check_value(),
+            check_value=hashes.check_value(),
             quota=_quota(config),
-            changed=wakes.wake,
+            changed=wakeups.wake,
             committed=metrics.committed,
         ) as store,
         open_fetcher(allow=config.outgoing_allow) as fetcher,
-        _hinting(store, config, sealer, vapid, random_bytes) as hints,
+        _notifying(store, config, sealer, vapid, random_bytes) as schedule,
         _judging(store, clock, monotonic) as clock_guard,
         sweeping(store, clock_guard),
     ):
@@ -99,23 +99,23 @@ async def open_app(
         app[CLOCK] = clock
         app[CLOCK_GUARD] = clock_guard
         app[CONFIG] = config
-        rates = Rates(clock, random_bytes)
-        app[DELIVERIES] = Deliveries(store, resolver, blinder, rates, config, metrics, hints.soon)
+        rates = RateLimits(clock, random_bytes)
+        app[DELIVERIES] = Deliveries(store, resolver, hashes, rates, config, metrics, schedule.soon)
         app[IS_OURS] = hosts_of(config)
-        following = Following(store, wakes, clock, random_bytes, lapsing=clock_guard.believed)
-        app[OWNING] = Owning(store, resolver, blinder, config, random_bytes)
-        app[PUSHING] = Pushing(store, blinder, sealer, config)
-        app[READING] = Reading(store, following, blinder, audience=config.public_url)
+        following = Following(store, wakeups, clock, random_bytes, lapsing=clock_guard.believed)
+        app[INBOX_SETTINGS] = InboxSettings(store, resolver, hashes, config, random_bytes)
+        app[SUBSCRIPTIONS] = Subscriptions(store, hashes, sealer, config)
+        app[READING] = Reading(store, following, hashes, audience=config.public_url)
         app[METRICS] = metrics
         app[VAPID_KEY] = vapid.public
-        app[WAKES] = wakes
-        _watch(metrics, store, resolver, app[READING], wakes, hints)
+        app[WAKEUPS] = wakeups
+        _watch(metrics, store, resolver, app[READING], wakeups, schedule)
         add_routes(app)
 
         def reloaded() -> None:
             store.limit(_quota(config))
             resolver.ask(_chain(config, fetcher))
-            hints.pace = _pace(config)
+            schedule.pace = _pace(config)
 
         app[RELOADED] = reloaded
         app.on_shutdown.append(_end_waiting)
@@ -136,7 +136,7 @@ def _pace(config: Config) -> Pace:
 
 
 def _watch(
-    metrics: Metrics, store: Store, resolver: CachedResolver, reading: Reading, wakes: Wakes, hints: Hints
+    metrics: Metrics, store: Store, resolver: CachedResolver, reading: Reading, wakeups: Wakeups, schedule: Schedule
 ) -> None:
     metrics.watch("inbox_write_queue", "Works that wait for a commit.", lambda: store.load().waiting)
     metrics.watch(
@@ -144,18 +144,24 @@ def _watch(
         "Erasing works whose bytes are not yet out of all files.",
         lambda: store.load().remnants,
     )
-    metrics.watch("inbox_waiting_readers", "Held answers and open event streams.", lambda: len(wakes))
+    metrics.watch("inbox_waiting_readers", "Held answers and open event streams.", lambda: len(wakeups))
     metrics.watch(
         "inbox_cache_entries",
         "What is remembered in memory.",
-        lambda: {**resolver.remembered(), **reading.remembered(), "standings": store.load().standings},
+        lambda: {**resolver.remembered(), **reading.remembered(), "feed_ends": store.load().feed_ends},
         label="cache",
     )
-    metrics.watch("inbox_hints", "What became of hints.", lambda: asdict(hints.tally), label="outcome", counts=True)
+    metrics.watch(
+        "inbox_notifications",
+        "What became of notifications.",
+        lambda: asdict(schedule.tally),
+        label="outcome",
+        counts=True,
+    )
 
 
 async def _end_waiting(app: web.Application) -> None:
-    app[WAKES].stop()
+    app[WAKEUPS].stop()
 
 
 @contextlib.asynccontextmanager
@@ -182,17 +188,19 @@ async def _judging(store: Store, clock: Clock, monotonic: Callable[[], float] | 
 
 
 @contextlib.asynccontextmanager
-async def _hinting(
+async def _notifying(
     store: Store, config: Config, sealer: Sealer, vapid: VapidKey, random_bytes: Callable[[int], bytes]
-) -> AsyncIterator[Hints]:
+) -> AsyncIterator[Schedule]:
     """Every channel that is configured. They have a fetcher of their own: slow ones take nothing from look-ups."""
     tally = Tally()
     async with open_fetcher(allow=config.outgoing_allow, keep=False) as fetcher:
         channels: list[Channel] = [WebPush(store, fetcher, sealer, vapid, tally, random_bytes)]
         if config.webhook_url:
             channels.append(Webhook(fetcher, config.webhook_url, config.webhook_authorization, tally))
-        async with Hints(channels, _pace(config), tally, random_bytes=random_bytes, monotonic=time.monotonic) as hints:
-            yield hints
+        async with Schedule(
+            channels, _pace(config), tally, random_bytes=random_bytes, monotonic=time.monotonic
+        ) as schedule:
+            yield schedule
 
 
 async def serve(

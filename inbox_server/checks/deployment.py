@@ -11,7 +11,7 @@ from inbox_server.checks.results import Findings, quoted
 from inbox_server.config.config import BadConfig, Config
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import BadSecret, read_secret
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.sqlite.database import room
 from inbox_server.store.sqlite.files import BadDatabase
 from inbox_server.store.sqlite.inspect import Inspection, LeftAlone, inspect, is_served
@@ -109,7 +109,7 @@ def check_database(config: Config, secret: bytes, findings: Findings, *, seconds
         findings.fail("database", f"{path} cannot be read by this user", _AS_THE_SERVER)
         return
     try:
-        found = inspect(config.data_dir, Blinder(secret).check_value(), seconds=seconds)
+        found = inspect(config.data_dir, KeyedHash(secret).check_value(), seconds=seconds)
     except LeftAlone as reason:
         findings.skip("database", str(reason), "Start the server, and ask again.")
         return

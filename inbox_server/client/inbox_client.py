@@ -13,7 +13,7 @@ from inbox_server.client.inbox_api import Inbox, Sleep
 from inbox_server.client.moving import Moving, Step, Tell
 from inbox_server.client.own_card import catch_up
 from inbox_server.client.profile_file import Move
-from inbox_server.client.publish import Owning
+from inbox_server.client.publish import Publishing
 from inbox_server.client.reading import Reading
 from inbox_server.client.reports import Entry, Message, News, Outcome, Sent, Unread
 from inbox_server.client.sending import Sending
@@ -32,36 +32,36 @@ class InboxClient:
 
         Raises `BucketFailed`, or ValueError for what cannot stand on a card.
         """
-        return await Owning(self.account).publish(inboxes)
+        return await Publishing(self.account).publish(inboxes)
 
     async def claim(
         self, settings: Mapping[str, Any], *, inboxes: tuple[str, ...] | None = None
     ) -> tuple[Outcome, ...]:
         """Claim the inboxes, those on the card if none are named, or change their settings."""
-        return await Owning(self.account).claim(settings, inboxes)
+        return await Publishing(self.account).claim(settings, inboxes)
 
     async def settings(self) -> tuple[Outcome, ...]:
         """Each inbox's settings and state, in the outcome's `answer`."""
-        return await Owning(self.account).settings()
+        return await Publishing(self.account).settings()
 
     async def subscribe(self, subscription: Mapping[str, Any], *, inbox: str) -> tuple[Outcome, ...]:
         """Have a browser told by Web Push that something waits: what `PushSubscription.toJSON()` gave there.
 
         It is of use to the one server with whose key (`push.vapid_key` of its capability document) it was made.
         """
-        return await Owning(self.account).at_inboxes((inbox,), lambda each: each.subscribe(subscription))
+        return await Publishing(self.account).at_inboxes((inbox,), lambda each: each.subscribe(subscription))
 
     async def subscriptions(self) -> tuple[Outcome, ...]:
         """Each inbox's push subscriptions, in the outcome's `answer`: short `id`, `service`, `since`."""
-        return await Owning(self.account).at_inboxes(None, Inbox.subscriptions)
+        return await Publishing(self.account).at_inboxes(None, Inbox.subscriptions)
 
     async def unsubscribe(self, id: str, *, inboxes: tuple[str, ...] | None = None) -> tuple[Outcome, ...]:
         """Drop a subscription by its short id, at these inboxes or at all."""
-        return await Owning(self.account).at_inboxes(inboxes, lambda each: each.unsubscribe(id))
+        return await Publishing(self.account).at_inboxes(inboxes, lambda each: each.unsubscribe(id))
 
     async def forget(self, *, inboxes: tuple[str, ...] | None = None) -> tuple[Outcome, ...]:
         """Give inboxes up, with everything in them; all if none are named. Raises `BucketFailed`."""
-        return await Owning(self.account).forget(inboxes)
+        return await Publishing(self.account).forget(inboxes)
 
     async def send(self, recipient: str, content: str | bytes, *, ttl: int | None = None) -> Sent:
         """Send a message to a name, an app public key or an app address. `ttl`: seconds that the ID may lie unread.
@@ -112,8 +112,8 @@ class InboxClient:
         `on_wait` is told, when it is so, that a server's rate makes it wait.
         Raises `CannotMove`, `InboxRefused`, `Unreachable` or `BucketFailed`.
         """
-        return Moving(self.account, Owning(self.account), self.sleep, on_wait).move(new, old=old, invite=invite)
+        return Moving(self.account, Publishing(self.account), self.sleep, on_wait).move(new, old=old, invite=invite)
 
     async def abandon_move(self) -> Move | None:
         """Leave off a move while no card tells of it; which it was. Raises `CannotMove` or `BucketFailed`."""
-        return await Moving(self.account, Owning(self.account), self.sleep).abandon()
+        return await Moving(self.account, Publishing(self.account), self.sleep).abandon()

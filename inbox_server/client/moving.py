@@ -16,7 +16,7 @@ from inbox_server.client.inbox_api import Inbox, InboxRefused, Patience, Sleep
 from inbox_server.client.moving_entries import Carrying
 from inbox_server.client.own_card import catch_up, published_card
 from inbox_server.client.profile_file import Move, Profile
-from inbox_server.client.publish import Owning, shown
+from inbox_server.client.publish import Publishing, shown
 
 # A delivery that passed the door before it was shut may still wait for look-ups of names.
 _UNDER_WAY_SECONDS: Final = 30
@@ -40,7 +40,7 @@ Tell = Callable[[Step], None]
 class Moving:
     """`on_wait` hears when a server's rate makes it wait, as soon as it does."""
 
-    def __init__(self, account: Account, owning: Owning, sleep: Sleep, on_wait: Tell | None = None) -> None:
+    def __init__(self, account: Account, owning: Publishing, sleep: Sleep, on_wait: Tell | None = None) -> None:
         self._account = account
         self._owning = owning
         self._sleep = sleep

@@ -28,7 +28,7 @@ async def shown(inbox: Inbox) -> dict[str, Any] | None:
         return None
 
 
-class Owning:
+class Publishing:
     def __init__(self, account: Account) -> None:
         self._account = account
 

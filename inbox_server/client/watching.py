@@ -18,7 +18,7 @@ from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.events import Event
 from inbox_server.client.inbox_api import STREAM_SECONDS, Inbox, InboxRefused, Sleep, Unreachable, back_off
 from inbox_server.client.profile_file import Profile
-from inbox_server.client.publish import Owning
+from inbox_server.client.publish import Publishing
 from inbox_server.client.reading import Page, Reading, page_of, parse_page
 from inbox_server.client.reports import Arrived, Connection, Entry, News, Notice, Renewed, WasRead
 from inbox_server.client.sending import Sending
@@ -170,7 +170,7 @@ class Watching:
         if self._monotonic() < self._renew_at:
             return
         with contextlib.suppress(BucketFailed):
-            seq = await Owning(self._account).renew()
+            seq = await Publishing(self._account).renew()
             self._renew_at = self._monotonic() + DAY_SECONDS
             if seq is not None:
                 await self._queue.put(Renewed(seq))

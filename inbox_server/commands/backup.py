@@ -7,7 +7,7 @@ from pathlib import Path
 from inbox_server.commands.terminal import Commands, add_config, tell
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.sqlite.backup import back_up, restore
 
 
@@ -41,7 +41,7 @@ def add_restore(commands: Commands) -> None:
 
 def _backup(options: argparse.Namespace) -> int:
     config = load_config(options.config)
-    check_value = Blinder(read_secret(config.secret_file)).check_value()
+    check_value = KeyedHash(read_secret(config.secret_file)).check_value()
     copied = back_up(config.data_dir, options.file, check_value=check_value, settings_only=options.settings_only)
     what = "no messages" if options.settings_only else f"{copied.unread} unread"
     tell(f"wrote {options.file}: {copied.inboxes} inboxes, {what}; opened and checked")
@@ -51,8 +51,8 @@ def _backup(options: argparse.Namespace) -> int:
 
 def _restore(options: argparse.Namespace) -> int:
     config = load_config(options.config)
-    blinder = Blinder(read_secret(config.secret_file))
-    copied = restore(config.data_dir, options.file, check_value=blinder.check_value(), random_bytes=secrets.token_bytes)
+    hashes = KeyedHash(read_secret(config.secret_file))
+    copied = restore(config.data_dir, options.file, check_value=hashes.check_value(), random_bytes=secrets.token_bytes)
     if copied.unread:
         tell(f"restored {copied.inboxes} inboxes with {copied.unread} unread to {config.data_dir}")
         tell("What was read since the copy was made is unread again. Clients notice, and list everything anew.")

@@ -8,7 +8,7 @@ from inbox_server.clock import DAY_SECONDS, UnixTime, system_clock
 from inbox_server.commands.terminal import Commands, add_config, complain, run, tell, whole
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.sqlite.opening import add_invite
 
 _INVITE_BYTES: Final = 16
@@ -31,7 +31,7 @@ def add_invites(commands: Commands) -> None:
 
 def _invite_new(options: argparse.Namespace) -> int:
     config = load_config(options.config)
-    blinder = Blinder(read_secret(config.secret_file))
+    hashes = KeyedHash(read_secret(config.secret_file))
     if config.registration != "invite":
         complain(f'note: registration.mode is "{config.registration}", so codes are of no use until it is "invite"')
     expires = UnixTime(system_clock() + options.days * DAY_SECONDS)
@@ -39,7 +39,7 @@ def _invite_new(options: argparse.Namespace) -> int:
 
     async def add() -> None:
         for code in codes:
-            await add_invite(config.data_dir, blinder.invite(code), expires=expires, check_value=blinder.check_value())
+            await add_invite(config.data_dir, hashes.invite(code), expires=expires, check_value=hashes.check_value())
 
     run(add())
     for code in codes:

@@ -19,7 +19,7 @@ from inbox_server.config.keys import KEYS
 from inbox_server.config.values import Mistakes, credentials
 
 _RELOADED_SECTIONS: Final = ("limits.", "registration.", "names.")
-_RELOADED: Final = ("hints.pause_seconds", "hints.jitter_seconds", "server.proxy_header")
+_RELOADED: Final = ("notify.pause_seconds", "notify.jitter_seconds", "server.proxy_header")
 WEBHOOK_CREDENTIAL: Final = "inbox-webhook-authorization"
 
 

@@ -221,23 +221,23 @@ KEYS: Final[tuple[Key, ...]] = (
         values.between(0, 1_000_000_000),
     ),
     Key(
-        "hints.pause_seconds",
+        "notify.pause_seconds",
         "hint_pause_seconds",
         "30",
         "Owners' browsers can be told by push that something waits: at most once in so many seconds for an inbox.\n"
-        "A hint says nothing else, and may be lost.",
+        "A notification says nothing else, and may be lost.",
         values.between(1, 86_400),
     ),
     Key(
-        "hints.jitter_seconds",
+        "notify.jitter_seconds",
         "hint_jitter_seconds",
         "5",
-        "Each hint is sent up to so many seconds later, at random, so that push services know less about when\n"
+        "Each notification is sent up to so many seconds later, at random, so that push services know less about when\n"
         "deliveries came. 0 sends at once.",
         values.between(0, 86_400),
     ),
     Key(
-        "hints.webhook_url",
+        "notify.webhook_url",
         "webhook_url",
         '""',
         "A URL of yours that is told, by a POST, when something comes for any inbox here; it is trusted as written.\n"
@@ -245,7 +245,7 @@ KEYS: Final[tuple[Key, ...]] = (
         values.optional_url,
     ),
     Key(
-        "hints.webhook_authorization",
+        "notify.webhook_authorization",
         "webhook_authorization",
         '""',
         'The Authorization header sent there, such as "Bearer tk_…". Then let nobody else read this file;\n'
@@ -256,8 +256,8 @@ KEYS: Final[tuple[Key, ...]] = (
         "outgoing.allow",
         "outgoing_allow",
         "[]",
-        "Origins that profiles and buckets may be fetched from, and hints pushed to, without the guard that keeps\n"
-        "strangers' URLs away from internal addresses. For local worlds only.",
+        "Origins that profiles and buckets may be fetched from, and notifications pushed to, without the guard that\n"
+        "keeps strangers' URLs away from internal addresses. For local worlds only.",
         lambda value, base: frozenset(values.each(values.origin)(value, base)),
     ),
 )

@@ -22,8 +22,8 @@ from inbox_server.http.capabilities import capabilities
 from inbox_server.http.hosts import network_of
 from inbox_server.inboxes.deliver import Deliveries
 from inbox_server.inboxes.read import Reading
-from inbox_server.inboxes.settings import Owning
-from inbox_server.inboxes.subscriptions import Pushing
+from inbox_server.inboxes.settings import InboxSettings
+from inbox_server.inboxes.subscriptions import Subscriptions
 from inbox_server.metrics import Metrics
 from inbox_server.protocol.base64url import encode
 from inbox_server.protocol.requests import MAX_DELIVERY_BYTES, MAX_OWNER_BYTES, bad_request
@@ -33,8 +33,8 @@ CLOCK_GUARD: Final = web.AppKey("clock_guard", ClockGuard)
 CONFIG: Final = web.AppKey("config", Config)
 DELIVERIES: Final = web.AppKey("deliveries", Deliveries)
 METRICS: Final = web.AppKey("metrics", Metrics)
-OWNING: Final = web.AppKey("owning", Owning)
-PUSHING: Final = web.AppKey("pushing", Pushing)
+INBOX_SETTINGS: Final = web.AppKey("owning", InboxSettings)
+SUBSCRIPTIONS: Final = web.AppKey("pushing", Subscriptions)
 READING: Final = web.AppKey("reading", Reading)
 VAPID_KEY: Final = web.AppKey("vapid_key", str)
 WAITS: Final = web.RequestKey("waits", bool)
@@ -95,35 +95,35 @@ async def capability_document(request: web.Request) -> web.Response:
 
 async def put_inbox(request: web.Request) -> web.Response:
     body = await _body(request, MAX_OWNER_BYTES)
-    new, document = await request.app[OWNING].settle(_authorization(request), body, request.app[CLOCK]())
+    new, document = await request.app[INBOX_SETTINGS].settle(_authorization(request), body, request.app[CLOCK]())
     return answer(201 if new else 200, document)
 
 
 async def get_inbox(request: web.Request) -> web.Response:
     _refuse_query(request)
-    return answer(200, await request.app[OWNING].settings(_authorization(request), request.app[CLOCK]()))
+    return answer(200, await request.app[INBOX_SETTINGS].settings(_authorization(request), request.app[CLOCK]()))
 
 
 async def delete_inbox(request: web.Request) -> web.Response:
     body = await _body(request, MAX_OWNER_BYTES)
-    await request.app[OWNING].forget(_authorization(request), body, request.app[CLOCK]())
+    await request.app[INBOX_SETTINGS].forget(_authorization(request), body, request.app[CLOCK]())
     return _empty(204)
 
 
 async def get_push(request: web.Request) -> web.Response:
     _refuse_query(request)
-    return answer(200, await request.app[PUSHING].subscriptions(_authorization(request), request.app[CLOCK]()))
+    return answer(200, await request.app[SUBSCRIPTIONS].subscriptions(_authorization(request), request.app[CLOCK]()))
 
 
 async def put_push(request: web.Request) -> web.Response:
     body = await _body(request, MAX_OWNER_BYTES)
-    await request.app[PUSHING].subscribe(_authorization(request), body, request.app[CLOCK]())
+    await request.app[SUBSCRIPTIONS].subscribe(_authorization(request), body, request.app[CLOCK]())
     return _empty(204)
 
 
 async def delete_push(request: web.Request) -> web.Response:
     body = await _body(request, MAX_OWNER_BYTES)
-    await request.app[PUSHING].unsubscribe(_authorization(request), body, request.app[CLOCK]())
+    await request.app[SUBSCRIPTIONS].unsubscribe(_authorization(request), body, request.app[CLOCK]())
     return _empty(204)
 
 

@@ -12,7 +12,7 @@ SECRET_BYTES: Final = 32
 BLIND_BYTES: Final = 16
 
 
-class Blinder:
+class KeyedHash:
     """HMAC-SHA256 under the server's secret, cut to 16 bytes, with a label for each use."""
 
     def __init__(self, secret: bytes) -> None:
@@ -21,7 +21,7 @@ class Blinder:
         self._secret = secret
 
     def __repr__(self) -> str:
-        return "Blinder(<secret>)"
+        return "KeyedHash(<secret>)"
 
     def inbox(self, address: str) -> bytes:
         """The inbox of an app address."""
@@ -48,7 +48,7 @@ class Blinder:
         return self._blind(b"request", method.encode(), body)
 
     def endpoint(self, inbox: bytes, endpoint: str) -> bytes:
-        """Where an inbox's hints are pushed to; different for each inbox."""
+        """Where an inbox's notifications are pushed to; different for each inbox."""
         return self._blind(b"push", inbox, endpoint.encode())
 
     def sealing_key(self) -> bytes:

@@ -11,15 +11,15 @@ from typing import Protocol
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.config.config import Config
 from inbox_server.errors import Refused, Unavailable
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import PublicKey
 from inbox_server.identity.names import Address, Name
-from inbox_server.inboxes.rate_limits import Rates
+from inbox_server.inboxes.rate_limits import RateLimits
 from inbox_server.metrics import Metrics
 from inbox_server.protocol.requests import parse_delivery
 from inbox_server.protocol.tokens import DeliverToken, read_deliver_token
 from inbox_server.resolver.contract import Resolver, leads_to, unavailable, unproven
-from inbox_server.store.contract import Door, Store
+from inbox_server.store.contract import Policy, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,19 @@ class Deliveries:
         self,
         store: Store,
         resolver: Resolver,
-        blinder: Blinder,
-        rates: Rates,
+        hashes: KeyedHash,
+        rates: RateLimits,
         config: Config,
         metrics: Metrics,
-        hint: Soon,
+        notify: Soon,
     ) -> None:
         self._store = store
         self._resolver = resolver
-        self._blinder = blinder
+        self._hashes = hashes
         self._rates = rates
         self._config = config
         self._metrics = metrics
-        self._hint = hint
+        self._notify = notify
 
     async def deliver(self, authorization: str | None, body: bytes, now: UnixTime, *, network: bytes | None) -> Receipt:
         """Raises `Refused` or `Unavailable`, and then nothing was stored.
@@ -69,10 +69,10 @@ class Deliveries:
         inbox = await self._inbox(token)
         if network is not None:
             self._rates.check(("network", network, self._config.network_per_hour))
-        app, own = self._blinder.app(inbox, token.app), inbox == self._blinder.inbox(key.address)
-        door = await self._store.door(inbox, self._blinder.listed(inbox, key.address))
-        if door is None or not may_deliver(
-            door, same_app=door.app == app, named=isinstance(token.sender, Name), own=own
+        app, own = self._hashes.app(inbox, token.app), inbox == self._hashes.inbox(key.address)
+        policy = await self._store.policy(inbox, self._hashes.listed(inbox, key.address))
+        if policy is None or not may_deliver(
+            policy, same_app=policy.app == app, named=isinstance(token.sender, Name), own=own
         ):
             raise not_accepted()
         await self._check_names(token, key, inbox)
@@ -81,14 +81,14 @@ class Deliveries:
             ("sender", inbox + key.address.encode(), self._config.sender_per_hour),
             ("inbox", inbox, self._config.inbox_per_hour),
         )
-        expires = granted_expiry(token.issued, parsed.ttl, min(door.retention, self._config.max_retention_seconds))
+        expires = granted_expiry(token.issued, parsed.ttl, min(policy.retention, self._config.max_retention_seconds))
         if expires <= now:
             raise Refused("ttl_passed", "The `ttl`, reckoned from the token's `iat`, is over. Nothing was stored.")
         id = hashlib.sha256(parsed.message_id.encode()).digest()
         delivered = await self._store.deliver(inbox, id, parsed.message_id, expires=expires, now=now)
         self._metrics.delivered(new=delivered.new)
         if delivered.new:  # on disk by now
-            self._hint(inbox, subscribed=door.subscribed)
+            self._notify(inbox, subscribed=policy.subscribed)
         return Receipt(id, delivered.expires, delivered.new)
 
     async def _check_signature(self, token: DeliverToken) -> PublicKey:
@@ -111,9 +111,9 @@ class Deliveries:
     async def _inbox(self, token: DeliverToken) -> bytes:
         """The recipient's inbox; for a name that nobody proved here, one that does not exist."""
         if isinstance(token.recipient, Name):
-            name = self._blinder.name(token.recipient.text, token.app)
+            name = self._hashes.name(token.recipient.text, token.app)
             return await self._store.proven(name) or name  # no inbox is called so, and each name has limits of its own
-        return self._blinder.inbox(
+        return self._hashes.inbox(
             token.recipient.text if isinstance(token.recipient, Address) else token.recipient.address
         )
 
@@ -130,19 +130,19 @@ class Deliveries:
                 raise unavailable(retry_after=failure.retry_after) from None
             except Refused:
                 raise not_accepted() from None
-            if self._blinder.inbox(address) != inbox:
+            if self._hashes.inbox(address) != inbox:
                 raise not_accepted()
 
 
-def may_deliver(door: Door, *, same_app: bool, named: bool, own: bool) -> bool:
+def may_deliver(policy: Policy, *, same_app: bool, named: bool, own: bool) -> bool:
     """The owner's policy, decided. `named`: the sender goes by a name; `own`: the sender is the owner."""
     if not same_app:
         return False
     if own:  # moving an inbox delivers one's own entries, also to one that takes nothing else
         return True
-    if door.blocked:
+    if policy.blocked:
         return False
-    return {"names": named, "anyone": True, "contacts": door.contact, "nobody": False}[door.accept]
+    return {"names": named, "anyone": True, "contacts": policy.contact, "nobody": False}[policy.accept]
 
 
 def granted_expiry(issued: UnixTime, ttl: int | None, retention: int) -> UnixTime:

@@ -10,7 +10,7 @@ from typing import Final
 
 from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import Refused
-from inbox_server.inboxes.wakeups import Listener, Wakes
+from inbox_server.inboxes.wakeups import Listener, Wakeups
 from inbox_server.protocol.feed_json import Asked, AskedEvents, page_json, write_cursor
 from inbox_server.store.contract import Cursor, Notice, Page, Store
 
@@ -28,7 +28,7 @@ class Following:
     def __init__(
         self,
         store: Store,
-        wakes: Wakes,
+        wakeups: Wakeups,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
         *,
@@ -37,7 +37,7 @@ class Following:
     ) -> None:
         self.lapsing = lapsing or clock
         self._store = store
-        self._wakes = wakes
+        self._wakeups = wakeups
         self._clock = clock
         self._random_bytes = random_bytes
         self._ping_seconds = ping_seconds
@@ -47,7 +47,7 @@ class Following:
 
         Raises `Refused`.
         """
-        with self._wakes.listening(inbox) as listener:
+        with self._wakeups.listening(inbox) as listener:
             seconds = min(asked.wait, until - self._clock())
             page, _ = await self._next(listener, inbox, asked.after, asked.limit, seconds)
             return page
@@ -58,7 +58,7 @@ class Following:
         The last event says why the stream ends: `closeafter`, `stopping`, `replaced`, `token_expired`, or a refusal's
         code. The first `state` and the last event tell libraries when to ask again.
         """
-        with self._wakes.listening(inbox, yields=True) as listener:
+        with self._wakeups.listening(inbox, yields=True) as listener:
             # Notices are told at first, whether or not an earlier stream told them; and so is a cursor to who has none.
             page, new = await self._next(listener, inbox, asked.after, asked.limit, 0, told=())
             is_told = new or asked.after is None

@@ -63,7 +63,7 @@ class _Hour:
         return sketch.count(cells)
 
 
-class Rates:
+class RateLimits:
     """Limits by the hour. `random_bytes` is `secrets.token_bytes` outside tests."""
 
     def __init__(self, clock: Clock, random_bytes: Callable[[int], bytes]) -> None:

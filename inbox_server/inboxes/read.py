@@ -10,9 +10,9 @@ from typing import Final
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.inboxes.follow import Following
-from inbox_server.lru import Recent
+from inbox_server.lru import Lru
 from inbox_server.protocol.feed_json import (
     PAGE_START,
     PART_ENTRIES,
@@ -43,13 +43,13 @@ class _Poll:
 class Reading:
     """Answers owners about what waits. `audience` is the server's public origin."""
 
-    def __init__(self, store: Store, following: Following, blinder: Blinder, *, audience: str) -> None:
+    def __init__(self, store: Store, following: Following, hashes: KeyedHash, *, audience: str) -> None:
         self._store = store
         self._following = following
-        self._blinder = blinder
+        self._hashes = hashes
         self._audience = audience
         self._tokens = ReadTokens(audience=audience)
-        self._polls: Recent[bytes, _Poll] = Recent(_MOST_POLLS)
+        self._polls: Lru[bytes, _Poll] = Lru(_MOST_POLLS)
 
     def remembered(self) -> dict[str, float]:
         """How many tokens and answers are remembered."""
@@ -72,7 +72,7 @@ class Reading:
         """A page of the feed as JSON, in parts when it is long. Raises `Refused`."""
         asked = parse_page_query(query)
         token = self._tokens.read(authorization, now)
-        inbox = self._blinder.inbox(token.key.address)
+        inbox = self._hashes.inbox(token.key.address)
         first = replace(asked, limit=min(asked.limit, PART_ENTRIES))
         if asked.wait:
             page = await self._following.page(inbox, first, until=token.taken_until)
@@ -117,13 +117,13 @@ class Reading:
         """The feed as server-sent events, until the token is taken no more. Raises `Refused`, also for the first."""
         asked = parse_events_query(query, last_event_id)
         token = self._tokens.read(authorization, now)
-        return self._following.events(self._blinder.inbox(token.key.address), asked, until=token.taken_until)
+        return self._following.events(self._hashes.inbox(token.key.address), asked, until=token.taken_until)
 
     async def acknowledge(self, authorization: str | None, body: bytes, now: UnixTime) -> None:
         """Raises `Refused`."""
         ids = parse_ack(body)
         token = read_owner_token(authorization, body, scope="ack", audience=self._audience, now=now)
-        await self._store.acknowledge(self._blinder.inbox(token.key.address), ids, now=now)
+        await self._store.acknowledge(self._hashes.inbox(token.key.address), ids, now=now)
 
 
 def _mark(authorization: str | None, target: str) -> bytes:

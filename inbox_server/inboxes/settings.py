@@ -8,7 +8,7 @@ from typing import Any, Final
 from inbox_server.clock import UnixTime
 from inbox_server.config.config import Config
 from inbox_server.errors import Refused
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.names import Address, Name
 from inbox_server.protocol.requests import SettingsBody, bad_request, parse_settings
 from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS, OWNER_LIFE_SECONDS, OwnerToken, read_owner_token
@@ -21,20 +21,20 @@ _REPLAYABLE_SECONDS: Final = OWNER_LIFE_SECONDS + 2 * CLOCK_SKEW_SECONDS
 _HOUR_SECONDS: Final = 3600
 
 
-class Owning:
+class InboxSettings:
     """Answers owners about their inbox. `random_bytes` is `secrets.token_bytes` outside tests."""
 
     def __init__(
         self,
         store: Store,
         resolver: Resolver,
-        blinder: Blinder,
+        hashes: KeyedHash,
         config: Config,
         random_bytes: Callable[[int], bytes],
     ) -> None:
         self._store = store
         self._resolver = resolver
-        self._blinder = blinder
+        self._hashes = hashes
         self._config = config
         self._random_bytes = random_bytes
         self._opened: deque[UnixTime] = deque()
@@ -43,7 +43,7 @@ class Owning:
     async def settings(self, authorization: str | None, now: UnixTime) -> dict[str, Any]:
         """The answer to `GET /v1/inbox`. Raises `Refused`."""
         token = read_owner_token(authorization, b"", scope="read", audience=self._config.public_url, now=now)
-        return await self._answer(self._blinder.inbox(token.key.address))
+        return await self._answer(self._hashes.inbox(token.key.address))
 
     async def settle(self, authorization: str | None, body: bytes, now: UnixTime) -> tuple[bool, dict[str, Any]]:
         """Claim the inbox or change it: whether it is new, and the answer. Raises `Refused` or `Unavailable`."""
@@ -51,7 +51,7 @@ class Owning:
             body, max_retention=self._config.max_retention_seconds, list_entries=self._config.list_entries
         )
         token = read_owner_token(authorization, body, scope="settings", audience=self._config.public_url, now=now)
-        inbox = self._blinder.inbox(token.key.address)
+        inbox = self._hashes.inbox(token.key.address)
         self._check_not_forgotten(inbox, token, now)
         change = self._change(inbox, token, asked, body)
         if await self._store.settings(inbox) is not None:
@@ -73,8 +73,8 @@ class Owning:
         if body:
             raise bad_request("body", "must be empty")
         token = read_owner_token(authorization, body, scope="settings", audience=self._config.public_url, now=now)
-        inbox = self._blinder.inbox(token.key.address)
-        if await self._store.forget(inbox, issued=token.issued, request=self._blinder.request("DELETE", body)):
+        inbox = self._hashes.inbox(token.key.address)
+        if await self._store.forget(inbox, issued=token.issued, request=self._hashes.request("DELETE", body)):
             self._forgotten[inbox] = token.issued
 
     def _check_not_forgotten(self, inbox: bytes, token: OwnerToken, now: UnixTime) -> None:
@@ -112,7 +112,7 @@ class Owning:
         elif mode == "invite":
             if asked.invite is None:
                 raise Refused("not_registered", "This server needs an `invite` code; ask its operator for one.")
-            invite = self._blinder.invite(asked.invite)
+            invite = self._hashes.invite(asked.invite)
         else:
             self._check_open(asked)
         return Admission(
@@ -147,17 +147,17 @@ class Owning:
 
     def _change(self, inbox: bytes, token: OwnerToken, asked: SettingsBody, body: bytes) -> SettingsChange:
         def listed(addresses: tuple[str, ...] | None) -> tuple[bytes, ...] | None:
-            return None if addresses is None else tuple(self._blinder.listed(inbox, each) for each in addresses)
+            return None if addresses is None else tuple(self._hashes.listed(inbox, each) for each in addresses)
 
         return SettingsChange(
-            app=self._blinder.app(inbox, token.app),
+            app=self._hashes.app(inbox, token.app),
             issued=token.issued,
-            request=self._blinder.request("PUT", body),
+            request=self._hashes.request("PUT", body),
             retention=asked.retention,
             accept=asked.accept,
             contacts=listed(asked.contacts),
             blocked=listed(asked.blocked),
-            names=None if asked.names is None else tuple(self._blinder.name(name, token.app) for name in asked.names),
+            names=None if asked.names is None else tuple(self._hashes.name(name, token.app) for name in asked.names),
         )
 
     async def _answer(self, inbox: bytes) -> dict[str, Any]:

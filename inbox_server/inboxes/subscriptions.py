@@ -8,7 +8,7 @@ from yarl import URL
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.config.config import Config
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.notify.sealing import NotOurs, Sealer
 from inbox_server.protocol.push_subscription import Subscription
 from inbox_server.protocol.requests import MAX_SUBSCRIPTIONS, parse_subscription, parse_unsubscription
@@ -16,12 +16,12 @@ from inbox_server.protocol.tokens import OwnerToken, read_owner_token
 from inbox_server.store.contract import SettingsChange, Store, Subscribed, no_inbox
 
 
-class Pushing:
+class Subscriptions:
     """Takes and drops subscriptions. A subscription is a setting: its token is in order with those of the others."""
 
-    def __init__(self, store: Store, blinder: Blinder, sealer: Sealer, config: Config) -> None:
+    def __init__(self, store: Store, hashes: KeyedHash, sealer: Sealer, config: Config) -> None:
         self._store = store
-        self._blinder = blinder
+        self._hashes = hashes
         self._sealer = sealer
         self._config = config
 
@@ -30,15 +30,15 @@ class Pushing:
         asked = parse_subscription(body, allow=self._config.outgoing_allow)
         subscription = replace(asked, since=UnixTime(now // DAY_SECONDS * DAY_SECONDS))
         token = self._read_token(authorization, body, now)
-        inbox = self._blinder.inbox(token.key.address)
-        kept = Subscribed(self._blinder.endpoint(inbox, subscription.endpoint), self._sealer.seal(subscription, inbox))
+        inbox = self._hashes.inbox(token.key.address)
+        kept = Subscribed(self._hashes.endpoint(inbox, subscription.endpoint), self._sealer.seal(subscription, inbox))
         change = self._change(inbox, token, "PUT push", body)
         await self._store.subscribe(inbox, change, kept, most=MAX_SUBSCRIPTIONS, now=now)
 
     async def subscriptions(self, authorization: str | None, now: UnixTime) -> dict[str, Any]:
         """The answer to `GET /v1/inbox/push`: enough to tell them apart, nothing to push with. Raises `Refused`."""
         token = read_owner_token(authorization, b"", scope="read", audience=self._config.public_url, now=now)
-        inbox = self._blinder.inbox(token.key.address)
+        inbox = self._hashes.inbox(token.key.address)
         if await self._store.settings(inbox) is None:
             raise no_inbox()
         listed = sorted((each for _, each in await self._opened(inbox)), key=lambda each: (each.since, each.short_id))
@@ -48,16 +48,16 @@ class Pushing:
         """Drop the subscription that is named by its endpoint or short id, or all. Raises `Refused`."""
         named = parse_unsubscription(body)
         token = self._read_token(authorization, body, now)
-        inbox = self._blinder.inbox(token.key.address)
+        inbox = self._hashes.inbox(token.key.address)
         id = None
         if named and named.endpoint is not None:
-            id = self._blinder.endpoint(inbox, named.endpoint)
+            id = self._hashes.endpoint(inbox, named.endpoint)
         elif named:
             id = next((kept.id for kept, each in await self._opened(inbox) if each.short_id == named.short_id), b"")
         await self._store.unsubscribe(inbox, self._change(inbox, token, "DELETE push", body), id, now=now)
 
     async def _opened(self, inbox: bytes) -> list[tuple[Subscribed, Subscription]]:
-        """The inbox's subscriptions; one that cannot be opened is left out: the next hint logs it."""
+        """The inbox's subscriptions; one that cannot be opened is left out: the next notification logs it."""
         opened = []
         for kept in await self._store.subscriptions(inbox):
             with contextlib.suppress(NotOurs):
@@ -70,7 +70,7 @@ class Pushing:
     def _change(self, inbox: bytes, token: OwnerToken, request: str, body: bytes) -> SettingsChange:
         """No setting beside: only that this token was used."""
         return SettingsChange(
-            app=self._blinder.app(inbox, token.app), issued=token.issued, request=self._blinder.request(request, body)
+            app=self._hashes.app(inbox, token.app), issued=token.issued, request=self._hashes.request(request, body)
         )
 
 

@@ -43,7 +43,7 @@ class Listener:
         self._changed.set()
 
 
-class Wakes:
+class Wakeups:
     """Who listens for which inbox."""
 
     def __init__(self) -> None:

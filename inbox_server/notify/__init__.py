@@ -1,1 +1,1 @@
-"""Wake-ups outside: telling an owner elsewhere that something waits. A hint may be lost; what waits is in the list."""
+"""Notifications: telling an owner elsewhere that something waits. One may be lost; what waits is in the list."""

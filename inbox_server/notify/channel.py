@@ -1,4 +1,4 @@
-"""What a channel for hints promises: a way to tell somebody outside that something waits, and no more."""
+"""What a channel for notifications promises: a way to tell somebody outside that something waits, and no more."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 
 @dataclass(slots=True)
 class Tally:
-    """What became of hints since the start; no inbox is told apart."""
+    """What became of notifications since the start; no inbox is told apart."""
 
     sent: int = 0
     """Taken by a push service or a webhook."""
@@ -22,7 +22,7 @@ class Channel(Protocol):
     """One way to tell; what becomes of it goes into the tally."""
 
     def about(self, inbox: bytes, *, subscribed: bool) -> bytes | None:
-        """What a hint for this inbox would be about: two about the same are one. None when nobody is to be told."""
+        """What a notification for this inbox is about: two about the same are one. None when nobody is to be told."""
 
-    async def hint(self, inbox: bytes) -> None:
-        """Tell once. Raises nothing when others fail: the hint is lost. May raise `Unavailable`, as the store does."""
+    async def notify(self, inbox: bytes) -> None:
+        """Tell once. Raises nothing when others fail: it is lost then. May raise `Unavailable`, as the store does."""

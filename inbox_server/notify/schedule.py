@@ -1,6 +1,6 @@
-"""When hints are sent: soon, but not at once; together, rather than one for each delivery; a bounded number at a time.
+"""When notifications are sent: soon, but not at once; together, not one for each delivery; a bounded number at a time.
 
-Memory only: a restart forgets what was due, and a hint may be lost.
+Memory only: a restart forgets what was due, and a notification may be lost.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """At most one hint in `pause_seconds` about one thing, each later than its cause by up to `jitter_seconds`."""
+    """At most one in `pause_seconds` about one thing, each later than its cause by up to `jitter_seconds`."""
 
     pause_seconds: float
     jitter_seconds: float
@@ -37,8 +37,8 @@ class _Turn:
     waits: bool = True
 
 
-class Hints:
-    """Collects hints and sends them. `random_bytes` is `secrets.token_bytes` outside tests."""
+class Schedule:
+    """Collects notifications and sends them. `random_bytes` is `secrets.token_bytes` outside tests."""
 
     def __init__(
         self,
@@ -124,8 +124,8 @@ class Hints:
 
 async def _send(channel: Channel, inbox: bytes) -> None:
     try:
-        await channel.hint(inbox)
+        await channel.notify(inbox)
     except Unavailable:  # the disk, which says so itself
         pass
-    except Exception as error:  # noqa: BLE001 — hints go on, whatever becomes of one
-        log.error("a hint failed: %s", type(error).__name__)  # noqa: TRY400 — a traceback may hold values
+    except Exception as error:  # noqa: BLE001 — notifications go on, whatever becomes of one
+        log.error("a notification failed: %s", type(error).__name__)  # noqa: TRY400 — a traceback may hold values

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox_server.clock import Clock, UnixTime
-from inbox_server.lru import Recent
+from inbox_server.lru import Lru
 from inbox_server.protocol.base64url import encode
 
 SEED_BYTES: Final = 64  # twice the order, so that what is reduced by it is spread evenly
@@ -28,7 +28,7 @@ class VapidKey:
         self._key = p256_key(seed)
         self._subject = subject
         self._clock = clock
-        self._tokens: Recent[str, tuple[UnixTime, str]] = Recent(_MOST_SERVICES)
+        self._tokens: Lru[str, tuple[UnixTime, str]] = Lru(_MOST_SERVICES)
         self.public = encode(self._key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
         """As a browser takes it for `applicationServerKey`: base64url."""
 

@@ -1,4 +1,4 @@
-"""Hints to one URL of the operator's own, for whoever runs a server for oneself: ntfy shows them on a telephone.
+"""Notifications to one URL of the operator's own, for self-hosters: ntfy shows them on a phone.
 
 It is told when anything comes for any inbox of this server, and never for which.
 """
@@ -26,7 +26,7 @@ class Webhook:
     def about(self, inbox: bytes, *, subscribed: bool) -> bytes | None:  # noqa: ARG002 — whoever it is for
         return _WHOLE_SERVER
 
-    async def hint(self, inbox: bytes) -> None:  # noqa: ARG002 — never told
+    async def notify(self, inbox: bytes) -> None:  # noqa: ARG002 — never told
         try:
             await self._fetcher.post(self._url, TEXT, self._headers, configured=True)
         except (Absent, Unreachable):

@@ -1,7 +1,7 @@
-"""Hints by Web Push (RFC 8030), to whichever browsers an owner subscribed.
+"""Schedule by Web Push (RFC 8030), to whichever browsers an owner subscribed.
 
 The payload is a constant, encrypted as RFC 8291 has it: neither the push service nor the payload's size tells anything
-but that it is a hint. What waits is in the list, behind a token.
+but that it is a notification. What waits is in the list, behind a token.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _HEADERS: Final = {
     "Content-Encoding": "aes128gcm",
     "Content-Type": "application/octet-stream",
     "TTL": str(DAY_SECONDS),  # a browser that was away for longer looks by itself when it is opened
-    "Topic": "inbox",  # a hint that still waits at the push service is replaced by the next
+    "Topic": "inbox",  # a notification that still waits at the push service is replaced by the next
     "Urgency": "normal",
 }
 
@@ -57,7 +57,7 @@ class WebPush:
     def about(self, inbox: bytes, *, subscribed: bool) -> bytes | None:
         return inbox if subscribed else None
 
-    async def hint(self, inbox: bytes) -> None:
+    async def notify(self, inbox: bytes) -> None:
         kept = await self._store.subscriptions(inbox)
         await asyncio.gather(*(self._tell(inbox, each) for each in kept))
 
@@ -71,7 +71,7 @@ class WebPush:
             )
         except Absent:
             self._tally.gone += 1
-            with contextlib.suppress(Unavailable):  # the disk; the next hint meets the same
+            with contextlib.suppress(Unavailable):  # the disk; the next notification meets the same
                 await self._store.drop_subscription(inbox, kept)
         except Unreachable:
             self._tally.failed += 1

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 import aiohttp
 from yarl import URL
 
-from inbox_server.lru import Recent
+from inbox_server.lru import Lru
 from inbox_server.outgoing.budget import Hosts, Monotonic
 from inbox_server.outgoing.dialling import (
     READ_SECONDS,
@@ -86,7 +86,7 @@ class Fetcher:
         # Apart, so that what strangers name at a configured service's host is not held against the service.
         self._services = Hosts(_SERVICE_PER_SECOND, _SERVICE_BURST, monotonic=monotonic)
         self._hosts = Hosts(_HOST_PER_SECOND, _HOST_BURST, monotonic=monotonic)
-        self._resting: Recent[str, float] = Recent(_MOST_RESTING)
+        self._resting: Lru[str, float] = Lru(_MOST_RESTING)
 
     async def get(
         self,

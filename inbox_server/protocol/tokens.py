@@ -17,7 +17,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.identity.keys import NotAKey, PublicKey, parse_key
 from inbox_server.identity.names import Address, Name, NotAnIdentity, is_origin, parse_recipient, parse_sender
-from inbox_server.lru import Recent
+from inbox_server.lru import Lru
 from inbox_server.protocol.base64url import NotBase64Url, decode, encode
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 
@@ -142,7 +142,7 @@ class ReadTokens:
 
     def __init__(self, *, audience: str, most: int = MOST_READ_TOKENS) -> None:
         self._audience = audience
-        self._good: Recent[bytes, OwnerToken] = Recent(most)
+        self._good: Lru[bytes, OwnerToken] = Lru(most)
 
     def __len__(self) -> int:
         return len(self._good)

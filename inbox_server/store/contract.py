@@ -25,7 +25,7 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Policy:
     """What a delivery meets: the owner's policy, and whether this sender is on a list.
 
     `subscribed` says that some browser of the owner's is told of it by push.
@@ -142,12 +142,12 @@ class Admission:
 class Load:
     """How much work a store has: what waits for a commit, and what was erased but is not yet out of all files.
 
-    `standings` is how many inboxes are known without asking the database.
+    `feed_ends` is how many inboxes are known without asking the database.
     """
 
     waiting: int
     remnants: int
-    standings: int
+    feed_ends: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class Store(Protocol):
     async def proven(self, name: bytes) -> bytes | None:
         """The inbox whose owner proved this name, if any."""
 
-    async def door(self, inbox: bytes, sender: bytes) -> Door | None:
+    async def policy(self, inbox: bytes, sender: bytes) -> Policy | None:
         """What a delivery by `sender` (hashed for this inbox) meets; None when there is no such inbox."""
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:

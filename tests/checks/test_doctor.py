@@ -18,7 +18,7 @@ from inbox_server.checks.results import Finding, Findings
 from inbox_server.client.appkey import AppKey
 from inbox_server.clock import system_clock
 from inbox_server.config.file import load_config
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.sqlite.inspect import inspect
 from inbox_server.store.sqlite.opening import DATABASE_NAME
 from inbox_server.world.people import make_person
@@ -141,7 +141,7 @@ async def test_a_database_is_read_beside_a_server_without_a_trace(place: Deploym
     async with filled(place) as server:
         server.send_signal(signal.SIGSTOP)  # so that whatever changes is not the server's work
         before = contents(place.folder)
-        found = inspect(place.data, Blinder(SECRET).check_value(), seconds=60)
+        found = inspect(place.data, KeyedHash(SECRET).check_value(), seconds=60)
         after = contents(place.folder)
         server.send_signal(signal.SIGCONT)
     assert (found.is_secrets, found.damage, found.read_through) == (True, "", True)
@@ -266,7 +266,7 @@ async def test_reading_a_database_through_ends_in_time(place: Deployment) -> Non
         db.execute(
             "CREATE TABLE many AS WITH RECURSIVE n(i) AS (SELECT 1 UNION SELECT i+1 FROM n LIMIT 50000) SELECT i FROM n"
         )
-    check_value = Blinder(SECRET).check_value()
+    check_value = KeyedHash(SECRET).check_value()
     assert not inspect(place.data, check_value, seconds=0).read_through
     assert inspect(place.data, check_value, seconds=60).read_through
 

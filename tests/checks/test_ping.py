@@ -22,7 +22,7 @@ from inbox_server.checks.results import Finding, Findings, quoted
 from inbox_server.cli import main
 from inbox_server.clock import UnixTime, system_clock
 from inbox_server.commands.check_report import conclude, findings_for
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.sqlite.opening import add_invite
 from inbox_server.world.local_world import free_socket
 from tests.support.bent import Bend, Headers, answering, behind, capability_document, self_signed
@@ -212,10 +212,10 @@ async def test_where_registration_does_not_allow_it_the_steps_are_skipped_with_t
 
 
 async def test_an_invite_lets_the_throw_away_inbox_in_once(tmp_path: Path) -> None:
-    blinder, code = Blinder(SECRET), "an-invite-that-is-good-once"
+    hashes, code = KeyedHash(SECRET), "an-invite-that-is-good-once"
     async with behind(tmp_path, registration={"mode": "invite"}) as proxy:
         expires = UnixTime(system_clock() + 1000)
-        await add_invite(proxy.data, blinder.invite(code), expires=expires, check_value=blinder.check_value())
+        await add_invite(proxy.data, hashes.invite(code), expires=expires, check_value=hashes.check_value())
         found = await ping(proxy.url, invite=code)
         assert of_verdict(found, "ok") == list(found)
         assert proxy.inboxes() == 0

@@ -3,7 +3,7 @@
 import pytest
 
 from inbox_server.client.own_card import published_card
-from inbox_server.client.publish import Owning
+from inbox_server.client.publish import Publishing
 from inbox_server.client.reports import Renewed
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.world.local_world import World
@@ -19,13 +19,13 @@ async def test_a_card_that_ends_within_60_days_is_renewed(
     async with client_of(world, "bob.id", world.inbox_url, app=APP) as bob:
         before = await published_card(bob.account)
         clock.advance(days * DAY_SECONDS)
-        seq = await Owning(bob.account).renew()
+        seq = await Publishing(bob.account).renew()
         after = await published_card(bob.account)
         assert before
         assert after
         assert (seq is not None, after.expires > before.expires) == (is_renewed, is_renewed)
         assert after.seq == (seq or before.seq)
-        assert await Owning(bob.account).renew() is None
+        assert await Publishing(bob.account).renew() is None
 
 
 async def test_a_watch_renews_the_card_and_tells_so(world: World, clock: HandClock) -> None:

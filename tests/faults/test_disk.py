@@ -15,7 +15,7 @@ import pytest
 from inbox_server.clock import system_clock
 from inbox_server.errors import Unavailable
 from inbox_server.store.sqlite.database import Connection, open_connection
-from inbox_server.store.sqlite.feed_ends import Standings
+from inbox_server.store.sqlite.feed_ends import FeedEnds
 from inbox_server.store.sqlite.opening import DATABASE_NAME
 from inbox_server.store.sqlite.reader import Reader
 from inbox_server.store.sqlite.store import SqliteStore
@@ -274,14 +274,14 @@ async def test_a_commit_that_fails_refuses_its_whole_group(tmp_path: Path) -> No
         pass
     path = tmp_path / DATABASE_NAME
     bad = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=BadCommits)
-    connection, standings = Connection(lambda: bad, iter_chunk_size=64), Standings()
+    connection, feed_ends = Connection(lambda: bad, iter_chunk_size=64), FeedEnds()
     async with (
         connection,
         open_connection(path, read_only=True) as second,
         Reader(second) as reader,
-        Writer(connection, standings.changing) as writer,
+        Writer(connection, feed_ends.changing) as writer,
     ):
-        box.store = SqliteStore(reader, writer, standings, QUOTA)
+        box.store = SqliteStore(reader, writer, feed_ends, QUOTA)
         texts = [f"delivery {number}" for number in range(20)]
         bad.failing = True
         outcomes = await asyncio.gather(*(box.deliver(text) for text in texts), return_exceptions=True)

@@ -15,7 +15,7 @@ import pytest
 
 from inbox_server.clock import system_clock
 from inbox_server.config.file import load_config
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.server import running
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
 from tests.conftest import APP, HandClock
@@ -56,13 +56,13 @@ async def _keep(
     with half of the entries in the log alone. `change` is done to the database last, while it is open; the entries.
     """
     texts = [f"entry {number:03}".ljust(1000, "x") for number in range(2 * ENTRIES)]
-    making, blinder, clock = place.folder / "making", Blinder(SECRET), HandClock()
+    making, hashes, clock = place.folder / "making", KeyedHash(SECRET), HandClock()
     clock.now = system_clock()
-    inbox = blinder.inbox(owner.key.address)
+    inbox = hashes.inbox(owner.key.address)
     for part in (texts[:ENTRIES], texts[ENTRIES:]):
-        async with open_store(making, check_value=blinder.check_value(), quota=QUOTA) as store:
+        async with open_store(making, check_value=hashes.check_value(), quota=QUOTA) as store:
             box = Box(store, clock, inbox)
-            await box.claim(app=blinder.app(inbox, APP), accept="anyone")
+            await box.claim(app=hashes.app(inbox, APP), accept="anyone")
             await asyncio.gather(*(box.deliver(text, life=86_000) for text in part))
             if part[-1] == texts[-1]:
                 change(making / DATABASE_NAME)

@@ -117,7 +117,7 @@ async def test_what_is_remembered_is_counted(live: Live) -> None:
     for _ in range(2):
         await live.owner.send("GET", "/v1/messages", token=token)
     after = counted(live)
-    for cache in ("read_tokens", "polls", "standings"):
+    for cache in ("read_tokens", "polls", "feed_ends"):
         assert after[f"inbox_cache_entries{{{cache}}}"] == before[f"inbox_cache_entries{{{cache}}}"] + 1
 
 

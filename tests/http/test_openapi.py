@@ -43,7 +43,7 @@ from inbox_server.protocol.requests import (
     MIN_RETENTION_SECONDS,
     MIN_TTL_SECONDS,
 )
-from inbox_server.server import WAKES
+from inbox_server.server import WAKEUPS
 from tests.conftest import APP, HandClock
 from tests.support.edges import LiveServer, serving
 
@@ -333,7 +333,7 @@ def silent_client() -> Iterator[None]:
 @pytest.fixture
 async def server(tmp_path: Path, clock: HandClock) -> AsyncIterator[LiveServer]:
     async with serving(tmp_path, clock=clock, registration__open_per_hour=1_000_000) as server:
-        server.app[WAKES].stop()  # no answer is held, and streams end
+        server.app[WAKEUPS].stop()  # no answer is held, and streams end
         yield server
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inbox_server.protocol.feed_json import MAX_WAIT_SECONDS
-from inbox_server.server import WAKES
+from inbox_server.server import WAKEUPS
 from inbox_server.world.local_world import World
 from tests.support.javascript import missing
 from tests.support.live import Live, live_server, open_stream
@@ -113,7 +113,7 @@ async def test_events_come_through_while_the_stream_is_open(proxied: tuple[Live,
         for text in ("one", "two"):
             await live.deliver(text)
             assert [entry["message_id"] for entry in (await stream.next()).data["messages"]] == [text]
-        live.app[WAKES].stop()
+        live.app[WAKEUPS].stop()
         assert (await stream.next()).data == {"reason": "stopping"}
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from inbox_server.clock import UnixTime
 from inbox_server.inboxes.follow import PING_SECONDS, Following
-from inbox_server.inboxes.wakeups import MAX_WAITING_READERS, Wakes
+from inbox_server.inboxes.wakeups import MAX_WAITING_READERS, Wakeups
 from inbox_server.protocol.feed_json import MAX_EVENT_ENTRIES, MAX_WAIT_SECONDS, AskedEvents
 from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS
-from inbox_server.server import WAKES
+from inbox_server.server import WAKEUPS
 from inbox_server.store.contract import Cursor, Page, Unread
 from inbox_server.world.local_world import World
 from tests.conftest import HandClock
@@ -171,7 +171,7 @@ async def test_a_stop_ends_every_stream_and_says_so(live: Live) -> None:
     async with open_stream(live.owner) as one, open_stream(live.owner) as other:
         for stream in (one, other):
             await stream.next()
-        live.app[WAKES].stop()
+        live.app[WAKEUPS].stop()
         for stream in (one, other):
             last = await stream.next()
             assert (last.name, last.data) == ("end", {"reason": "stopping"})
@@ -181,8 +181,8 @@ async def test_a_stop_ends_every_stream_and_says_so(live: Live) -> None:
 
 async def test_readers_of_a_server_that_stops_are_told_to_come_back_at_different_times() -> None:
     draws = itertools.count()
-    following = Following(_Empty(), wakes := Wakes(), lambda: UnixTime(0), lambda n: next(draws).to_bytes(n))  # type: ignore[arg-type]
-    wakes.stop()
+    following = Following(_Empty(), wakeups := Wakeups(), lambda: UnixTime(0), lambda n: next(draws).to_bytes(n))  # type: ignore[arg-type]
+    wakeups.stop()
     told = []
     for _ in range(3):
         events = following.events(b"i" * 16, AskedEvents(None, 100, closes=False), until=UnixTime(100))
@@ -304,7 +304,7 @@ class _Full:
 
 
 async def test_nothing_that_was_told_stays_in_memory_while_a_stream_waits() -> None:
-    following = Following(_Full(), wakes := Wakes(), lambda: UnixTime(0), bytes)  # type: ignore[arg-type]
+    following = Following(_Full(), wakeups := Wakeups(), lambda: UnixTime(0), bytes)  # type: ignore[arg-type]
     events = following.events(b"i" * 16, AskedEvents(None, 100, closes=False), until=UnixTime(100))
     async with contextlib.aclosing(events), asyncio.timeout(5):
         assert b"the text" in await anext(events)
@@ -312,7 +312,7 @@ async def test_nothing_that_was_told_stays_in_memory_while_a_stream_waits() -> N
         while not events.ag_await:  # type: ignore[attr-defined]  # noqa: ASYNC110 — until it waits
             await asyncio.sleep(0)
         assert "the text" not in repr(events.ag_frame.f_locals)  # type: ignore[attr-defined]
-        wakes.stop()
+        wakeups.stop()
         assert await waiting == b": ping\n\n"
 
 
@@ -323,7 +323,7 @@ class _Empty:
 
 async def test_a_silent_stream_pings() -> None:
     assert PING_SECONDS < 60, "proxies cut what is silent for a minute"
-    following = Following(_Empty(), Wakes(), lambda: UnixTime(0), bytes, ping_seconds=0.001)  # type: ignore[arg-type]
+    following = Following(_Empty(), Wakeups(), lambda: UnixTime(0), bytes, ping_seconds=0.001)  # type: ignore[arg-type]
     events = following.events(b"i" * 16, AskedEvents(None, 100, closes=False), until=UnixTime(100))
     async with contextlib.aclosing(events), asyncio.timeout(5):
         assert (await anext(events)).startswith(b"id: ")

@@ -13,10 +13,10 @@ from benchmarks.signing import Person, people
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.tokens_and_cards import owner_token
 from inbox_server.clock import UnixTime, system_clock
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.inboxes.follow import Following
 from inbox_server.inboxes.read import Reading
-from inbox_server.inboxes.wakeups import Wakes
+from inbox_server.inboxes.wakeups import Wakeups
 from inbox_server.protocol.feed_json import PART_ENTRIES
 from inbox_server.store.contract import Quota, Store
 from inbox_server.store.sqlite.opening import open_store
@@ -26,7 +26,7 @@ from tests.support.requests import SECRET
 
 ENTRIES = 3 * PART_ENTRIES + 1
 NOW = system_clock()  # as `fill` reckons
-BLINDER = Blinder(SECRET)
+HASHES = KeyedHash(SECRET)
 QUOTA = Quota(entries=1_000_000, bytes=1 << 40, max_retention=86_400, tombstones=1_000)
 
 
@@ -35,8 +35,8 @@ class Scene:
 
     def __init__(self, store: Store, key: AppKey) -> None:
         self.store = store
-        self.inbox = BLINDER.inbox(key.address)
-        self._reading = Reading(store, Following(store, Wakes(), lambda: NOW, bytes), BLINDER, audience=PUBLIC)
+        self.inbox = HASHES.inbox(key.address)
+        self._reading = Reading(store, Following(store, Wakeups(), lambda: NOW, bytes), HASHES, audience=PUBLIC)
         self._token = f"Bearer {owner_token(key, scope='read', app=APP, inbox=PUBLIC, now=NOW)}"
 
     async def ask(self, limit: int, after: str | None = None, **query: str) -> bytes | AsyncGenerator[bytes, None]:
@@ -70,7 +70,7 @@ def owner(tmp_path: Path) -> Person:
 
 @pytest.fixture
 async def scene(tmp_path: Path, owner: Person) -> AsyncIterator[Scene]:
-    async with open_store(tmp_path / "data", check_value=BLINDER.check_value(), quota=QUOTA) as store:
+    async with open_store(tmp_path / "data", check_value=HASHES.check_value(), quota=QUOTA) as store:
         yield Scene(store, AppKey(owner.key.secret))
 
 
@@ -125,6 +125,6 @@ async def test_a_page_whose_inbox_goes_meanwhile_is_whole_json_and_says_that_the
 async def test_a_delivery_does_not_wait_for_all_the_pages_that_one_owner_asked_for(scene: Scene) -> None:
     pages = [asyncio.create_task(scene.page(PART_ENTRIES)) for _ in range(50)]
     await asyncio.sleep(0)  # all of them have asked
-    assert await scene.store.door(scene.inbox, bytes(32))
+    assert await scene.store.policy(scene.inbox, bytes(32))
     assert sum(page.done() for page in pages) <= 2
     assert {len(ids_of(page)) for page in await asyncio.gather(*pages)} == {PART_ENTRIES}

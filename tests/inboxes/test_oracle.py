@@ -14,7 +14,7 @@ import pytest
 
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.inbox_api import Inbox
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import PublicKey
 from inbox_server.protocol.tokens import DELIVER, DELIVER_LIFE_SECONDS, digest_of
 from inbox_server.world.local_world import World, running_world
@@ -42,7 +42,7 @@ class Steps:
             self.counts[f"SQL {called.__name__}"] += 1
         if event == "call" and frame.f_code is PublicKey.signed.__code__:
             self.counts["signature checks"] += 1
-        if event == "call" and frame.f_code.co_qualname == f"{Blinder.__name__}._blind":
+        if event == "call" and frame.f_code.co_qualname == f"{KeyedHash.__name__}._blind":
             self.counts["keyed hashes"] += 1
 
     @contextmanager

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.inboxes.deliver import granted_expiry, may_deliver
-from inbox_server.store.contract import Accept, Door
+from inbox_server.store.contract import Accept, Policy
 
 ACCEPTS: tuple[Accept, ...] = ("names", "anyone", "contacts", "nobody")
 BOTH = (False, True)
@@ -35,19 +35,19 @@ TABLE: dict[tuple[Accept, bool, bool], bool] = {
 }
 
 
-def door(accept: Accept, *, contact: bool, blocked: bool) -> Door:
-    return Door(b"app", accept, 3600, contact=contact, blocked=blocked)
+def policy(accept: Accept, *, contact: bool, blocked: bool) -> Policy:
+    return Policy(b"app", accept, 3600, contact=contact, blocked=blocked)
 
 
 @pytest.mark.parametrize(("accept", "named", "contact"), TABLE)
 def test_the_policy_decides_about_strangers(accept: Accept, named: bool, contact: bool) -> None:
-    met = door(accept, contact=contact, blocked=False)
+    met = policy(accept, contact=contact, blocked=False)
     assert may_deliver(met, same_app=True, named=named, own=False) == TABLE[accept, named, contact]
 
 
 @pytest.mark.parametrize(("accept", "named", "contact"), TABLE)
 def test_who_is_blocked_delivers_under_no_policy(accept: Accept, named: bool, contact: bool) -> None:
-    assert not may_deliver(door(accept, contact=contact, blocked=True), same_app=True, named=named, own=False)
+    assert not may_deliver(policy(accept, contact=contact, blocked=True), same_app=True, named=named, own=False)
 
 
 @pytest.mark.parametrize(("accept", "named", "contact"), TABLE)
@@ -55,14 +55,14 @@ def test_who_is_blocked_delivers_under_no_policy(accept: Accept, named: bool, co
 def test_the_owners_own_key_delivers_under_every_policy(
     accept: Accept, named: bool, contact: bool, blocked: bool
 ) -> None:
-    assert may_deliver(door(accept, contact=contact, blocked=blocked), same_app=True, named=named, own=True)
+    assert may_deliver(policy(accept, contact=contact, blocked=blocked), same_app=True, named=named, own=True)
 
 
 @pytest.mark.parametrize(("accept", "named", "contact"), TABLE)
 @pytest.mark.parametrize("blocked", BOTH)
 @pytest.mark.parametrize("own", BOTH)
 def test_nobody_delivers_from_another_app(accept: Accept, named: bool, contact: bool, blocked: bool, own: bool) -> None:
-    assert not may_deliver(door(accept, contact=contact, blocked=blocked), same_app=False, named=named, own=own)
+    assert not may_deliver(policy(accept, contact=contact, blocked=blocked), same_app=False, named=named, own=own)
 
 
 def test_the_table_is_whole() -> None:

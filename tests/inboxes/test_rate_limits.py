@@ -12,7 +12,7 @@ import pytest
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.tokens_and_cards import deliver_token, owner_token
 from inbox_server.errors import CODES, Refused
-from inbox_server.inboxes.rate_limits import HOUR_SECONDS, Kind, Rates
+from inbox_server.inboxes.rate_limits import HOUR_SECONDS, Kind, RateLimits
 from tests.conftest import APP, HandClock
 from tests.support.edges import LiveServer, serving
 
@@ -44,16 +44,16 @@ def salts() -> Salts:
 
 
 @pytest.fixture
-def rates(clock: HandClock, salts: Salts) -> Rates:
-    return Rates(clock, salts)
+def rates(clock: HandClock, salts: Salts) -> RateLimits:
+    return RateLimits(clock, salts)
 
 
-def taken(rates: Rates, what: bytes, most: int, *, tries: int) -> int:
+def taken(rates: RateLimits, what: bytes, most: int, *, tries: int) -> int:
     """How many of so many tries are allowed."""
     return sum(wait_of(rates, ("sender", what, most)) is None for _ in range(tries))
 
 
-def wait_of(rates: Rates, *limits: Limit) -> int | None:
+def wait_of(rates: RateLimits, *limits: Limit) -> int | None:
     """None when it is allowed, else its Retry-After."""
     try:
         rates.check(*limits)
@@ -63,12 +63,12 @@ def wait_of(rates: Rates, *limits: Limit) -> int | None:
 
 
 @pytest.mark.parametrize("most", [1, 2, 60, 600])
-def test_as_many_are_allowed_as_the_limit_says(rates: Rates, most: int) -> None:
+def test_as_many_are_allowed_as_the_limit_says(rates: RateLimits, most: int) -> None:
     assert taken(rates, b"alice", most, tries=most + 5) == most
     assert wait_of(rates, ("sender", b"bob", most)) is None
 
 
-def test_zero_is_no_limit(rates: Rates) -> None:
+def test_zero_is_no_limit(rates: RateLimits) -> None:
     assert taken(rates, b"alice", 0, tries=1000) == 1000
     assert taken(rates, b"alice", 10, tries=20) == 10  # and nothing was counted meanwhile
 
@@ -77,7 +77,7 @@ def test_zero_is_no_limit(rates: Rates) -> None:
 @pytest.mark.parametrize("start", [0, 1, 1799, 3598, 3599])
 @pytest.mark.parametrize("before", [0, 1, 2, 7, 60])
 def test_after_waiting_as_long_as_told_it_is_allowed(clock: HandClock, most: int, start: int, before: int) -> None:
-    rates = Rates(clock, secrets.token_bytes)
+    rates = RateLimits(clock, secrets.token_bytes)
     taken(rates, b"alice", before, tries=before)
     clock.advance(HOUR_SECONDS + start)
     taken(rates, b"alice", most, tries=most)
@@ -90,7 +90,7 @@ def test_after_waiting_as_long_as_told_it_is_allowed(clock: HandClock, most: int
         assert wait_of(rates, ("sender", b"alice", most)) is None
 
 
-def test_the_limit_slides_over_the_hour(rates: Rates, clock: HandClock) -> None:
+def test_the_limit_slides_over_the_hour(rates: RateLimits, clock: HandClock) -> None:
     clock.advance(HOUR_SECONDS - 1)
     assert taken(rates, b"alice", 60, tries=70) == 60
     clock.advance(1)
@@ -103,7 +103,7 @@ def test_the_limit_slides_over_the_hour(rates: Rates, clock: HandClock) -> None:
 
 def test_never_more_than_the_limit_passes_in_any_hour_beyond_what_fading_lets_through(clock: HandClock) -> None:
     """Whoever tries all the time gets little more than the limit in any 60 minutes, and in the long run not more."""
-    rates, most, passed = Rates(clock, secrets.token_bytes), 30, []
+    rates, most, passed = RateLimits(clock, secrets.token_bytes), 30, []
     for minute in range(10 * 60):
         passed += [minute] * taken(rates, b"alice", most, tries=5)
         clock.advance(60)
@@ -111,7 +111,7 @@ def test_never_more_than_the_limit_passes_in_any_hour_beyond_what_fading_lets_th
     assert len(passed) <= 11 * most
 
 
-def test_what_is_refused_is_not_counted(rates: Rates) -> None:
+def test_what_is_refused_is_not_counted(rates: RateLimits) -> None:
     alice: Limit = ("sender", b"alice", 10)
     inbox: Limit = ("inbox", b"inbox", 1)
     assert wait_of(rates, inbox) is None
@@ -121,7 +121,7 @@ def test_what_is_refused_is_not_counted(rates: Rates) -> None:
     assert taken(rates, b"alice", 10, tries=20) == 10
 
 
-def test_one_busy_sender_does_not_hit_5000_others(rates: Rates) -> None:
+def test_one_busy_sender_does_not_hit_5000_others(rates: RateLimits) -> None:
     assert taken(rates, b"busy", 600, tries=1000) == 600
     others = [number.to_bytes(4, "big") for number in range(5000)]
     assert [other for other in others if wait_of(rates, ("sender", other, 60)) is not None] == []
@@ -130,7 +130,7 @@ def test_one_busy_sender_does_not_hit_5000_others(rates: Rates) -> None:
 
 @pytest.mark.timeout(120)  # about 4 s on an idle core
 @pytest.mark.parametrize("most", [3, 20])
-def test_110_made_up_senders_a_second_lock_nobody_else_out(rates: Rates, clock: HandClock, most: int) -> None:
+def test_110_made_up_senders_a_second_lock_nobody_else_out(rates: RateLimits, clock: HandClock, most: int) -> None:
     for number in range(HOUR_SECONDS):
         clock.advance(1)
         for each in range(110):
@@ -139,13 +139,13 @@ def test_110_made_up_senders_a_second_lock_nobody_else_out(rates: Rates, clock: 
     assert [limit for limit in new if wait_of(rates, limit) is not None] == []
 
 
-def test_no_kind_counts_for_another(rates: Rates) -> None:
+def test_no_kind_counts_for_another(rates: RateLimits) -> None:
     kinds: tuple[Kind, ...] = ("sender", "inbox", "network")
     assert [wait_of(rates, (kind, b"the same", 1)) for kind in kinds] == [None] * 3
     assert None not in [wait_of(rates, (kind, b"the same", 1)) for kind in kinds]
 
 
-def test_each_hour_has_a_salt_of_its_own(rates: Rates, clock: HandClock, salts: Salts) -> None:
+def test_each_hour_has_a_salt_of_its_own(rates: RateLimits, clock: HandClock, salts: Salts) -> None:
     at_start = len(salts.given)
     rates.check(("sender", b"alice", 5))
     assert len(salts.given) == at_start
@@ -159,7 +159,7 @@ def test_each_hour_has_a_salt_of_its_own(rates: Rates, clock: HandClock, salts: 
 
 def test_salt_and_sender_are_gone_after_two_hours(clock: HandClock) -> None:
     salts, sender = Salts(), secrets.token_bytes(20)
-    rates = Rates(clock, salts)
+    rates = RateLimits(clock, salts)
     rates.check(("sender", b"sender" + sender, 5))
     old = [bytes(salt) for salt in salts.given]
     assert all(any(salt in each for each in held(rates)) for salt in old)  # the control: the search finds what is there

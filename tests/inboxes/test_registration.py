@@ -10,7 +10,7 @@ import pytest
 
 from inbox_server.client.user import AppUser
 from inbox_server.clock import UnixTime
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.sqlite.opening import add_invite
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
@@ -84,8 +84,8 @@ async def test_a_name_covers_all_its_apps_unless_they_are_given(world: World, bo
 
 async def _invite(world: World, folder: Path, code: str, seconds: int = 1000) -> None:
     """As `inbox-server invite new` does."""
-    blinder, expires = Blinder(SECRET), UnixTime(world.clock() + seconds)
-    await add_invite(folder / "registering", blinder.invite(code), expires=expires, check_value=blinder.check_value())
+    hashes, expires = KeyedHash(SECRET), UnixTime(world.clock() + seconds)
+    await add_invite(folder / "registering", hashes.invite(code), expires=expires, check_value=hashes.check_value())
 
 
 async def test_an_invite_is_good_for_one_claim_and_its_repeats(world: World, tmp_path: Path) -> None:
@@ -131,7 +131,9 @@ async def test_of_many_who_use_an_invite_at_once_one_gets_in(world: World, tmp_p
 async def test_invites_stand_in_the_database_as_hashes_only(world: World, tmp_path: Path) -> None:
     async with _server(world, tmp_path, mode="invite"):
         await _invite(world, tmp_path, "the-code")
-        assert read_rows(tmp_path / "registering", "SELECT code FROM invite") == [(Blinder(SECRET).invite("the-code"),)]
+        assert read_rows(tmp_path / "registering", "SELECT code FROM invite") == [
+            (KeyedHash(SECRET).invite("the-code"),)
+        ]
         assert all(b"the-code" not in path.read_bytes() for path in (tmp_path / "registering").iterdir())
 
 

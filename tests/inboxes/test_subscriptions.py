@@ -67,7 +67,7 @@ class Scene:
         return answer
 
     async def all_told(self) -> None:
-        """Wait until every hint that is due by now came: that of an inbox that is told of last comes after them."""
+        """Wait for every notification that is due by now: that of an inbox that is told of last comes after them."""
         owner = await self.another_owner()
         last = await self.browser(owner)
         await self.deliver(owner=owner)
@@ -81,10 +81,10 @@ class Scene:
         return settings["push"], settings["notices"], page.get("notices", [])
 
 
-async def _scene(world: World, folder: Path, hints: Mapping[str, int]) -> AsyncIterator[Scene]:
+async def _scene(world: World, folder: Path, notifications: Mapping[str, int]) -> AsyncIterator[Scene]:
     registration = {"mode": "open", "open_to_keys": True, "open_per_hour": 1000}
     async with running_push_service(world.clock) as service:
-        settings = {"registration": registration, "hints": hints, "outgoing": {"allow": [service.url]}}
+        settings = {"registration": registration, "notify": notifications, "outgoing": {"allow": [service.url]}}
         async with inbox_server(world, folder, settings) as owner:
             service.vapid_key = (await owner.send("GET", "/.well-known/message-inbox")).json()["push"]["vapid_key"]
             assert (await owner.claim({"accept": "anyone"})).status == 201
@@ -99,7 +99,7 @@ async def scene(world: World, tmp_path: Path) -> AsyncIterator[Scene]:
 
 @pytest.fixture
 async def eager(world: World, tmp_path: Path) -> AsyncIterator[Scene]:
-    """With so short a pause that a second hint can be waited for."""
+    """With so short a pause that a second notification can be waited for."""
     async for scene in _scene(world, tmp_path / "pushing", OFTEN):
         yield scene
 

@@ -10,10 +10,10 @@ import pytest
 
 from inbox_server.clock import UnixTime
 from inbox_server.inboxes.follow import Following
-from inbox_server.inboxes.wakeups import MAX_WAITING_READERS, Wakes
+from inbox_server.inboxes.wakeups import MAX_WAITING_READERS, Wakeups
 from inbox_server.protocol.feed_json import MAX_WAIT_SECONDS, Asked
 from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS
-from inbox_server.server import WAKES
+from inbox_server.server import WAKEUPS
 from inbox_server.store.contract import Cursor, Page, Unread
 from inbox_server.world.local_world import World
 from tests.support.live import Live, live_server
@@ -43,7 +43,7 @@ async def test_a_held_answer_comes_with_a_delivery(live: Live) -> None:
     async with held(live) as request:
         await live.deliver("opaque")
         assert [entry["message_id"] for entry in (await request).json()["messages"]] == ["opaque"]
-    assert len(live.app[WAKES]) == 0
+    assert len(live.app[WAKEUPS]) == 0
 
 
 async def test_a_held_answer_comes_with_what_another_device_read(live: Live) -> None:
@@ -127,7 +127,7 @@ async def test_a_stop_answers_those_who_wait_at_once(world: World, tmp_path: Pat
     async with contextlib.AsyncExitStack() as stack:
         live = await stack.enter_async_context(live_server(world, tmp_path / "stopping"))
         request = await stack.enter_async_context(held(live))
-        live.app[WAKES].stop()
+        live.app[WAKEUPS].stop()
         assert (await request).json()["messages"] == []
         assert (await live.owner.unread(wait=MAX_WAIT_SECONDS)).status == 200  # nor does it begin to wait
 
@@ -140,21 +140,21 @@ async def test_a_wait_is_a_whole_number_of_seconds(live: Live, wait: str) -> Non
 class _Between:
     """A store to which something is delivered just after it was first read, before the reader waits."""
 
-    def __init__(self, wakes: Wakes) -> None:
-        self._wakes = wakes
+    def __init__(self, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
         self.reads = 0
 
     async def unread(self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime) -> Page:
         self.reads += 1
         if self.reads == 1:
-            self._wakes.wake({inbox})
+            self._wakeups.wake({inbox})
             return Page((), (), Cursor(b"g" * 8, 1, 1), more=False)
         return Page((Unread(b"d" * 32, "opaque", UnixTime(9)),), (), Cursor(b"g" * 8, 2, 2), more=False)
 
 
 async def test_a_delivery_between_the_reading_and_the_waiting_is_not_missed() -> None:
-    wakes = Wakes()
-    following = Following(_Between(wakes), wakes, lambda: UnixTime(0), bytes)  # type: ignore[arg-type]
+    wakeups = Wakeups()
+    following = Following(_Between(wakeups), wakeups, lambda: UnixTime(0), bytes)  # type: ignore[arg-type]
     async with asyncio.timeout(5):
         page = await following.page(INBOX, Asked(None, 100, 55), until=UnixTime(100))
     assert len(page.messages) == 1

@@ -1,4 +1,4 @@
-"""When hints are sent: together, not too often, a little late, a bounded number at a time, in nobody's way."""
+"""When notifications are sent: together, not too often, a little late, a bounded number at a time, in nobody's way."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ import pytest
 
 from inbox_server.errors import Unavailable
 from inbox_server.notify.channel import Tally
-from inbox_server.notify.schedule import Hints, Pace
+from inbox_server.notify.schedule import Pace, Schedule
 from tests.support.canary import HandMonotonic
 
 BOB, CAROL = b"the inbox of Bob", b"Carol's inbox..."
@@ -24,7 +24,7 @@ class Recorder:
 
     told: list[bytes] = field(default_factory=list)
     everyone: bool = False
-    """Whether a hint is about the whole server."""
+    """Whether a notification is about the whole server."""
     failure: Exception | None = None
     gate: asyncio.Event | None = None
     busy: int = 0
@@ -33,7 +33,7 @@ class Recorder:
     def about(self, inbox: bytes, *, subscribed: bool) -> bytes | None:
         return (b"all" if self.everyone else inbox) if subscribed else None
 
-    async def hint(self, inbox: bytes) -> None:
+    async def notify(self, inbox: bytes) -> None:
         self.busy += 1
         try:
             self.told.append(inbox)
@@ -55,16 +55,16 @@ class Recorder:
 @contextlib.asynccontextmanager
 async def hinting(
     *channels: Recorder, monotonic: HandMonotonic, jitter: float = 0, chance: float = 0, most_known: int = 1000
-) -> AsyncIterator[Hints]:
-    async with Hints(
+) -> AsyncIterator[Schedule]:
+    async with Schedule(
         channels,
         Pace(PAUSE, jitter),
         Tally(),
         random_bytes=lambda count: int(chance * 2 ** (8 * count)).to_bytes(count, "big"),
         monotonic=monotonic,
         most_known=most_known,
-    ) as hints:
-        yield hints
+    ) as schedule:
+        yield schedule
 
 
 @pytest.fixture
@@ -77,10 +77,10 @@ def channel() -> Recorder:
     return Recorder()
 
 
-async def settled(hints: Hints, channel: Recorder) -> list[bytes]:
+async def settled(schedule: Schedule, channel: Recorder) -> list[bytes]:
     """What was told once everything is sent that is due now: an inbox that was never told of comes after it."""
     last = b"told of last %d" % len(channel.told)
-    hints.soon(last, subscribed=True)
+    schedule.soon(last, subscribed=True)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while last not in channel.told:
             await channel.once_told(len(channel.told) + 1)
@@ -88,41 +88,41 @@ async def settled(hints: Hints, channel: Recorder) -> list[bytes]:
 
 
 async def test_a_flood_is_one_hint_a_pause(monotonic: HandMonotonic, channel: Recorder) -> None:
-    async with hinting(channel, monotonic=monotonic) as hints:
+    async with hinting(channel, monotonic=monotonic) as schedule:
         for _ in range(1000):
-            hints.soon(BOB, subscribed=True)
-        assert await settled(hints, channel) == [BOB]
+            schedule.soon(BOB, subscribed=True)
+        assert await settled(schedule, channel) == [BOB]
         for _ in range(1000):
-            hints.soon(BOB, subscribed=True)
+            schedule.soon(BOB, subscribed=True)
         monotonic.advance(PAUSE - 1)
-        assert await settled(hints, channel) == [BOB]
+        assert await settled(schedule, channel) == [BOB]
         monotonic.advance(1)
-        assert await settled(hints, channel) == [BOB, BOB]
+        assert await settled(schedule, channel) == [BOB, BOB]
         monotonic.advance(10 * PAUSE)
-        assert await settled(hints, channel) == [BOB, BOB]  # nothing came since
+        assert await settled(schedule, channel) == [BOB, BOB]  # nothing came since
 
 
 async def test_each_inbox_has_a_pause_of_its_own(monotonic: HandMonotonic, channel: Recorder) -> None:
-    async with hinting(channel, monotonic=monotonic) as hints:
-        hints.soon(BOB, subscribed=True)
-        hints.soon(CAROL, subscribed=True)
-        hints.soon(BOB, subscribed=True)
-        assert sorted(await settled(hints, channel)) == sorted([BOB, CAROL])
+    async with hinting(channel, monotonic=monotonic) as schedule:
+        schedule.soon(BOB, subscribed=True)
+        schedule.soon(CAROL, subscribed=True)
+        schedule.soon(BOB, subscribed=True)
+        assert sorted(await settled(schedule, channel)) == sorted([BOB, CAROL])
 
 
 async def test_hints_about_the_same_are_one_whatever_the_inbox(monotonic: HandMonotonic) -> None:
     webhook, push = Recorder(everyone=True), Recorder()
-    async with hinting(webhook, push, monotonic=monotonic) as hints:
+    async with hinting(webhook, push, monotonic=monotonic) as schedule:
         for inbox in (BOB, CAROL) * 50:
-            hints.soon(inbox, subscribed=True)
-        assert sorted(await settled(hints, push)) == sorted([BOB, CAROL])
+            schedule.soon(inbox, subscribed=True)
+        assert sorted(await settled(schedule, push)) == sorted([BOB, CAROL])
         assert len(webhook.told) == 1
 
 
 async def test_who_did_not_ask_is_not_told(monotonic: HandMonotonic, channel: Recorder) -> None:
-    async with hinting(channel, monotonic=monotonic) as hints:
-        hints.soon(BOB, subscribed=False)
-        assert await settled(hints, channel) == []
+    async with hinting(channel, monotonic=monotonic) as schedule:
+        schedule.soon(BOB, subscribed=False)
+        assert await settled(schedule, channel) == []
 
 
 @pytest.mark.parametrize("chance", [0.25, 0.75])
@@ -130,39 +130,39 @@ async def test_a_hint_is_later_by_its_share_of_the_jitter(
     monotonic: HandMonotonic, channel: Recorder, chance: float
 ) -> None:
     other = Recorder()
-    async with hinting(channel, monotonic=monotonic, jitter=8, chance=chance) as hints:
-        hints.soon(BOB, subscribed=True)
+    async with hinting(channel, monotonic=monotonic, jitter=8, chance=chance) as schedule:
+        schedule.soon(BOB, subscribed=True)
         async with hinting(other, monotonic=monotonic) as probe:
             monotonic.advance(8 * chance - 0.5)
             await settled(probe, other)
         assert channel.told == []
         monotonic.advance(0.5)
-        hints.soon(CAROL, subscribed=True)
+        schedule.soon(CAROL, subscribed=True)
         assert await channel.once_told(1) == [BOB]
 
 
 async def test_what_is_known_is_bounded_and_what_is_too_much_is_counted(
     monotonic: HandMonotonic, channel: Recorder
 ) -> None:
-    async with hinting(channel, monotonic=monotonic, most_known=10) as hints:
+    async with hinting(channel, monotonic=monotonic, most_known=10) as schedule:
         for number in range(9):
-            hints.soon(b"%d" % number, subscribed=True)
+            schedule.soon(b"%d" % number, subscribed=True)
         await channel.once_told(9)
         monotonic.advance(PAUSE)  # after their pause they are forgotten, at the next occasion
-        hints.soon(b"next", subscribed=True)
+        schedule.soon(b"next", subscribed=True)
         await channel.once_told(10)
         for number in range(100):
-            hints.soon(b"new %d" % number, subscribed=True)
+            schedule.soon(b"new %d" % number, subscribed=True)
         assert len(await channel.once_told(19)) == 19
-        assert hints.tally.dropped == 91
+        assert schedule.tally.dropped == 91
 
 
 async def test_only_so_many_are_under_way_at_once(monotonic: HandMonotonic) -> None:
     channel = Recorder(gate=asyncio.Event())
     assert channel.gate
-    async with hinting(channel, monotonic=monotonic) as hints:
+    async with hinting(channel, monotonic=monotonic) as schedule:
         for number in range(100):
-            hints.soon(b"%d" % number, subscribed=True)
+            schedule.soon(b"%d" % number, subscribed=True)
         await channel.once_told(IN_FLIGHT)
         assert channel.busy == len(channel.told) == IN_FLIGHT
         channel.gate.set()
@@ -172,19 +172,19 @@ async def test_only_so_many_are_under_way_at_once(monotonic: HandMonotonic) -> N
 @pytest.mark.parametrize("failure", [Unavailable("storage_full", "x", retry_after=1), RuntimeError("x"), OSError("x")])
 async def test_one_that_fails_stops_no_other(monotonic: HandMonotonic, failure: Exception) -> None:
     channel = Recorder(failure=failure)
-    async with hinting(channel, monotonic=monotonic) as hints:
-        hints.soon(BOB, subscribed=True)
+    async with hinting(channel, monotonic=monotonic) as schedule:
+        schedule.soon(BOB, subscribed=True)
         await channel.once_told(1)
-        hints.soon(CAROL, subscribed=True)
+        schedule.soon(CAROL, subscribed=True)
         assert await channel.once_told(2) == [BOB, CAROL]
 
 
 async def test_stopping_waits_for_nothing(monotonic: HandMonotonic) -> None:
     channel = Recorder(gate=asyncio.Event())
     async with asyncio.timeout(PATIENCE_SECONDS):
-        async with hinting(channel, monotonic=monotonic) as hints:
-            hints.soon(BOB, subscribed=True)
+        async with hinting(channel, monotonic=monotonic) as schedule:
+            schedule.soon(BOB, subscribed=True)
             await channel.once_told(1)
-            hints.soon(BOB, subscribed=True)
+            schedule.soon(BOB, subscribed=True)
             assert channel.busy == 1
     assert (channel.busy, channel.told) == (0, [BOB])

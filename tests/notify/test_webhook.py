@@ -60,11 +60,16 @@ async def ntfy() -> AsyncIterator[Ntfy]:
 
 
 @contextlib.asynccontextmanager
-async def telling(world: World, folder: Path, **hints: Any) -> AsyncIterator[list[Caller]]:
+async def telling(world: World, folder: Path, **more: Any) -> AsyncIterator[list[Caller]]:
     """Two owners at a server that tells a webhook."""
     settings = {
         "registration": {"mode": "open", "open_to_keys": True},
-        "hints": {"jitter_seconds": 0, "pause_seconds": 1, "webhook_authorization": f"Bearer {TOKEN}", **hints},
+        "notify": {
+            "jitter_seconds": 0,
+            "pause_seconds": 1,
+            "webhook_authorization": f"Bearer {TOKEN}",
+            **more,
+        },
     }
     async with inbox_server(world, folder / "telling", settings) as one:
         owners = [one, at(one)]
@@ -127,15 +132,15 @@ async def test_without_a_url_nobody_is_told(world: World, tmp_path: Path, ntfy: 
     ],
 )
 def test_a_mistake_is_named_without_the_value(tmp_path: Path, key: str, value: Any) -> None:
-    document = {"server": {"public_url": "https://inbox.example"}, "hints": {key: value}}
-    with pytest.raises(BadConfig, match=f"hints.{key}") as mistake:
+    document = {"server": {"public_url": "https://inbox.example"}, "notify": {key: value}}
+    with pytest.raises(BadConfig, match=f"notify.{key}") as mistake:
         parse_config(document, tmp_path)
     assert "secret" not in str(mistake.value)
     assert "password" not in str(mistake.value)
 
 
 def test_no_representation_of_the_configuration_shows_the_authorization(tmp_path: Path) -> None:
-    hints = {"webhook_url": "http://ntfy.internal:8080/x?up=1", "webhook_authorization": f"Bearer {TOKEN}"}
-    config = parse_config({"server": {"public_url": "https://inbox.example"}, "hints": hints}, tmp_path)
-    assert (config.webhook_url, config.webhook_authorization) == (hints["webhook_url"], f"Bearer {TOKEN}")
+    notifications = {"webhook_url": "http://ntfy.internal:8080/x?up=1", "webhook_authorization": f"Bearer {TOKEN}"}
+    config = parse_config({"server": {"public_url": "https://inbox.example"}, "notify": notifications}, tmp_path)
+    assert (config.webhook_url, config.webhook_authorization) == (notifications["webhook_url"], f"Bearer {TOKEN}")
     assert TOKEN not in repr(config)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.notify.sealing import NotOurs, Sealer
 from inbox_server.notify.vapid import VapidKey, p256_key
 from inbox_server.notify.webpush import PAYLOAD, encrypt
@@ -38,7 +38,7 @@ def subscription(endpoint: str = f"{SERVICE}/x") -> Subscription:
 
 
 def vapid(clock: HandClock, secret: bytes = bytes(32)) -> VapidKey:
-    return VapidKey(Blinder(secret).vapid_seed(), subject="https://inbox.example", clock=clock)
+    return VapidKey(KeyedHash(secret).vapid_seed(), subject="https://inbox.example", clock=clock)
 
 
 def token_of(authorization: str) -> str:
@@ -101,7 +101,7 @@ def test_a_token_is_kept_for_hours_and_never_until_it_ends(clock: HandClock) -> 
 
 
 def test_what_is_sealed_comes_out_and_has_one_size() -> None:
-    sealer = Sealer(Blinder(bytes(32)).sealing_key(), secrets.token_bytes)
+    sealer = Sealer(KeyedHash(bytes(32)).sealing_key(), secrets.token_bytes)
     endpoints = [SERVICE + "/", SERVICE + "/" + "x" * 300, "https://a.example/".ljust(MAX_ENDPOINT_CHARACTERS, "y")]
     sealed = [sealer.seal(subscription(endpoint), INBOX) for endpoint in endpoints]
     assert [sealer.open(each, INBOX) for each in sealed] == [subscription(endpoint) for endpoint in endpoints]
@@ -110,9 +110,9 @@ def test_what_is_sealed_comes_out_and_has_one_size() -> None:
 
 
 def test_what_is_sealed_opens_for_its_inbox_and_under_its_secret_only() -> None:
-    sealer = Sealer(Blinder(bytes(32)).sealing_key(), secrets.token_bytes)
+    sealer = Sealer(KeyedHash(bytes(32)).sealing_key(), secrets.token_bytes)
     sealed = sealer.seal(subscription(), INBOX)
-    other = Sealer(Blinder(b"\1" * 32).sealing_key(), secrets.token_bytes)
+    other = Sealer(KeyedHash(b"\1" * 32).sealing_key(), secrets.token_bytes)
     bent = [sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :] for place in range(0, len(sealed), 97)]
     for key, attempt, inbox in (
         (sealer, sealed, OTHER_INBOX),
@@ -129,14 +129,14 @@ def test_no_representation_shows_where_a_browser_is() -> None:
 
 
 def test_the_uses_of_the_secret_are_apart() -> None:
-    blinder = Blinder(bytes(range(32)))
+    hashes = KeyedHash(bytes(range(32)))
     made = (
-        blinder.sealing_key(),
-        blinder.vapid_seed(),
-        blinder.endpoint(INBOX, "seal"),
-        blinder.endpoint(OTHER_INBOX, "seal"),
-        blinder.listed(INBOX, "seal"),
-        blinder.check_value(),
+        hashes.sealing_key(),
+        hashes.vapid_seed(),
+        hashes.endpoint(INBOX, "seal"),
+        hashes.endpoint(OTHER_INBOX, "seal"),
+        hashes.listed(INBOX, "seal"),
+        hashes.check_value(),
     )
     for one, other in itertools.combinations(made, 2):
         assert one[:16] != other[:16]

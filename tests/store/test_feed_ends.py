@@ -10,10 +10,10 @@ import pytest
 
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Cursor
-from inbox_server.store.sqlite.feed_ends import Standing, Standings
+from inbox_server.store.sqlite.feed_ends import FeedEnd, FeedEnds
 from tests.support.stores import ADMISSION, CAROL, Box, claimed_box
 
-STANDING = Standing(Cursor(b"12345678", 10, 10), empty=True)
+STANDING = FeedEnd(Cursor(b"12345678", 10, 10), empty=True)
 KEYS = [bytes([number]) * 16 for number in range(3)]
 
 
@@ -23,79 +23,79 @@ async def box(tmp_path: Path) -> AsyncIterator[Box]:
         yield box
 
 
-def _read(standings: Standings, inbox: bytes = KEYS[0]) -> None:
-    with standings.reading(inbox) as reading:
-        reading.standing = STANDING
+def _read(feed_ends: FeedEnds, inbox: bytes = KEYS[0]) -> None:
+    with feed_ends.reading(inbox) as reading:
+        reading.end = STANDING
 
 
-def _change(standings: Standings) -> None:
-    with standings.changing({KEYS[0]}):
+def _change(feed_ends: FeedEnds) -> None:
+    with feed_ends.changing({KEYS[0]}):
         pass
 
 
 def test_what_was_read_is_known_until_it_changes() -> None:
-    standings = Standings()
-    _read(standings)
-    assert standings.get(KEYS[0]) == STANDING
-    _change(standings)
-    assert standings.get(KEYS[0]) is None
+    feed_ends = FeedEnds()
+    _read(feed_ends)
+    assert feed_ends.get(KEYS[0]) == STANDING
+    _change(feed_ends)
+    assert feed_ends.get(KEYS[0]) is None
 
 
 def test_while_an_inbox_changes_nothing_is_known_of_it() -> None:
     """Another reader may have seen the change already, before the writer knows that it is done."""
-    standings = Standings()
-    _read(standings)
-    with standings.changing({KEYS[0]}):
-        assert standings.get(KEYS[0]) is None
-        _read(standings)
-        assert standings.get(KEYS[0]) is None
-        _read(standings, KEYS[1])
-        assert standings.get(KEYS[1]) == STANDING
-    assert standings.get(KEYS[0]) is None
+    feed_ends = FeedEnds()
+    _read(feed_ends)
+    with feed_ends.changing({KEYS[0]}):
+        assert feed_ends.get(KEYS[0]) is None
+        _read(feed_ends)
+        assert feed_ends.get(KEYS[0]) is None
+        _read(feed_ends, KEYS[1])
+        assert feed_ends.get(KEYS[1]) == STANDING
+    assert feed_ends.get(KEYS[0]) is None
 
 
 def test_a_reading_that_begins_during_a_change_leaves_nothing_known() -> None:
-    standings = Standings()
+    feed_ends = FeedEnds()
     with contextlib.ExitStack() as stack:
-        with standings.changing({KEYS[0]}):
-            reading = stack.enter_context(standings.reading(KEYS[0]))
-        reading.standing = STANDING
-    assert standings.get(KEYS[0]) is None
+        with feed_ends.changing({KEYS[0]}):
+            reading = stack.enter_context(feed_ends.reading(KEYS[0]))
+        reading.end = STANDING
+    assert feed_ends.get(KEYS[0]) is None
 
 
 def test_a_change_during_a_reading_leaves_nothing_known() -> None:
-    standings = Standings()
-    with standings.reading(KEYS[0]) as reading:
-        _change(standings)
-        reading.standing = STANDING
-    assert standings.get(KEYS[0]) is None
+    feed_ends = FeedEnds()
+    with feed_ends.reading(KEYS[0]) as reading:
+        _change(feed_ends)
+        reading.end = STANDING
+    assert feed_ends.get(KEYS[0]) is None
 
 
 def test_a_reading_that_began_before_a_change_does_not_outlive_one_that_began_after() -> None:
-    standings, fresh = Standings(), Standing(Cursor(b"12345678", 11, 11), empty=False)
-    with standings.reading(KEYS[0]) as old:
-        _change(standings)
-        with standings.reading(KEYS[0]) as new:
-            new.standing = fresh
-        old.standing = STANDING
-    assert standings.get(KEYS[0]) == fresh
+    feed_ends, fresh = FeedEnds(), FeedEnd(Cursor(b"12345678", 11, 11), empty=False)
+    with feed_ends.reading(KEYS[0]) as old:
+        _change(feed_ends)
+        with feed_ends.reading(KEYS[0]) as new:
+            new.end = fresh
+        old.end = STANDING
+    assert feed_ends.get(KEYS[0]) == fresh
 
 
 def test_a_reading_that_fails_leaves_nothing_known() -> None:
-    standings = Standings()
-    with pytest.raises(LookupError), standings.reading(KEYS[0]):
+    feed_ends = FeedEnds()
+    with pytest.raises(LookupError), feed_ends.reading(KEYS[0]):
         raise LookupError
-    assert standings.get(KEYS[0]) is None
+    assert feed_ends.get(KEYS[0]) is None
 
 
 def test_the_longest_unused_is_forgotten_first() -> None:
-    standings = Standings(most=2)
+    feed_ends = FeedEnds(most=2)
     for inbox in (KEYS[0], KEYS[1]):
-        _read(standings, inbox)
-    standings.get(KEYS[0])
-    _read(standings, KEYS[2])
-    assert [standings.get(inbox) is not None for inbox in KEYS] == [True, False, True]
-    assert len(standings) == 2
+        _read(feed_ends, inbox)
+    feed_ends.get(KEYS[0])
+    _read(feed_ends, KEYS[2])
+    assert [feed_ends.get(inbox) is not None for inbox in KEYS] == [True, False, True]
+    assert len(feed_ends) == 2
 
 
 @pytest.mark.parametrize(

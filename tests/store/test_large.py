@@ -8,7 +8,7 @@ import pytest
 from benchmarks.filling import fill
 from benchmarks.signing import people
 from inbox_server.clock import UnixTime, system_clock
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.contract import Cursor, Quota, Store
 from inbox_server.store.sqlite.opening import open_store
 from tests.support.requests import SECRET
@@ -25,8 +25,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, bytes
     large, small = people(2)
     fill(folder, SECRET, [large], entries=ENTRIES)
     fill(folder, SECRET, [small], entries=0)
-    blinder = Blinder(SECRET)
-    return folder, blinder.inbox(large.address), blinder.inbox(small.address)
+    hashes = KeyedHash(SECRET)
+    return folder, hashes.inbox(large.address), hashes.inbox(small.address)
 
 
 async def list_all(store: Store, inbox: bytes) -> list[bytes]:
@@ -46,7 +46,7 @@ async def test_a_hundred_thousand_page_in_order_and_ten_thousand_are_acknowledge
     filled: tuple[Path, bytes, bytes],
 ) -> None:
     folder, large, small = filled
-    async with open_store(folder, check_value=Blinder(SECRET).check_value(), quota=QUOTA) as store:
+    async with open_store(folder, check_value=KeyedHash(SECRET).check_value(), quota=QUOTA) as store:
         ids = await list_all(store, large)
         assert len(ids) == len(set(ids)) == ENTRIES
         done: list[str] = []

@@ -215,7 +215,7 @@ async def test_an_invite_never_makes_or_changes_a_database_that_is_served(tmp_pa
         with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as db:
             db.execute("PRAGMA user_version=1")
             (tmp_path / DATABASE_NAME).rename(tmp_path / "moved")
-            with pytest.raises(BadDatabase, match="No such file"):
+            with pytest.raises(BadDatabase, match="There is no file"):
                 await add_invite(tmp_path, b"code", expires=UnixTime(1), check_value=CHECK_VALUE)
             assert not (tmp_path / DATABASE_NAME).exists()
             (tmp_path / "moved").rename(tmp_path / DATABASE_NAME)

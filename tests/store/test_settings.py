@@ -10,7 +10,7 @@ import pytest
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.errors import Refused
-from inbox_server.store.contract import Admission, Door, Settings
+from inbox_server.store.contract import Admission, Policy, Settings
 from inbox_server.store.sqlite.expiry import BATCH_ROWS
 from inbox_server.store.sqlite.opening import add_invite, open_store
 from tests.conftest import HandClock
@@ -93,18 +93,18 @@ async def test_a_setting_that_is_not_given_stays(box: Box) -> None:
 
 async def test_the_door_shows_the_policy_and_the_lists(box: Box) -> None:
     await box.claim(accept="contacts", contacts=(ALICE,), blocked=(CAROL,), retention=DAY_SECONDS)
-    door = Door(APP_HASH, "contacts", DAY_SECONDS, contact=False, blocked=False)
-    assert await box.store.door(BOB, b"a stranger") == door
-    assert await box.store.door(BOB, ALICE) == dataclasses.replace(door, contact=True)
-    assert await box.store.door(BOB, CAROL) == dataclasses.replace(door, blocked=True)
+    policy = Policy(APP_HASH, "contacts", DAY_SECONDS, contact=False, blocked=False)
+    assert await box.store.policy(BOB, b"a stranger") == policy
+    assert await box.store.policy(BOB, ALICE) == dataclasses.replace(policy, contact=True)
+    assert await box.store.policy(BOB, CAROL) == dataclasses.replace(policy, blocked=True)
 
 
 async def test_a_list_that_is_given_replaces_the_old_one(box: Box) -> None:
     await box.claim(contacts=(ALICE,), blocked=(CAROL,))
     await box.claim(contacts=(b"Dan, as Bob's...", b"Eve, as Bob's..."))
-    door = await box.store.door(BOB, ALICE)
-    assert door
-    assert not door.contact
+    policy = await box.store.policy(BOB, ALICE)
+    assert policy
+    assert not policy.contact
     settings = await box.settings()
     assert (settings.contacts, settings.blocked) == (2, 1)
     await box.claim(contacts=(), blocked=())
@@ -119,9 +119,9 @@ async def test_the_same_address_twice_on_a_list_is_there_once(box: Box) -> None:
 
 async def test_an_address_may_be_on_both_lists(box: Box) -> None:
     await box.claim(contacts=(ALICE,), blocked=(ALICE,))
-    door = await box.store.door(BOB, ALICE)
-    assert door
-    assert (door.contact, door.blocked) == (True, True)
+    policy = await box.store.policy(BOB, ALICE)
+    assert policy
+    assert (policy.contact, policy.blocked) == (True, True)
 
 
 async def test_the_last_claim_of_a_name_wins(box: Box, carol: Box) -> None:

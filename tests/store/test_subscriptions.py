@@ -125,9 +125,9 @@ async def test_an_inbox_that_nobody_claimed_has_none(box: Box) -> None:
 
 async def test_the_door_says_whether_anybody_is_told(box: Box) -> None:
     async def subscribed() -> bool:
-        door = await box.store.door(BOB, b"some sender.....")
-        assert door
-        return door.subscribed
+        policy = await box.store.policy(BOB, b"some sender.....")
+        assert policy
+        return policy.subscribed
 
     assert not await subscribed()
     await subscribe(box, kept(1))

@@ -24,7 +24,7 @@ from inbox_server.client.tokens_and_cards import TOKEN_SECONDS, deliver_token, o
 from inbox_server.clock import UnixTime
 from inbox_server.config.file import parse_config
 from inbox_server.http.listening import listening
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.server import open_app
 from inbox_server.store.contract import Store
 from inbox_server.store.sqlite.backup import back_up, restore
@@ -105,14 +105,14 @@ class Twins:
     def back_up(self, *, settings_only: bool) -> Copy:
         """Beside the running server."""
         path = self._folder / f"copy {next(self._copies)}"
-        back_up(self._data, path, check_value=Blinder(SECRET).check_value(), settings_only=settings_only)
+        back_up(self._data, path, check_value=KeyedHash(SECRET).check_value(), settings_only=settings_only)
         return Copy(path, self.model.back_up(settings_only=settings_only))
 
     def restore(self, copy: Copy) -> None:
         """In place of what the server has, which is stopped meanwhile."""
         self._run(self._server.aclose())
         shutil.rmtree(self._data)
-        restore(self._data, copy.path, check_value=Blinder(SECRET).check_value(), random_bytes=self._random_bytes)
+        restore(self._data, copy.path, check_value=KeyedHash(SECRET).check_value(), random_bytes=self._random_bytes)
         self.open()
         self.model.restore(copy.inboxes)
 

@@ -19,10 +19,10 @@ from inbox_server.client.appkey import AppKey
 from inbox_server.client.tokens_and_cards import owner_token
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
-from inbox_server.identity.keyed_hash import Blinder
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.inboxes.follow import Following
 from inbox_server.inboxes.read import Reading
-from inbox_server.inboxes.wakeups import Wakes
+from inbox_server.inboxes.wakeups import Wakeups
 from inbox_server.store.contract import Quota
 from inbox_server.store.sqlite.backup import back_up, restore
 from inbox_server.store.sqlite.opening import open_store
@@ -38,7 +38,7 @@ MOST_TURNS: Final = 100
 """More than a device takes to hear of everything."""
 _QUOTA: Final = Quota(entries=1000, bytes=1 << 20, max_retention=MAX_RETENTION, tombstones=50_000)
 _KEY: Final = AppKey(bytes(range(1, 33)))
-_BLINDER: Final = Blinder(SECRET)
+_BLINDER: Final = KeyedHash(SECRET)
 _AUDIENCE: Final = "https://inbox.example"
 
 Shown = dict[str, tuple[str, int]]
@@ -105,17 +105,17 @@ class Server:
         self._opened = contextlib.AsyncExitStack()
 
     async def open(self) -> None:
-        self._wakes = Wakes()
-        opening = open_store(self._folder, check_value=CHECK_VALUE, quota=_QUOTA, changed=self._wakes.wake)
+        self._wakeups = Wakeups()
+        opening = open_store(self._folder, check_value=CHECK_VALUE, quota=_QUOTA, changed=self._wakeups.wake)
         store = await self._opened.enter_async_context(opening)
         self._box = Box(store, self.clock, _BLINDER.inbox(_KEY.address))
         # Without a pause before the ping, it says: nothing is new.
-        following = Following(store, self._wakes, self.clock, self._random_bytes, ping_seconds=0)
+        following = Following(store, self._wakeups, self.clock, self._random_bytes, ping_seconds=0)
         self._reading = Reading(store, following, _BLINDER, audience=_AUDIENCE)
 
     def stop(self) -> None:
         """Every stream is told."""
-        self._wakes.stop()
+        self._wakeups.stop()
 
     async def close(self) -> None:
         await self._opened.aclose()

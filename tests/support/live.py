@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import aiohttp
 from aiohttp import web
 
-from inbox_server.server import WAKES
+from inbox_server.server import WAKEUPS
 from inbox_server.world.local_world import World
 from tests.support.requests import Answer, Bend, Caller, at, inbox_app
 
@@ -33,7 +33,7 @@ class Live:
 
     async def waiting(self, readers: int) -> None:
         """Until that many readers wait; the test's own timeout ends it."""
-        while len(self.app[WAKES]) != readers:  # noqa: ASYNC110 — readers come and go by requests, not by events
+        while len(self.app[WAKEUPS]) != readers:  # noqa: ASYNC110 — readers come and go by requests, not by events
             await asyncio.sleep(0)
 
 

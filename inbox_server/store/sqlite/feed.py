@@ -5,13 +5,13 @@ import sqlite3
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Cursor, Page, Unread, no_inbox, notices_of
-from inbox_server.store.sqlite.feed_ends import Standing
+from inbox_server.store.sqlite.feed_ends import FeedEnd
 from inbox_server.store.sqlite.slots import text_of
 
 
 def read_feed(
     db: sqlite3.Connection, inbox: bytes, after: Cursor | None, limit: int, now: UnixTime, upto: int | None = None
-) -> tuple[Page, Standing | None]:
+) -> tuple[Page, FeedEnd | None]:
     """A page of an inbox's feed, and where the inbox stands if that may be remembered.
 
     Raises `Refused` no_inbox or cursor_gone.
@@ -53,4 +53,4 @@ def read_feed(
     # What has expired is not in the list, but would be again once a clock was set back: so the count must agree.
     empty = from_the_start and not rows and not unread
     # A notice may be taken back by a sweep, of which nobody is told: so with one, nothing is remembered.
-    return page, None if notices else Standing(Cursor(generation, change, change), empty)
+    return page, None if notices else FeedEnd(Cursor(generation, change, change), empty)

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from inbox_server.lru import Recent
+from inbox_server.lru import Lru
 from inbox_server.store.contract import Cursor, Page
 
 _MOST: Final = 16_384  # about 300 bytes each
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class FeedEnd:
     """The end of an inbox's feed, and whether a list from the start was seen to be empty."""
 
     end: Cursor
@@ -32,36 +32,36 @@ class Standing:
 
 
 class _Reading:
-    """A standing that is being read."""
+    """An end that is being read."""
 
-    standing: Standing | None = None
+    end: FeedEnd | None = None
 
 
-class Standings:
+class FeedEnds:
     """What is known, the longest unused of it forgotten first."""
 
     def __init__(self, most: int = _MOST) -> None:
-        self._known: Recent[bytes, Standing] = Recent(most)
+        self._known: Lru[bytes, FeedEnd] = Lru(most)
         self._reading: dict[bytes, _Reading] = {}
         self._changing: Collection[bytes] = ()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, inbox: bytes) -> Standing | None:
+    def get(self, inbox: bytes) -> FeedEnd | None:
         return self._known.get(inbox)
 
     @contextmanager
     def reading(self, inbox: bytes) -> Iterator[_Reading]:
-        """Keep the `standing` that is set meanwhile, unless the inbox changed or changes since this began."""
+        """Keep the `end` that is set meanwhile, unless the inbox changed or changes since this began."""
         reading = self._reading[inbox] = _Reading()
         try:
             yield reading
         finally:
             if self._reading.get(inbox) is reading:  # no change since, and no later reading
                 del self._reading[inbox]
-                if reading.standing and inbox not in self._changing:
-                    self._known.keep(inbox, reading.standing)
+                if reading.end and inbox not in self._changing:
+                    self._known.keep(inbox, reading.end)
 
     @contextmanager
     def changing(self, inboxes: Collection[bytes]) -> Iterator[None]:

@@ -12,7 +12,7 @@ from typing import Final
 from inbox_server.clock import UnixTime
 from inbox_server.store.contract import Quota
 from inbox_server.store.sqlite.database import Connection, open_connection, schema_steps, upgrade
-from inbox_server.store.sqlite.feed_ends import Standings
+from inbox_server.store.sqlite.feed_ends import FeedEnds
 from inbox_server.store.sqlite.files import BadDatabase, check_free, check_mine, keep_owner, make_private, new_file
 from inbox_server.store.sqlite.reader import Reader
 from inbox_server.store.sqlite.store import SqliteStore
@@ -39,15 +39,15 @@ async def open_store(
     `committed` with the size of each commit and the seconds that it took.
     """
     make_private(folder)
-    standings = Standings()
+    feed_ends = FeedEnds()
     with only_server(folder):
         async with (
             _open_database(folder, check_value) as connection,
             open_connection(folder / DATABASE_NAME, read_only=True) as second,
             Reader(second) as reader,
-            Writer(connection, standings.changing, changed, committed) as writer,
+            Writer(connection, feed_ends.changing, changed, committed) as writer,
         ):
-            yield SqliteStore(reader, writer, standings, quota)
+            yield SqliteStore(reader, writer, feed_ends, quota)
 
 
 async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_value: bytes) -> None:

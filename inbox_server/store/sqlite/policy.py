@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-from inbox_server.store.contract import Door
+from inbox_server.store.contract import Policy
 
 
 def proven(db: sqlite3.Connection, name: bytes) -> bytes | None:
@@ -21,8 +21,8 @@ _DOOR: Final = """
 """
 
 
-def door(db: sqlite3.Connection, inbox: bytes, sender: bytes) -> Door | None:
+def read_policy(db: sqlite3.Connection, inbox: bytes, sender: bytes) -> Policy | None:
     app, accept, retention, contact, blocked, subscribed = db.execute(_DOOR, (inbox, sender)).fetchone()
     if app is None:
         return None
-    return Door(app, accept, retention, contact=bool(contact), blocked=bool(blocked), subscribed=bool(subscribed))
+    return Policy(app, accept, retention, contact=bool(contact), blocked=bool(blocked), subscribed=bool(subscribed))

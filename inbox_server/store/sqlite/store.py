@@ -14,9 +14,9 @@ from inbox_server.store.contract import (
     Admission,
     Cursor,
     Delivered,
-    Door,
     Load,
     Page,
+    Policy,
     Quota,
     Settings,
     SettingsChange,
@@ -27,9 +27,9 @@ from inbox_server.store.contract import (
 )
 from inbox_server.store.sqlite.expiry import drop_entry, drop_expired, drop_oldest_tombstones, is_due, sweep
 from inbox_server.store.sqlite.feed import read_feed
-from inbox_server.store.sqlite.feed_ends import Standings
+from inbox_server.store.sqlite.feed_ends import FeedEnds
 from inbox_server.store.sqlite.outages import lapsed_inboxes, note_seen, prolong, read_seen, rounded
-from inbox_server.store.sqlite.policy import door, proven
+from inbox_server.store.sqlite.policy import proven, read_policy
 from inbox_server.store.sqlite.reader import Reader
 from inbox_server.store.sqlite.settings import forget, read_settings, read_totals, settle
 from inbox_server.store.sqlite.slots import SLOT_BYTES, blank_slot, fill_slot, grow_slots
@@ -47,18 +47,18 @@ _EXPIRED_BATCH: Final = SLOT_BYTES  # so many entries, of a byte or more each, m
 class SqliteStore:
     """Implements `contract.Store`."""
 
-    def __init__(self, reader: Reader, writer: Writer, standings: Standings, quota: Quota) -> None:
+    def __init__(self, reader: Reader, writer: Writer, feed_ends: FeedEnds, quota: Quota) -> None:
         self._reader = reader
         self._writer = writer
-        self._standings = standings
+        self._feed_ends = feed_ends
         self._quota = quota
         self._turns = Turns(_READS_AT_ONCE)
 
     async def proven(self, name: bytes) -> bytes | None:
         return await self._reader.read(lambda db: proven(db, name))
 
-    async def door(self, inbox: bytes, sender: bytes) -> Door | None:
-        return await self._reader.read(lambda db: door(db, inbox, sender))
+    async def policy(self, inbox: bytes, sender: bytes) -> Policy | None:
+        return await self._reader.read(lambda db: read_policy(db, inbox, sender))
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
         delivered = await self._writer.write(
@@ -75,23 +75,21 @@ class SqliteStore:
     async def unread(
         self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime, upto: int | None = None
     ) -> Page:
-        known = self._standings.get(inbox)
+        known = self._feed_ends.get(inbox)
         nothing = known.page_after(after) if known else None
         if nothing:
             return nothing
         async with self._turns.turn(inbox):
-            with self._standings.reading(inbox) as reading:
-                page, reading.standing = await self._reader.read(
-                    lambda db: read_feed(db, inbox, after, limit, now, upto)
-                )
+            with self._feed_ends.reading(inbox) as reading:
+                page, reading.end = await self._reader.read(lambda db: read_feed(db, inbox, after, limit, now, upto))
         return page
 
     def end(self, inbox: bytes) -> Cursor | None:
-        known = self._standings.get(inbox)
+        known = self._feed_ends.get(inbox)
         return known.end if known else None
 
     def load(self) -> Load:
-        return Load(len(self._writer), self._writer.remnants, len(self._standings))
+        return Load(len(self._writer), self._writer.remnants, len(self._feed_ends))
 
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
         for start in range(0, max(len(ids), 1), _ACK_BATCH):
