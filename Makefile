@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test long browser check torture bench page wheel format clean
+.PHONY: help demo run test long browser readers check torture bench page wheel format clean
 
 MINUTES ?= 30
 
@@ -15,6 +15,7 @@ help:
 	@echo "make test    every test but those of the next two"
 	@echo "make long    kill servers, fill disks, turn clocks, try the benchmarks (needs strace, faketime, wrk)"
 	@echo "make browser the example page in Chromium; screenshots in tests/browser/screenshots (needs chromium)"
+	@echo "make readers what docs/reading-the-stream.md says, with each library (a minute; needs npm and PyPI)"
 	@echo "make check   lint, types, layers, docs"
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
 	@echo "make page    build the JavaScript client, clients/js/dist/inbox-client.js, and give it to the example page"
@@ -44,6 +45,9 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_layers.py tests/test_walks.py tests/test_docs.py
+
+readers: $(VENV)/installed-dev
+	$(BIN)/python -m tests.readers.read_all
 
 torture: $(VENV)/installed-dev
 	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) --kills 200
