@@ -108,6 +108,10 @@ class Inbox:
         features = (await self.capabilities()).get("features")
         return isinstance(features, list) and feature in features
 
+    async def _require(self, feature: str) -> None:
+        if not await self.takes(feature):
+            raise Unreachable(f"{self.url} cannot do that: its capability document does not list {feature!r}")
+
     async def claim(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Claim the inbox or change its settings. Raises `InboxRefused` or `Unreachable`, as all the others do."""
         body = json.dumps(settings).encode()
@@ -124,10 +128,12 @@ class Inbox:
 
     async def subscriptions(self) -> dict[str, Any]:
         """`subscriptions`: each with a short `id`, its push `service`, and `since`, the day it was last made."""
+        await self._require("push-list")
         return self._with("subscriptions", await self._ask("GET", "/v1/inbox/push", self._owner("read")))
 
     async def unsubscribe(self, id: str) -> None:
         """Drop the subscription with this short id; one that is not there is no error."""
+        await self._require("push-list")
         body = json.dumps({"id": id}).encode()
         await self._ask("DELETE", "/v1/inbox/push", self._owner("settings", body), body)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from inbox_server.client.appkey import AppKey
-from inbox_server.client.inbox_api import Inbox
+from inbox_server.client.inbox_api import PATH, Inbox, Unreachable
 from inbox_server.http.capabilities import FEATURES
 from inbox_server.world.local_world import World
 from tests.conftest import APP
@@ -27,3 +27,13 @@ async def test_a_server_that_does_not_list_a_feature_does_not_have_it(world: Wor
     async with scripted() as server:
         server.say(200, {"protocol": "message-inbox", "version": 1, "origin": server.url, **listed})
         assert not await inbox_at(world, server.url).takes("push-list")
+
+
+async def test_a_client_asks_for_a_feature_before_it_uses_one(world: World) -> None:
+    async with scripted() as server:
+        server.say(200, {"protocol": "message-inbox", "version": 1, "origin": server.url})
+        inbox = inbox_at(world, server.url)
+        for ask in (inbox.subscriptions, lambda: inbox.unsubscribe("abc")):
+            with pytest.raises(Unreachable, match="push-list"):
+                await ask()
+        assert {asked.path for asked in server.asked} == {PATH}
