@@ -61,6 +61,13 @@ export async function check(url: string, options: CheckOptions = {}): Promise<Ch
   }
 }
 
+/** The document of a server that somebody chose. Throws `Unreachable` where there is none, or it calls itself otherwise. */
+export async function askCapabilities(fetch: Fetch, origin: string): Promise<Capabilities> {
+  const capabilities = await readCapabilities(await request(fetch, `${origin}/.well-known/message-inbox`));
+  if (capabilities?.origin === origin) return capabilities;
+  throw new Unreachable(`${origin} does not answer as an inbox server of that address does.`);
+}
+
 /** Whether a server takes something that the first version 1 had not: it must not be asked for it otherwise. */
 export async function hasFeature(fetch: Fetch, origin: string, feature: string): Promise<boolean> {
   const capabilities = await readCapabilities(await request(fetch, `${origin}/.well-known/message-inbox`));

@@ -1,17 +1,22 @@
 /** One user of one app: the five steps of the protocol page, and what comes before and after them. */
 import { Acks } from './acks.js';
 import { toHex } from './bytes.js';
-import { encrypt, signEnvelope } from './ecies.js';
+import type { MoveStep } from './carrying.js';
+import { checkContent, encrypt, signEnvelope } from './ecies.js';
 import type { Content } from './ecies.js';
 import type { InboxError } from './errors.js';
+import { Following } from './following.js';
 import { Handoff } from './handoff.js';
 import type { Claim, Inbox, InboxSettings, Listed, Subscription } from './inbox.js';
 import { AppKey } from './keys.js';
 import { Lapses } from './lapses.js';
+import { listOf } from './listing.js';
 import { LookUps } from './lookups.js';
 import { Merging } from './merging.js';
 import { Messages } from './messages.js';
 import type { Message } from './messages.js';
+import { Moving } from './moving.js';
+import type { MoveOptions } from './moving.js';
 import type { Entry, News } from './news.js';
 import { readOptions } from './options.js';
 import type { InboxClientOptions, Settled } from './options.js';
@@ -25,7 +30,6 @@ import { SeenCards } from './seen.js';
 import { State } from './state.js';
 import { follow } from './watching.js';
 
-const PAGE_ENTRIES = 1000;
 const RETRY_SECONDS = 30;
 
 export class InboxClient {
@@ -42,6 +46,9 @@ export class InboxClient {
   readonly #outbox: Outbox;
   readonly #acks: Acks;
   readonly #own: Own;
+  readonly #moving: Moving;
+  /** Each makes a running `watch` look which inboxes are to be followed. */
+  readonly #watches = new Set<() => void>();
 
   /** Asks nobody anything. Throws `TypeError` or `NotAKey` for options that cannot be. */
   constructor(options: InboxClientOptions) {
@@ -54,6 +61,8 @@ export class InboxClient {
     this.#state = new State(storage, `message-inbox:${this.address}:`);
     this.#acks = new Acks(this.#state);
     this.#own = new Own(this.#key, this.#options, this.#state, options.inboxes);
+    const { publicKey } = this;
+    this.#moving = new Moving({ own: this.#own, state: this.#state, acks: this.#acks, options: this.#options, publicKey });
     const time = { clock: () => this.#own.now(), askTime: () => this.#own.askTime() };
     const lookUps = new LookUps({ app, fetch, names, agreement, ticks, ...time, prefixes: () => this.#own.prefixes() });
     const lapses = new Lapses(this.#state, time.clock);
@@ -77,8 +86,29 @@ export class InboxClient {
   }
 
   /** Claim every own inbox, or change its settings; or `inboxes`, which need not be on the card yet. */
-  claim(settings: Claim = {}, { inboxes }: { inboxes?: readonly string[] } = {}): Promise<Report<InboxSettings>[]> {
-    return this.#own.each((inbox) => inbox.claim(settings), inboxes);
+  async claim(settings: Claim = {}, { inboxes }: { inboxes?: readonly string[] } = {}): Promise<Report<InboxSettings>[]> {
+    const reports = await this.#own.each((inbox) => inbox.claim(settings), inboxes);
+    const { invite, ...kept } = settings;
+    if (reports.some(({ result }) => result)) await this.#state.change('settings', (before) => void Object.assign(before, kept));
+    return reports;
+  }
+
+  /**
+   * Move the inbox to another server with everything in it: the steps, as they are done. Repeat it when it throws or was
+   * left, also in another session: nothing is lost or doubled. Where nothing was published yet, it claims and publishes.
+   * Throws `CannotMove`, and what its requests throw: `Refused`, `Unreachable`, `BucketFailed`.
+   */
+  async *move(to: string, options: MoveOptions = {}): AsyncGenerator<MoveStep> {
+    for await (const step of this.#moving.move(to, options)) {
+      if (step.kind === 'published') for (const look of this.#watches) look();
+      yield step;
+    }
+  }
+
+  /** A move that was begun and is not finished: repeat it with `move(to)`. */
+  async unfinishedMove(): Promise<{ from: string; to: string } | undefined> {
+    const move = await this.#own.move();
+    return move && { from: move.from, to: move.to };
   }
 
   /** The settings of every own inbox, and what its owner must know. */
@@ -116,9 +146,10 @@ export class InboxClient {
 
   /**
    * `recipient` is a name, an app public key or an app address; `ttlSeconds` how long it matters, if not long. Nothing
-   * was delivered when it throws: `NotProven`, `BadCard`, `BucketFailed`, `Unreachable`. See `SendReport` for the rest.
+   * was delivered when it throws: `TypeError` for what is no text, `NotProven`, `BadCard`, `BucketFailed`, `Unreachable`. See `SendReport` for the rest.
    */
   async send(recipient: string, content: Content, { ttlSeconds }: { ttlSeconds?: number } = {}): Promise<SendReport> {
+    checkContent(content);
     const { key, inboxes } = await this.#recipients.find(recipient);
     const { random, app } = this.#options;
     const id = toHex(random(16));
@@ -148,9 +179,9 @@ export class InboxClient {
    * inboxes are those that it named before. Throws the problem when no inbox could be asked.
    */
   async unread(): Promise<{ entries: Entry[]; problems: Report[]; card?: InboxError }> {
-    const reports = await this.#own.each(async (inbox) => {
+    const reports = await this.#own.eachSource(async (inbox) => {
       await this.#acks.tell(inbox);
-      return this.#list(inbox);
+      return listOf(inbox, this.#state);
     });
     const read = await this.#acks.waiting();
     const entries = new Map<string, Entry>();
@@ -181,7 +212,7 @@ export class InboxClient {
   /** Say that these are read, to every own inbox; one that cannot be told now is told by `retry`, `unread` or `watch`. */
   async acknowledge(entries: readonly Pick<Listed, 'id'>[]): Promise<Report[]> {
     const ids = entries.map(({ id }) => id);
-    return this.#own.each(async (inbox) => {
+    return this.#own.eachSource(async (inbox) => {
       await this.#acks.remember([inbox], ids);
       const problem = await this.#acks.tell(inbox);
       if (problem) throw problem;
@@ -202,21 +233,17 @@ export class InboxClient {
     const [merging, news] = [new Merging(), new Handoff<News>()];
     const isLeft = (inbox: Inbox) => this.#own.isLeft(inbox);
     const shared = { acks: this.#acks, state: this.#state, merging, news, random, sleep, silenceSeconds, resume, isLeft };
-    const followed = new Set<Inbox>();
-    const followEach = async (inbox: Inbox): Promise<void> => {
-      if (followed.has(inbox)) return;
-      followed.add(inbox);
-      await follow({ ...shared, inbox }, over);
-      followed.delete(inbox);
-      if (!over.aborted) await Promise.all((await this.#own.inboxes()).map(followEach)); // it was left for others
-    };
+    const following = new Following(this.#own, (inbox) => follow({ ...shared, inbox }, over), over);
+    const look = () => void following.look().catch((error: unknown) => news.fail(error));
     try {
-      const all = Promise.all((await this.#own.inboxes({ fresh: true })).map(followEach));
+      await this.#own.inboxes({ fresh: true });
       const problem = this.#own.cardProblem;
       if (problem) void news.give({ kind: 'card', problem });
-      Promise.all([all, this.#keepRetrying(news, over)]).catch((error: unknown) => news.fail(error));
+      this.#watches.add(look);
+      this.#keepRetrying(news, look, over).catch((error: unknown) => news.fail(error));
       yield* news.items(over);
     } finally {
+      this.#watches.delete(look);
       left.abort();
     }
   }
@@ -224,13 +251,15 @@ export class InboxClient {
   // What the steps are made of.
 
   async #retry(tell?: (report: SendReport) => unknown): Promise<SendReport[]> {
-    const acks = async () => (await this.#acks.waiting()).size > 0 && this.#own.each(async (inbox) => this.#acks.tell(inbox));
+    const acks = async () => (await this.#acks.waiting()).size > 0 && this.#own.eachSource(async (inbox) => this.#acks.tell(inbox));
     const [reports] = await Promise.all([this.#outbox.retry(tell), acks()]);
     return reports;
   }
 
-  async #keepRetrying(news: Handoff<News>, signal: AbortSignal): Promise<void> {
+  /** Also for what other pages of this storage did: a move of theirs has another inbox followed. */
+  async #keepRetrying(news: Handoff<News>, look: () => void, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      look();
       await this.#retry(async (report) => {
         if (report.stored.length + report.refused.length > 0) await news.give({ kind: 'sent', report });
       });
@@ -241,15 +270,5 @@ export class InboxClient {
   /** Who this user is to others: the name, or the key itself. */
   get #identity(): string {
     return this.name ?? this.publicKey;
-  }
-
-  async #list(inbox: Inbox): Promise<Listed[]> {
-    const listed = new Map<string, Listed>();
-    let page = await inbox.page(undefined, PAGE_ENTRIES);
-    for (; ; page = await inbox.page(page.cursor, PAGE_ENTRIES)) {
-      for (const each of page.messages) listed.set(each.id, each);
-      for (const id of page.read) listed.delete(id);
-      if (!page.more) return [...listed.values()];
-    }
   }
 }

@@ -19,6 +19,13 @@ export type Random = (length: number) => Uint8Array;
 
 const IV_BYTES = 16;
 
+/** Throws `TypeError` for a string with half of a character: it has no bytes, and would come out as another. */
+export function checkContent(content: Content): void {
+  if (typeof content === 'string' && /\p{Surrogate}/u.test(content)) {
+    throw new TypeError('The message has half of a surrogate pair in it, as a text cut within a character has. Cut between characters.');
+  }
+}
+
 export function encrypt(to: PublicKey, content: Content, random: Random, encoding: 'hex' | 'base64' = 'hex'): string {
   const ephemeral = new AppKey(random(32));
   const iv = random(IV_BYTES);

@@ -92,6 +92,11 @@ export class CannotDecrypt extends InboxError {
   override name = 'CannotDecrypt';
 }
 
+/** A move cannot begin; the message says why, and what to do. Nothing has changed. */
+export class CannotMove extends InboxError {
+  override name = 'CannotMove';
+}
+
 /** The own Gaia hub did not do it. */
 export class BucketFailed extends InboxError {
   override name = 'BucketFailed';

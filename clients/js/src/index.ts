@@ -1,3 +1,4 @@
+export type { MoveStep } from './carrying.js';
 export { check } from './check.js';
 export type { Capabilities, Checked, CheckOptions } from './check.js';
 export { InboxClient } from './client.js';
@@ -7,6 +8,7 @@ export {
   BadCard,
   BucketFailed,
   CannotDecrypt,
+  CannotMove,
   InboxError,
   NotAuthentic,
   NotProven,
@@ -16,6 +18,7 @@ export {
 export type { Claim, InboxSettings, Listed, Receipt, Subscription } from './inbox.js';
 export { NotAKey } from './keys.js';
 export type { Message } from './messages.js';
+export type { MoveOptions } from './moving.js';
 export type { Entry, News } from './news.js';
 export type { InboxClientOptions } from './options.js';
 export type { Delivery, SendReport } from './outbox.js';

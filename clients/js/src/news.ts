@@ -22,4 +22,6 @@ export type News =
   /** An inbox is listened to, at first or again. */
   | { kind: 'up'; inbox: string }
   /** An inbox cannot be listened to, and why. It goes on by itself; what is missed comes later. */
-  | { kind: 'down'; inbox: string; problem: InboxError; retrySeconds: number };
+  | { kind: 'down'; inbox: string; problem: InboxError; retrySeconds: number }
+  /** An inbox is gone and is listened to no more: the card names others, which are. */
+  | { kind: 'left'; inbox: string };

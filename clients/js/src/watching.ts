@@ -11,6 +11,7 @@ import type { Random } from './ecies.js';
 import type { Handoff } from './handoff.js';
 import { readPage } from './inbox.js';
 import type { Inbox, Page } from './inbox.js';
+import { mark } from './marks.js';
 import type { Merging } from './merging.js';
 import type { News } from './news.js';
 import { fraction } from './outbox.js';
@@ -56,7 +57,9 @@ export async function follow(what: Listening, signal: AbortSignal): Promise<void
     if (problem && (!place.heard || isCrowded(problem))) {
       place.isUp = false;
       await news.give({ kind: 'down', inbox: inbox.url, problem, retrySeconds });
-      if (problem instanceof Refused && problem.code === 'no_inbox' && (await what.isLeft(inbox))) return;
+      if (problem instanceof Refused && problem.code === 'no_inbox' && (await what.isLeft(inbox))) {
+        return news.give({ kind: 'left', inbox: inbox.url });
+      }
     }
     if (isCrowded(problem)) await listAll(what, place, signal);
     await sleep(retrySeconds * 1000, signal);
@@ -183,6 +186,7 @@ async function take(what: Listening, place: Place, page: Page): Promise<void> {
   }
   for (const each of merging.take(inbox.url, page, await acks.waiting(), inbox.time)) await news.give(each);
   place.cursor = page.cursor;
+  await mark(state, inbox, page.cursor);
   await state.change<string>('cursors', (cursors) => {
     cursors[inbox.url] = page.cursor;
   });
