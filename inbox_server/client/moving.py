@@ -2,8 +2,8 @@
 
 The order: claim the new inbox; publish the card, so that senders follow; shut the old inbox; carry over what is unread
 (the owner may always deliver) and what was read (so that a late repeat stays read); when nothing more comes, delete the
-old one. Nothing is acknowledged at the old inbox, or what was carried could not be told from what was read. Every step
-may be repeated, so a move that was cut off anywhere is repeated whole.
+old one. Nothing is acknowledged at the old inbox but what was read: what was carried could not be told from that. Every
+step may be repeated, so a move that was cut off anywhere is repeated whole.
 """
 
 import math
@@ -17,6 +17,7 @@ from inbox_server.client.moving_entries import Carrying
 from inbox_server.client.own_card import catch_up, published_card
 from inbox_server.client.profile_file import Move, Profile
 from inbox_server.client.publish import Publishing, shown
+from inbox_server.client.reading import Reading
 
 # A delivery that passed the door before it was shut may still wait for look-ups of names.
 _UNDER_WAY_SECONDS: Final = 30
@@ -128,6 +129,7 @@ class Moving:
         if await shown(old) is None:  # deleted before the move was cut off
             return
         await old.claim({"accept": "nobody"})
+        await Reading(self._account).tell_read(old)  # else what was read here would be carried as unread
         yield Step(f"shut the inbox at {old.url}")
         carrying = Carrying(self._account, old, new)
         async for carried in carrying.unread():

@@ -155,6 +155,17 @@ async def test_what_another_device_read_while_it_moved_is_not_unread_again(
         assert await texts(bob) == ["second"]
 
 
+async def test_what_was_read_and_not_told_yet_is_not_unread_again(
+    world: World, new: Caller, alice: InboxClient
+) -> None:
+    profile, _, _ = await with_mail(world, alice, Scissors(0, ""))
+    async with opened(world, profile) as bob:
+        first = (await ids_at(bob, world.inbox_url))[0]
+        profile.change(lambda profile: profile.with_to_ack((first,)))  # as when the old server was down
+        await moved(bob, new.url)
+        assert await texts(bob) == ["second"]
+
+
 async def test_what_came_while_the_old_inbox_was_being_shut_is_carried_over_too(
     world: World, new: Caller, alice: InboxClient
 ) -> None:

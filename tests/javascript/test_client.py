@@ -106,6 +106,15 @@ async def test_bytes_come_out_as_bytes(alice_page: Page, bob_page: Page) -> None
     assert await bob_page.read_all() == [sent]
 
 
+@pytest.mark.parametrize("text", ["cut in half \ud83d", "\udc1d", "\udc1d\ud83d"])
+async def test_half_of_a_surrogate_pair_is_no_text_and_is_not_sent(alice_page: Page, bob_page: Page, text: str) -> None:
+    with pytest.raises(Failed, match="TypeError: The message has half of a surrogate pair"):
+        await alice_page.call("send", "bob.id", text)
+    assert alice_page.requests == []
+    await alice_page.call("send", "bob.id", "whole \U0001f41d")
+    assert await bob_page.read_all() == ["whole \U0001f41d"]
+
+
 async def test_people_without_names_reach_each_other_by_key_and_by_address(node: Node, world: World) -> None:
     alice, bob = (page_of(node, world, AppKey(secrets.token_bytes(32)), names=[]) for _ in range(2))
     for page in (alice, bob):

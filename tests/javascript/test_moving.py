@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inbox_server.world.local import World
 
 from inbox_server.client.appkey import AppKey
+from inbox_server.world.local_world import World
 from tests.conftest import APP
-from tests.javascript import Node, build_client, open_node, search_path
-from tests.pages import SecondInbox, page_of
-from tests.requests import Caller
+from tests.support.javascript import Node, build_client, open_node, search_path
+from tests.support.pages import SecondInbox, page_of
+from tests.support.requests import Caller
 
 # npm ci has its own limit, and comes in only once.
 pytestmark = pytest.mark.timeout(120, func_only=True)
