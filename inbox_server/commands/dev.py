@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import secrets
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +18,7 @@ from inbox_server.world.hub_rules import STRICT, HubRules
 from inbox_server.world.local_world import PORTS, World, port_or_any, running_world
 from inbox_server.world.page_server import BUNDLE, showing_page
 from inbox_server.world.people import Person
+from inbox_server.world.second_inbox import second_inbox
 
 _WORLD_PORT: Final = 8720
 
@@ -58,7 +60,7 @@ def add_dev(commands: Commands) -> None:
         "--port",
         type=whole(0, 65536 - PORTS),
         default=_WORLD_PORT,
-        help=f"the first of five ports (default: {_WORLD_PORT}; 0: any that are free)",
+        help=f"the first of six ports (default: {_WORLD_PORT}; 0: any that are free)",
     )
     command.add_argument(
         "--strict-hub",
@@ -77,6 +79,7 @@ def _demo(options: argparse.Namespace) -> int:
         first_port = 0 if options.once else port_or_any(_WORLD_PORT)
         async with _temporary_world(first_port) as world, contextlib.AsyncExitStack() as stack:
             if not options.once:
+                await stack.enter_async_context(_second_inbox(world, first_port))
                 page_url = await stack.enter_async_context(showing_page(world, _page_port(first_port)))
                 tell(_invite_to(page_url))
             alice, bob = await walk(world, tell)
@@ -97,6 +100,7 @@ def _dev(options: argparse.Namespace) -> int:
     async def dev() -> None:
         async with (
             _temporary_world(options.port, STRICT if options.strict_hub else None) as world,
+            _second_inbox(world, options.port),
             showing_page(world, _page_port(options.port)) as page_url,
         ):
             people = [await world.settle(name, options.app) for name in names]
@@ -112,7 +116,16 @@ def _dev(options: argparse.Namespace) -> int:
 
 
 def _page_port(first_port: int) -> int:
-    return first_port and first_port + PORTS - 1
+    return first_port and first_port + PORTS - 2
+
+
+@contextlib.asynccontextmanager
+async def _second_inbox(world: World, first_port: int) -> AsyncIterator[str]:
+    """Somewhere to move to: on the port after the page's."""
+    port = first_port and _page_port(first_port) + 1
+    with tempfile.TemporaryDirectory(prefix="inbox-server-") as folder:
+        async with second_inbox(world, Path(folder), secrets.token_bytes(32), port) as url:
+            yield url
 
 
 def _invite_to(page_url: str) -> str:
@@ -122,6 +135,8 @@ def _invite_to(page_url: str) -> str:
 
 def _told(world: World, people: list[Person]) -> Iterator[str]:
     yield f"inbox server   {world.inbox_url}   (takes everyone)"
+    for url in world.other_inboxes:
+        yield f"another        {url}   (to move to)"
     yield f"name service   {world.names_url}/v1/names/   (for blockstack.js: {world.legacy_names_url})"
     yield f"Gaia hub       {world.hub_url}   reads at {world.read_url}"
     for person in people:
@@ -139,6 +154,7 @@ def _described(world: World, app: str, people: list[Person]) -> dict[str, Any]:
     """The same for a script."""
     return {
         "inbox_url": world.inbox_url,
+        "second_inbox_url": next(iter(world.other_inboxes)),
         "names_url": world.names_url,
         "legacy_names_url": world.legacy_names_url,
         "hub_url": world.hub_url,

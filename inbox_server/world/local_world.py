@@ -30,7 +30,7 @@ from inbox_server.world.name_service import LEGACY, NameRegister, make_name_serv
 from inbox_server.world.people import Person, make_association_token, make_person, settle_person
 
 _SERVERS: Final = 4  # inbox, names, hub, reader: on four ports in a row
-PORTS: Final = _SERVERS + 1  # and for people the page (page.py), on the one after them
+PORTS: Final = _SERVERS + 2  # and for people the page and a second inbox server (second_inbox.py), after them
 
 
 class PortsTaken(Exception):
@@ -54,6 +54,8 @@ class World:
     clock: Clock
     people: list[Person] = field(default_factory=list)
     """Who was settled, in this order."""
+    other_inboxes: dict[str, Path] = field(default_factory=dict)
+    """Further inbox servers in it (second_inbox.py), by URL, and where each has its files."""
 
     @property
     def legacy_names_url(self) -> str:
@@ -152,7 +154,7 @@ def world_config(data_dir: Path, inbox_url: str, names_url: str, reader_url: str
 
 
 def port_or_any(first_port: int) -> int:
-    """`first_port` when it and the four after it are free now, else 0."""
+    """`first_port` when it and the five after it are free now, else 0."""
     with contextlib.ExitStack() as stack:
         try:
             for port in range(first_port, first_port + PORTS):

@@ -96,21 +96,31 @@ async def get_world(request: web.Request) -> web.Response:
         }
         for person in world.people
     ]
-    places = {"inbox_url": world.inbox_url, "names_url": world.names_url, "hub_url": world.hub_url}
+    places = {
+        "inbox_url": world.inbox_url,
+        "inbox_urls": [world.inbox_url, *world.other_inboxes],
+        "names_url": world.names_url,
+        "hub_url": world.hub_url,
+    }
     return web.json_response({**places, "client_is_built": request.app[_BUNDLE].is_file(), "people": people})
 
 
 async def get_rows(request: web.Request) -> web.Response:
-    """What the inbox server's database holds now, and whether anybody's names or keys stand in its files."""
-    return web.json_response(await asyncio.to_thread(_read_rows, request.app[_WORLD]))
+    """What an inbox server's database holds now, and whether anybody's names or keys stand in its files."""
+    world = request.app[_WORLD]
+    data_dirs = {world.inbox_url: world.data_dir, **world.other_inboxes}
+    inbox_url = request.query.get("inbox", world.inbox_url)
+    if inbox_url not in data_dirs:
+        raise web.HTTPNotFound(text="There is no such inbox server in this world.\n")
+    return web.json_response(await asyncio.to_thread(_read_rows, world, data_dirs[inbox_url]))
 
 
-def _read_rows(world: World) -> dict[str, Any]:
+def _read_rows(world: World, data_dir: Path) -> dict[str, Any]:
     marks = marks_of(world.people, (), world)
     return {
-        "tables": [dataclasses.asdict(table) for table in read_tables(world.data_dir)],
+        "tables": [dataclasses.asdict(table) for table in read_tables(data_dir)],
         "searched_for": len(marks),
-        "found": find_marks(world.data_dir, marks),
+        "found": find_marks(data_dir, marks),
     }
 
 

@@ -25,7 +25,7 @@ export async function openWindow({ hash = '', isSeen = false, ...options } = {})
   context.setDefaultTimeout(STEP_MILLISECONDS);
   // Headless windows all believe that they have the focus: here they are told.
   await context.addInitScript((seen) => {
-    globalThis.isLookedAt = seen;
+    globalThis.isLookedAt = seen && !sessionStorage.getItem('isLeftAlone');
     document.hasFocus = () => globalThis.isLookedAt;
     addEventListener('securitypolicyviolation', (event) => console.error('CSP', event.violatedDirective, event.blockedURI));
   }, isSeen);
@@ -47,9 +47,24 @@ export async function openWindow({ hash = '', isSeen = false, ...options } = {})
 /** Somebody turns to the window. */
 export async function turnTo(page) {
   await page.evaluate(() => {
+    sessionStorage.removeItem('isLeftAlone');
     globalThis.isLookedAt = true;
     dispatchEvent(new Event('focus'));
   });
+}
+
+/** Nobody looks at the window any more. */
+export async function turnAway(page) {
+  await page.evaluate(() => {
+    sessionStorage.setItem('isLeftAlone', 'yes'); // also after a reload
+    globalThis.isLookedAt = false;
+  });
+}
+
+/** A move waits half a minute for deliveries that were under way: not here. The page's clock must be installed. */
+export async function passTheWait(page) {
+  await page.waitForFunction(() => /^Waiting 30 s/.test(document.getElementById('place-said').textContent));
+  await page.clock.fastForward(31_000);
 }
 
 export async function isListening(page) {

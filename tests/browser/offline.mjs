@@ -1,5 +1,5 @@
 /** Bob's inbox server goes away and comes back; tests/browser/test_page.py stops and starts it when it is told to. */
-import { answer, close, given, isListening, line, openWindow, screenshot, send } from './browser.mjs';
+import { answer, close, given, isListening, line, openWindow, passTheWait, screenshot, send } from './browser.mjs';
 
 const RETRY_MILLISECONDS = 65_000; // the client tries again within a minute
 
@@ -7,10 +7,13 @@ const alice = await openWindow({ hash: '#alice.id', isSeen: true });
 await alice.clock.install();
 await alice.reload();
 const bob = await openWindow({ hash: '#bob.id', isSeen: true });
+await bob.clock.install();
+await bob.reload();
 await Promise.all([alice, bob].map(isListening));
 await bob.getByRole('button', { name: 'Settings' }).click();
 await bob.getByLabel('Your inbox server').fill(given.second);
 await bob.getByRole('button', { name: 'Save', exact: true }).click();
+await passTheWait(bob);
 await bob.locator('#place-said.good').filter({ hasText: 'Saved' }).waitFor();
 await bob.keyboard.press('Escape');
 await isListening(bob);

@@ -8,6 +8,8 @@ const SECRET = 'Nobody else shall read this sentence.';
 const alice = await openWindow({ hash: '#alice.id', isSeen: true });
 const bob = await openWindow({ hash: '#bob.id', colorScheme: 'dark' });
 await Promise.all([alice, bob].map(isListening));
+// Rows also in a window that is behind others.
+await alice.evaluate(() => Object.defineProperty(document, 'visibilityState', { value: 'hidden' }));
 await alice.getByRole('button', { name: 'What the server sees' }).click();
 const panel = alice.getByRole('complementary', { name: 'What the server sees' });
 await panel.getByText('0 unread, 0 read and forgotten.').waitFor();

@@ -149,7 +149,7 @@ async def test_a_page_whose_client_is_not_built_says_how(
 async def test_everything_has_a_name_enough_contrast_and_room(stage: Stage) -> None:
     told = await stage.play("basics.mjs", nobody=f"http://127.0.0.1:{free_port()}")
     assert {name: found for name, found in told["findings"].items() if any(found.values())} == {}
-    assert len(told["findings"]) == 18
+    assert len(told["findings"]) == 16
     walked = [each["what"] for each in told["walked"]]
     assert [what for what in walked if what in {"leave", "open-settings", "toggle-rows", "second", "text"}] == [
         *("leave", "open-settings", "toggle-rows", "second", "text")

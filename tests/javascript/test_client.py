@@ -473,6 +473,7 @@ async def test_a_good_url_is_ok_however_it_is_typed(node: Node, world: World, of
         checked = await page.call("check", typed)
         assert (checked["ok"], checked["origin"], checked["problems"]) == (True, world.inbox_url, [])
         assert checked["capabilities"]["registration"] == "open"
+        assert checked.get("dropped") == ("/v1/messages?x#y" if "?" in typed else None)
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,14 @@
 
 import contextlib
 import secrets
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from inbox_server.client.appkey import AppKey
-from inbox_server.http.listening import listening
-from inbox_server.server import open_app
-from inbox_server.world.local_world import World, free_socket, world_config
+from inbox_server.world.local_world import World, free_socket
+from inbox_server.world.second_inbox import second_inbox
 from tests.conftest import APP
 from tests.support.javascript import Node
 
@@ -71,17 +69,12 @@ class SecondInbox:
         self.port = bound.getsockname()[1]
         bound.close()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._world = world
-        self._config = world_config(data_dir, self.url, world.names_url, world.reader_origin)
+        self._world, self._data_dir = world, data_dir
         self._secret = secrets.token_bytes(32)
         self._running = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
-        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(("127.0.0.1", self.port))
-        app, _ = await self._running.enter_async_context(open_app(self._config, self._secret, clock=self._world.clock))
-        await self._running.enter_async_context(listening(app, bound))
+        await self._running.enter_async_context(second_inbox(self._world, self._data_dir, self._secret, self.port))
 
     async def stop(self) -> None:
         await self._running.aclose()

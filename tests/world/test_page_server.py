@@ -12,6 +12,7 @@ import pytest
 
 from inbox_server.world.local_world import World
 from inbox_server.world.page_server import showing_page
+from inbox_server.world.second_inbox import second_inbox
 from tests.conftest import APP
 from tests.store.test_opening import COLUMNS
 from tests.support.requests import Caller, at
@@ -161,6 +162,19 @@ async def test_the_rows_are_all_that_the_database_holds_now(
     assert message["slot"] is None
 
 
+async def test_each_inbox_server_of_the_world_has_rows_of_its_own(
+    world: World, page: str, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with second_inbox(world, tmp_path / "second", bytes(32)) as second_url:
+        assert (await _json(session, page + "world.json"))["inbox_urls"] == [world.inbox_url, second_url]
+        bob = await world.settle("bob.id", APP)
+        await Caller(session, second_url, bob.app_key, world.clock).claim({"names": ["bob.id"]})
+        for url, inboxes in ((world.inbox_url, 0), (second_url, 1)):
+            assert len((await _tables(session, page, url))["inbox"]["rows"]) == inboxes
+    async with session.get(page + "rows.json?inbox=https://elsewhere.example") as answer:
+        assert answer.status == 404
+
+
 async def test_what_of_anybody_stands_in_the_files_is_told(
     world: World, page: str, session: aiohttp.ClientSession
 ) -> None:
@@ -177,8 +191,9 @@ async def _json(session: aiohttp.ClientSession, url: str) -> Any:
         return await answer.json()
 
 
-async def _tables(session: aiohttp.ClientSession, page: str) -> dict[str, Any]:
-    return {table["name"]: table for table in (await _json(session, page + "rows.json"))["tables"]}
+async def _tables(session: aiohttp.ClientSession, page: str, inbox: str = "") -> dict[str, Any]:
+    rows = await _json(session, page + "rows.json" + (f"?inbox={inbox}" if inbox else ""))
+    return {table["name"]: table for table in rows["tables"]}
 
 
 def _rows(table: dict[str, Any]) -> list[dict[str, Any]]:

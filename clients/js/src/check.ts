@@ -26,6 +26,8 @@ export interface Checked {
   ok: boolean;
   /** The server's origin: what to keep, whatever the person typed. Undefined where no server was found. */
   origin: string | undefined;
+  /** What of the typed address does not count, such as a path: to be told. */
+  dropped?: string;
   /** Sentences for the person; none when it is ok. */
   problems: string[];
   capabilities: Capabilities | undefined;
@@ -42,6 +44,11 @@ const VERSION = 1;
 const WRONG_HOST = 421;
 
 export async function check(url: string, options: CheckOptions = {}): Promise<Checked> {
+  const dropped = droppedFrom(url);
+  return { ...(await checkOrigin(url, options)), ...(dropped === '' ? {} : { dropped }) };
+}
+
+async function checkOrigin(url: string, options: CheckOptions): Promise<Checked> {
   const fetch = options.fetch ?? ((...what) => globalThis.fetch(...what));
   const clock = options.clock ?? (() => Math.floor(Date.now() / 1000));
   const typed = readTyped(url);
@@ -76,10 +83,22 @@ export async function hasFeature(fetch: Fetch, origin: string, feature: string):
 
 /** The origin in what a person typed: with or without a scheme, a path, a slash at the end. */
 function readTyped(text: string): string | undefined {
+  const { origin } = parseTyped(text) ?? {};
+  return isOrigin(origin) ? origin : undefined;
+}
+
+/** Name and password, path, query and fragment. */
+function droppedFrom(text: string): string {
+  const url = parseTyped(text);
+  if (!url || !isOrigin(url.origin)) return '';
+  const user = url.username + url.password === '' ? '' : `${url.username}:…@`;
+  return user + (url.pathname === '/' ? '' : url.pathname) + url.search + url.hash;
+}
+
+function parseTyped(text: string): URL | undefined {
   const trimmed = text.trim();
   const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(trimmed) ? trimmed : `https://${trimmed}`;
-  const origin = URL.canParse(whole) ? new URL(whole).origin : '';
-  return isOrigin(origin) ? origin : undefined;
+  return URL.canParse(whole) ? new URL(whole) : undefined;
 }
 
 async function readCapabilities(response: Response): Promise<Capabilities | undefined> {

@@ -18,7 +18,7 @@ async function start() {
   byId('actions').hidden = false;
   const person = whoSitsHere(world.people);
   byId('open-settings').hidden = !person;
-  if (person) await enter(library, world, person);
+  if (person) await enter(library, world, person, rows);
   else welcome(world.people);
   if (sessionStorage.getItem('rows')) rows.toggle(true);
 }
@@ -50,7 +50,7 @@ function welcome(people) {
   showSection('welcome');
 }
 
-async function enter(library, world, person) {
+async function enter(library, world, person, rows) {
   sessionStorage.setItem(WHO, person.name);
   byId('my-name').textContent = person.name;
   byId('me').hidden = false;
@@ -59,6 +59,7 @@ async function enter(library, world, person) {
   const session = new Session(library, world, person);
   session.addEventListener('notice', ({ detail }) => showBanner(NOTICES[detail] ?? detail));
   session.addEventListener('connection', () => void lookForNewWorld(session));
+  session.addEventListener('connection', () => session.inbox && rows.turnTo(session.inbox));
   new Conversation(session, others);
   new Settings(session, others);
   showSection('talk');

@@ -20,16 +20,31 @@ const TABLES = new Map([
 ]);
 
 export class Rows {
+  #world;
+  #where;
   #before = new Map();
   #timer;
+  #isToBeSeen = false;
 
   constructor(world) {
-    byId('rows-where').textContent = `at ${world.inbox_url}`;
+    this.#world = world;
+    this.turnTo(world.inbox_url);
     byId('toggle-rows').addEventListener('click', () => {
+      this.#isToBeSeen = byId('rows').hidden;
       this.toggle(byId('rows').hidden);
-      byId('rows').scrollIntoView(); // on a narrow screen it stands below the conversation
     });
     document.addEventListener('visibilitychange', () => this.#ask());
+  }
+
+  /** Show the rows of this server. */
+  turnTo(url) {
+    if (this.#where === url) return;
+    this.#where = url;
+    this.#before.clear();
+    byId('rows-where').textContent = `at ${url}`;
+    byId('tables').replaceChildren();
+    for (const id of ['rows-summary', 'rows-search']) put(id, '');
+    void this.#ask();
   }
 
   toggle(isOpen) {
@@ -40,12 +55,18 @@ export class Rows {
     void this.#ask();
   }
 
-  /** Again and again, while somebody looks. */
+  /** Again and again, also in a window that is behind others: browsers make it rarer there by themselves. */
   async #ask() {
     clearTimeout(this.#timer);
-    if (byId('rows').hidden || document.visibilityState !== 'visible') return;
+    if (byId('rows').hidden) return;
+    const where = this.#where;
+    if (!this.#world.inbox_urls.includes(where)) {
+      put('rows-summary', 'That server is not of this world, so its rows cannot be shown here.');
+      return;
+    }
     try {
-      this.#show(await (await fetch('rows.json')).json());
+      const shown = await (await fetch(`rows.json?${new URLSearchParams({ inbox: where })}`)).json();
+      if (where === this.#where) this.#show(shown);
     } catch {
       byId('rows-summary').textContent = 'The rows cannot be read: the world has stopped, or is starting again.';
     }
@@ -64,6 +85,9 @@ export class Rows {
       this.#showTable(table, this.#before.get(name)?.rows);
       this.#before.set(name, { state, rows });
     }
+    if (!this.#isToBeSeen) return;
+    this.#isToBeSeen = false;
+    byId('rows').scrollIntoView(); // on a narrow screen it stands below the conversation, and was empty until now
   }
 
   #showTable(table, before) {

@@ -1,4 +1,4 @@
-/** One person at work: their client, what it hears, and what became of what they sent. Tells `connection` and `notice`. */
+/** One person at work: their client, what it hears, and what became of what they sent. Tells `connection`, `moving` and `notice`. */
 import { History } from './history.js';
 import { because, notSent, outcomesOf } from './words.js';
 
@@ -32,10 +32,16 @@ export class Session extends EventTarget {
   /** Publish key and card and claim the inbox, where that was not done yet; then listen. Throws what went wrong. */
   async join() {
     const names = [this.person.name];
-    const reports = await this.settings();
+    const [move, reports] = [await this.client.unfinishedMove(), await this.settings()];
     if (!reports) await this.move(this.world.inbox_url);
-    else if (reports.some(({ problem }) => problem?.code === 'no_inbox')) await this.client.claim({ names });
+    else if (!move && reports.some(({ problem }) => problem?.code === 'no_inbox')) await this.client.claim({ names });
     this.#listen();
+    if (move) await this.move(move.to); // which a closed window cut off
+  }
+
+  /** Where the own inbox is, as far as it is known: the one that is being left, until it is empty. */
+  get inbox() {
+    return [...this.places.keys()].find((url) => url !== NOWHERE);
   }
 
   /** A report from each own inbox; undefined where there is no card yet. */
@@ -52,12 +58,9 @@ export class Session extends EventTarget {
     return this.#library.check(url);
   }
 
-  /** Claim there first, and only then publish the card: nobody shall be led to an inbox that is not there. */
+  /** With everything in it. Cut off anywhere, it is repeated: nothing is lost. */
   async move(url) {
-    const [{ problem }] = await this.client.claim({ names: [this.person.name] }, { inboxes: [url] });
-    if (problem) throw problem;
-    await this.client.publish([url]);
-    if (this.places.size > 0) this.#listen();
+    for await (const { text } of this.client.move(url)) this.#tell('moving', text);
   }
 
   async claim(settings) {
@@ -129,7 +132,8 @@ export class Session extends EventTarget {
 
   #place({ kind, inbox, problem, retrySeconds }) {
     this.places.delete(NOWHERE);
-    this.places.set(inbox, { isUp: kind === 'up', problem, retrySeconds });
+    if (kind === 'left') this.places.delete(inbox);
+    else this.places.set(inbox, { isUp: kind === 'up', problem, retrySeconds });
     this.#tell('connection');
     if (kind !== 'up') return;
     const untold = this.history.all().filter(({ entry, isSeen, isAcknowledged }) => entry && isSeen && !isAcknowledged);

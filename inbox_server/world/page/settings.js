@@ -8,6 +8,7 @@ const RETENTIONS = [3600, DAY_SECONDS, 7 * DAY_SECONDS, 30 * DAY_SECONDS, 90 * D
 export class Settings {
   #session;
   #blockedName;
+  #isMoving = false;
 
   constructor(session, names) {
     this.#session = session;
@@ -17,11 +18,15 @@ export class Settings {
     byId('check').addEventListener('click', () => this.#check());
     byId('place').addEventListener('submit', (event) => this.#savePlace(event));
     byId('policy').addEventListener('submit', (event) => this.#savePolicy(event));
+    session.addEventListener('moving', ({ detail }) => say('place-said', 'open', detail));
+    const urls = session.world.inbox_urls;
+    byId('servers').replaceChildren(...urls.map((value) => element('option', { value })));
+    byId('url-servers').textContent = `In this world: ${urls.join(' and ')}`;
     this.#makeBlocked(names);
   }
 
   async #open() {
-    for (const id of ['place-said', 'policy-said']) say(id, '', '');
+    for (const id of this.#isMoving ? ['policy-said'] : ['place-said', 'policy-said']) say(id, '', '');
     byId('settings').showModal();
     byId('url').focus();
     await this.#show();
@@ -54,24 +59,29 @@ export class Settings {
   /** The server's origin when it will do; what is wrong is said. */
   async #check() {
     say('place-said', 'open', 'Checking…');
-    const { ok, origin, problems, capabilities } = await this.#session.check(byId('url').value);
-    if (!ok) say('place-said', 'bad', problems.join(' '));
-    else say('place-said', 'good', `${hostOf(origin)} is an inbox server, and its clock agrees. ${whoMayClaim(capabilities)}`);
+    const { ok, origin, dropped, problems, capabilities } = await this.#session.check(byId('url').value);
+    const left = dropped ? `“${dropped}” was left out, for only the server's address counts. ` : '';
+    if (!ok) say('place-said', 'bad', left + problems.join(' '));
+    else say('place-said', 'good', `${left}${hostOf(origin)} is an inbox server, and its clock agrees. ${whoMayClaim(capabilities)}`);
     return ok ? origin : undefined;
   }
 
   async #savePlace(event) {
     event.preventDefault();
+    if (this.#isMoving) return;
     const origin = await this.#check();
     if (!origin) return;
     say('place-said', 'open', `${hostOf(origin)} will do. Saving…`);
+    this.#isMoving = true;
     try {
       await this.#session.move(origin);
       byId('url').value = origin;
-      say('place-said', 'good', `Saved: your inbox is at ${hostOf(origin)}, and your card says so.`);
+      say('place-said', 'good', `Saved: your inbox is at ${hostOf(origin)}, with all that was unread, and your card says so.`);
       await this.#show();
     } catch (error) {
-      say('place-said', 'bad', `Not saved: ${because(error)}`);
+      say('place-said', 'bad', `${because(error)} Nothing is lost: save again to go on.`);
+    } finally {
+      this.#isMoving = false;
     }
   }
 

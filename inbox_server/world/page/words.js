@@ -47,9 +47,25 @@ export function outcomesOf({ stored, waiting, refused }) {
   ]);
 }
 
+/** What servers refuse, for people: by `code`, which is stable. */
+const REFUSALS = {
+  not_accepted: 'They do not take messages from you, or have no inbox there any more.',
+  name_unproven: 'The server could not see that a name leads to its key.',
+  names_unavailable: 'The server cannot look names up at the moment.',
+  not_registered: 'That server does not take your inbox. Ask whoever runs it.',
+  no_inbox: 'You have no inbox there.',
+  inbox_full: 'The inbox is full until its owner reads something.',
+  storage_full: 'The server has no room at the moment.',
+  too_many: 'That was too much at once. The server takes more in a while.',
+  stopping: 'The server is being stopped or started again.',
+  internal: 'The server failed. Tell whoever runs it if it stays so.',
+  stale_token: 'Another window or device changed the settings just now. Open the settings again.',
+  ttl_passed: 'It arrived after its time was over.',
+};
+
 /** Why something did not happen, as a sentence. */
 export function because(error) {
-  const text = error.detail ?? error.message;
+  const text = REFUSALS[error.code] ?? error.detail ?? error.message;
   return /[.!?…]$/.test(text) ? text : `${text}.`;
 }
 
