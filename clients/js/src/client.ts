@@ -15,6 +15,7 @@ import { LookUps } from './lookups.js';
 import { Merging } from './merging.js';
 import { Messages } from './messages.js';
 import type { Message } from './messages.js';
+import { unfinished } from './move.js';
 import { Moving } from './moving.js';
 import type { MoveOptions } from './moving.js';
 import type { Entry, News } from './news.js';
@@ -107,7 +108,7 @@ export class InboxClient {
 
   /** A move that was begun and is not finished: repeat it with `move(to)`. */
   async unfinishedMove(): Promise<{ from: string; to: string } | undefined> {
-    const move = await this.#own.move();
+    const move = await unfinished(this.#state);
     return move && { from: move.from, to: move.to };
   }
 

@@ -9,22 +9,14 @@ import { askCapabilities } from './check.js';
 import { BadCard, CannotMove, Refused } from './errors.js';
 import { isOrigin } from './identities.js';
 import type { Claim, Inbox, InboxSettings } from './inbox.js';
+import { forgetInbox, noteMove, unfinished } from './move.js';
+import type { Move } from './move.js';
 import type { Settled } from './options.js';
 import type { Own } from './own.js';
 import type { State } from './state.js';
 
 // A delivery that passed the door before it was shut may still wait for look-ups of names.
 const UNDER_WAY_SECONDS = 30;
-
-/** A move that was begun and not finished, as it is stored. */
-export interface Move {
-  from: string;
-  to: string;
-  /** What is asked of the new inbox. */
-  settings: Claim;
-  /** Whether senders follow the card to the new inbox. */
-  isPublished: boolean;
-}
 
 export interface MoveOptions {
   /** Which of several inboxes is left. */
@@ -68,7 +60,7 @@ export class Moving {
     if (move.from !== to) await this.#note({ ...move, isPublished: true });
     yield told('published', `Published a card that names ${to}.`);
     if (move.from !== to) yield* this.#empty(move, signal ?? new AbortController().signal);
-    await own.finish(move.from);
+    await this.#finish(move.from);
     yield told('moved', `The inbox is at ${to}.`);
   }
 
@@ -93,7 +85,7 @@ export class Moving {
 
   /** The move as it was begun before, or a new one; undefined when nothing is left to do. */
   async #begin(inboxes: string[], to: string, from: string | undefined): Promise<Move | undefined> {
-    const begun = await this.#account.own.move();
+    const begun = await unfinished(this.#account.state);
     if (begun && begun.to === to && (from ?? begun.from) === begun.from && (begun.isPublished || isOn(inboxes, begun))) return begun;
     if (begun && (begun.isPublished || (!inboxes.includes(begun.from) && inboxes.includes(begun.to)))) {
       throw new CannotMove(`A move from ${begun.from} to ${begun.to} is not finished: repeat that first.`);
@@ -153,10 +145,14 @@ export class Moving {
   }
 
   #note(move: Move | undefined): Promise<void> {
-    return this.#account.state.change<Move>('move', (noted) => {
-      if (move) noted.begun = move;
-      else delete noted.begun;
-    });
+    return noteMove(this.#account.state, move);
+  }
+
+  async #finish(left: string): Promise<void> {
+    const { own, state } = this.#account;
+    const named = (await own.inboxes()).map(({ url }) => url);
+    if (!named.includes(left)) await forgetInbox(state, left, named);
+    await this.#note(undefined);
   }
 }
 

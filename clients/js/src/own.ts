@@ -7,7 +7,7 @@ import { isOrigin } from './identities.js';
 import { Inbox } from './inbox.js';
 import type { AppKey } from './keys.js';
 import { KEY_FILES } from './keyfile.js';
-import type { Move } from './moving.js';
+import { noteMove, unfinished } from './move.js';
 import type { Settled } from './options.js';
 import { getText } from './requests.js';
 import { SeenCards } from './seen.js';
@@ -99,12 +99,12 @@ export class Own {
   /** Off the card first, so that nobody delivers to what is gone. One that cannot be told is told when it is repeated. */
   async forget(): Promise<Report[]> {
     const { leaving: before = [] } = await this.#state.read<string[]>('own');
-    const move = await this.move();
+    const move = await unfinished(this.#state);
     const leaving = [...new Set([...before, ...(await this.#listed()), ...(move ? [move.from] : [])])];
     if (leaving.length === 0) throw new BadCard('There is no own inbox to give up.', { isNone: true });
     await this.#leave(leaving);
     await this.#withdraw(leaving);
-    await this.#noteMoved();
+    await noteMove(this.#state, undefined);
     const reports = await this.each((inbox) => inbox.forget(), leaving);
     await this.#leave(reports.flatMap(({ inbox, problem }) => (problem && !isNoInbox(problem) ? [inbox] : [])));
     return reports;
@@ -122,31 +122,9 @@ export class Own {
 
   /** Those to read from: also one that is being moved away from, until it is empty. Throws as `inboxes`. */
   async sources(): Promise<Inbox[]> {
-    const move = await this.move();
+    const move = await unfinished(this.#state);
     const moving = move ? [move.from, ...(move.isPublished ? [move.to] : [])] : [];
     return [...new Set([...(await this.inboxes()), ...moving.map((url) => this.server(url))])];
-  }
-
-  /** A move that was begun and is not finished. */
-  async move(): Promise<Move | undefined> {
-    return (await this.#state.read<Move>('move')).begun;
-  }
-
-  /** A move has ended: the inbox that was left is forgotten, and what it was not told the others are. */
-  async finish(left: string): Promise<void> {
-    const named = await this.inboxes();
-    if (named.every(({ url }) => url !== left)) {
-      await this.#state.change<string[]>('acks', (acks) => {
-        for (const { url } of named) if (acks[left]) acks[url] = [...new Set([...(acks[url] ?? []), ...acks[left]])];
-        delete acks[left];
-      });
-      for (const name of ['cursors', 'marks']) await this.#state.change(name, (table) => void delete table[left]);
-    }
-    await this.#noteMoved();
-  }
-
-  #noteMoved(): Promise<void> {
-    return this.#state.change<Move>('move', (noted) => void delete noted.begun);
   }
 
   /** The time, by an own inbox if one has told it. */
@@ -190,7 +168,7 @@ export class Own {
   /** Ask every inbox that is read from. One that a move has deleted, and was cut off then, is none. */
   async eachSource<Result>(ask: (inbox: Inbox) => Promise<Result>): Promise<Report<Result>[]> {
     const reports = await this.#follow(ask, () => this.sources());
-    const move = await this.move();
+    const move = await unfinished(this.#state);
     return reports.filter(({ inbox, problem }) => !(inbox === move?.from && isNoInbox(problem)));
   }
 
