@@ -16,6 +16,7 @@ const TABLES = new Map([
   ['push', { key: ['inbox', 'id'], says: 'Where browsers of owners are woken up, sealed under the server’s secret.' }],
   ['free_slot', { key: ['slot'], says: 'Places where the next texts may go.' }],
   ['invite', { key: ['code'], says: 'Invitations that nobody used yet, as keyed hashes.' }],
+  ['seen', { key: [], says: 'When the server was last at work, so that it notices a clock that jumps.' }],
   ['secret_check', { key: ['value'], says: 'A keyed hash of nothing: it tells whether the secret is the one that made this database.' }],
 ]);
 
