@@ -14,7 +14,7 @@ from tests.support.pages import SecondInbox, page_of
 from tests.support.requests import Caller
 
 # npm ci has its own limit, and comes in only once.
-pytestmark = pytest.mark.timeout(240, func_only=True)
+pytestmark = pytest.mark.timeout(120, func_only=True)
 
 MOST_PLACES = 50
 

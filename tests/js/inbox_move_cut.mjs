@@ -60,3 +60,4 @@ for (let wasCut = true; wasCut; ) {
   assert.deepEqual(await texts(client), ['first', 'second', 'third']);
 }
 answer({ places: at - 1, left: people.slice(0, at).map(({ privateKey }) => privateKey) });
+process.exit(); // the dead still wait
