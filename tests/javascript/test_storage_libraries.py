@@ -128,6 +128,25 @@ async def test_a_session_does_not_write_over_what_it_did_not_see(
     assert await in_session(node, library, world, alice, ignoring) == [f"{alice.bucket.url}a"]
 
 
+@pytest.mark.parametrize("file", ["inbox.json", "key.json"])
+async def test_who_read_another_s_file_writes_the_own_one_of_that_name_only_without_its_etag(
+    world: World, alice: AppUser, bob: AppUser, node: Node, library: str, file: str
+) -> None:
+    """What `docs/protocol.md` tells apps that write these files with such a library."""
+    of_bob = AS_IT_IS | {"username": "bob.id", "app": APP}
+    anyway = OPEN | {"dangerouslyIgnoreEtag": True}
+    read, refused, written = await in_session(
+        *(node, library, world, alice),
+        ("getFile", file, {"options": of_bob}),
+        ("putFile", file, {"text": "mine", "options": OPEN}),
+        ("putFile", file, {"text": "mine", "options": anyway}),
+    )
+    assert read["text"]
+    assert refused == "PreconditionFailedError"
+    assert written == f"{alice.bucket.url}{file}"
+    assert await alice.bucket.read(file) == b"mine"
+
+
 async def test_what_changed_since_it_was_read_is_not_written_over(
     world: World, alice: AppUser, node: Node, library: str
 ) -> None:
