@@ -17,7 +17,7 @@ from inbox_server.clock import system_clock
 from inbox_server.world.local_world import World, running_world
 from inbox_server.world.page_server import showing_page
 from tests.conftest import APP
-from tests.store.test_opening import COLUMNS
+from tests.store.sqlite.test_opening import COLUMNS
 from tests.support.javascript import Node, build_client, missing, open_node, search_path
 from tests.support.pages import SecondInbox
 from tests.support.requests import Caller, at

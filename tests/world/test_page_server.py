@@ -14,7 +14,7 @@ from inbox_server.world.local_world import World
 from inbox_server.world.page_server import showing_page
 from inbox_server.world.second_inbox import second_inbox
 from tests.conftest import APP
-from tests.store.test_opening import COLUMNS
+from tests.store.sqlite.test_opening import COLUMNS
 from tests.support.requests import Caller, at
 from tests.support.serving import client_session
 
