@@ -21,7 +21,7 @@ from inbox_server.config.config import BadConfig
 from inbox_server.config.secret import BadSecret
 from inbox_server.hardening import open_standard_streams
 from inbox_server.http.listening import CannotListen
-from inbox_server.store.sqlite.files import BadDatabase
+from inbox_server.store.contract import BadDatabase
 from inbox_server.world.demo import StepFailed
 from inbox_server.world.local_world import PortsTaken
 

@@ -55,7 +55,7 @@ ALLOWED = {
     "prometheus_client": ("metrics",),
     "jwt": ("resolver.profile", "notify.vapid", "world.hub_tokens"),
     "sqlite3": ("store.sqlite.", "world.evidence"),
-    "inbox_server.store.sqlite": ("store.sqlite.", "server", "checks.", "commands.", "world.evidence", "cli"),
+    "inbox_server.store.sqlite": ("store.sqlite.", "server", "checks.", "commands.", "world.evidence"),
     "inbox_server.store.sqlite.store": ("store.sqlite.opening",),
     "inbox_server.resolver.chain": (
         "server",

@@ -12,8 +12,8 @@ from inbox_server.config.config import BadConfig, Config
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import BadSecret, read_secret
 from inbox_server.identity.keyed_hash import KeyedHash
+from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.database import room
-from inbox_server.store.sqlite.files import BadDatabase
 from inbox_server.store.sqlite.inspect import Inspection, LeftAlone, inspect, is_served
 from inbox_server.store.sqlite.opening import DATABASE_NAME
 

@@ -1,17 +1,36 @@
-"""What a store promises; every store passes the same tests (`tests/store/test_store.py`).
+"""What a store promises. `tests/store/` runs the same tests for each store that `tests/support/stores.py` lists.
 
 Inboxes, names, apps, addresses and invites come in as keyed hashes (`identity/keyed_hash.py`); a store never sees
-them in the clear. All methods may raise `Unavailable`; a write that returned is on disk.
+them in the clear. All methods may raise `Unavailable`; a write that returned is on disk. Whoever stops waiting for a
+write cannot know whether it was done, and repeats it.
+
+Each store does in its own way, and beside this contract: opening, adding invites, copies, inspecting, and the rows that
+the demo shows. Today they are SQLite's (`store/sqlite/`, `world/evidence.py`).
 """
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
-from inbox_server.clock import UnixTime
+from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.errors import Refused
 
 Accept = Literal["names", "anyone", "contacts", "nobody"]
 Notice = Literal["inbox_full", "push_gone"]
+
+TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
+FORGOTTEN_AT_ONCE: Final = 200  # of too many ids that are remembered, so many of the oldest go at the most
+PROLONGED_SECONDS: Final = 3 * DAY_SECONDS  # a weekend, and a day to find it (docs/decisions/0010-outages.md)
+
+Changed = Callable[[Collection[bytes]], None]
+"""Called with the inboxes that a commit changed, after whoever asked for the change was answered."""
+
+Committed = Callable[[int, float], None]
+"""Called with the size of each commit and the seconds that it took."""
+
+
+class BadDatabase(Exception):
+    """The database must not be used, or cannot be made; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +161,7 @@ class Admission:
 class Load:
     """How much work a store has: what waits for a commit, and what was erased but is not yet out of all files.
 
-    `feed_ends` is how many inboxes are known without asking the database.
+    `feed_ends` is how many inboxes are known without asking the database. What does not apply to a store is 0.
     """
 
     waiting: int
@@ -178,6 +197,8 @@ class Store(Protocol):
 
     def end(self, inbox: bytes) -> Cursor | None:
         """The end of the feed, if it is known without asking: equal while nothing changes, and never again after.
+
+        A store that cannot know it, because others write to the same database, says None.
 
         So whoever was told at this end that nothing is new may be told so once more.
         """

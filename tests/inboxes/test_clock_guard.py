@@ -15,7 +15,7 @@ from inbox_server.http.admin import make_admin_app
 from inbox_server.http.listening import listening
 from inbox_server.http.routes import CLOCK_GUARD, METRICS
 from inbox_server.inboxes.sweeping import sweep_once
-from inbox_server.store.sqlite.outages import PROLONGED_SECONDS
+from inbox_server.store.contract import PROLONGED_SECONDS
 from tests.conftest import HandClock
 from tests.support.edges import LiveServer, serving
 from tests.support.requests import Caller, at, check_problem, new_key

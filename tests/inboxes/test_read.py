@@ -8,7 +8,7 @@ import pytest
 
 from inbox_server.protocol.feed_json import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES
 from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS, ReadTokens
-from inbox_server.store.sqlite.store import TOMBSTONE_SECONDS
+from inbox_server.store.contract import TOMBSTONE_SECONDS
 from inbox_server.world.local_world import World
 from tests.conftest import APP, START, HandClock
 from tests.support.requests import (

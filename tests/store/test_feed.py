@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from inbox_server.errors import Refused
-from inbox_server.store.contract import Cursor, Page
-from inbox_server.store.sqlite.store import TOMBSTONE_SECONDS
+from inbox_server.store.contract import TOMBSTONE_SECONDS, Cursor, Page
 from tests.support.stores import ADMISSION, BOB, Box, claimed_box, id_of, texts_of
 
 

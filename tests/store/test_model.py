@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from inbox_server.errors import Refused
-from inbox_server.store.contract import Cursor, Delivered, Quota
-from inbox_server.store.sqlite.store import TOMBSTONE_SECONDS
+from inbox_server.store.contract import TOMBSTONE_SECONDS, Cursor, Delivered, Quota
 from tests.support.stores import ADMISSION, Box, claimed_box, id_of, texts_of
 
 T = TypeVar("T")

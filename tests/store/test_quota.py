@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from inbox_server.errors import Refused
-from inbox_server.store.contract import Quota
-from inbox_server.store.sqlite.store import TOMBSTONE_SECONDS
+from inbox_server.store.contract import TOMBSTONE_SECONDS, Quota
 from tests.support.stores import BOB, MAX_RETENTION, Box, claimed_box, row_counts
 
 Act = Callable[[Box], Awaitable[object]]

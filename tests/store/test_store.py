@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from inbox_server.errors import Refused
-from inbox_server.store.contract import Delivered, Quota, Totals
+from inbox_server.store.contract import TOMBSTONE_SECONDS, Delivered, Quota, Totals
 from inbox_server.store.sqlite.expiry import BATCH_ROWS
-from inbox_server.store.sqlite.store import TOMBSTONE_SECONDS
 from tests.support.stores import BOB, CAROL, MAX_RETENTION, Box, claimed_box, id_of, read_rows, row_counts
 
 NOBODY = b"nobody's inbox.."

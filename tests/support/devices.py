@@ -23,10 +23,9 @@ from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.inboxes.follow import Following
 from inbox_server.inboxes.read import Reading
 from inbox_server.inboxes.wakeups import Wakeups
-from inbox_server.store.contract import Quota
+from inbox_server.store.contract import TOMBSTONE_SECONDS, Quota
 from inbox_server.store.sqlite.backup import back_up, restore
 from inbox_server.store.sqlite.opening import open_store
-from inbox_server.store.sqlite.store import TOMBSTONE_SECONDS
 from tests.conftest import APP, HandClock
 from tests.support.api_inbox import HOUR, id_of
 from tests.support.live import Event, parse_event

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.database import check_copy, copy_database, schema_steps
-from inbox_server.store.sqlite.files import BadDatabase, keep_owner, make_private, new_file
+from inbox_server.store.sqlite.files import keep_owner, make_private, new_file
 from inbox_server.store.sqlite.opening import DATABASE_NAME, check_file, only_server
 
 _GENERATION_BYTES: Final = 8

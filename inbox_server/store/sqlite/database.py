@@ -12,7 +12,8 @@ from typing import Final, TypeVar, cast
 
 import aiosqlite
 
-from inbox_server.store.sqlite.files import BadDatabase, keep_owner, new_file
+from inbox_server.store.contract import BadDatabase
+from inbox_server.store.sqlite.files import keep_owner, new_file
 
 T = TypeVar("T")
 

@@ -7,6 +7,7 @@ import sqlite3
 from typing import Final
 
 from inbox_server.clock import UnixTime
+from inbox_server.store.contract import FORGOTTEN_AT_ONCE
 from inbox_server.store.sqlite.slots import blank_slot
 
 BATCH_ROWS: Final = 200  # a few milliseconds
@@ -59,7 +60,7 @@ def drop_oldest_tombstones(db: sqlite3.Connection, inbox: bytes) -> None:
     """
     rows = db.execute(
         "SELECT inbox, change, slot, size FROM message WHERE inbox = ? AND slot IS NULL ORDER BY change LIMIT ?",
-        (inbox, BATCH_ROWS),
+        (inbox, FORGOTTEN_AT_ONCE),
     ).fetchall()
     _remove(db, rows)
 

@@ -6,11 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from inbox_server.store.contract import BadDatabase
 from inbox_server.sync_folder import sync_folder
-
-
-class BadDatabase(Exception):
-    """The database file must not be used, or cannot be made; the message says why and what to do."""
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.database import schema_steps
-from inbox_server.store.sqlite.files import BadDatabase
 from inbox_server.store.sqlite.opening import DATABASE_NAME, LOCK_NAME
 
 _STEPS_BETWEEN_LOOKS: Final = 10_000  # of SQLite's machine: about a millisecond

@@ -5,15 +5,15 @@ import fcntl
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
 from inbox_server.clock import UnixTime
-from inbox_server.store.contract import Quota
+from inbox_server.store.contract import BadDatabase, Changed, Committed, Quota
 from inbox_server.store.sqlite.database import Connection, open_connection, schema_steps, upgrade
 from inbox_server.store.sqlite.feed_ends import FeedEnds
-from inbox_server.store.sqlite.files import BadDatabase, check_free, check_mine, keep_owner, make_private, new_file
+from inbox_server.store.sqlite.files import check_free, check_mine, keep_owner, make_private, new_file
 from inbox_server.store.sqlite.reader import Reader
 from inbox_server.store.sqlite.store import SqliteStore
 from inbox_server.store.sqlite.writer import Writer
@@ -30,14 +30,10 @@ async def open_store(
     *,
     check_value: bytes,
     quota: Quota,
-    changed: Callable[[Collection[bytes]], None] = lambda _inboxes: None,
-    committed: Callable[[int, float], None] = lambda _works, _seconds: None,
+    changed: Changed = lambda _inboxes: None,
+    committed: Committed = lambda _works, _seconds: None,
 ) -> AsyncIterator[SqliteStore]:
-    """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`.
-
-    `changed` is called with the inboxes that a commit changed, after whoever asked for the change was answered;
-    `committed` with the size of each commit and the seconds that it took.
-    """
+    """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`."""
     make_private(folder)
     feed_ends = FeedEnds()
     with only_server(folder):

@@ -3,10 +3,10 @@
 import sqlite3
 from typing import Final
 
-from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
+from inbox_server.clock import UnixTime, end_of_day
+from inbox_server.store.contract import PROLONGED_SECONDS
 from inbox_server.store.sqlite.expiry import BATCH_ROWS
 
-PROLONGED_SECONDS: Final = 3 * DAY_SECONDS  # a weekend, and a day to find it (docs/decisions/0010-outages.md)
 _SEEN_SECONDS: Final = 600  # each is a commit; and when it stopped is nobody's business to the second
 # A life of a day or more ends with a UTC day, and is known by that: so does one in 86,400 of the shorter ones.
 _LAPSED: Final = (

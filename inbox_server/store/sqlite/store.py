@@ -11,6 +11,7 @@ from typing import Final
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import (
+    TOMBSTONE_SECONDS,
     Admission,
     Cursor,
     Delivered,
@@ -37,7 +38,6 @@ from inbox_server.store.sqlite.subscriptions import drop_subscription, subscribe
 from inbox_server.store.sqlite.turns import Turns
 from inbox_server.store.sqlite.writer import Writer
 
-TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
 _FULL_RETRY_SECONDS: Final = 3600
 _READS_AT_ONCE: Final = 16  # of feeds: a group of so many parts of a page takes a few milliseconds
 _ACK_BATCH: Final = 100  # a thousand ids in one commit would hold up everybody for tens of milliseconds

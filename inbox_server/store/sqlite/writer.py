@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final, Self
 
 from inbox_server.errors import Refused, Unavailable
+from inbox_server.store.contract import Changed, Committed
 from inbox_server.store.sqlite.database import BUSY_TIMEOUT_MS, Connection
 from inbox_server.store.sqlite.groups import Groups, Job, T, Work
 from inbox_server.store.sqlite.health import Health
@@ -32,8 +33,8 @@ class Writer:
         self,
         connection: Connection,
         changing: Callable[[Collection[bytes]], AbstractContextManager[None]],
-        changed: Callable[[Collection[bytes]], None] = lambda _inboxes: None,
-        committed: Callable[[int, float], None] = lambda _works, _seconds: None,
+        changed: Changed = lambda _inboxes: None,
+        committed: Committed = lambda _works, _seconds: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection

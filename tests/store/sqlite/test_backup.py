@@ -12,9 +12,10 @@ import pytest
 
 from inbox_server.cli import main
 from inbox_server.errors import Refused
+from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.backup import Copied, back_up, restore
 from inbox_server.store.sqlite.database import schema_steps
-from inbox_server.store.sqlite.files import BadDatabase, new_file
+from inbox_server.store.sqlite.files import new_file
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
 from tests.support.stores import CAROL, CHECK_VALUE, QUOTA, Box, claimed_box, file_names, id_of, read_rows, texts_of
 

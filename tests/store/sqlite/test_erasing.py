@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from inbox_server.store.contract import TOMBSTONE_SECONDS
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
-from inbox_server.store.sqlite.store import TOMBSTONE_SECONDS
 from tests.support.stores import CAROL, CHECK_VALUE, QUOTA, Box, claimed_box, id_of, read_rows
 
 SOON_SECONDS = 1.0

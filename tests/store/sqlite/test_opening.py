@@ -11,8 +11,8 @@ import pytest
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Unavailable
+from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.database import open_connection, schema_steps, upgrade, upgrade_steps
-from inbox_server.store.sqlite.files import BadDatabase
 from inbox_server.store.sqlite.opening import DATABASE_NAME, add_invite, open_store
 from tests.support.stores import CHECK_VALUE, QUOTA, claimed_box, read_rows, row_counts
 

@@ -55,7 +55,7 @@ def test_a_file_of_another_user_is_named_with_what_to_do(data: Path, name: str) 
     os.chown(data / name, 0, 0)
     program = (
         "import asyncio, os, pathlib\n"
-        "from inbox_server.store.sqlite.files import BadDatabase\n"
+        "from inbox_server.store.contract import BadDatabase\n"
         "from inbox_server.store.sqlite.opening import add_invite\n"
         f"os.setgid({USER}); os.setuid({USER})\n"
         "try:\n"
