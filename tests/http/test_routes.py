@@ -21,7 +21,7 @@ from tests.support.requests import Answer, Caller, caller, check_common_headers,
 
 TOKEN = "eyJhbGciOiJFUzI1NksifQ.c2VjcmV0.c2lnbmF0dXJl"
 METHODS = {
-    "/.well-known/message-inbox": {"GET"},
+    "/.well-known/message-inbox": {"GET", "HEAD"},
     "/v1/inbox": {"GET", "PUT", "DELETE"},
     "/v1/messages": {"GET", "POST"},
     "/v1/messages/ack": {"POST"},
