@@ -3,11 +3,13 @@
 import hashlib
 
 import pytest
+from aiohttp import web
 
 from inbox_server.client.appkey import AppKey
+from inbox_server.http.listening import listening
 from inbox_server.protocol.base64url import encode
 from inbox_server.world.hub_rules import STRICT
-from inbox_server.world.local_world import World
+from inbox_server.world.local_world import World, free_socket
 from tests.conftest import APP, HandClock
 from tests.support.javascript import Node
 from tests.support.pages import Failed, Page, page_of
@@ -40,6 +42,32 @@ async def test_what_a_contact_sent_is_read_after_a_lapse(
         await bob.call("fetch", entry)
     assert failed.value.is_for_now
     clock.advance(2)
+    assert await bob.read_all() == ["hello"]
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 503])
+async def test_a_hub_that_answers_rubbish_makes_no_message_final(
+    pages: tuple[Page, Page], world: World, status: int
+) -> None:
+    alice, bob = pages
+    await bob.call("claim", {"accept": "anyone"})
+    alice.options = {key: value for key, value in alice.options.items() if key != "name"}  # so that hubs are asked
+    await alice.call("send", "bob.id", "hello")
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text="<html>Sign in", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/hub_info", answer)
+    bound = free_socket()
+    async with listening(app, bound):
+        (entry,) = (await bob.call("unread"))["entries"]
+        hub, rubbish = bob.options["hub"], f"http://127.0.0.1:{bound.getsockname()[1]}"
+        bob.options = {**bob.options, "hub": rubbish}
+        with pytest.raises(Failed, match="BucketFailed") as failed:
+            await bob.call("fetch", entry)
+    assert failed.value.is_for_now
+    bob.options = {**bob.options, "hub": hub}
     assert await bob.read_all() == ["hello"]
 
 

@@ -4,14 +4,16 @@ import type { Random } from './ecies.js';
 import type { AppKey } from './keys.js';
 import { hostOf, readBody, request } from './requests.js';
 import type { Fetch } from './requests.js';
-import { hubToken, parseObject } from './tokens.js';
+import { hubToken, isWholeJson, parseObject } from './tokens.js';
 import type { UnixTime } from './tokens.js';
 import type { Sleep } from './waits.js';
 
 const MAX_ANSWER_BYTES = 64 * 1024;
 const UPLOAD_SECONDS = 60;
 const MAX_WORDS = 200;
-const [STORED, TOKEN_REFUSED, AT_WORK, TOO_MANY] = [202, 401, 409, 429];
+const INFO = 'hub_info';
+const [STORED, TOKEN_REFUSED, REFUSED, FAILED] = [202, 401, 400, 500];
+const BUSY = [409, 429, 503]; // another write to the same file is under way, or there are too many
 const SHORT_PAUSE_SECONDS = 1; // where a hub, or a browser that hides the header, does not say how long
 const LONGEST_PAUSE_SECONDS = 20;
 /** Line ends, control characters, and marks that turn the direction of what comes after them. */
@@ -68,7 +70,7 @@ export class OwnBucket {
    */
   async write(path: string, content: string, { isNew = false } = {}): Promise<string> {
     let response = await this.#store(path, content, isNew);
-    if ([TOKEN_REFUSED, AT_WORK, TOO_MANY].includes(response.status)) {
+    if ([TOKEN_REFUSED, ...BUSY].includes(response.status)) {
       await response.body?.cancel();
       await (response.status === TOKEN_REFUSED ? this.#renew() : this.#pause(response));
       response = await this.#store(path, content, isNew);
@@ -105,7 +107,7 @@ export class OwnBucket {
 
 async function readInfo({ fetch, hub }: HubAccess): Promise<HubInfo> {
   const response = await request(fetch, `${hub}/hub_info`);
-  const { challenge_text: challenge, read_url_prefix: readPrefix } = await answerOf(response, 200, 'hub_info');
+  const { challenge_text: challenge, read_url_prefix: readPrefix } = await answerOf(response, 200, INFO);
   if (typeof challenge !== 'string' || typeof readPrefix !== 'string') {
     throw new BucketFailed(`${hostOf(hub)} does not answer as a Gaia hub.`);
   }
@@ -117,13 +119,20 @@ async function answerOf(response: Response, expected: number, what: string): Pro
   const host = hostOf(response.url);
   const text = new TextDecoder().decode(await readBody(response, MAX_ANSWER_BYTES));
   if (response.status !== expected) {
-    throw new BucketFailed(`The hub ${host} answered ${response.status} to ${what}${wordsOf(text)}`, response.status);
+    const { status } = response;
+    const isForNow = what === INFO || !isRefusal(status, text);
+    throw new BucketFailed(`The hub ${host} answered ${status} to ${what}${wordsOf(text)}`, { status, isForNow });
   }
   try {
     return parseObject(text);
   } catch {
     throw new BucketFailed(`The hub ${host} answered ${what} with what is not JSON.`);
   }
+}
+
+/** Whether the hub itself will say so again: it gives its reasons in JSON, and what a proxy says is for now. */
+function isRefusal(status: number, text: string): boolean {
+  return status >= REFUSED && status < FAILED && !BUSY.includes(status) && isWholeJson(text);
 }
 
 /** What the hub said about it, shortened, and safe wherever it is shown; a web page says nothing. */

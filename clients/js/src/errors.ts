@@ -97,14 +97,15 @@ export class CannotMove extends InboxError {
   override name = 'CannotMove';
 }
 
-/** The own Gaia hub did not do it. */
+/** The own Gaia hub did not do it: for now, unless it refused in its own words to store something. */
 export class BucketFailed extends InboxError {
   override name = 'BucketFailed';
   /** The hub's, where it answered. */
   readonly status: number | undefined;
 
-  constructor(message: string, status?: number) {
+  constructor(message: string, { status, isForNow = true }: { status?: number; isForNow?: boolean } = {}) {
     super(message);
     this.status = status;
+    this.isForNow = isForNow;
   }
 }

@@ -51,7 +51,7 @@ export class Own {
   /** Throws `BucketFailed` or `Unreachable`. */
   bucket(): Promise<OwnBucket> {
     const { fetch, hub, random, sleep, associationToken } = this.#options;
-    if (hub === undefined) return Promise.reject(new BucketFailed('No hub is configured to write to.'));
+    if (hub === undefined) return Promise.reject(new BucketFailed('No hub is configured to write to.', { isForNow: false }));
     if (!this.#opening) {
       const time = { clock: () => this.now(), askTime: () => this.askTime() };
       this.#opening = OwnBucket.open({ fetch, hub, random, sleep, associationToken, key: this.#key, ...time });
