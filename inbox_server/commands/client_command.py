@@ -199,7 +199,8 @@ def read_secret_text(path: Path) -> str:
 def _words(outcome: Outcome, done: str, later: str = "") -> str:
     if outcome.state == "done":
         return done
+    code = f" ({marked(outcome.code)})" if outcome.code else ""  # what is no inbox server gives none
     if outcome.state == "refused":
-        return f"refused for good ({marked(outcome.code)}): {marked(outcome.detail)}"
+        return f"refused for good{code}: {marked(outcome.detail)}"
     when = f"; {later}" if later else ", will be repeated"
-    return f"not now ({marked(outcome.code)}){when}: {marked(outcome.detail)}"
+    return f"not now{code}{when}: {marked(outcome.detail)}"

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from inbox_server.client.inbox_client import InboxClient
+from inbox_server.client.outbox import Outbox
 from inbox_server.client.reports import Entry, Message, Outcome, Sent, Unread
 from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
+from inbox_server.clock import UnixTime
 from inbox_server.commands.client_command import (
     PARTLY_EXIT,
     AskedWrongly,
@@ -20,7 +22,7 @@ from inbox_server.commands.client_command import (
     outcome_document,
     with_client,
 )
-from inbox_server.commands.settings_text import settings_text
+from inbox_server.commands.settings_text import settings_text, span
 from inbox_server.commands.terminal import Commands, complain, marked, whole
 from inbox_server.protocol.base64url import encode
 
@@ -102,7 +104,7 @@ def _send(options: argparse.Namespace) -> int:
 
     async def send(client: InboxClient, output: Output) -> int:
         if options.retry:
-            return _retried(await client.retry(), len(client.account.outbox.read()), output)
+            return _retried(await client.retry(), client.account.outbox.read(), client.account.now, output)
         sent = await client.send(options.recipient, content, ttl=options.ttl)
         output.sent(sent)
         for earlier in await client.retry():
@@ -113,11 +115,14 @@ def _send(options: argparse.Namespace) -> int:
     return with_client(options, send, before=take)
 
 
-def _retried(reports: Iterable[Sent], left: int, output: Output) -> int:
+def _retried(reports: Iterable[Sent], left: Outbox, now: UnixTime, output: Output) -> int:
     reports = tuple(reports)
     for sent in reports:
         output.sent(sent)
-    output.tell(f"{left} still in the outbox", {"waiting": left})
+    dues = [place.not_before - now for waiting in left.values() for place in waiting.places.values()]
+    rest = [due for due in dues if due > 0]  # until then a server asked not to be asked again
+    hint = f"; a server asks for a pause, of {span(min(rest))} from now" if rest and not reports else ""
+    output.tell(f"{len(left)} still in the outbox{hint}", {"waiting": len(left)})
     if any(outcome.state == "refused" for sent in reports for outcome in sent.outcomes) or left:
         return PARTLY_EXIT if any(sent.stored for sent in reports) else 1
     return 0

@@ -1,7 +1,10 @@
 """What the client's commands say to people: hints that can be pasted, settings in words, files, and a pipe's end."""
 
+import json
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +40,25 @@ def test_claimed_is_said_of_what_is_new_only(dev: Dev, carol: Cli) -> None:
     assert code == 0
     assert f"{dev.inbox}: was claimed before; its settings are as asked\n" in said
     assert [told["code"] for told in carol("publish")[1] if "code" in told] == [""]
+
+
+def test_what_waits_is_told_without_empty_codes_and_with_its_pause(dev: Dev, alice: Cli, bob: Cli) -> None:
+    profile = json.loads(bob.profile.read_text())
+    bob.profile.write_text(json.dumps(profile | {"inboxes": [dev.inbox, dev.names]}))  # which is no inbox server
+    bob("publish")
+    said = alice.say("send", "bob.id", "hello")[1]
+    assert f"{dev.names}: not now, will be repeated: {dev.names} answered 404, and not as an inbox server does." in said
+    outbox = alice.profile.with_name("alice.id.outbox.json")
+    kept = json.loads(outbox.read_text())
+    kept["deliveries"][0]["places"][dev.names]["not_before"] = int(time.time()) + 3600
+    outbox.write_text(json.dumps(kept))
+    assert re.search(
+        r"1 still in the outbox; a server asks for a pause, of \S+ \w+ from now", alice.say("send", "--retry")[1]
+    )
+    outbox.unlink()
+    bob.profile.write_text(json.dumps(profile))
+    bob("publish")
+    bob("ack", "--all")
 
 
 def test_settings_are_told_in_words_and_units(dev: Dev, bob: Cli) -> None:
