@@ -126,7 +126,7 @@ def render_config(overrides: Mapping[str, str] | None = None, *, leave_out: froz
     Paths in `leave_out` are comments too.
     """
     overrides = overrides or {}
-    lines = ["# inbox-server's configuration. Every key stands here at its default; unknown keys are mistakes."]
+    lines = ["# The configuration of inbox-server. Every key is listed here with its default. Unknown keys are errors."]
     section = ""
     for key in KEYS:
         of_key, name = key.path.split(".")
