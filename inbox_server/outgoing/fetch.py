@@ -32,7 +32,14 @@ from inbox_server.outgoing.dialling import (
     guarded_connector,
     open_session,
 )
-from inbox_server.outgoing.guard import HTTPS_PORT, NotAllowed, check_stranger_url, may_dial, read_url
+from inbox_server.outgoing.guard import (
+    HTTPS_PORT,
+    NotAllowed,
+    check_stranger_url,
+    may_dial,
+    read_url,
+    read_url_to_the_byte,
+)
 
 # More than all look-ups together ask for (resolver/cache.py): here only a single look-up's many requests count.
 _HOST_PER_SECOND: Final = 45.0
@@ -122,13 +129,14 @@ class Fetcher:
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, configured: bool = False) -> None:
         """Send `body` there, once; no redirect is followed and no answer read. A URL that says 429 is left alone.
 
+        Path and query are sent as they are written: they are the push service's own, and nothing to tidy up.
         Raises `Absent` for 404 and 410, or `Unreachable`.
         """
         if (self._resting.get(url) or 0.0) > self._monotonic():
             raise Unreachable
         try:
             async with asyncio.timeout(TOTAL_SECONDS):
-                target = read_url(url)
+                target = read_url_to_the_byte(url)
                 status, retry_after = await self._answer(
                     target, lambda session: _send(session, target, body, headers), configured=configured
                 )

@@ -14,6 +14,7 @@ from inbox_server.outgoing.guard import (
     is_public,
     may_dial,
     read_url,
+    read_url_to_the_byte,
 )
 
 PUBLIC_ADDRESSES = (
@@ -364,6 +365,18 @@ def test_a_stranger_may_not_name_this_url(text: str) -> None:
 @pytest.mark.parametrize("text", FOR_STRANGERS)
 def test_a_stranger_may_name_this_url(text: str) -> None:
     check_stranger_url(read_url(text))
+
+
+@pytest.mark.parametrize("text", [*UNREADABLE, *NOT_FOR_STRANGERS])
+def test_a_url_to_the_byte_passes_no_more_than_any_other(text: str) -> None:
+    with pytest.raises(NotAllowed):
+        check_stranger_url(read_url_to_the_byte(text))
+
+
+@pytest.mark.parametrize("text", [*FOR_STRANGERS, "http://[0:0::1]:8080?x#y", "https://Host.Example:443#"])
+def test_a_url_to_the_byte_leads_to_the_same_host(text: str) -> None:
+    url, exact = read_url(text), read_url_to_the_byte(text)
+    assert (exact.origin(), exact.fragment) == (url.origin(), url.fragment)
 
 
 def test_a_url_may_be_as_long_as_the_limit_and_no_longer() -> None:

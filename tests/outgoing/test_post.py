@@ -59,6 +59,29 @@ async def test_what_is_taken_is_sent_once_with_its_headers(status: str) -> None:
     assert b"cookie" not in head.lower()
 
 
+@pytest.mark.parametrize(
+    ("written", "target"),
+    [
+        ("/a%2fb%2Fc", "/a%2fb%2Fc"),
+        ("/%7Ebob/~/%41%zz", "/%7Ebob/~/%41%zz"),
+        ("/a+b;c=1,d'e()*!$&@:", "/a+b;c=1,d'e()*!$&@:"),
+        ("//a///b//", "//a///b//"),
+        ("/a/../../b/./c/..", "/a/../../b/./c/.."),
+        ("", "/"),
+        ("?q=%2f", "/?q=%2f"),
+        ("/x?", "/x?"),
+        ("/x?a=%2f%20+b&&a=;/?", "/x?a=%2f%20+b&&a=;/?"),
+    ],
+)
+async def test_path_and_query_are_sent_byte_for_byte_as_they_are_written(
+    coast: Coast, written: str, target: str
+) -> None:
+    async with open_fetcher(allow=frozenset({coast.url()}), keep=False) as fetcher:
+        await fetcher.post(coast.url(written), b"body", HEADERS)
+    (head,) = coast.asked
+    assert head.startswith(f"POST {target} HTTP/1.1\r\nHost: 127.0.0.1:{coast.port}\r\n".encode())
+
+
 @pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
 async def test_what_is_gone_is_told_apart_from_what_fails(status: str) -> None:
     with pytest.raises(Absent):
