@@ -1,20 +1,12 @@
 """The store's contract: the change feed and its cursors."""
 
 import dataclasses
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from inbox_server.errors import Refused
 from inbox_server.store.contract import TOMBSTONE_SECONDS, Cursor, Page
-from tests.support.stores import ADMISSION, BOB, Box, claimed_box, id_of, texts_of
-
-
-@pytest.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Box]:
-    async with claimed_box(tmp_path) as box:
-        yield box
+from tests.support.stores import ADMISSION, BOB, Box, id_of, texts_of
 
 
 async def _walk(box: Box, after: Cursor | None, limit: int) -> list[Page]:

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from inbox_server.errors import Refused
 from inbox_server.store.contract import TOMBSTONE_SECONDS, Cursor, Delivered, Quota
-from tests.support.stores import ADMISSION, Box, claimed_box, id_of, texts_of
+from tests.support.stores import ADMISSION, Box, Kind, claimed_box, id_of, texts_of
 
 T = TypeVar("T")
 
@@ -126,12 +126,14 @@ class Model:
 class Devices(RuleBasedStateMachine):
     """Senders, devices with cursors of any age, and the passing of time, at one inbox."""
 
+    kind: Kind
+
     @initialize()
     def open(self) -> None:
         self.runner = asyncio.Runner()
         self.opened = contextlib.AsyncExitStack()
         folder = Path(self.opened.enter_context(tempfile.TemporaryDirectory()))
-        self.box: Box = self.run(self.opened.enter_async_context(claimed_box(folder, quota=QUOTA)))
+        self.box: Box = self.run(self.opened.enter_async_context(claimed_box(folder, kind=self.kind, quota=QUOTA)))
         self.model = Model(self.box.clock())
         self.cursors: list[Cursor] = [self.run(self.box.cursor())]
 
@@ -226,7 +228,14 @@ class Devices(RuleBasedStateMachine):
         )
 
 
-TestStoreKeepsItsPromises = Devices.TestCase
-TestStoreKeepsItsPromises.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+def test_a_store_keeps_its_promises(kind: Kind) -> None:
+    class DevicesOfKind(Devices):
+        pass
+
+    DevicesOfKind.kind = kind
+    run_state_machine_as_test(
+        DevicesOfKind,
+        settings=settings(
+            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )

@@ -1,23 +1,22 @@
 """The store's contract: counts that are right at once, and a full inbox."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from inbox_server.errors import Refused
 from inbox_server.store.contract import TOMBSTONE_SECONDS, Quota
-from tests.support.stores import BOB, MAX_RETENTION, Box, claimed_box, row_counts
+from tests.store.conftest import Count
+from tests.support.stores import BOB, MAX_RETENTION, Box
 
 Act = Callable[[Box], Awaitable[object]]
 
 
 @pytest.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Box]:
-    """Three entries or 2,000 bytes fill it."""
-    async with claimed_box(tmp_path, quota=Quota(3, 2000, MAX_RETENTION, 1000)) as box:
-        yield box
+def quota() -> Quota:
+    """Three entries or 2,000 bytes fill an inbox."""
+    return Quota(3, 2000, MAX_RETENTION, 1000)
 
 
 async def _fill(box: Box, life: int = 1000) -> None:
@@ -69,7 +68,7 @@ async def test_a_repeat_of_what_was_read_counts_nothing(box: Box) -> None:
     assert await box.counts() == (0, 0)
 
 
-async def test_an_inbox_full_of_entries_refuses_and_tells_its_owner(box: Box, tmp_path: Path) -> None:
+async def test_an_inbox_full_of_entries_refuses_and_tells_its_owner(box: Box, count: Count) -> None:
     await _fill(box)
     assert not (await box.settings()).refused
     with pytest.raises(Refused, match="inbox_full") as caught:
@@ -77,7 +76,7 @@ async def test_an_inbox_full_of_entries_refuses_and_tells_its_owner(box: Box, tm
     assert caught.value.retry_after
     assert (await box.settings()).refused
     assert await box.texts() == ["a", "b", "c"]  # nothing is evicted
-    assert row_counts(tmp_path)["message"] == 3
+    assert count()["message"] == 3
 
 
 async def test_an_inbox_full_of_bytes_refuses_and_tells_its_owner(box: Box) -> None:
@@ -146,25 +145,25 @@ async def test_tombstones_take_no_room(box: Box) -> None:
     assert not await _is_full(box)
 
 
-async def test_as_many_small_expired_entries_as_there_may_be_make_room_for_a_large_one(tmp_path: Path) -> None:
-    async with claimed_box(tmp_path, quota=Quota(10_000, 1024, MAX_RETENTION, 1000)) as box:
-        pairs = [chr(33 + number // 64) + chr(33 + number % 64) for number in range(512)]
-        await asyncio.gather(*(box.deliver(pair, 10) for pair in pairs))
-        assert await box.counts() == (512, 1024)
-        box.clock.advance(10)
-        await box.deliver("x" * 1024)
+@pytest.mark.parametrize("quota", [Quota(10_000, 1024, MAX_RETENTION, 1000)])
+async def test_as_many_small_expired_entries_as_there_may_be_make_room_for_a_large_one(box: Box) -> None:
+    pairs = [chr(33 + number // 64) + chr(33 + number % 64) for number in range(512)]
+    await asyncio.gather(*(box.deliver(pair, 10) for pair in pairs))
+    assert await box.counts() == (512, 1024)
+    box.clock.advance(10)
+    await box.deliver("x" * 1024)
 
 
-async def test_expired_entries_make_room_past_expired_tombstones(tmp_path: Path) -> None:
-    async with claimed_box(tmp_path, quota=Quota(600, 1 << 20, MAX_RETENTION, 1000)) as box:
-        texts = [f"entry {number}" for number in range(600)]
-        await asyncio.gather(*(box.deliver(text, 10) for text in texts))
-        await box.acknowledge(*texts)
-        box.clock.advance(TOMBSTONE_SECONDS - 10)
-        await asyncio.gather(*(box.deliver("new " + text, 10) for text in texts))
-        box.clock.advance(10)
-        await box.deliver("one more")
-        assert await box.texts() == ["one more"]
+@pytest.mark.parametrize("quota", [Quota(600, 1 << 20, MAX_RETENTION, 1000)])
+async def test_expired_entries_make_room_past_expired_tombstones(box: Box) -> None:
+    texts = [f"entry {number}" for number in range(600)]
+    await asyncio.gather(*(box.deliver(text, 10) for text in texts))
+    await box.acknowledge(*texts)
+    box.clock.advance(TOMBSTONE_SECONDS - 10)
+    await asyncio.gather(*(box.deliver("new " + text, 10) for text in texts))
+    box.clock.advance(10)
+    await box.deliver("one more")
+    assert await box.texts() == ["one more"]
 
 
 async def test_concurrent_deliveries_never_fill_an_inbox_too_far(box: Box) -> None:
@@ -176,7 +175,7 @@ async def test_concurrent_deliveries_never_fill_an_inbox_too_far(box: Box) -> No
 async def test_a_full_inbox_leaves_others_alone(box: Box) -> None:
     await _fill(box)
     assert await _is_full(box)
-    carol = Box(box.store, box.clock, b"Carol's inbox...")
+    carol = box.of(b"Carol's inbox...")
     await carol.claim()
     assert not await _is_full(carol)
     assert not (await carol.settings()).refused

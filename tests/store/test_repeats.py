@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Delivered, Quota
-from tests.support.stores import MAX_RETENTION, Box, claimed_box
+from tests.support.stores import MAX_RETENTION, Box, Kind, claimed_box
 
 Step = tuple[int, int]
 """Seconds to wait, then the life in seconds that a delivery asks for."""
@@ -29,18 +29,12 @@ SEQUENCES: dict[str, Sequence[Step]] = {
 }
 
 
-@pytest.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Box]:
-    async with claimed_box(tmp_path) as box:
-        yield box
-
-
 async def _answers(box: Box, steps: Sequence[Step], *, sweeping: bool) -> dict[int | None, list[Delivered]]:
     """The answers to these deliveries, by the one before which the entry is read: in an inbox each, at the same time.
 
     None is never; 0 is before the first, which plants a tombstone.
     """
-    boxes = {when: Box(box.store, box.clock, f"read before {when}".encode()) for when in [None, *range(len(steps))]}
+    boxes = {when: box.of(f"read before {when}".encode()) for when in [None, *range(len(steps))]}
     for each in boxes.values():
         await each.claim()
     answers: dict[int | None, list[Delivered]] = {when: [] for when in boxes}
@@ -69,39 +63,39 @@ async def test_a_repeat_is_answered_the_same_whether_the_entry_is_unread_or_read
     sweeping=st.booleans(),
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_no_sequence_of_repeats_tells_whether_the_entry_was_read(steps: list[Step], sweeping: bool) -> None:
+def test_no_sequence_of_repeats_tells_whether_the_entry_was_read(kind: Kind, steps: list[Step], sweeping: bool) -> None:
     async def answer() -> dict[int | None, list[Delivered]]:
         with tempfile.TemporaryDirectory() as folder:
-            async with claimed_box(Path(folder)) as box:
+            async with claimed_box(Path(folder), kind=kind) as box:
                 return await _answers(box, steps, sweeping=sweeping)
 
     answers = asyncio.run(answer())
     assert all(each == answers[None] for each in answers.values())
 
 
+@pytest.mark.parametrize("quota", [Quota(1, 1 << 20, MAX_RETENTION, 1000)])
 @pytest.mark.parametrize("reading", [False, True], ids=["unread", "read"])
-async def test_a_repeat_to_a_full_inbox_is_answered_while_the_entry_lives(tmp_path: Path, reading: bool) -> None:
-    async with claimed_box(tmp_path, quota=Quota(1, 1 << 20, MAX_RETENTION, 1000)) as box:
-        first = await box.deliver("opaque", LONG)
-        if reading:
-            await box.acknowledge("opaque")
-            await box.deliver("another", LONG)
-        again = await box.deliver("opaque", LONG)
-        assert (again.new, again.expires) == (False, first.expires)
+async def test_a_repeat_to_a_full_inbox_is_answered_while_the_entry_lives(box: Box, reading: bool) -> None:
+    first = await box.deliver("opaque", LONG)
+    if reading:
+        await box.acknowledge("opaque")
+        await box.deliver("another", LONG)
+    again = await box.deliver("opaque", LONG)
+    assert (again.new, again.expires) == (False, first.expires)
 
 
+@pytest.mark.parametrize("quota", [Quota(2, 1 << 20, MAX_RETENTION, 1000)])
 @pytest.mark.parametrize("reading", [False, True], ids=["unread", "read"])
-async def test_a_full_inbox_refuses_what_expired_whether_it_was_read_or_not(tmp_path: Path, reading: bool) -> None:
-    async with claimed_box(tmp_path, quota=Quota(2, 1 << 20, MAX_RETENTION, 1000)) as box:
+async def test_a_full_inbox_refuses_what_expired_whether_it_was_read_or_not(box: Box, reading: bool) -> None:
+    await box.deliver("opaque", 10)
+    if reading:
+        await box.acknowledge("opaque")
+    box.clock.advance(10)
+    await box.sweep()
+    for text in ("another", "a third"):
+        await box.deliver(text, LONG)
+    with pytest.raises(Refused, match="inbox_full"):
         await box.deliver("opaque", 10)
-        if reading:
-            await box.acknowledge("opaque")
-        box.clock.advance(10)
-        await box.sweep()
-        for text in ("another", "a third"):
-            await box.deliver(text, LONG)
-        with pytest.raises(Refused, match="inbox_full"):
-            await box.deliver("opaque", 10)
 
 
 async def test_a_read_entry_is_not_brought_back_by_any_repeat(box: Box) -> None:

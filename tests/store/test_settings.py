@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,15 @@ import pytest
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Admission, Policy, Settings
-from inbox_server.store.sqlite.expiry import BATCH_ROWS
-from inbox_server.store.sqlite.opening import add_invite, open_store
-from tests.conftest import HandClock
+from tests.store.conftest import Count
 from tests.support.stores import (
     ADMISSION,
     APP_HASH,
     BOB,
     CAROL,
-    CHECK_VALUE,
-    QUOTA,
     RETENTION,
     Box,
-    claimed_box,
-    row_counts,
+    Kind,
 )
 
 ALICE = b"Alice, as Bob's."
@@ -32,19 +27,20 @@ NAME = b"bob.id, keyed..."
 INVITE = b"an invite, keyed"
 OTHER_REQUEST = b"another request."
 OPEN_TO_ONE = dataclasses.replace(ADMISSION, max_inboxes=1)
+Invited = Callable[[], Awaitable[None]]
 WITH_INVITE = dataclasses.replace(ADMISSION, invite=INVITE)
-
-
-@pytest.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Box]:
-    async with claimed_box(tmp_path) as box:
-        yield box
 
 
 @pytest.fixture
 def carol(box: Box) -> Box:
     """An inbox that is not claimed yet."""
-    return Box(box.store, box.clock, CAROL)
+    return box.of(CAROL)
+
+
+@pytest.fixture
+def invited(tmp_path: Path, kind: Kind, box: Box) -> Invited:
+    """Makes an invite that is good for 100 s."""
+    return lambda: kind.add_invite(tmp_path, INVITE, expires=UnixTime(box.clock() + 100))
 
 
 async def _refusal(box: Box, admission: Admission | None = None, **changes: Any) -> str:
@@ -75,9 +71,9 @@ async def test_claiming_again_is_no_second_claim(box: Box) -> None:
     assert await box.texts() == ["opaque"]
 
 
-async def test_an_inbox_without_admission_is_not_made(carol: Box, tmp_path: Path) -> None:
+async def test_an_inbox_without_admission_is_not_made(carol: Box, count: Count) -> None:
     assert await _refusal(carol) == "no_inbox"
-    assert row_counts(tmp_path)["inbox"] == 1
+    assert count()["inbox"] == 1
 
 
 async def test_a_setting_that_is_not_given_stays(box: Box) -> None:
@@ -185,15 +181,15 @@ async def test_an_inbox_belongs_to_the_app_it_was_claimed_for(box: Box) -> None:
     assert (await box.settings()).accept == "names"
 
 
-async def test_giving_up_removes_every_row_of_the_inbox(box: Box, carol: Box, tmp_path: Path) -> None:
-    before = row_counts(tmp_path)
+async def test_giving_up_removes_every_row_of_the_inbox(box: Box, carol: Box, count: Count) -> None:
+    before = count()
     await carol.claim(names=(NAME,), contacts=(ALICE,), blocked=(BOB,))
     for text in ("unread", "read"):
         await carol.deliver(text)
     await carol.acknowledge("read", "never seen")
-    assert row_counts(tmp_path) == before | {"inbox": 2, "name": 1, "listed": 2, "message": 3, "free_slot": 63}
+    assert count() == before | {"inbox": 2, "name": 1, "listed": 2, "message": 3}
     await box.store.forget(CAROL, issued=box.clock(), request=OTHER_REQUEST)
-    assert row_counts(tmp_path) == before
+    assert count() == before
     assert await box.store.settings(CAROL) is None
     assert await box.store.proven(NAME) is None
 
@@ -201,30 +197,6 @@ async def test_giving_up_removes_every_row_of_the_inbox(box: Box, carol: Box, tm
 async def test_giving_up_twice_is_no_error(box: Box) -> None:
     for _ in range(2):
         await box.store.forget(BOB, issued=box.clock(), request=OTHER_REQUEST)
-
-
-async def test_of_an_inbox_that_is_half_given_up_no_cursor_is_good(tmp_path: Path) -> None:
-    """Whoever asked is gone after the first batch, as when the server stops. Devices must not keep the lost half."""
-    giving_up: list[asyncio.Task[bool]] = []
-
-    def break_off(works: int, seconds: float) -> None:
-        for task in giving_up:
-            task.cancel()
-
-    async with open_store(tmp_path, check_value=CHECK_VALUE, quota=QUOTA, committed=break_off) as store:
-        box = Box(store, HandClock())
-        await box.claim()
-        await asyncio.gather(*(box.deliver(f"entry {number}") for number in range(BATCH_ROWS + 1)))
-        half_way, end = (await box.page(limit=1)).cursor, await box.cursor()
-        giving_up.append(asyncio.create_task(box.store.forget(BOB, issued=box.clock(), request=OTHER_REQUEST)))
-        await asyncio.wait(giving_up)
-        assert giving_up.pop().cancelled()
-        assert len(await box.texts()) == 1
-        for cursor in (half_way, end):
-            with pytest.raises(Refused, match="cursor_gone"):
-                await box.page(cursor)
-        assert await box.store.forget(BOB, issued=box.clock(), request=OTHER_REQUEST)
-        assert await store.settings(BOB) is None
 
 
 async def test_an_older_token_does_not_give_up_what_was_settled_since(box: Box) -> None:
@@ -241,33 +213,37 @@ async def test_there_are_only_so_many_inboxes(box: Box, carol: Box) -> None:
     assert await carol.claim(admission=OPEN_TO_ONE)
 
 
-async def test_an_invite_is_good_once(box: Box, carol: Box, tmp_path: Path) -> None:
-    await add_invite(tmp_path, INVITE, expires=UnixTime(box.clock() + 100), check_value=CHECK_VALUE)
+async def test_an_invite_is_good_once(box: Box, carol: Box, invited: Invited, count: Count) -> None:
+    await invited()
     assert await carol.claim(admission=WITH_INVITE)
-    assert row_counts(tmp_path)["invite"] == 0
-    dan = Box(box.store, box.clock, b"Dan's inbox.....")
+    assert count()["invite"] == 0
+    dan = box.of(b"Dan's inbox.....")
     assert await _refusal(dan, WITH_INVITE) == "not_registered"
     assert not await carol.claim(admission=WITH_INVITE)  # a repeat of the claim that succeeded
 
 
-async def test_an_invite_serves_one_of_many_who_come_at_once(box: Box, tmp_path: Path) -> None:
-    await add_invite(tmp_path, INVITE, expires=UnixTime(box.clock() + 100), check_value=CHECK_VALUE)
-    boxes = [Box(box.store, box.clock, f"inbox {number}".encode()) for number in range(10)]
+async def test_an_invite_serves_one_of_many_who_come_at_once(box: Box, invited: Invited, count: Count) -> None:
+    await invited()
+    boxes = [box.of(f"inbox {number}".encode()) for number in range(10)]
     outcomes = await asyncio.gather(*(each.claim(admission=WITH_INVITE) for each in boxes), return_exceptions=True)
     assert outcomes.count(True) == 1
     assert sum(isinstance(outcome, Refused) for outcome in outcomes) == 9
-    assert row_counts(tmp_path)["inbox"] == 2
+    assert count()["inbox"] == 2
 
 
-async def test_an_invite_that_expired_is_no_good_and_is_swept(box: Box, carol: Box, tmp_path: Path) -> None:
-    await add_invite(tmp_path, INVITE, expires=UnixTime(box.clock() + 100), check_value=CHECK_VALUE)
+async def test_an_invite_that_expired_is_no_good_and_is_swept(
+    box: Box, carol: Box, invited: Invited, count: Count
+) -> None:
+    await invited()
     box.clock.advance(100)
     assert await _refusal(carol, WITH_INVITE) == "not_registered"
     await box.sweep()
-    assert row_counts(tmp_path)["invite"] == 0
+    assert count()["invite"] == 0
 
 
-async def test_an_invite_is_not_used_up_when_there_is_no_room(box: Box, carol: Box, tmp_path: Path) -> None:
-    await add_invite(tmp_path, INVITE, expires=UnixTime(box.clock() + 100), check_value=CHECK_VALUE)
+async def test_an_invite_is_not_used_up_when_there_is_no_room(
+    box: Box, carol: Box, invited: Invited, count: Count
+) -> None:
+    await invited()
     assert await _refusal(carol, dataclasses.replace(WITH_INVITE, max_inboxes=1)) == "not_registered"
-    assert row_counts(tmp_path)["invite"] == 1
+    assert count()["invite"] == 1

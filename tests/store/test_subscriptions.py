@@ -1,10 +1,6 @@
 """Push subscriptions in the store: whose they are, how many, in which order they change, and that they go."""
 
 import asyncio
-import contextlib
-import sqlite3
-import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +9,9 @@ import pytest
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import SettingsChange, Subscribed
-from inbox_server.store.sqlite.backup import back_up, restore
-from inbox_server.store.sqlite.database import open_connection, schema_steps, upgrade
-from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
-from tests.conftest import HandClock
-from tests.support.stores import APP_HASH, BOB, CAROL, CHECK_VALUE, QUOTA, Box, claimed_box, read_rows
+from tests.support.stores import APP_HASH, BOB, CAROL, Box, Kind, claimed_box
 
-SOON_SECONDS = 1.0
-PATIENCE_SECONDS = 10
 MOST = 3
-
-
-@pytest.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Box]:
-    async with claimed_box(tmp_path) as box:
-        yield box
 
 
 def kept(number: int, edition: int = 0) -> Subscribed:
@@ -58,7 +42,7 @@ async def seen(box: Box) -> tuple[list[Subscribed], int, tuple[str, ...]]:
 
 
 async def test_subscriptions_are_kept_by_their_inbox_and_counted(box: Box) -> None:
-    carol = Box(box.store, box.clock, CAROL)
+    carol = box.of(CAROL)
     await carol.claim()
     await subscribe(box, kept(1))
     await subscribe(box, kept(2))
@@ -114,7 +98,7 @@ async def test_the_rules_of_settings_tokens_hold(box: Box, bent: dict[str, Any],
 
 
 async def test_an_inbox_that_nobody_claimed_has_none(box: Box) -> None:
-    carol = Box(box.store, box.clock, CAROL)
+    carol = box.of(CAROL)
     with pytest.raises(Refused, match="no_inbox"):
         await subscribe(carol, kept(1))
     with pytest.raises(Refused, match="no_inbox"):
@@ -154,14 +138,12 @@ async def test_a_poll_that_found_nothing_before_hears_of_a_dropped_subscription(
     assert (await box.page(cursor)).notices == ("push_gone",)
 
 
-async def test_whoever_waits_for_news_is_woken_when_a_subscription_is_dropped(tmp_path: Path) -> None:
+async def test_whoever_waits_for_news_is_woken_when_a_subscription_is_dropped(tmp_path: Path, kind: Kind) -> None:
     woken: list[bytes] = []
-    async with open_store(tmp_path, check_value=CHECK_VALUE, quota=QUOTA, changed=woken.extend) as store:
-        box = Box(store, HandClock())
-        await box.claim()
+    async with claimed_box(tmp_path, kind=kind, changed=woken.extend) as box:
         await subscribe(box, kept(1))
         woken.clear()
-        await store.drop_subscription(BOB, kept(1))
+        await box.store.drop_subscription(BOB, kept(1))
         assert woken == [BOB]
 
 
@@ -170,96 +152,3 @@ async def test_one_that_was_made_anew_meanwhile_is_not_dropped(box: Box) -> None
     await subscribe(box, kept(1, edition=1))
     await box.store.drop_subscription(BOB, kept(1))
     assert await seen(box) == ([kept(1, edition=1)], 1, ())
-
-
-async def _drop(box: Box) -> None:
-    await box.store.drop_subscription(box.inbox, kept(1))
-
-
-async def _unsubscribe(box: Box) -> None:
-    await unsubscribe(box, None)
-
-
-async def _replace(box: Box) -> None:
-    await subscribe(box, kept(1, edition=1))
-
-
-async def _give_up(box: Box) -> None:
-    assert await box.store.forget(box.inbox, issued=box.clock(), request=b"a DELETE request")
-
-
-@pytest.mark.parametrize("act", [_drop, _unsubscribe, _replace, _give_up])
-async def test_what_was_dropped_leaves_the_files_soon(box: Box, tmp_path: Path, act: Any) -> None:
-    await subscribe(box, kept(1))
-    assert _is_in_files(tmp_path, kept(1).sealed[:200])
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        await _nothing_to_erase(box)
-    await act(box)
-    assert box.store.load().remnants  # for its own sake, and not along with something else
-    done = time.monotonic()
-    while _is_in_files(tmp_path, kept(1).sealed[:20]):
-        assert time.monotonic() - done <= SOON_SECONDS
-        await asyncio.sleep(0.02)
-    if act is _give_up:
-        assert read_rows(tmp_path, "SELECT count(*) FROM push") == [(0,)]
-
-
-async def _nothing_to_erase(box: Box) -> None:
-    while True:
-        if not box.store.load().remnants:
-            return
-        await asyncio.sleep(0.02)
-
-
-def _is_in_files(folder: Path, mark: bytes) -> bool:
-    return any(mark in path.read_bytes() for path in folder.glob(f"{DATABASE_NAME}*"))
-
-
-@pytest.mark.parametrize("settings_only", [True, False])
-async def test_copies_carry_subscriptions_and_restoring_brings_them_back(
-    box: Box, tmp_path: Path, settings_only: bool
-) -> None:
-    await subscribe(box, kept(1))
-    await subscribe(box, kept(2))
-    await box.store.drop_subscription(BOB, kept(2))
-    back_up(tmp_path, tmp_path / "copy", check_value=CHECK_VALUE, settings_only=settings_only)
-    restore(tmp_path / "fresh", tmp_path / "copy", check_value=CHECK_VALUE, random_bytes=lambda count: b"r" * count)
-    async with open_store(tmp_path / "fresh", check_value=CHECK_VALUE, quota=QUOTA) as store:
-        assert await seen(Box(store, box.clock)) == ([kept(1)], 1, ("push_gone",))
-
-
-async def test_a_file_from_before_push_is_upgraded_with_everything_in_it(tmp_path: Path) -> None:
-    """As version 1 wrote it: its one schema step, and rows in the columns that it knew."""
-    path = tmp_path / DATABASE_NAME
-    async with claimed_box(tmp_path / "today") as box:
-        await box.deliver("from before")
-        cursor = await box.cursor()
-    async with open_connection(path) as connection:
-        await connection.run(lambda db: db.executescript(f"{schema_steps()[0]}\nPRAGMA user_version=1;"))
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute("ATTACH ? AS today", (str(tmp_path / "today" / DATABASE_NAME),))
-        for table in ("text", "free_slot"):
-            db.execute(f"DELETE FROM {table}")
-        tables = db.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall()
-        for (table,) in tables:
-            columns = ", ".join(
-                name for (name,) in db.execute("SELECT name FROM pragma_table_info(?, 'main')", (table,))
-            )
-            db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}")
-        db.commit()
-    async with open_store(tmp_path, check_value=CHECK_VALUE, quota=QUOTA) as box.store:
-        assert await box.texts() == ["from before"]
-        assert await box.cursor() == cursor
-        assert await seen(box) == ([], 0, ())
-        await subscribe(box, kept(1))
-        assert (await seen(box))[1] == 1
-    assert path.with_name(f"{DATABASE_NAME}.before-step-2").exists()
-
-
-async def test_the_step_runs_once(tmp_path: Path) -> None:
-    path = tmp_path / DATABASE_NAME
-    async with open_connection(path) as connection:
-        await upgrade(connection, path)
-        await connection.run(lambda db: db.execute("INSERT INTO push VALUES (x'00', x'01', x'02')"))
-        await upgrade(connection, path)
-        assert await connection.run(lambda db: db.execute("SELECT count(*) FROM push").fetchone()) == (1,)

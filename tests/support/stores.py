@@ -1,16 +1,27 @@
-"""A real store on a file, and short ways to say what happens in one inbox of it."""
+"""The stores that the contract's tests run for, and short ways to say what happens in one inbox of a store."""
 
 import contextlib
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
-from inbox_server.store.contract import Admission, Cursor, Delivered, Page, Quota, Settings, SettingsChange, Store
-from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
+from inbox_server.store.contract import (
+    Admission,
+    Changed,
+    Cursor,
+    Delivered,
+    Page,
+    Quota,
+    Settings,
+    SettingsChange,
+    Store,
+)
+from inbox_server.store.sqlite.opening import DATABASE_NAME, add_invite, open_store
 from tests.conftest import HandClock
 
 CHECK_VALUE: Final = b"the secret's own"
@@ -29,6 +40,35 @@ def id_of(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
+class Kind(Protocol):
+    """One kind of store, and how a test opens one and looks into it. Each folder is a database of its own."""
+
+    def open(self, folder: Path, *, quota: Quota, changed: Changed) -> AbstractAsyncContextManager[Store]: ...
+
+    def add_invite(self, folder: Path, code: bytes, *, expires: UnixTime) -> Awaitable[None]:
+        """As the command does, beside a store that is open."""
+
+    def count(self, folder: Path) -> dict[str, int]:
+        """How many there are of each in `COUNTED`, read beside the store."""
+
+
+class Sqlite:
+    def open(self, folder: Path, *, quota: Quota, changed: Changed) -> AbstractAsyncContextManager[Store]:
+        return open_store(folder, check_value=CHECK_VALUE, quota=quota, changed=changed)
+
+    def add_invite(self, folder: Path, code: bytes, *, expires: UnixTime) -> Awaitable[None]:
+        return add_invite(folder, code, expires=expires, check_value=CHECK_VALUE)
+
+    def count(self, folder: Path) -> dict[str, int]:
+        counts = row_counts(folder)
+        return {table: counts[table] for table in COUNTED}
+
+
+COUNTED: Final = ("inbox", "name", "listed", "push", "message", "invite")
+STORES: Final[dict[str, Kind]] = {"sqlite": Sqlite()}
+"""Every store that there is; every test of the contract runs for each."""
+
+
 @dataclass(slots=True)
 class Box:
     """One inbox of a store. Lives are in seconds from now; ids are the texts' own."""
@@ -36,6 +76,10 @@ class Box:
     store: Store
     clock: HandClock
     inbox: bytes = BOB
+
+    def of(self, inbox: bytes) -> "Box":
+        """Another inbox of the same store, which is not claimed yet."""
+        return replace(self, inbox=inbox)
 
     async def claim(self, *, admission: Admission | None = ADMISSION, **changes: Any) -> bool:
         change = SettingsChange(app=APP_HASH, issued=self.clock(), request=b"a request of PUT")
@@ -77,23 +121,25 @@ def texts_of(page: Page) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def claimed_box(folder: Path, *, quota: Quota = QUOTA) -> AsyncIterator[Box]:
+async def claimed_box(
+    folder: Path, *, kind: Kind = STORES["sqlite"], quota: Quota = QUOTA, changed: Changed = lambda _inboxes: None
+) -> AsyncIterator[Box]:
     """A new store with one inbox in it, Bob's."""
-    async with open_store(folder, check_value=CHECK_VALUE, quota=quota) as store:
+    async with kind.open(folder, quota=quota, changed=changed) as store:
         box = Box(store, HandClock())
         assert await box.claim()
         yield box
 
 
 def read_rows(folder: Path, sql: str) -> list[Any]:
-    """What stands in the database, read beside the store."""
+    """What a SQLite store has in its database, read beside it."""
     uri = f"file:{folder / DATABASE_NAME}?mode=ro"
     with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
         return db.execute(sql).fetchall()
 
 
 def row_counts(folder: Path) -> dict[str, int]:
-    """How many rows each table has."""
+    """How many rows each table of a SQLite store has."""
     tables = [name for (name,) in read_rows(folder, "SELECT name FROM sqlite_schema WHERE type = 'table'")]
     return {table: read_rows(folder, f"SELECT count(*) FROM {table}")[0][0] for table in tables}
 

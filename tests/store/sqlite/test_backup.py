@@ -82,7 +82,7 @@ async def test_a_restored_inbox_takes_deliveries_and_acknowledgements(box: Box, 
 
 
 async def test_a_copy_of_the_settings_holds_no_message_and_no_trace_of_one(box: Box, tmp_path: Path) -> None:
-    carol = Box(box.store, box.clock, CAROL)
+    carol = box.of(CAROL)
     await carol.claim(accept="contacts", retention=7200, names=(b"carol.id, keyed.",), contacts=(b"Alice, as Carol's",))
     for number in range(200):
         await carol.deliver(f"<mark {number:05}>")

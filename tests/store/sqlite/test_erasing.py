@@ -7,25 +7,19 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from inbox_server.store.contract import TOMBSTONE_SECONDS
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
-from tests.support.stores import CAROL, CHECK_VALUE, QUOTA, Box, claimed_box, id_of, read_rows
+from tests.support.stores import CAROL, CHECK_VALUE, QUOTA, Box, id_of, read_rows
 
 SOON_SECONDS = 1.0
 POLL_SECONDS = 0.02
 MARK = re.compile(rb"<mark ([0-9]{5})>")
 SIZES = (1, 2, 12, 60, 60, 74)  # up to 888 characters; a padded encrypted ID has 816
-
-
-@pytest.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Box]:
-    async with claimed_box(tmp_path) as box:
-        yield box
 
 
 def _marked(number: int, dice: random.Random) -> str:
@@ -76,7 +70,7 @@ async def test_acknowledged_text_is_gone_from_the_files_soon_after_the_answer(
 @pytest.mark.parametrize("seed", [0, 1, 3])
 async def test_acknowledged_text_is_gone_while_other_inboxes_come_and_go(box: Box, tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
-    boxes = [Box(box.store, box.clock, dice.randbytes(16)) for _ in range(20)]
+    boxes = [box.of(dice.randbytes(16)) for _ in range(20)]
     for each in boxes:
         await each.claim()
     waiting: dict[int, tuple[Box, str]] = {}
@@ -110,7 +104,7 @@ async def test_what_goes_in_another_way_is_gone_as_soon(
     box: Box, tmp_path: Path, act: Callable[[Box], Awaitable[None]]
 ) -> None:
     dice = random.Random(4)
-    carol = Box(box.store, box.clock, CAROL)
+    carol = box.of(CAROL)
     await carol.claim(names=(b"carol.id, keyed.",), contacts=(b"Alice, as Carol's",))
     await asyncio.gather(*(box.deliver(_marked(number, dice), 100_000) for number in range(0, 300, 2)))
     await asyncio.gather(*(carol.deliver(_marked(number, dice)) for number in range(1, 300, 2)))
@@ -119,7 +113,7 @@ async def test_what_goes_in_another_way_is_gone_as_soon(
 
 
 async def test_nothing_of_an_inbox_that_was_given_up_is_left(box: Box, tmp_path: Path) -> None:
-    carol = Box(box.store, box.clock, CAROL)
+    carol = box.of(CAROL)
     traces = (CAROL, b"carol.id, keyed.", b"Alice, as Carol's", id_of("opaque"))
     await carol.claim(names=(traces[1],), contacts=(traces[2],))
     await carol.deliver("opaque")
@@ -131,7 +125,7 @@ async def test_nothing_of_an_inbox_that_was_given_up_is_left(box: Box, tmp_path:
 
 
 async def test_the_place_of_a_text_does_not_tell_when_it_came_beside_those_of_others(box: Box, tmp_path: Path) -> None:
-    carol = Box(box.store, box.clock, CAROL)
+    carol = box.of(CAROL)
     await carol.claim()
     for number in range(40):
         await (box, carol)[number % 2].deliver(f"{number}")

@@ -1,0 +1,35 @@
+"""A store of each kind that there is, with one inbox in it. A file or a test may name another `quota`."""
+
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from inbox_server.store.contract import Quota
+from tests.support.stores import QUOTA, STORES, Box, Kind, claimed_box
+
+Count = Callable[[], dict[str, int]]
+
+
+@pytest.fixture(scope="session", params=STORES.values(), ids=list(STORES))
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
+@pytest.fixture
+def quota() -> Quota:
+    return QUOTA
+
+
+@pytest.fixture
+async def box(tmp_path: Path, kind: Kind, quota: Quota) -> AsyncIterator[Box]:
+    async with claimed_box(tmp_path, kind=kind, quota=quota) as box:
+        yield box
+
+
+@pytest.fixture
+def count(tmp_path: Path, kind: Kind, box: Box) -> Count:
+    """How many there are of each in `COUNTED` in the store that `box` lies in."""
+    return partial(kind.count, tmp_path)
