@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One would guess: the metrics page of prometheus_client weighs the Accept header as HTTP says; q=0 means "never this".
-# What happens: it takes OpenMetrics wherever the header names it, whatever the weight, q=0 too. Only the escaping is read.
+# What happens: it takes OpenMetrics wherever the header names it, whatever the weight, q=0 too.
 # Version: prometheus_client 0.26.0, from PyPI.
 #   Seen: q=0.1 against text q=1: application/openmetrics-text; q=0: application/openmetrics-text; text only: text/plain
 # Who meets it: scrapers that list both formats and can parse one, or prefer the plain one; in OpenMetrics the body ends with "# EOF".

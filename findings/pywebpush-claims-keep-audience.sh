@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One would guess: one dict of VAPID claims, {"sub": ...}, does for every subscription; the audience is filled in for each call.
 # What happens: pywebpush writes `aud` (and `exp`) into the caller's dict and never overwrites it. Every later push service is
-#   sent a token that names the first one, and real services refuse such a token.
+#   sent a token that names the first one, which RFC 8292 tells it to refuse.
 # Version: pywebpush 2.5.0 with py-vapid 1.9.6, from PyPI.
 #   Seen: second service was sent a token for the first one; claims of the caller: ['aud', 'exp', 'sub']
 # Who meets it: senders with a constant for the claims; all is well as long as all test browsers use one push service.
