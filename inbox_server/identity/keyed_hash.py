@@ -9,7 +9,7 @@ import hmac
 from typing import Final
 
 SECRET_BYTES: Final = 32
-BLIND_BYTES: Final = 16
+HASH_BYTES: Final = 16
 
 
 class KeyedHash:
@@ -64,4 +64,4 @@ class KeyedHash:
         return self._blind(b"check")
 
     def _blind(self, *parts: bytes) -> bytes:
-        return hmac.digest(self._secret, b"\0".join(parts), "sha256")[:BLIND_BYTES]
+        return hmac.digest(self._secret, b"\0".join(parts), "sha256")[:HASH_BYTES]

@@ -1,7 +1,5 @@
 """Cards that cannot be read for now: deliveries wait for them, their owner is told, and the first is written unread."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from inbox_server.client.inbox_client import InboxClient
@@ -12,18 +10,6 @@ from inbox_server.client.user import NotForNow, NotReachable
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
 from tests.support.clients import client_of, opened, profile_of
-
-
-@pytest.fixture
-async def alice(world: World) -> AsyncIterator[InboxClient]:
-    async with client_of(world, "alice.id", app=APP) as client:
-        yield client
-
-
-@pytest.fixture
-async def bob(world: World) -> AsyncIterator[InboxClient]:
-    async with client_of(world, "bob.id", world.inbox_url, app=APP) as client:
-        yield client
 
 
 def _address(client: InboxClient) -> str:

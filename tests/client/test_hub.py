@@ -23,12 +23,6 @@ from tests.support.clients import client_of, opened, profile_of
 from tests.support.requests import new_key
 
 
-@pytest.fixture
-async def alice(world: World) -> AsyncIterator[InboxClient]:
-    async with client_of(world, "alice.id", app=APP) as client:
-        yield client
-
-
 def _bucket(client: InboxClient) -> Bucket:
     return client.account.user.bucket
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,22 +10,10 @@ from inbox_server.client.reading import LAPSE_SECONDS
 from inbox_server.client.reports import Arrived, Entry
 from inbox_server.client.user import NotAuthentic, NotForNow
 from inbox_server.world.local_world import World
-from tests.conftest import APP, HandClock
-from tests.support.clients import client_of, opened
+from tests.conftest import HandClock
+from tests.support.clients import opened
 
 _WAIT_SECONDS = 10
-
-
-@pytest.fixture
-async def alice(world: World) -> AsyncIterator[InboxClient]:
-    async with client_of(world, "alice.id", app=APP) as client:
-        yield client
-
-
-@pytest.fixture
-async def bob(world: World) -> AsyncIterator[InboxClient]:
-    async with client_of(world, "bob.id", world.inbox_url, app=APP) as client:
-        yield client
 
 
 async def _entry(alice: InboxClient, bob: InboxClient) -> Entry:

@@ -32,12 +32,6 @@ async def new(world: World, tmp_path: Path) -> AsyncIterator[Caller]:
         yield caller
 
 
-@pytest.fixture
-async def alice(world: World) -> AsyncIterator[InboxClient]:
-    async with client_of(world, "alice.id", app=APP) as client:
-        yield client
-
-
 async def moved(client: InboxClient, to: str) -> list[str]:
     return [step.text async for step in client.move(to)]
 

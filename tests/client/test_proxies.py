@@ -10,23 +10,11 @@ from inbox_server.client.outbox import KEPT_SECONDS
 from inbox_server.errors import CODES
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
-from tests.support.clients import PROBLEM, Scripted, client_of, scripted
+from tests.support.clients import PROBLEM, Scripted, client_of
 
 _PAGE = b"<html><title>Sign in to this network</title></html>"
 _STORED = {"id": "x", "expires": 1}
 _STATUSES = (302, 400, 401, 402, 403, 404, 405, 407, 410, 413, 421, 422, 451)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
-    async with scripted() as server:
-        yield server
-
-
-@pytest.fixture
-async def alice(world: World) -> AsyncIterator[InboxClient]:
-    async with client_of(world, "alice.id", app=APP) as client:
-        yield client
 
 
 @pytest.fixture

@@ -27,12 +27,6 @@ async def other(world: World, tmp_path: Path) -> AsyncIterator[Caller]:
 
 
 @pytest.fixture
-async def alice(world: World) -> AsyncIterator[InboxClient]:
-    async with client_of(world, "alice.id", app=APP) as client:
-        yield client
-
-
-@pytest.fixture
 async def bob(world: World, other: Caller) -> AsyncIterator[InboxClient]:
     async with client_of(world, "bob.id", world.inbox_url, other.url, app=APP) as client:
         yield client

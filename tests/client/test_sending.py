@@ -24,18 +24,6 @@ _STORED = {"id": "x", "expires": 1}
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
-    async with scripted() as server:
-        yield server
-
-
-@pytest.fixture
-async def alice(world: World) -> AsyncIterator[InboxClient]:
-    async with client_of(world, "alice.id", app=APP) as client:
-        yield client
-
-
-@pytest.fixture
 async def bob(world: World) -> AsyncIterator[InboxClient]:
     """Nobody's inbox is claimed for him: tests say what stands on his card."""
     async with client_of(world, "bob.id", app=APP) as client:

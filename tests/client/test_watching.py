@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -15,22 +15,9 @@ from inbox_server.client.reports import Arrived, Connection, News, Notice, WasRe
 from inbox_server.client.watching import Watching
 from inbox_server.world.local_world import World
 from tests.client.test_reading import pointed
-from tests.conftest import APP
-from tests.support.clients import PROBLEM, Scissors, Scripted, client_of, opened, scripted, soon
+from tests.support.clients import PROBLEM, Scissors, Scripted, opened, soon
 
 _WAIT_SECONDS = 10
-
-
-@pytest.fixture
-async def alice(world: World) -> AsyncIterator[InboxClient]:
-    async with client_of(world, "alice.id", app=APP) as client:
-        yield client
-
-
-@pytest.fixture
-async def bob(world: World) -> AsyncIterator[InboxClient]:
-    async with client_of(world, "bob.id", world.inbox_url, app=APP) as client:
-        yield client
 
 
 async def take(client: InboxClient, count: int) -> list[News]:
@@ -91,12 +78,6 @@ def stream(*pages: dict[str, object], end: str | None = None) -> bytes:
 def page(*ids: str, cursor: str, **more: object) -> dict[str, object]:
     messages = [{"id": id, "message_id": id, "expires": 4_000_000_000} for id in ids]
     return {"messages": messages, "cursor": cursor, "more": False, "unheard_of": 1, **more}
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
-    async with scripted() as server:
-        yield server
 
 
 def scripted_inbox(bob: InboxClient, server: Scripted) -> None:

@@ -13,24 +13,11 @@ from inbox_server.client.events import Event, EventReader
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Arrived, Connection
 from inbox_server.http.listening import listening
-from inbox_server.world.local_world import World, free_socket
+from inbox_server.world.local_world import free_socket
 from tests.client.test_watching import arrived, page, scripted_inbox, stream, take
-from tests.conftest import APP
-from tests.support.clients import PROBLEM, Scripted, client_of, scripted
+from tests.support.clients import PROBLEM, Scripted
 
 _WAIT_SECONDS = 10
-
-
-@pytest.fixture
-async def bob(world: World) -> AsyncIterator[InboxClient]:
-    async with client_of(world, "bob.id", world.inbox_url, app=APP) as client:
-        yield client
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
-    async with scripted() as server:
-        yield server
 
 
 class Died(Exception):

@@ -3,7 +3,6 @@
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from inbox_server.clock import system_clock
 from inbox_server.world.local_world import World
 from tests.conftest import APP, START, HandClock
 from tests.support.javascript import CLIENT, Node
-from tests.support.pages import Failed, Page, SecondInbox, page_of
+from tests.support.pages import Failed, Page, page_of
 
 # npm ci has its own limit, and comes in only once.
 pytestmark = pytest.mark.timeout(60, func_only=True)
@@ -39,14 +38,6 @@ async def bob_page(node: Node, world: World) -> Page:
     (claimed,) = await page.call("claim", {"names": ["bob.id"]})
     assert claimed["result"]["names"] == 1
     return page
-
-
-@pytest.fixture
-async def second_inbox(world: World, tmp_path: Path) -> AsyncIterator[str]:
-    second = SecondInbox(world, tmp_path / "second")
-    await second.start()
-    yield second.url
-    await second.stop()
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Moving an inbox with the JavaScript client: cut off at every request, every answer and every write, and repeated."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,29 +7,14 @@ import pytest
 from inbox_server.client.appkey import AppKey
 from inbox_server.world.local_world import World
 from tests.conftest import APP
-from tests.support.javascript import Node, build_client, open_node, search_path
-from tests.support.pages import SecondInbox, page_of
+from tests.support.javascript import Node
+from tests.support.pages import page_of
 from tests.support.requests import Caller
 
 # npm ci has its own limit, and comes in only once.
 pytestmark = pytest.mark.timeout(120, func_only=True)
 
 MOST_PLACES = 50
-
-
-@pytest.fixture(scope="session")
-def node() -> Node:
-    found = open_node(search_path())
-    build_client(search_path())
-    return found
-
-
-@pytest.fixture
-async def second_inbox(world: World, tmp_path: Path) -> AsyncIterator[str]:
-    second = SecondInbox(world, tmp_path / "second")
-    await second.start()
-    yield second.url
-    await second.stop()
 
 
 async def options_of(node: Node, world: World, name: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ MOST_TURNS: Final = 100
 """More than a device takes to hear of everything."""
 _QUOTA: Final = Quota(entries=1000, bytes=1 << 20, max_retention=MAX_RETENTION, tombstones=50_000)
 _KEY: Final = AppKey(bytes(range(1, 33)))
-_BLINDER: Final = KeyedHash(SECRET)
+_HASHES: Final = KeyedHash(SECRET)
 _AUDIENCE: Final = "https://inbox.example"
 
 Shown = dict[str, tuple[str, int]]
@@ -107,10 +107,10 @@ class Server:
         self._wakeups = Wakeups()
         opening = open_store(self._folder, check_value=CHECK_VALUE, quota=_QUOTA, changed=self._wakeups.wake)
         store = await self._opened.enter_async_context(opening)
-        self._box = Box(store, self.clock, _BLINDER.inbox(_KEY.address))
+        self._box = Box(store, self.clock, _HASHES.inbox(_KEY.address))
         # Without a pause before the ping, it says: nothing is new.
         following = Following(store, self._wakeups, self.clock, self._random_bytes, ping_seconds=0)
-        self._reading = Reading(store, following, _BLINDER, audience=_AUDIENCE)
+        self._reading = Reading(store, following, _HASHES, audience=_AUDIENCE)
 
     def stop(self) -> None:
         """Every stream is told."""

@@ -10,13 +10,13 @@ from inbox_server.store.contract import Cursor
 from inbox_server.store.sqlite.feed_ends import FeedEnd, FeedEnds
 from tests.support.stores import ADMISSION, Box
 
-STANDING = FeedEnd(Cursor(b"12345678", 10, 10), empty=True)
+END = FeedEnd(Cursor(b"12345678", 10, 10), empty=True)
 KEYS = [bytes([number]) * 16 for number in range(3)]
 
 
 def _read(feed_ends: FeedEnds, inbox: bytes = KEYS[0]) -> None:
     with feed_ends.reading(inbox) as reading:
-        reading.end = STANDING
+        reading.end = END
 
 
 def _change(feed_ends: FeedEnds) -> None:
@@ -27,7 +27,7 @@ def _change(feed_ends: FeedEnds) -> None:
 def test_what_was_read_is_known_until_it_changes() -> None:
     feed_ends = FeedEnds()
     _read(feed_ends)
-    assert feed_ends.get(KEYS[0]) == STANDING
+    assert feed_ends.get(KEYS[0]) == END
     _change(feed_ends)
     assert feed_ends.get(KEYS[0]) is None
 
@@ -41,7 +41,7 @@ def test_while_an_inbox_changes_nothing_is_known_of_it() -> None:
         _read(feed_ends)
         assert feed_ends.get(KEYS[0]) is None
         _read(feed_ends, KEYS[1])
-        assert feed_ends.get(KEYS[1]) == STANDING
+        assert feed_ends.get(KEYS[1]) == END
     assert feed_ends.get(KEYS[0]) is None
 
 
@@ -50,7 +50,7 @@ def test_a_reading_that_begins_during_a_change_leaves_nothing_known() -> None:
     with contextlib.ExitStack() as stack:
         with feed_ends.changing({KEYS[0]}):
             reading = stack.enter_context(feed_ends.reading(KEYS[0]))
-        reading.end = STANDING
+        reading.end = END
     assert feed_ends.get(KEYS[0]) is None
 
 
@@ -58,7 +58,7 @@ def test_a_change_during_a_reading_leaves_nothing_known() -> None:
     feed_ends = FeedEnds()
     with feed_ends.reading(KEYS[0]) as reading:
         _change(feed_ends)
-        reading.end = STANDING
+        reading.end = END
     assert feed_ends.get(KEYS[0]) is None
 
 
@@ -68,7 +68,7 @@ def test_a_reading_that_began_before_a_change_does_not_outlive_one_that_began_af
         _change(feed_ends)
         with feed_ends.reading(KEYS[0]) as new:
             new.end = fresh
-        old.end = STANDING
+        old.end = END
     assert feed_ends.get(KEYS[0]) == fresh
 
 
@@ -102,10 +102,10 @@ def test_the_longest_unused_is_forgotten_first() -> None:
     ],
 )
 def test_only_who_has_seen_everything_is_told_that_there_is_nothing(after: Cursor | None, empty: bool) -> None:
-    page = STANDING.page_after(after)
+    page = END.page_after(after)
     assert (page is not None) == empty
     if page:
-        assert (page.messages, page.read, page.cursor, page.more) == ((), (), STANDING.end, False)
+        assert (page.messages, page.read, page.cursor, page.more) == ((), (), END.end, False)
 
 
 async def test_a_change_that_nobody_waited_for_is_seen(box: Box) -> None:
