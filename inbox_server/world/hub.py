@@ -6,6 +6,7 @@ scopes with their archive of old files, and proofs.
 
 import contextlib
 import hashlib
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,8 +95,17 @@ class Hub:
         """Where a path is a file or a folder, what is stored may not need it to be both."""
         paths = self._buckets.get(address, {})
         above = {path[:end] for end, character in enumerate(path) if character == "/"}
-        if self.rules.has_folders and (above & paths.keys() or any(other.startswith(f"{path}/") for other in paths)):
+        if self.is_folder(address, path) or (self.rules.has_folders and above & paths.keys()):
             raise HubRefused("ServerError", "Server Error")
+
+    def is_folder(self, address: str, path: str) -> bool:
+        paths = self._buckets.get(address, {})
+        return self.rules.has_folders and any(other.startswith(f"{path}/") for other in paths)
+
+    def path_of(self, asked: str) -> str:
+        """The path that a URL means: without one slash at its end, which the real hub drops."""
+        path = asked.removesuffix("/")
+        return re.sub("/{2,}", "/", path).removeprefix("/") if self.rules.has_folders else path
 
     def store(self, address: str, path: str, content: bytes, content_type: str) -> StoredFile:
         """Over an older file if there is one."""

@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler
 
 from inbox_server.clock import UnixTime
 from inbox_server.world.cors import open_to_pages
+from inbox_server.world.express import as_express
 from inbox_server.world.faults import Faults
 from inbox_server.world.hub import MAX_FILE_BYTES, Hub, StoredFile, check_path
 from inbox_server.world.hub_tokens import check_token
@@ -23,7 +24,8 @@ def make_hub(hub: Hub, faults: Faults) -> web.Application:
     cors = open_to_pages(
         methods="DELETE,POST,GET,OPTIONS,HEAD", headers="Authorization,Content-Type,If-Match,If-None-Match"
     )
-    app = web.Application(middlewares=[cors, _refusals, faults.of_writes()], client_max_size=MAX_FILE_BYTES)
+    middlewares = [cors, as_express(hub.rules.is_express), _refusals, faults.of_writes()]
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_FILE_BYTES)
     app[HUB] = hub
     app.router.add_get("/hub_info", hub_info)
     app.router.add_get("/hub_info/", hub_info)
@@ -90,8 +92,9 @@ async def revoke_all(request: web.Request) -> web.Response:
 
 
 def _asked(request: web.Request) -> tuple[Hub, str, str]:
-    """The hub, the bucket's address, and the path without one slash at its end, which the real hub drops."""
-    return request.app[HUB], request.match_info["address"], request.match_info["path"].removesuffix("/")
+    """The hub, the bucket's address, and the path."""
+    hub = request.app[HUB]
+    return hub, request.match_info["address"], hub.path_of(request.match_info["path"])
 
 
 def _check_writer(request: web.Request) -> None:

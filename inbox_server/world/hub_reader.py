@@ -6,6 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from inbox_server.world.cors import open_to_pages
+from inbox_server.world.express import as_express
 from inbox_server.world.faults import Faults
 from inbox_server.world.hub import Hub
 
@@ -14,7 +15,7 @@ _HUB: Final = web.AppKey("hub", Hub)
 
 def make_reader(hub: Hub, faults: Faults) -> web.Application:
     cors = open_to_pages(methods="GET,HEAD,OPTIONS", exposed="Content-Type,ETag")
-    app = web.Application(middlewares=[cors, faults.of_reads()])
+    app = web.Application(middlewares=[cors, as_express(hub.rules.is_express), faults.of_reads()])
     app[_HUB] = hub
     app.router.add_get(hub.rules.read_path + "{address:[a-zA-Z0-9]+}/{path:.+}", read)
     return app
@@ -22,10 +23,12 @@ def make_reader(hub: Hub, faults: Faults) -> web.Application:
 
 async def read(request: web.Request) -> web.Response:
     """The file, or 304 to whom has it already, where the rules know that."""
-    hub = request.app[_HUB]
-    # The real hub drops one slash at the end.
-    file = hub.read(request.match_info["address"], request.match_info["path"].removesuffix("/"))
+    hub, address = request.app[_HUB], request.match_info["address"]
+    path = hub.path_of(request.match_info["path"])
+    file = hub.read(address, path)
     if file is None:
+        if hub.is_folder(address, path) and request.transport:
+            request.transport.abort()
         return web.Response(status=404, text="File not found")
     headers = {
         "ETag": file.etag,

@@ -19,9 +19,12 @@ class HubRules:
     knows_not_modified: bool = True
     """A read with the file's ETag in `If-None-Match` is answered 304."""
     has_folders: bool = False
-    """A path is a file or a folder: storing below a file, or over a folder, is a 500."""
+    """A path is a file or a folder: storing below a file, or over a folder, is a 500, reading a folder ends the
+    connection without an answer, and two slashes are one."""
     read_path: str = "/hub/"
     """The path of the read URL's prefix."""
+    is_express: bool = False
+    """What is not there is told in HTML, and files of text or JSON are said to be UTF-8 (`express.py`)."""
 
 
 STRICT: Final = HubRules(
@@ -31,4 +34,5 @@ STRICT: Final = HubRules(
     knows_not_modified=False,
     has_folders=True,
     read_path="/",
+    is_express=True,
 )

@@ -135,6 +135,63 @@ async def test_what_is_a_file_is_no_folder(writer: Writer, path: str) -> None:
 
 
 @strict
+@pytest.mark.parametrize("folder", ["a", "a/b/"])
+async def test_whoever_reads_a_folder_is_hung_up_on(writer: Writer, folder: str) -> None:
+    await writer.store("a/b/c")
+    with pytest.raises((aiohttp.ClientError, ConnectionError)):
+        await writer.read(folder)
+    assert (await writer.read("a/b/c")).body == CONTENT
+
+
+@strict
+async def test_two_slashes_are_one(writer: Writer) -> None:
+    await writer.store("a//b")
+    assert (await writer.read("a/b")).body == (await writer.read("a///b")).body == CONTENT
+    assert (await writer.list())["entries"] == ["a/b"]
+
+
+@strict
+@pytest.mark.parametrize("server", ["hub_url", "read_url"])
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_where_nothing_is_there_is_a_page_of_html(writer: Writer, server: str, method: str) -> None:
+    answer = await writer.get(f"{getattr(writer.world, server)}/nowhere", method)
+    assert (answer.status, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.body.startswith(b"<!DOCTYPE html>")
+
+
+@strict
+async def test_a_file_that_is_not_there_is_told_in_html_with_a_tag_of_its_own(writer: Writer) -> None:
+    answer = await writer.read("nothing")
+    assert (answer.status, answer.body) == (404, b"File not found")
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.headers["ETag"].startswith('W/"e-')
+    assert answer.headers["Cache-Control"] == "no-cache"
+
+
+@strict
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        ("application/json", "application/json; charset=utf-8"),
+        ("text/plain; charset=latin-1", "text/plain; charset=latin-1"),
+        ("image/png", "image/png"),
+    ],
+)
+async def test_text_and_json_are_said_to_be_utf8_unless_they_say_otherwise(
+    writer: Writer, stored: str, read: str
+) -> None:
+    await writer.store("a", Content_Type=stored)
+    assert (await writer.read("a")).headers["Content-Type"] == read
+
+
+@strict
+async def test_json_that_cannot_be_parsed_is_refused_in_html(writer: Writer) -> None:
+    answer = await writer.ask("POST", f"/list-files/{ALICE.address}", b"{")
+    assert (answer.status, answer.headers["Content-Type"]) == (400, "text/html; charset=utf-8")
+
+
+@strict
 async def test_a_read_is_never_answered_not_modified_and_its_url_has_no_path_of_the_hub_s(writer: Writer) -> None:
     await writer.store("a")
     assert (await writer.read("a", If_None_Match=ETAG)).body == CONTENT
