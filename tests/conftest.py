@@ -4,7 +4,6 @@ import itertools
 import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,8 +73,7 @@ def hub_rules() -> HubRules:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "hub_rules" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_hubs"):
-        # The whitelist apart: whoever writes then needs an association token.
-        rules = {"local hub": HubRules(), "strict hub": replace(STRICT, has_whitelist=False)}
+        rules = {"local hub": HubRules(), "strict hub": STRICT}
         metafunc.parametrize("hub_rules", rules.values(), ids=rules.keys())
 
 

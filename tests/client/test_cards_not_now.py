@@ -11,6 +11,8 @@ from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
 from tests.support.clients import client_of, opened, profile_of
 
+pytestmark = pytest.mark.both_hubs
+
 
 def _address(client: InboxClient) -> str:
     return client.account.user.key.address

@@ -5,7 +5,6 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -47,15 +46,17 @@ async def test_a_clock_that_is_wrong_makes_tokens_by_the_hub_s(world: World, ahe
 async def test_a_strict_hub_takes_what_is_written_also_after_revoking_all(
     world: World, alice: InboxClient, clock: HandClock
 ) -> None:
-    person = world.people[-1]
-    alice.account.profile.change(lambda profile: replace(profile, association=world.association_token(person)))
-    async with opened(world, alice.account.profile) as vouched:
-        await _bucket(vouched).write("a.json", b"1")
-        clock.advance(1)
-        world.hub.oldest_valid[person.app_key.address] = clock()
-        await _bucket(vouched).write("a.json", b"2")
-    with pytest.raises(BucketFailed, match=r"answered 401 to storing a\.json: Address \w+ not authorized for writes"):
-        await _bucket(alice).write("a.json", b"3")
+    await _bucket(alice).write("a.json", b"1")
+    clock.advance(1)
+    world.hub.oldest_valid[_bucket(alice).key.address] = clock()
+    await _bucket(alice).write("a.json", b"2")
+    assert await _bucket(alice).read("a.json") == b"2"
+    alice.account.profile.change(lambda profile: replace(profile, association=None))
+    async with opened(world, alice.account.profile) as unknown:
+        with pytest.raises(
+            BucketFailed, match=r"answered 401 to storing a\.json: Address \w+ not authorized for writes"
+        ):
+            await _bucket(unknown).write("a.json", b"3")
 
 
 @pytest.mark.parametrize("status", [409, 429, 503])
@@ -148,13 +149,10 @@ async def test_a_token_is_used_for_nine_minutes(world: World, clock: HandClock) 
 
 
 @pytest.mark.parametrize("hub_rules", [STRICT])
-async def test_keygen_takes_an_association_token_and_hides_it(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    person = await world.settle("alice.id", APP)
-    token = world.association_token(person)
+async def test_a_profile_keeps_an_association_token_and_hides_it(world: World) -> None:
+    profile = profile_of(world, await world.settle("alice.id", APP))
+    token = profile.association
     assert token
-    profile = replace(profile_of(world, person), association=token)
     assert token not in repr(profile)
     assert parse_profile(render_profile(profile)).association == token
     with pytest.raises(ValueError, match="not of its kind"):

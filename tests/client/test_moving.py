@@ -122,6 +122,7 @@ async def test_a_move_by_a_clock_that_goes_wrong_loses_nothing(
         assert (await alice.send(name, "third")).stored == (new.url,)
 
 
+@pytest.mark.both_hubs
 async def test_a_late_repeat_of_what_was_read_at_the_old_server_stays_read_at_the_new(
     world: World, new: Caller, alice: InboxClient
 ) -> None:
@@ -195,6 +196,7 @@ async def test_a_watch_that_runs_goes_on_at_the_new_server(world: World, new: Ca
     assert told == ["first", "second", "third"]
 
 
+@pytest.mark.both_hubs
 async def test_of_two_moves_at_once_both_end_well(world: World, new: Caller, alice: InboxClient) -> None:
     profile, name, _ = await with_mail(world, alice, Scissors(0, ""))
     async with opened(world, profile) as bob, opened(world, profile) as twin:
@@ -204,6 +206,7 @@ async def test_of_two_moves_at_once_both_end_well(world: World, new: Caller, ali
     await check_moved(world, new, alice, profile, name)
 
 
+@pytest.mark.both_hubs
 async def test_a_message_that_waits_for_the_old_server_follows_the_card(
     world: World, new: Caller, alice: InboxClient, tmp_path: Path
 ) -> None:
@@ -249,6 +252,7 @@ async def test_a_move_to_what_is_no_inbox_server_or_refuses_leaves_everything_as
     await check_moved(world, new, alice, profile, name)
 
 
+@pytest.mark.both_hubs
 async def test_a_move_that_published_nothing_can_be_abandoned_or_go_elsewhere(
     world: World, new: Caller, alice: InboxClient
 ) -> None:
@@ -271,6 +275,7 @@ async def test_a_move_that_published_nothing_can_be_abandoned_or_go_elsewhere(
     assert (profile.read().inboxes, profile.read().move) == ((new.url,), None)
 
 
+@pytest.mark.both_hubs
 async def test_a_device_with_an_old_profile_notices_that_another_has_moved_the_inbox(
     world: World, new: Caller, alice: InboxClient, clock: HandClock
 ) -> None:

@@ -18,6 +18,7 @@ from tests.support.clients import client_of, opened, scripted
 from tests.support.requests import Caller, inbox_server, new_key
 
 _OPEN = {"registration": {"mode": "open", "open_to_keys": True}}
+pytestmark = pytest.mark.both_hubs
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from tests.conftest import APP, HandClock
 from tests.support.clients import Scripted, client_of, opened, profile_of, scripted
 
 _STORED = {"id": "x", "expires": 1}
+pytestmark = pytest.mark.both_hubs
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ async def test_what_javascript_sends_python_reads(alice_page: Page, bob: AppUser
 
 
 @pytest.mark.parametrize("content", [MESSAGE, ""])
+@pytest.mark.both_hubs
 async def test_what_python_sends_javascript_reads(alice: AppUser, bob_page: Page, world: World, content: str) -> None:
     key, card = await alice.look_up("bob.id")
     assert card.inboxes == (world.inbox_url,)
@@ -80,6 +81,7 @@ async def test_what_python_sends_javascript_reads(alice: AppUser, bob_page: Page
     assert await bob_page.call("unread") == {"entries": [], "problems": []}
 
 
+@pytest.mark.both_hubs
 async def test_cards_are_read_by_the_other_side(alice: AppUser, bob_page: Page, world: World) -> None:
     _, card = await alice.look_up("bob.id")
     assert card.inboxes == (world.inbox_url,)
@@ -125,6 +127,7 @@ async def test_seq_grows_with_every_card_also_where_nothing_is_remembered(bob_pa
     assert await bob_page.call("publish", [world.inbox_url]) == {"seq": START + 1, "inboxes": [world.inbox_url]}
 
 
+@pytest.mark.both_hubs
 async def test_senders_take_the_card_of_a_person_who_lost_everything_or_gave_all_up(
     alice_page: Page, bob_page: Page, world: World, clock: HandClock
 ) -> None:
@@ -186,6 +189,7 @@ async def test_a_message_of_another_app_is_not_shown_in_this_one(alice: AppUser,
         await bob_page.read_all()
 
 
+@pytest.mark.both_hubs
 async def test_what_its_sender_removed_is_absent(
     alice_page: Page, bob_page: Page, alice: AppUser, world: World
 ) -> None:
@@ -195,6 +199,7 @@ async def test_what_its_sender_removed_is_absent(
         await bob_page.read_all()
 
 
+@pytest.mark.both_hubs
 async def test_hub_tokens_go_to_the_hub_and_inbox_tokens_to_the_inbox(
     alice_page: Page, bob_page: Page, world: World
 ) -> None:
@@ -343,6 +348,7 @@ async def test_a_given_up_inbox_is_gone(bob_page: Page, world: World) -> None:
         await bob_page.call("unread")
 
 
+@pytest.mark.both_hubs
 async def test_the_card_is_withdrawn_before_an_inbox_is_given_up(
     alice_page: Page, alice: AppUser, bob_page: Page, world: World
 ) -> None:

@@ -21,8 +21,7 @@ pytestmark = pytest.mark.timeout(90, func_only=True)
 async def pages(node: Node, world: World) -> tuple[Page, Page]:
     """alice.id, who sends, and bob.id, who published and claimed."""
     person = await world.settle("bob.id", APP)
-    token = world.association_token(person)
-    bob = page_of(node, world, person.app_key, "bob.id", **({"associationToken": token} if token else {}))
+    bob = page_of(node, world, person.app_key, "bob.id")
     await bob.call("publish", [world.inbox_url])
     await bob.call("claim", {"names": ["bob.id"]})
     alice = await world.settle("alice.id", APP)
@@ -71,6 +70,7 @@ async def test_a_hub_that_answers_rubbish_makes_no_message_final(
     assert await bob.read_all() == ["hello"]
 
 
+@pytest.mark.both_hubs
 async def test_after_three_days_what_is_missing_is_gone(
     pages: tuple[Page, Page], world: World, clock: HandClock
 ) -> None:
@@ -86,6 +86,7 @@ async def test_after_three_days_what_is_missing_is_gone(
         clock.advance(3 * 86_400)
 
 
+@pytest.mark.both_hubs
 async def test_a_hub_that_says_not_now_once_stores_all_the_same(pages: tuple[Page, Page], world: World) -> None:
     alice, _ = pages
     world.faults.refused_writes.append((429, 1))

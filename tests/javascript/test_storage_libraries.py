@@ -32,6 +32,7 @@ def library(request: pytest.FixtureRequest) -> str:
 async def in_session(node: Node, library: str, world: World, person: Person | AppUser, *calls: Any) -> list[Any]:
     """What a library answers to `(call, path, more)` after another, in one session of the person's."""
     key = person.key if isinstance(person, AppUser) else person.app_key
+    token = person.bucket.association if isinstance(person, AppUser) else world.association_token(person)
     user = {
         "name": person.name,
         "app": person.app,
@@ -40,6 +41,7 @@ async def in_session(node: Node, library: str, world: World, person: Person | Ap
         "legacyNamesUrl": world.legacy_names_url,
         "hubUrl": world.hub_url,
         "now": world.clock(),
+        **({"associationToken": token} if token else {}),
     }
     given = [{"call": call, "path": path, "options": {}, **more} for call, path, more in calls]
     answers = await node.run("one_session.mjs", {"library": library, "user": user, "calls": given})
@@ -47,6 +49,7 @@ async def in_session(node: Node, library: str, world: World, person: Person | Ap
     return [answer["error"] if isinstance(answer, dict) and "error" in answer else answer for answer in answers]
 
 
+@pytest.mark.both_hubs
 async def test_files_are_put_read_listed_and_deleted(world: World, node: Node, library: str) -> None:
     alice = await world.settle("alice.id", APP)
     bucket = f"{world.read_url}{alice.app_key.address}/"
@@ -92,6 +95,7 @@ async def test_a_bucket_of_many_pages_is_listed_whole(world: World, node: Node, 
     assert answer == {"paths": paths, "count": 250}
 
 
+@pytest.mark.both_hubs
 async def test_a_session_writes_over_what_it_read_or_wrote_and_after_deleting(
     world: World, alice: AppUser, node: Node, library: str
 ) -> None:
@@ -110,6 +114,7 @@ async def test_a_session_writes_over_what_it_read_or_wrote_and_after_deleting(
     assert (await alice.bucket.read("read"), await alice.bucket.read("new")) == (b"again", b"3")
 
 
+@pytest.mark.both_hubs
 async def test_a_session_does_not_write_over_what_it_did_not_see(
     world: World, alice: AppUser, node: Node, library: str
 ) -> None:
@@ -129,6 +134,7 @@ async def test_a_session_does_not_write_over_what_it_did_not_see(
 
 
 @pytest.mark.parametrize("file", ["inbox.json", "key.json"])
+@pytest.mark.both_hubs
 async def test_who_read_another_s_file_writes_the_own_one_of_that_name_only_without_its_etag(
     world: World, alice: AppUser, bob: AppUser, node: Node, library: str, file: str
 ) -> None:
@@ -172,6 +178,7 @@ async def test_the_hub_s_refusals_are_the_libraries_own_errors(world: World, nod
     assert answers == ["BadPathError", "PayloadTooLargeError", "DoesNotExist"]
 
 
+@pytest.mark.both_hubs
 async def test_a_profile_is_looked_up_and_names_the_bucket(world: World, node: Node, library: str) -> None:
     alice = await world.settle("alice.id", APP)
     carol = await world.settle("carol.id.blockstack", APP)
@@ -201,6 +208,7 @@ async def test_a_profile_that_another_key_signed_is_refused(world: World, node: 
     assert answers == ["Error"]
 
 
+@pytest.mark.both_hubs
 async def test_a_signed_and_encrypted_file_of_another_is_read_by_the_other_library(
     world: World, node: Node, library: str
 ) -> None:

@@ -37,11 +37,11 @@ export class AppUser {
    * `privateKey` is the app private key: 64 hex characters, for stacks.js cannot decrypt with the 66 that end with 01.
    * `now` is the time in seconds; the tests' clock gives it, and an app takes `Math.floor(Date.now() / 1000)`.
    */
-  constructor({ name, app, privateKey, namesUrl, hubUrl, now }) {
+  constructor({ name, app, privateKey, namesUrl, hubUrl, associationToken, now }) {
     Object.assign(this, { name, app, privateKey, now });
     this.publicKey = getPublicKeyFromPrivate(privateKey);
     const appConfig = new AppConfig(['store_write', 'publish_data'], app, '', '/manifest.json', namesUrl);
-    const userData = { username: name, appPrivateKey: privateKey, hubUrl, profile: {} };
+    const userData = { username: name, appPrivateKey: privateKey, hubUrl, gaiaAssociationToken: associationToken, profile: {} };
     this.storage = new Storage({ userSession: new UserSession({ appConfig, sessionOptions: { userData } }) });
   }
 

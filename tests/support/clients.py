@@ -72,8 +72,8 @@ class Fragile(InMemory[T]):
 
 
 def profile_of(world: World, person: Person, *, named: bool = True, **more: Any) -> Profile:
-    services = (world.names_url,)
-    name = person.name if named else None
+    services, name = (world.names_url,), person.name if named else None
+    more.setdefault("association", world.association_token(person))
     return Profile(person.app_key, person.app, world.hub_url, (world.read_url,), name, services, **more)
 
 

@@ -56,8 +56,11 @@ class Failed(Exception):
 
 
 def page_of(node: Node, world: World, key: AppKey, name: str | None = None, **options: Any) -> Page:
-    """The page of somebody who has a key and perhaps a name."""
+    """The page of somebody who has a key and perhaps a name; people of the world may write where the hub has a list."""
     base = {"privateKey": key.secret.hex(), "app": APP, "hub": world.hub_url, "names": [world.names_url]}
+    for person in world.people:
+        if person.app_key.address == key.address and (token := world.association_token(person)):
+            base["associationToken"] = token
     return Page(node, world, {**base, **({"name": name} if name else {}), **options})
 
 
