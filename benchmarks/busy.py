@@ -41,15 +41,15 @@ async def _with_owners(
     server: Server, large: Person, leaving: Person, quiet: Person, sender: Person, entries: int
 ) -> dict[str, Any]:
     async with contextlib.AsyncExitStack() as stack:
-        (owning,) = await stack.enter_async_context(wires(server, 1))
-        await owning.ask(claim(quiet, server.url))
-        ids, pages = await _page_through(owning, server, large, entries)
+        (owner,) = await stack.enter_async_context(wires(server, 1))
+        await owner.ask(claim(quiet, server.url))
+        ids, pages = await _page_through(owner, server, large, entries)
         (sending,) = await stack.enter_async_context(wires(server, 1))  # now, because who is silent for long is cut off
         undisturbed = [taken async for taken in timed_deliveries(sending, server, sender, quiet, _QUIET_DELIVERIES)]
         acking = await beside(
-            _acknowledge(owning, server, large, ids[: min(_ACKED, entries)]), sending, server, sender, quiet
+            _acknowledge(owner, server, large, ids[: min(_ACKED, entries)]), sending, server, sender, quiet
         )
-        giving = await beside(owning.ask(giving_up(leaving, server.url)), sending, server, sender, quiet)
+        giving = await beside(owner.ask(giving_up(leaving, server.url)), sending, server, sender, quiet)
     return {
         "page_first_ms": pages[0],
         "page_last_ms": pages[-1],

@@ -22,7 +22,7 @@ from inbox_server.config.secret import BadSecret
 from inbox_server.hardening import open_standard_streams
 from inbox_server.http.listening import CannotListen
 from inbox_server.store.contract import BadDatabase
-from inbox_server.world.demo import StepFailed
+from inbox_server.world.demo import DemoFailed
 from inbox_server.world.local_world import PortsTaken
 
 _PIPE_EXIT: Final = 141  # as of a program that SIGPIPE ended
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of the rest as it ends
         return _PIPE_EXIT
-    except (BadDatabase, CannotListen, PortsTaken, StepFailed, OSError) as error:
+    except (BadDatabase, CannotListen, PortsTaken, DemoFailed, OSError) as error:
         complain(str(error))
         return 1
     except KeyboardInterrupt:

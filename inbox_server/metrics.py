@@ -34,7 +34,7 @@ Read = Callable[[], float] | Callable[[], Mapping[str, float]]
 
 
 class Metrics:
-    """Counts what rooms tell it, and asks for what it watches when it is asked."""
+    """Counts what the parts of the server tell it, and asks for what it watches when it is asked."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that says when the server started

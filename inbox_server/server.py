@@ -61,7 +61,7 @@ from inbox_server.store.contract import Quota, Store
 from inbox_server.store.sqlite.opening import open_store
 
 RELOADED: Final = web.AppKey[Callable[[], None]]("reloaded")
-"""To be called when the configuration took over new values: most rooms ask it anew each time, and some do not."""
+"""To be called when the configuration took over new values: most parts ask it anew each time, and some do not."""
 WAKEUPS: Final = web.AppKey("wakeups", Wakeups)
 
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from inbox_server.client.account import Account
 from inbox_server.client.inbox_api import Inbox, InboxRefused, Patience, Sleep
-from inbox_server.client.moving_entries import Carrying
+from inbox_server.client.moving_entries import EntryMove
 from inbox_server.client.own_card import catch_up, published_card
 from inbox_server.client.profile_file import Move, Profile
 from inbox_server.client.publish import Publishing, shown
 from inbox_server.client.reading import Reading
 
-# A delivery that passed the door before it was shut may still wait for look-ups of names.
+# A delivery that was accepted before the inbox was shut may still wait for look-ups of names.
 _UNDER_WAY_SECONDS: Final = 30
 
 
@@ -41,9 +41,9 @@ Tell = Callable[[Step], None]
 class Moving:
     """`on_wait` hears when a server's rate makes it wait, as soon as it does."""
 
-    def __init__(self, account: Account, owning: Publishing, sleep: Sleep, on_wait: Tell | None = None) -> None:
+    def __init__(self, account: Account, publishing: Publishing, sleep: Sleep, on_wait: Tell | None = None) -> None:
         self._account = account
-        self._owning = owning
+        self._publishing = publishing
         self._sleep = sleep
         self._on_wait = on_wait
         self._waiting: list[str] = []
@@ -66,7 +66,7 @@ class Moving:
         self._change(move)  # noted now: a server that is none, or refuses, leaves everything as it was
         yield Step(f"claimed the inbox at {move.new}")
         if not move.is_published:
-            await self._owning.publish(_replaced(self._account.profile.read().inboxes, move))
+            await self._publishing.publish(_replaced(self._account.profile.read().inboxes, move))
             self._change(replace(move, is_published=True))
         yield Step(f"published a card that names {', '.join(self._account.profile.read().inboxes)}")
         left = self._patient(move.old)
@@ -131,14 +131,14 @@ class Moving:
         await old.claim({"accept": "nobody"})
         await Reading(self._account).tell_read(old)  # else what was read here would be carried as unread
         yield Step(f"shut the inbox at {old.url}")
-        carrying = Carrying(self._account, old, new)
-        async for carried in carrying.unread():
+        entries = EntryMove(self._account, old, new)
+        async for carried in entries.unread():
             yield Step("carried over what is unread", carried)
-        async for carried in carrying.changes():
+        async for carried in entries.changes():
             yield Step("carried over what was read", carried)
-        yield Step(f"waiting {_UNDER_WAY_SECONDS} s for deliveries that were under way", carrying.carried)
+        yield Step(f"waiting {_UNDER_WAY_SECONDS} s for deliveries that were under way", entries.carried)
         await self._sleep(_UNDER_WAY_SECONDS)
-        async for carried in carrying.changes():
+        async for carried in entries.changes():
             yield Step("carried over what came meanwhile", carried)
         await old.forget()
 

@@ -1,4 +1,4 @@
-"""Carrying entries from one inbox of an owner to another: what is unread is delivered, what was read acknowledged."""
+"""Moving entries from one inbox of an owner to another: what is unread is delivered, what was read acknowledged."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ _AT_ONCE: Final = 8
 _TOLD_AFTER: Final = 50  # entries; a page has 1,000, and a server's rate may stretch it over minutes
 
 
-class Carrying:
+class EntryMove:
     """`carried` counts the entries that are at the new inbox. Nothing changes at the old one."""
 
     def __init__(self, account: Account, old: Inbox, new: Inbox) -> None:

@@ -1,4 +1,4 @@
-"""Every outgoing request of the server, behind one door.
+"""Every outgoing request of the server, through one guarded fetcher.
 
 Profile and bucket URLs come from strangers. They are checked as text, again when the name is resolved, and a last time
 at the socket, for every address that is dialled (`dialling.py`). What the operator configured is trusted as written.

@@ -20,12 +20,12 @@ _TEXT: Final = "Hello Bob, the meadow at noon?"
 Say = Callable[[str], None]
 
 
-class StepFailed(Exception):
+class DemoFailed(Exception):
     """A step of the walk did not hold; the message says which and why."""
 
 
 async def walk(world: World, say: Say) -> tuple[Person, Person]:
-    """Walk the five steps and look at what the server kept. Raises `StepFailed`."""
+    """Walk the five steps and look at what the server kept. Raises `DemoFailed`."""
     say(f"name service  {world.names_url}    Gaia hub  {world.hub_url}    reads  {world.read_url}")
     say(f"inbox server  {world.inbox_url}    its database  {world.data_dir}\n")
     alice_person, bob_person = await world.settle(ALICE, APP), await world.settle(BOB, APP)
@@ -97,7 +97,7 @@ def _show_database(world: World, people: list[Person], ids: list[str], say: Say)
 
 def _hold(holds: bool, step: str, reason: str) -> None:
     if not holds:
-        raise StepFailed(f"step {step}: {reason}")
+        raise DemoFailed(f"step {step}: {reason}")
 
 
 def paste_commands(world: World, alice: Person, bob: Person) -> list[str]:

@@ -14,8 +14,8 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from inbox_server.clock import Clock, UnixTime
+from inbox_server.world.hub_refusals import HubRefused
 from inbox_server.world.hub_rules import HubRules
-from inbox_server.world.refusals import HubRefused
 
 CHALLENGE: Final = '["gaiahub","0","local.hub","blockstack_storage_please_sign"]'
 MAX_FILE_BYTES: Final = 20 << 20  # the real hub's default

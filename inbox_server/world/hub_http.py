@@ -12,8 +12,8 @@ from inbox_server.world.cors import open_to_pages
 from inbox_server.world.express import as_express
 from inbox_server.world.faults import Faults
 from inbox_server.world.hub import MAX_FILE_BYTES, Hub, StoredFile, check_path
+from inbox_server.world.hub_refusals import HubRefused
 from inbox_server.world.hub_tokens import check_token
-from inbox_server.world.refusals import HubRefused
 
 _MAX_JSON_BYTES: Final = 4096  # of a request, as the real hub has it
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurv
 from inbox_server.clock import UnixTime
 from inbox_server.identity.keys import NotAKey, key_from_bytes
 from inbox_server.world.hub import Hub
-from inbox_server.world.refusals import HubRefused
+from inbox_server.world.hub_refusals import HubRefused
 
 # Only the signature is PyJWT's to check: the real hub looks at no other registered claim but `exp`.
 _SIGNATURE_ONLY: Final[Any] = {f"verify_{claim}": False for claim in ("exp", "iat", "nbf", "aud", "iss", "sub", "jti")}

@@ -87,7 +87,7 @@ async def test_a_setting_that_is_not_given_stays(box: Box) -> None:
     assert await box.settings() == dataclasses.replace(before, accept="anyone", retention=2 * DAY_SECONDS)
 
 
-async def test_the_door_shows_the_policy_and_the_lists(box: Box) -> None:
+async def test_a_delivery_meets_the_policy_and_the_lists(box: Box) -> None:
     await box.claim(accept="contacts", contacts=(ALICE,), blocked=(CAROL,), retention=DAY_SECONDS)
     policy = Policy(APP_HASH, "contacts", DAY_SECONDS, contact=False, blocked=False)
     assert await box.store.policy(BOB, b"a stranger") == policy

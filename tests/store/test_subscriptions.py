@@ -107,7 +107,7 @@ async def test_an_inbox_that_nobody_claimed_has_none(box: Box) -> None:
     assert await box.store.subscriptions(CAROL) == ()
 
 
-async def test_the_door_says_whether_anybody_is_told(box: Box) -> None:
+async def test_the_policy_says_whether_anybody_is_told(box: Box) -> None:
     async def subscribed() -> bool:
         policy = await box.store.policy(BOB, b"some sender.....")
         assert policy

@@ -2,7 +2,7 @@
 must be shown.
 
 A device knows nothing but JSON, and nothing of the model. People and HTTP are left out: deliveries go straight into the
-store. What an owner asks goes through the rooms behind the routes, from the token to the JSON.
+store. What an owner asks goes through what is behind the routes, from the token to the JSON.
 """
 
 import contextlib

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from inbox_server.world.hub import CHALLENGE, MAX_FILE_BYTES, Hub
+from inbox_server.world.hub_refusals import HubRefused
 from inbox_server.world.local_world import World
-from inbox_server.world.refusals import HubRefused
 from tests.conftest import START, HandClock
 from tests.support.hub_writer import ALICE, CONTENT, ETAG, MALLORY, Writer, assert_refused
 
