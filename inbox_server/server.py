@@ -53,6 +53,7 @@ from inbox_server.notify.vapid import VapidKey
 from inbox_server.notify.webhook import Webhook
 from inbox_server.notify.webpush import WebPush
 from inbox_server.outgoing.fetch import Fetcher, open_fetcher
+from inbox_server.outgoing.guard import guard_with
 from inbox_server.protocol.requests import MAX_OWNER_BYTES
 from inbox_server.resolver.cache import CachedResolver
 from inbox_server.resolver.chain import ChainResolver
@@ -89,7 +90,7 @@ async def open_app(
             changed=wakeups.wake,
             committed=metrics.committed,
         ) as store,
-        open_fetcher(allow=config.outgoing_allow) as fetcher,
+        open_fetcher(allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64)) as fetcher,
         _notifying(store, config, sealer, vapid, random_bytes) as schedule,
         _judging(store, clock, monotonic) as clock_guard,
         sweeping(store, clock_guard),
@@ -193,7 +194,9 @@ async def _notifying(
 ) -> AsyncIterator[Schedule]:
     """Every channel that is configured. They have a fetcher of their own: slow ones take nothing from look-ups."""
     tally = Tally()
-    async with open_fetcher(allow=config.outgoing_allow, keep=False) as fetcher:
+    async with open_fetcher(
+        allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64), keep=False
+    ) as fetcher:
         channels: list[Channel] = [WebPush(store, fetcher, sealer, vapid, tally, random_bytes)]
         if config.webhook_url:
             channels.append(Webhook(fetcher, config.webhook_url, config.webhook_authorization, tally))

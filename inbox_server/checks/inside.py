@@ -9,6 +9,7 @@ from inbox_server.checks.liveness import check_running
 from inbox_server.checks.name_chain import check_chain, check_services
 from inbox_server.checks.results import Findings
 from inbox_server.outgoing.fetch import open_fetcher
+from inbox_server.outgoing.guard import guard_with
 
 _READ_SECONDS: Final = 10  # through a database of some GB; a reader delays the blanking of what is acknowledged
 
@@ -31,7 +32,7 @@ async def check_deployment(
         check_database(config, secret, findings, seconds=_READ_SECONDS)
     check_disk(config, findings)
     await check_running(config, findings, seconds=seconds, clock=clock)
-    async with open_fetcher(allow=config.outgoing_allow) as fetcher:
+    async with open_fetcher(allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64)) as fetcher:
         await check_services(config, name, fetcher, findings, seconds=seconds, clock=clock)
         if name and app:
             await check_chain(name, app, config, fetcher, findings)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from inbox_server.identity.keys import PublicKey
 from inbox_server.identity.names import Address, Name
+from inbox_server.outgoing.guard import Nat64
 
 RegistrationMode = Literal["listed", "invite", "open"]
 
@@ -92,3 +93,4 @@ class Config:
     webhook_url: str
     webhook_authorization: str = field(repr=False)
     outgoing_allow: frozenset[str]
+    outgoing_nat64: Nat64

@@ -260,4 +260,12 @@ KEYS: Final[tuple[Key, ...]] = (
         "profiles, buckets and push. Use it only for tests on your own machine.",
         lambda value, base: frozenset(values.each(values.origin)(value, base)),
     ),
+    Key(
+        "outgoing.nat64",
+        "outgoing_nat64",
+        "[]",
+        'For a network with IPv6 only: the prefixes behind which its NAT64 reaches IPv4, such as ["64:ff9b::/96"]. An\n'
+        "address with one of them is judged by the IPv4 address inside.",
+        values.each(values.nat64_prefix),
+    ),
 )

@@ -5,13 +5,14 @@ A parser gets the value and the directory of the file. It raises ValueError with
 
 import re
 from collections.abc import Callable, Iterable
+from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
 from inbox_server.config.config import Listed, Listen, RegistrationMode, Static, Tcp, Unix
 from inbox_server.identity.keys import parse_key
 from inbox_server.identity.names import is_origin, parse_name, parse_recipient
-from inbox_server.outgoing.guard import NotAllowed, read_url
+from inbox_server.outgoing.guard import NotAllowed, read_nat64_prefix, read_url
 
 T = TypeVar("T")
 
@@ -107,6 +108,10 @@ def host_without_port(value: Any, base: Path) -> str:
     if ":" in text:
         raise ValueError("must be a host without a port, such as inbox-server")
     return text
+
+
+def nat64_prefix(value: Any, _: Path) -> IPv6Network:
+    return read_nat64_prefix(_text(value))
 
 
 def mode(value: Any, _: Path) -> str:

@@ -7,6 +7,8 @@ Source: the IANA special-purpose address registries (RFC 6890 and its updates).
 
 import ipaddress
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from yarl import URL
@@ -69,26 +71,69 @@ _REFUSED_IPV6: Final = tuple(
 )
 
 
+NAT64_LENGTHS: Final = (32, 40, 48, 56, 64, 96)  # RFC 6052 section 2.2
+_NAT64_ZERO_OCTET: Final = 8  # bits 64 to 71 of such an address; the IPv4 address is written around it
+
+Nat64 = tuple[ipaddress.IPv6Network, ...]
+"""Prefixes behind which a translator of the operator's network reaches IPv4."""
+
+
 class NotAllowed(ValueError):
     """The guard refuses; the message says why and repeats none of it."""
 
 
-def is_public(address: str) -> bool:
-    """Whether a numeric IP address, as getaddrinfo gives it, is one on the public Internet."""
+def is_public(address: str, nat64: Nat64 = ()) -> bool:
+    """Whether a numeric IP address, as getaddrinfo gives it, is one on the public Internet.
+
+    One in a prefix of `nat64` is judged by the IPv4 address inside, which is where the translator sends it.
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
     if isinstance(parsed, ipaddress.IPv4Address):
         return not any(parsed in network for network in _REFUSED_IPV4)
-    if parsed.scope_id is not None or parsed not in _ALLOWED_IPV6:
+    if parsed.scope_id is not None:
         return False
-    return not any(parsed in network for network in _REFUSED_IPV6)
+    translated = [ipv4_inside(parsed, prefix) for prefix in nat64 if parsed in prefix]
+    if translated:
+        return all(inside is not None and is_public(str(inside)) for inside in translated)
+    return parsed in _ALLOWED_IPV6 and not any(parsed in network for network in _REFUSED_IPV6)
 
 
-def may_dial(address: str, port: int) -> bool:
+def ipv4_inside(address: ipaddress.IPv6Address, prefix: ipaddress.IPv6Network) -> ipaddress.IPv4Address | None:
+    """The IPv4 address in one under this NAT64 prefix; None when its octet of zeros is not zero (RFC 6052, 2.2)."""
+    octets = address.packed
+    if octets[_NAT64_ZERO_OCTET]:
+        return None
+    start = prefix.prefixlen // 8
+    if start > _NAT64_ZERO_OCTET:  # a /96: the octet is in the prefix
+        return ipaddress.IPv4Address(octets[start:])
+    around = octets[:_NAT64_ZERO_OCTET] + octets[_NAT64_ZERO_OCTET + 1 :]
+    return ipaddress.IPv4Address(around[start : start + 4])
+
+
+def read_nat64_prefix(text: str) -> ipaddress.IPv6Network:
+    """Raises ValueError with what is wrong with it."""
+    try:
+        prefix = ipaddress.IPv6Network("" if "%" in text else text)  # which takes a scope, and drops it
+    except ValueError:
+        raise ValueError("must be an IPv6 prefix with its length and no bits after it, such as 64:ff9b::/96") from None
+    if "/" not in text or prefix.prefixlen not in NAT64_LENGTHS:
+        raise ValueError(f"must have one of the lengths of NAT64: {', '.join(f'/{each}' for each in NAT64_LENGTHS)}")
+    if prefix.network_address.packed[_NAT64_ZERO_OCTET]:
+        raise ValueError("must have zeros in bits 64 to 71 (RFC 6052 section 2.2)")
+    return prefix
+
+
+def may_dial(address: str, port: int, nat64: Nat64 = ()) -> bool:
     """The last word, at the socket: a public address, at the web's port."""
-    return port == HTTPS_PORT and is_public(address)
+    return port == HTTPS_PORT and is_public(address, nat64)
+
+
+def guard_with(nat64: Nat64) -> Callable[[str, int], bool]:
+    """`may_dial` for a network with these prefixes."""
+    return partial(may_dial, nat64=nat64)
 
 
 def read_url(text: str) -> URL:

@@ -72,7 +72,7 @@ def test_all_mistakes_are_named_at_once_by_their_paths() -> None:
         "names": {"services": ["ftp://x"], "agreement": "yes", "static": [{"name": "Bob"}]},
         "registration": {"mode": "closed", "listed": ["bob.id", "Bob", 7], "open_per_hour": 0},
         "limits": {"inbox_entries": "many", "inbox_bytes": 5, "max_retention_seconds": 1.5},
-        "outgoing": {"allow": "https://x.example"},
+        "outgoing": {"allow": "https://x.example", "nat64": ["64:ff9b::/96", "64:ff9b::/97"]},
         "logging": {"level": "debug"},
     }
     mistakes = _mistakes(document)
@@ -85,6 +85,7 @@ def test_all_mistakes_are_named_at_once_by_their_paths() -> None:
         "names.services[0]",
         "names.static[0]",
         "outgoing.allow",
+        "outgoing.nat64[1]",
         "registration.listed[1]",
         "registration.listed[2]",
         "registration.mode",
