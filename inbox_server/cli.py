@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="inbox-server",
-        description="A message-ID inbox server: it stores that Bob got something, and nothing else.",
+        description="A message-ID inbox server. It stores that Bob got something, and nothing else.",
         epilog="Try `inbox-server demo` first. To run your own: `inbox-server init`, then `inbox-server serve`.",
     )
     parser.add_argument("--version", action="version", version=f"inbox-server {__version__}")

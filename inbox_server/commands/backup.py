@@ -14,13 +14,15 @@ from inbox_server.store.sqlite.backup import back_up, restore
 def add_backup(commands: Commands) -> None:
     command = commands.add_parser(
         "backup",
-        help="copy the database, also while the server runs",
-        description="Copy the database as it is at one moment, and check the copy. The server may run. The secret is"
-        " not in the copy: without it nobody can use the copy, you neither, so keep it in another place.",
+        help="copy the database, even while the server runs",
+        description="Copy the database as it is at one moment, and check the copy. The server may run meanwhile. The"
+        " copy does not contain the secret, and nobody, you included, can use it without: keep the secret elsewhere.",
         epilog="A copy keeps what is read later, so delete it when you have the next one.",
     )
     add_config(command)
-    command.add_argument("--settings-only", action="store_true", help="inboxes and their settings, but no messages")
+    command.add_argument(
+        "--settings-only", action="store_true", help="copy inboxes and their settings, but no messages"
+    )
     command.add_argument("file", type=Path, metavar="FILE", help="the copy, a file that does not exist yet")
     command.set_defaults(run=_backup)
 
@@ -28,11 +30,11 @@ def add_backup(commands: Commands) -> None:
 def add_restore(commands: Commands) -> None:
     command = commands.add_parser(
         "restore",
-        help="make a copy the database again",
-        description="Put a copy into server.data_dir, which must hold no database, while the server is stopped. The"
-        " secret must be the one that the copy was made under.",
-        epilog="What was read or deleted since the copy was made comes back as unread; what arrived since is not in"
-        " it. Clients notice, and list everything anew.",
+        help="replace the database with a copy",
+        description="Put a copy into server.data_dir, which must not hold a database. Stop the server first. The"
+        " configured secret must be the one that the copy was made with.",
+        epilog="What was read or deleted since the copy was made is unread again; what arrived since then is"
+        " missing. Clients notice, and list everything again.",
     )
     add_config(command)
     command.add_argument("file", type=Path, metavar="FILE", help="a copy made by `inbox-server backup`")
@@ -45,7 +47,7 @@ def _backup(options: argparse.Namespace) -> int:
     copied = back_up(config.data_dir, options.file, check_value=check_value, settings_only=options.settings_only)
     what = "no messages" if options.settings_only else f"{copied.unread} unread"
     tell(f"wrote {options.file}: {copied.inboxes} inboxes, {what}; opened and checked")
-    tell(f"The secret ({config.secret_file}) is not in it. Without it nobody can use this copy: keep it elsewhere.")
+    tell(f"The secret ({config.secret_file}) is not in it. Nobody can use this copy without it: keep it elsewhere.")
     return 0
 
 
@@ -55,7 +57,7 @@ def _restore(options: argparse.Namespace) -> int:
     copied = restore(config.data_dir, options.file, check_value=hashes.check_value(), random_bytes=secrets.token_bytes)
     if copied.unread:
         tell(f"restored {copied.inboxes} inboxes with {copied.unread} unread to {config.data_dir}")
-        tell("What was read since the copy was made is unread again. Clients notice, and list everything anew.")
+        tell("What was read since the copy was made is unread again. Clients notice, and list everything again.")
     else:
         tell(
             f"restored {copied.inboxes} inboxes and their settings to {config.data_dir}; nothing is unread in the copy"

@@ -26,9 +26,9 @@ PARTLY_EXIT: Final = 3
 _PATIENCE_SECONDS: Final = 20.0  # a person waits so long for a server that says when to come back
 
 EXIT_CODES: Final = (
-    "Exit codes: 0 all done; 1 failed, nothing was done or it is not finished; 2 asked wrongly (arguments, or the"
-    " profile's file); 3 partly (done at one of several inboxes: it says which); 130 stopped by Ctrl-C; 141 the"
-    " output's reader ended first (as `head` does)."
+    "Exit codes: 0 everything was done; 1 failed (nothing was done, or the command did not finish); 2 usage error"
+    " (arguments, or the profile's file); 3 partly done (at one of several inboxes: the output says which);"
+    " 130 stopped by Ctrl-C; 141 the program that read the output ended first (as `head` does)."
 )
 
 # Of an id, at least what `inbox` shows of it after two hyphens; no option is `-` and a word, or so long a word.
@@ -73,7 +73,7 @@ def add_command(commands: Commands, name: str, *, help: str, description: str) -
         default=default_profile(),
         help="the identity's file, mode 0600 (default: inbox-server/profile.json in $XDG_CONFIG_HOME or ~/.config)",
     )
-    command.add_argument("--json", action="store_true", help="print JSON, one document a line, for scripts")
+    command.add_argument("--json", action="store_true", help="print one JSON document on each line, for scripts")
     return command
 
 
@@ -114,7 +114,9 @@ class Output:
     def taken_over(self, inboxes: Iterable[str]) -> None:
         """Say that another device has published a card, and which inboxes it names."""
         if named := list(inboxes):
-            text = f"another device has published a newer card, which names {', '.join(named)}: taken over"
+            text = (
+                f"another device has published a newer card, which names {', '.join(named)}; this profile now uses them"
+            )
             self.progress(text, {"taken_over": named})
 
     def outcomes(self, outcomes: Iterable[Outcome], done: str, later: str = "") -> None:
@@ -189,11 +191,11 @@ def read_secret_text(path: Path) -> str:
     """A file that only its owner can read. Raises `AskedWrongly`, without its name: that may be the secret itself."""
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise AskedWrongly("others can read the file of the key; run: chmod 600 FILE")
+            raise AskedWrongly("others can read that file; run: chmod 600 FILE")
         return path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         why = type(error).__name__
-        raise AskedWrongly(f"that file cannot be read ({why}): give a file that holds the key, or -") from None
+        raise AskedWrongly(f"that file cannot be read ({why}); name a file that contains the key, or -") from None
 
 
 def _words(outcome: Outcome, done: str, later: str = "") -> str:
@@ -202,5 +204,5 @@ def _words(outcome: Outcome, done: str, later: str = "") -> str:
     code = f" ({marked(outcome.code)})" if outcome.code else ""  # what is no inbox server gives none
     if outcome.state == "refused":
         return f"refused for good{code}: {marked(outcome.detail)}"
-    when = f"; {later}" if later else ", will be repeated"
+    when = f"; {later}" if later else ", will be repeated later"
     return f"not now{code}{when}: {marked(outcome.detail)}"

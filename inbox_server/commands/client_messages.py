@@ -35,14 +35,16 @@ def add_send(commands: Commands) -> None:
         "send",
         help="send a message",
         description="Store a message in your bucket, encrypted and signed, and deliver its encrypted ID to every inbox"
-        " on the recipient's card. It has arrived when one of them stored it. What another could not take now waits in"
-        " the outbox beside the profile, and is repeated by every later `send` and by `watch`.",
+        " on the recipient's card. It has arrived when one of them has stored it. If another cannot store it now, the"
+        " delivery waits in the outbox next to the profile; `watch` and every later `send` repeat it.",
     )
     command.add_argument("recipient", nargs="?", help="a name (bob.id), an app public key, or an app address")
-    command.add_argument("text", nargs="?", help="the message; without it, standard input until its end")
+    command.add_argument("text", nargs="?", help="the message (default: read standard input to its end)")
     command.add_argument("--file", type=Path, help="send the bytes of this file instead")
-    command.add_argument("--ttl", metavar="SECONDS", type=whole(10, 10**9), help="how long the ID may lie unread")
-    command.add_argument("--retry", action="store_true", help="send nothing new: repeat what waits in the outbox")
+    command.add_argument("--ttl", metavar="SECONDS", type=whole(10, 10**9), help="how long the ID may stay unread")
+    command.add_argument(
+        "--retry", action="store_true", help="send nothing new, only repeat what is waiting in the outbox"
+    )
     command.set_defaults(run=_send)
 
 
@@ -51,10 +53,10 @@ def add_inbox(commands: Commands) -> None:
         commands,
         "inbox",
         help="list what is unread",
-        description="List what is unread at all your inboxes, each entry once. Who it is from is the writer's claim"
-        " until `read` has checked it. Listing removes nothing.",
+        description="List what is unread at all your inboxes, each entry once. The sender that an entry names is"
+        " only a claim until `read` has checked it. Listing removes nothing.",
     )
-    command.add_argument("--settings", action="store_true", help="show each inbox's settings and room instead")
+    command.add_argument("--settings", action="store_true", help="show each inbox's settings and free space instead")
     command.set_defaults(run=_inbox)
 
 
@@ -68,11 +70,11 @@ def add_read(commands: Commands) -> None:
     )
     command.takes_ids = True
     command.add_argument(
-        "ids", nargs="*", type=str.strip, metavar="ID", help="which, as `inbox` lists them (default: all)"
+        "ids", nargs="*", type=str.strip, metavar="ID", help="which messages, as `inbox` lists them (default: all)"
     )
     command.add_argument("--ack", action="store_true", help="acknowledge those that could be shown")
     command.add_argument(
-        "--save", metavar="FILE", type=Path, help="write the one message to a new file, byte for byte, as `send --file`"
+        "--save", metavar="FILE", type=Path, help="write one message to a new file, byte for byte, as it was sent"
     )
     command.set_defaults(run=_read)
 
@@ -81,13 +83,13 @@ def add_ack(commands: Commands) -> None:
     command = add_command(
         commands,
         "ack",
-        help="acknowledge messages: they are read",
-        description="Say at every inbox that entries are read, whether they can be fetched or not. An inbox that is"
-        " down is told later, by the next command that reads.",
+        help="acknowledge messages: mark them as read",
+        description="Tell every inbox that entries are read, even if their messages cannot be fetched. If an inbox is"
+        " down, the next command that reads will tell it.",
     )
     command.takes_ids = True
-    command.add_argument("ids", nargs="*", type=str.strip, metavar="ID", help="which, as `inbox` lists them")
-    command.add_argument("--all", action="store_true", help="everything that is unread")
+    command.add_argument("ids", nargs="*", type=str.strip, metavar="ID", help="which entries, as `inbox` lists them")
+    command.add_argument("--all", action="store_true", help="acknowledge everything that is unread")
     command.set_defaults(run=_ack)
 
 
@@ -97,7 +99,7 @@ def _send(options: argparse.Namespace) -> int:
     def take() -> None:
         nonlocal content
         if options.retry and options.recipient:
-            raise AskedWrongly("--retry sends nothing new: leave the recipient out")
+            raise AskedWrongly("--retry sends nothing new: leave out the recipient")
         if not options.retry and not options.recipient:
             raise AskedWrongly("name a recipient, or use --retry")
         content = b"" if options.retry else _content(options)
@@ -140,7 +142,7 @@ def _content(options: argparse.Namespace) -> str | bytes:
         text = _typed() if options.text is None else str(options.text)
         text.encode()  # bytes of an argument that are no text are there as what cannot be encoded
     except UnicodeError:
-        raise AskedWrongly("the message is not text in UTF-8: send such bytes with --file FILE") from None
+        raise AskedWrongly("the message is not UTF-8 text; send it with --file FILE") from None
     return text
 
 
@@ -166,7 +168,7 @@ def _inbox(options: argparse.Namespace) -> int:
         for entry in unread.entries:
             output.tell(entry_text(entry), entry_document(entry))
         if waiting := len(client.account.outbox.read()):
-            output.progress(f"{waiting} sent messages wait in the outbox", {"waiting": waiting})
+            output.progress(f"{waiting} sent messages are waiting in the outbox", {"waiting": waiting})
         return exit_code(unread.outcomes)
 
     return with_client(options, inbox)
@@ -193,7 +195,7 @@ def _check_save(options: argparse.Namespace, entries: Iterable[Entry]) -> None:
     if options.save and len(tuple(entries)) > 1:
         raise AskedWrongly("--save takes one message: name it by its ID, as `inbox` lists it")
     if options.save and options.save.exists():
-        raise AskedWrongly(f"{options.save} is there already, and was left as it is: name another file")
+        raise AskedWrongly(f"{options.save} already exists and was not changed; name another file")
 
 
 def _save(message: Message, path: Path) -> None:
@@ -229,7 +231,7 @@ async def show_message(client: InboxClient, entry: Entry, output: Output, save: 
 def _ack(options: argparse.Namespace) -> int:
     async def ack(client: InboxClient, output: Output) -> int:
         if bool(options.ids) == options.all:
-            raise AskedWrongly("name what to acknowledge, or --all")
+            raise AskedWrongly("name the entries to acknowledge, or use --all")
         unread = await _unread(client, output, ids=options.ids)
         if not unread.asked:
             return 1
@@ -260,7 +262,7 @@ async def _unread(client: InboxClient, output: Output, ids: Iterable[str] = ()) 
 def need_inbox(client: InboxClient, output: Output) -> None:
     """Raises `AskedWrongly`."""
     if not client.account.profile.read().sources:
-        raise AskedWrongly(f"this profile has no inbox: {output.command('publish', '--inbox URL')}")
+        raise AskedWrongly(f"this profile has no inbox; claim one with: {output.command('publish', '--inbox URL')}")
 
 
 def _chosen(unread: Unread, ids: Iterable[str]) -> tuple[Entry, ...]:

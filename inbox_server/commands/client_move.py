@@ -13,20 +13,20 @@ def add_move(commands: Commands) -> None:
         commands,
         "move",
         help="move an inbox to another server, and lose nothing",
-        description="Claim the inbox at the new server with the old one's settings, publish a card that names it, shut"
+        description="Claim the inbox at the new server with the old one's settings, publish a card that names it, close"
         " the old inbox, carry over what is unread and what was read, and delete the old one when nothing more comes."
-        " Senders follow the card. If it is cut off, repeat the same command: nothing is lost, and nothing that you"
-        " read is unread again. It takes half a minute at least, for deliveries that are under way.",
+        " Senders follow the card. If the move is cut off, repeat the same command: nothing is lost, and nothing that"
+        " you read is unread again. A move takes at least half a minute, to wait for deliveries that are under way.",
     )
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--to", dest="new", metavar="URL", type=origin, help="the new inbox server")
     which.add_argument(
-        "--abandon", action="store_true", help="stay where you are: leave off a move that has published no card yet"
+        "--abandon", action="store_true", help="stay where you are: cancel a move that has not yet published a card"
     )
     command.add_argument(
-        "--from", dest="old", metavar="URL", type=origin, help="which to leave, when the card names several"
+        "--from", dest="old", metavar="URL", type=origin, help="which inbox to leave, if the card names several"
     )
-    command.add_argument("--invite", metavar="CODE", help="where the new server asks for one")
+    command.add_argument("--invite", metavar="CODE", help="an invite code, if the new server requires one")
     command.set_defaults(run=_move)
 
 

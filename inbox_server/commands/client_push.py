@@ -27,17 +27,20 @@ def add_push(commands: Commands) -> None:
     command = add_command(
         commands,
         "push",
-        help="list, add or drop browsers that are told by Web Push",
-        description="List the browsers that your inboxes tell by Web Push that something waits: short id, push service,"
-        " and the day on which each last subscribed. An inbox takes 8; an old day shows which one is stale.",
+        help="list, add or drop browsers that are notified by Web Push",
+        description="List the browsers that your inboxes notify by Web Push when something waits: the short ID, the"
+        " push service, and the day on which each last subscribed. An inbox has room for 8; an old day means stale.",
     )
     command.takes_ids = True
     which = command.add_mutually_exclusive_group()
     which.add_argument(
-        "--subscribe", metavar="FILE", type=Path, help="what PushSubscription.toJSON() gave in the browser; - reads it"
+        "--subscribe",
+        metavar="FILE",
+        type=Path,
+        help="the output of PushSubscription.toJSON() in the browser; - reads standard input",
     )
-    which.add_argument("--drop", metavar="ID", type=str.strip, help="the short id, as the list shows it")
-    command.add_argument("--inbox", metavar="URL", type=origin, help="where to subscribe, when you have several")
+    which.add_argument("--drop", metavar="ID", type=str.strip, help="the short ID, as the list shows it")
+    command.add_argument("--inbox", metavar="URL", type=origin, help="where to subscribe, if you have several")
     command.set_defaults(run=_push)
 
 
@@ -61,7 +64,7 @@ def _push(options: argparse.Namespace) -> int:
 async def _drop(client: InboxClient, output: Output, id: str, listed: tuple[Outcome, ...]) -> int:
     where = tuple(o.inbox for o in listed if any(each.get("id") == id for each in _subscriptions(o)))
     if not where and all(outcome.state == "done" for outcome in listed):
-        raise AskedWrongly(f"{id} is no subscription of yours: {output.command('push', '')}lists them")
+        raise AskedWrongly(f"{id} is not a subscription of yours; {output.command('push', '')}lists them")
     outcomes = await client.unsubscribe(id, inboxes=where) if where else listed
     output.outcomes(outcomes, "dropped", "repeat the command when it is up")
     return exit_code(outcomes)
@@ -86,7 +89,7 @@ def _inbox(options: argparse.Namespace, client: InboxClient) -> str:
     if options.inbox and options.inbox not in own:
         raise AskedWrongly(f"{options.inbox} is not on your card")
     if not options.inbox and len(own) != 1:
-        raise AskedWrongly(f"say whose key the browser subscribed with: --inbox, one of {', '.join(own)}")
+        raise AskedWrongly(f"name the server whose key the browser subscribed with: --inbox, one of {', '.join(own)}")
     return str(options.inbox or own[0])
 
 
@@ -102,7 +105,7 @@ def _list_text(outcome: Outcome) -> str:
         f"   {each.get('id')}  since {_day(each.get('since'))}  {marked(str(each.get('service')))}"
         for each in _subscriptions(outcome)
     ]
-    return "\n".join([outcome.inbox, *(lines or ["   no browser is told"])])
+    return "\n".join([outcome.inbox, *(lines or ["   no browser is notified"])])
 
 
 def _day(since: Any) -> str:

@@ -33,22 +33,26 @@ def add_keygen(commands: Commands) -> None:
     command = add_command(
         commands,
         "keygen",
-        help="make a profile: an app key, and which servers it uses",
+        help="make a profile: an app key and the servers to use",
         description="Write a profile with a new app key, or with one from your wallet. The key never leaves the file."
-        " The hub is asked once, for where buckets can be read. Nothing is overwritten.",
+        " The command asks the hub once where buckets can be read. It overwrites nothing.",
     )
-    command.add_argument("--app", metavar="ORIGIN", type=origin, required=True, help="the app, https://chat.example")
-    command.add_argument("--hub", metavar="URL", required=True, help="the Gaia hub that holds your bucket")
-    command.add_argument("--name", help="your BNS name, such as alice.id; without it you go by the key alone")
     command.add_argument(
-        "--names", metavar="URL", action="append", default=[], help="a name service to look names up at (repeatable)"
+        "--app", metavar="ORIGIN", type=origin, required=True, help="the app, such as https://chat.example"
+    )
+    command.add_argument("--hub", metavar="URL", required=True, help="the Gaia hub that holds your bucket")
+    command.add_argument(
+        "--name", help="your BNS name, such as alice.id; if you have none, leave this out, and the key is your identity"
+    )
+    command.add_argument(
+        "--names", metavar="URL", action="append", default=[], help="a name service that looks up names (repeatable)"
     )
     command.add_argument(
         "--prefix",
         metavar="URL",
         action="append",
         default=[],
-        help="below this URL buckets of people without a name are read too, besides your own hub's (repeatable)",
+        help="another URL below which to read buckets of people without a name, besides your hub's (repeatable)",
     )
     command.add_argument(
         "--allow",
@@ -56,20 +60,20 @@ def add_keygen(commands: Commands) -> None:
         type=origin,
         action="append",
         default=[],
-        help="a server that others' cards and profiles may name though it is not on the public web (repeatable)",
+        help="a server that others' cards and profiles may name although it is not on the public web (repeatable)",
     )
     command.add_argument(
         "--import",
         dest="key_file",
         metavar="FILE",
         type=Path,
-        help="take the app private key in hex from this file (mode 0600), or from standard input: -",
+        help="read the app private key, in hex, from this file (mode 0600), or from standard input if FILE is -",
     )
     command.add_argument(
         "--association-token",
         metavar="FILE",
         type=Path,
-        help="where the hub is private: the file (mode 0600) with the token by which one of its users vouches for you",
+        help="if the hub is private: a file (mode 0600) with the token in which one of the hub's users vouches for you",
     )
     command.set_defaults(run=_keygen)
 
@@ -80,8 +84,8 @@ def add_publish(commands: Commands) -> None:
         "publish",
         help="claim your inboxes, and publish your key and a card that names them",
         description="Claim an inbox at each server, prove your name there, and write key.json and the signed card"
-        " inbox.json into your bucket. Repeat it to change settings; what is not named stays as it is. Only inboxes"
-        " that took the claim come on the card. Repeat it at least once a year: a card holds for 400 days.",
+        " inbox.json into your bucket. Repeat it to change settings; what you do not name stays as it is. The card"
+        " lists only inboxes that accepted the claim. It is valid for 400 days: repeat the command once a year.",
     )
     command.add_argument(
         "--inbox",
@@ -89,22 +93,22 @@ def add_publish(commands: Commands) -> None:
         metavar="URL",
         type=origin,
         action="append",
-        help="an inbox server; one to three (default: those on your card). To replace one, use `move`",
+        help="an inbox server, one to three of them (default: those on your card); to replace one, use `move`",
     )
     command.add_argument(
         "--accept",
         choices=("names", "anyone", "contacts", "nobody"),
-        help="who may deliver: whoever has a name (at first), any key, your contacts, or nobody",
+        help="who may deliver: anyone with a name (the default), any key, your contacts, or nobody",
     )
     command.add_argument("--contact", dest="contacts", metavar="ADDRESS", type=_address, action="append")
     command.add_argument("--block", dest="blocked", metavar="ADDRESS", type=_address, action="append")
     command.add_argument("--retention", metavar="SECONDS", type=whole(3600, 10**9), help="how long unread IDs are kept")
-    command.add_argument("--invite", metavar="CODE", help="where a server asks for one")
+    command.add_argument("--invite", metavar="CODE", help="an invite code, if a server requires one")
     command.add_argument(
         "--names",
         metavar="URL",
         action="append",
-        help="look names up at this service from now on, instead of those before (repeatable); needs no inbox",
+        help="look up names at this service from now on, instead of the earlier ones (repeatable); needs no inbox",
     )
     command.set_defaults(run=_publish)
 
@@ -113,7 +117,7 @@ def add_forget(commands: Commands) -> None:
     command = add_command(
         commands,
         "forget",
-        help="give inboxes up, with everything in them",
+        help="delete inboxes, with everything in them",
         description="Take inboxes off your card and delete them at their servers, with what is unread in them."
         " The profile and its key stay.",
     )
@@ -123,9 +127,11 @@ def add_forget(commands: Commands) -> None:
         metavar="URL",
         type=origin,
         action="append",
-        help="which (repeatable; default: all on your card)",
+        help="which inbox (repeatable; default: all on your card)",
     )
-    command.add_argument("--yes", action="store_true", required=True, help="needed: what is unread there is lost")
+    command.add_argument(
+        "--yes", action="store_true", required=True, help="required, because what is unread there is lost"
+    )
     command.set_defaults(run=_forget)
 
 
@@ -161,11 +167,11 @@ def _keygen(options: argparse.Namespace) -> int:
 def _new_profile(options: argparse.Namespace) -> Profile:
     """Raises `AskedWrongly`, ValueError or `BucketFailed`."""
     if options.profile.exists():
-        raise AskedWrongly(f"{options.profile} is there already, and was left as it is. Name another with --profile.")
+        raise AskedWrongly(f"{options.profile} already exists and was not changed. Name another file with --profile.")
     hub = options.hub.rstrip("/")
     key = _key(options.key_file)
     if options.name and not options.names:
-        raise AskedWrongly("who goes by a name needs a name service too: --names URL")
+        raise AskedWrongly("with --name you also need a name service: --names URL")
     prefixes = (_read_prefix(hub), *options.prefix)
     profile = Profile(
         key,
@@ -188,7 +194,9 @@ def _key(path: Path | None) -> AppKey:
     try:
         return AppKey.from_hex(text.strip())
     except ValueError:
-        raise AskedWrongly("that is no app private key: it has 64 hex characters, or 66 that end with 01") from None
+        raise AskedWrongly(
+            "that is not an app private key, which has 64 hex characters, or 66 that end with 01"
+        ) from None
 
 
 def _typed_key() -> str:
@@ -214,7 +222,7 @@ def _publish(options: argparse.Namespace) -> int:
         if options.names:
             services = tuple(url.rstrip("/") for url in options.names)
             client.account.profile.change(lambda profile: replace(profile, services=services))
-            output.tell(f"names are looked up at {', '.join(services)}", {"names": list(services)})
+            output.tell(f"names are now looked up at {', '.join(services)}", {"names": list(services)})
             if not (options.inboxes or profile.inboxes):
                 return 0  # who only sends has no inbox
         if profile.inboxes or not options.inboxes:  # a first card is written before one is looked for
@@ -225,7 +233,7 @@ def _publish(options: argparse.Namespace) -> int:
             raise AskedWrongly("name one to three inbox servers with --inbox")
         outcomes = await client.claim(_settings(options, profile), inboxes=wanted)
         for outcome in outcomes:
-            done = "claimed" if outcome.code == "claimed" else "was claimed before; its settings are as asked"
+            done = "claimed" if outcome.code == "claimed" else "already claimed; the settings are as requested"
             output.outcomes([outcome], done, "repeat the command when it is up")
         # One that is down for now keeps its place on the card; one that is new has none before it took the claim.
         listed = tuple(
@@ -237,7 +245,7 @@ def _publish(options: argparse.Namespace) -> int:
         output.tell(f"published card {seq}: {', '.join(listed)}", {"published": list(listed), "seq": seq})
         for url in profile.inboxes:
             if url not in listed:
-                output.progress(f"{url} is off the card; what is unread there stays there", {"dropped": url})
+                output.progress(f"{url} is no longer on the card; what is unread there stays there", {"dropped": url})
         return exit_code(outcomes)
 
     return with_client(options, publish)
@@ -247,7 +255,7 @@ def _settled(client: InboxClient) -> Profile:
     """The profile, if no move of it is under way. Raises `AskedWrongly`."""
     profile = client.account.profile.read()
     if profile.move:
-        raise AskedWrongly(f"a move to {profile.move.new} is not finished: repeat it first, or: move --abandon")
+        raise AskedWrongly(f"a move to {profile.move.new} is not finished; repeat it first, or run: move --abandon")
     return profile
 
 
@@ -272,7 +280,9 @@ def _forget(options: argparse.Namespace) -> int:
     async def forget(client: InboxClient, output: Output) -> int:
         _settled(client)
         if await _catch_up(client, output) and not options.inboxes:
-            raise AskedWrongly("nothing was deleted: repeat the command if you mean these, or name some with --inbox")
+            raise AskedWrongly(
+                "nothing was deleted; repeat the command if you mean these inboxes, or name some with --inbox"
+            )
         inboxes = tuple(options.inboxes) if options.inboxes else None
         outcomes = await client.forget(inboxes=inboxes)
         output.outcomes(outcomes, "deleted", f"when it is up: {output.command('forget', '--yes --inbox URL')}")

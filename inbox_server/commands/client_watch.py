@@ -17,15 +17,15 @@ def add_watch(commands: Commands) -> None:
     command = add_command(
         commands,
         "watch",
-        help="wait for news, and tell them as they come",
-        description="Follow all your inboxes until Ctrl-C: what came since the last time, then what comes. An inbox"
-        " that cannot be reached is reported and tried again, with growing pauses. Sent messages that wait in the"
-        " outbox are delivered meanwhile.",
+        help="wait for news, and report it as it comes",
+        description="Follow all your inboxes until Ctrl-C: first what arrived since the last time, then news as it"
+        " comes. If an inbox cannot be reached, the command says so and tries again, with growing pauses. Meanwhile"
+        " it delivers the sent messages that are waiting in the outbox.",
     )
     command.add_argument("--read", action="store_true", help="fetch, verify and show each message")
-    command.add_argument("--ack", action="store_true", help="and acknowledge it when it was shown (needs --read)")
+    command.add_argument("--ack", action="store_true", help="acknowledge each message once it was shown (needs --read)")
     command.add_argument(
-        "--count", metavar="N", type=whole(1, 10**6), help="stop after so many; the next watch goes on there"
+        "--count", metavar="N", type=whole(1, 10**6), help="stop after N messages; the next watch continues there"
     )
     command.set_defaults(run=_watch)
 
@@ -33,7 +33,7 @@ def add_watch(commands: Commands) -> None:
 def _watch(options: argparse.Namespace) -> int:
     async def watch(client: InboxClient, output: Output) -> int:
         if options.ack and not options.read:
-            raise AskedWrongly("--ack needs --read: what was not shown is not acknowledged")
+            raise AskedWrongly("--ack needs --read, because only what was shown is acknowledged")
         need_inbox(client, output)
         telling = asyncio.create_task(_tell_all(client, output, options))
         for each in (signal.SIGTERM, signal.SIGINT):
@@ -65,7 +65,9 @@ def _tell_other(output: Output, news: News) -> None:
     if isinstance(news, Sent):
         output.sent(news)
     elif isinstance(news, Renewed):
-        output.progress(f"your card would have ended soon: renewed as {news.seq}", {"news": "renewed", "seq": news.seq})
+        output.progress(
+            f"your card would have expired soon; it was renewed as {news.seq}", {"news": "renewed", "seq": news.seq}
+        )
     elif isinstance(news, Notice):
         output.progress(f"{news.inbox}: {marked(notice_text(news.notice))}", {"news": news.notice, "inbox": news.inbox})
     elif isinstance(news, WasRead) and output.is_json:
@@ -74,6 +76,6 @@ def _tell_other(output: Output, news: News) -> None:
         if news.is_up:
             output.progress(f"following {news.inbox}", {"news": "up", "inbox": news.inbox})
         else:
-            again = f"again in {news.again_seconds:.0f} s"
+            again = f"trying again in {news.again_seconds:.0f} s"
             document = {"news": "down", "inbox": news.inbox, "detail": news.detail, "again": news.again_seconds}
-            output.progress(f"{news.inbox} is not followed now, {again}: {marked(news.detail)}", document)
+            output.progress(f"{news.inbox} cannot be followed now, {again}: {marked(news.detail)}", document)

@@ -26,11 +26,11 @@ _WORLD_PORT: Final = 8720
 def add_demo(commands: Commands) -> None:
     command = commands.add_parser(
         "demo",
-        help="walk the whole workflow with Alice and Bob on this machine",
-        description="Start a small local world (name service, Gaia hub, inbox server), walk the five steps in it, and"
-        " serve a page where two windows talk.",
+        help="walk through the whole workflow with Alice and Bob on this machine",
+        description="Start a small local world (name service, Gaia hub, inbox server), walk through the five steps in"
+        " it, and serve a page on which two windows talk to each other.",
     )
-    command.add_argument("--once", action="store_true", help="exit after the walk; 0 only if every step held")
+    command.add_argument("--once", action="store_true", help="exit after the walk, with 0 only if every step succeeded")
     command.set_defaults(run=_demo)
 
 
@@ -47,26 +47,26 @@ def add_dev(commands: Commands) -> None:
         dest="names",
         type=bns_name,
         action="append",
-        help="somebody in it, such as carol.btc; repeat it for more (default: alice.id and bob.id)",
+        help="a person in it, such as carol.btc (repeatable; default: alice.id and bob.id)",
     )
     command.add_argument(
         "--app",
         metavar="ORIGIN",
         type=app_origin,
         default=APP,
-        help=f"your app's origin, for which everybody's app key is (default: {APP})",
+        help=f"your app's origin; everybody gets an app key for it (default: {APP})",
     )
     command.add_argument(
         "--port",
         type=whole(0, 65536 - PORTS),
         default=_WORLD_PORT,
-        help=f"the first of six ports (default: {_WORLD_PORT}; 0: any that are free)",
+        help=f"the first of six ports (default: {_WORLD_PORT}; 0: any free ports)",
     )
     command.add_argument(
         "--strict-hub",
         action="store_true",
-        help="a Gaia hub as strict as a real one on a disk can be: it writes in place, and takes only tokens with its"
-        " URL and an association token",
+        help="make the Gaia hub as strict as a real one on a disk can be: it writes in place, and accepts only tokens"
+        " that have its URL and an association token",
     )
     command.add_argument(
         "--json", action="store_true", help="print URLs and keys as one line of JSON, once everything is up"
@@ -129,12 +129,12 @@ async def _second_inbox(world: World, first_port: int) -> AsyncIterator[str]:
 
 
 def _invite_to(page_url: str) -> str:
-    how = "" if BUNDLE.exists() else "\nIts client is not built yet, and it says how: `make page` in a checkout."
+    how = "" if BUNDLE.exists() else "\nIts client is not built yet: run `make page` in a checkout."
     return f"Open {page_url} in two windows, one for each person.{how}\n"
 
 
 def _told(world: World, people: list[Person]) -> Iterator[str]:
-    yield f"inbox server   {world.inbox_url}   (takes everyone)"
+    yield f"inbox server   {world.inbox_url}   (accepts everyone)"
     for url in world.other_inboxes:
         yield f"another        {url}   (to move to)"
     yield f"name service   {world.names_url}/v1/names/   (for blockstack.js: {world.legacy_names_url})"
@@ -185,7 +185,7 @@ async def _until_interrupted(*, say: bool = True) -> None:
     for each in (signal.SIGTERM, signal.SIGINT):  # before it is said: whoever reads it may be a script, and quick
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     if say:
-        tell("\nCtrl-C stops it, and nothing is kept.")
+        tell("\nCtrl-C stops it; nothing is kept.")
     await stop.wait()
     if say:
         tell("")

@@ -17,7 +17,7 @@ def add_init(commands: Commands) -> None:
         help="write a configuration and a secret for a real deployment",
         description="Write a commented config.toml and a secret file (mode 0600). Nothing is overwritten.",
     )
-    command.add_argument("folder", nargs="?", type=Path, default=Path(), help="where (default: here)")
+    command.add_argument("folder", nargs="?", type=Path, default=Path(), help="where to write them (default: here)")
     command.add_argument(
         "--url", metavar="ORIGIN", help="the public origin of this server, such as https://inbox.example"
     )
@@ -36,7 +36,7 @@ def _init(options: argparse.Namespace) -> int:
     config_path, secret_path = folder / "config.toml", folder / "secret"
     taken = [str(path) for path in (config_path, secret_path) if path.exists()]
     if taken:
-        complain(f"{' and '.join(taken)} exist already; nothing was written. Move them away, or edit them.")
+        complain(f"{' and '.join(taken)} already exist; nothing was written. Move them away, or edit them.")
         return 1
     overrides = {}
     if options.url:
@@ -52,7 +52,7 @@ def _init(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     write_secret(secret_path, secrets.token_bytes(SECRET_BYTES))
     config_path.write_text(text, encoding="utf-8")
-    tell(f"wrote {config_path} and {secret_path} (keep a copy of the secret in another place)")
+    tell(f"wrote {config_path} and {secret_path} (keep a copy of the secret somewhere else)")
     if not options.url:
         tell(f"next: set server.public_url in {config_path}")
     if not options.listed:

@@ -25,7 +25,7 @@ def add_invites(commands: Commands) -> None:
     )
     add_config(command)
     command.add_argument("--count", type=whole(1, 1000), default=1, help="how many (default: 1)")
-    command.add_argument("--days", type=whole(1, 3650), default=7, help="how long they are good for (default: 7)")
+    command.add_argument("--days", type=whole(1, 3650), default=7, help="for how many days they are valid (default: 7)")
     command.set_defaults(run=_invite_new)
 
 
@@ -33,7 +33,7 @@ def _invite_new(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     hashes = KeyedHash(read_secret(config.secret_file))
     if config.registration != "invite":
-        complain(f'note: registration.mode is "{config.registration}", so codes are of no use until it is "invite"')
+        complain(f'note: registration.mode is "{config.registration}", so the codes are useless until it is "invite"')
     expires = UnixTime(system_clock() + options.days * DAY_SECONDS)
     codes = [secrets.token_urlsafe(_INVITE_BYTES) for _ in range(options.count)]
 

@@ -17,25 +17,25 @@ _DEFAULT_SECONDS: Final = 5
 _TERMINATED_EXIT: Final = 128 + signal.SIGTERM
 
 _EPILOG: Final = """
-each check is a line: ok, warning, FAILED or skipped, what was seen, and what to do about it.
-  origin         the URL is an origin, and https unless it is this machine
-  reachable      name, connection, certificate; an inbox server answers, no redirect, no other site
-  capabilities   its document and protocol version; audience: its own URL is this one
-  authorization  a token arrives, no proxy takes it away
-  clock          within what tokens allow of this machine's
-  cors, preflight, caching   what browsers need on answers and before requests; nothing private is kept on the way
+each check prints a line: ok, warning, FAILED or skipped, what was seen, and what to do about it.
+  origin         the URL is an origin, and https unless it is on this machine
+  reachable      name, connection, certificate; an inbox server answers, not a redirect or another site
+  capabilities   its document and protocol version; audience: the server calls itself by this URL
+  authorization  a token arrives; no proxy removes it
+  clock          it differs from this machine's by no more than tokens allow
+  cors, preflight, caching   what browsers need on answers and before requests; no proxy caches anything private
   claim, deliver, events, waiting, list, acknowledge, held, clean-up
                  a throw-away inbox is claimed, gets a message from a throw-away key, and is deleted;
-                 the event stream must tell of it while it is open, which proxies that buffer or compress prevent;
-                 an answer is held for 55 seconds, which some proxies cut (--quick leaves it out)
+                 the event stream must report it while it is open, which proxies that buffer or compress prevent;
+                 an answer is held for 55 seconds, which some proxies cut (--quick leaves this out)
 
-nobody else's inbox is touched. A claim counts among the new inboxes of an hour (registration.open_per_hour), and an
-invite is used up. Servers that take listed identities, or names only, are checked without these last steps.
+ping touches nobody else's inbox. The claim counts as one of the hour's new inboxes (registration.open_per_hour), and an
+invite is used up. If a server accepts only listed identities, or only names, ping skips these last steps.
 
-run it from another machine than the server's: from there it meets the same proxy, firewall and name as apps do.
-a certificate of your own authority: set SSL_CERT_FILE. Proxies in the environment are not used.
+run it on another machine, not on the server: there it meets the same proxy, firewall and name as apps do. If the
+certificate is from your own authority, set SSL_CERT_FILE. Proxies in the environment are not used.
 
-exit code: 0 nothing failed, 1 something did, 2 asked wrongly (also: URL is no origin). No token or key is ever printed.
+exit codes: 0 nothing failed, 1 something failed, 2 usage error (or the URL is no origin). ping never prints a token.
 """
 
 
@@ -43,19 +43,19 @@ def add_ping(commands: Commands) -> None:
     command = commands.add_parser(
         "ping",
         help="check a server from outside, end to end",
-        description="Check an inbox server as an app meets it, and say in words what is wrong.",
+        description="Check an inbox server as an app sees it, and say what is wrong.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("url", metavar="URL", help="the server's public origin, such as https://inbox.example")
-    command.add_argument("--invite", metavar="CODE", help="a code for a server that takes invites; it is used up")
+    command.add_argument("--invite", metavar="CODE", help="a code for a server that requires invites; it is used up")
     command.add_argument(
         "--seconds",
         type=whole(1, 60),
         default=_DEFAULT_SECONDS,
-        help=f"how long to wait for any one answer (default: {_DEFAULT_SECONDS})",
+        help=f"how long to wait for each answer (default: {_DEFAULT_SECONDS})",
     )
-    command.add_argument("--quick", action="store_true", help="leave out the answer that is held for a minute")
+    command.add_argument("--quick", action="store_true", help="leave out the check that holds an answer for a minute")
     add_json(command)
     command.set_defaults(run=_ping)
 

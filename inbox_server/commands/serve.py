@@ -17,7 +17,7 @@ def add_serve(commands: Commands) -> None:
     command = commands.add_parser(
         "serve",
         help="run the server",
-        description="Run the server until SIGTERM or Ctrl-C. A bad configuration is listed in full; exit code 2.",
+        description="Run the server until SIGTERM or Ctrl-C. It lists all errors of a bad configuration; exit code 2.",
     )
     add_config(command)
     command.set_defaults(run=_serve)
@@ -43,7 +43,7 @@ def _serve(options: argparse.Namespace) -> int:
     if is_plain_and_public(config.public_url):
         complain(
             f"warning: {config.public_url} is plain http on a public name: tokens can be read on the way, and apps on"
-            " https cannot ask it. Put a TLS proxy in front, and set server.public_url to https://"
+            " https cannot use it. Put a TLS proxy in front, and set server.public_url to https://"
         )
     run(serve(config, secret, announce=tell, reread=partial(load_config, options.config)))
     return 0

@@ -6,8 +6,8 @@ from typing import Any, Final
 from inbox_server.commands.terminal import marked
 
 _ACCEPTS: Final = {
-    "names": "whoever proves a name",
-    "anyone": "anyone, also by a bare key",
+    "names": "anyone with a proven name",
+    "anyone": "anyone, even a bare key",
     "contacts": "your contacts only",
     "nobody": "nobody",
 }
@@ -26,11 +26,11 @@ def settings_text(inbox: str, shown: Mapping[str, Any]) -> str:
         "unread": f"{_count(shown.get('unread'))} of {_count(room.get('entries'))} entries, "
         f"{_size(room.get('bytes_used'))} of {_size(room.get('bytes'))}",
         "kept unread for": span(shown.get("retention")),
-        "takes from": _ACCEPTS.get(str(shown.get("accept")), str(shown.get("accept"))),
+        "accepts from": _ACCEPTS.get(str(shown.get("accept")), str(shown.get("accept"))),
         "contacts": _count(shown.get("contacts")),
         "blocked": _count(shown.get("blocked")),
         "proven names": _count(shown.get("names")),
-        "push": f"{_count(shown.get('push'))} browsers are told",
+        "push": f"{_count(shown.get('push'))} browsers are notified",
     }
     notices = shown.get("notices")
     told = [notice_text(str(notice)) for notice in notices] if isinstance(notices, list) else []

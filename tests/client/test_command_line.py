@@ -248,7 +248,7 @@ def test_a_key_given_for_its_file_is_not_repeated(dev: Dev, tmp_path: Path, caps
     for key in (dev.alice, "0x" + dev.alice, dev.alice[:63]):
         code, said = cli.say("keygen", *who, "--import", key)
         assert code == 2
-        assert "give a file that holds the key, or -" in said
+        assert "name a file that contains the key, or -" in said
         assert dev.alice[:16] not in said
 
 
@@ -286,7 +286,7 @@ def test_a_server_that_is_down_is_told_kept_in_the_outbox_and_retried(
     code, said = alice.say("send", "bob.id", "hello")
     assert code == 3
     assert f"{dev.inbox}: stored" in said
-    assert f"{down}: not now (unreachable), will be repeated: {down} cannot be reached" in said
+    assert f"{down}: not now (unreachable), will be repeated later: {down} cannot be reached" in said
     assert alice.say("send", "--retry")[0] == 3
     assert len(json.loads(alice.profile.with_name("alice.id.outbox.json").read_text())["deliveries"]) == 1
     code, said = bob.say("read", "--ack")
@@ -314,7 +314,7 @@ def test_nothing_is_unread_is_said_of_inboxes_that_answered(dev: Dev, bob: Cli, 
     bob.profile.write_text(json.dumps(json.loads(whole) | {"inboxes": []}))
     for arguments in (command, ("inbox", "--settings"), ("watch",)):
         hint = f"inbox-server client publish --profile {bob.profile} --inbox URL"
-        assert bob.say(*arguments) == (2, f"this profile has no inbox: {hint}\n")
+        assert bob.say(*arguments) == (2, f"this profile has no inbox; claim one with: {hint}\n")
     bob.profile.write_text(whole)
 
 
@@ -324,7 +324,7 @@ def test_names_may_be_looked_up_somewhere_else_later(
     stranger = made(dev, tmp_path, capsys, None)
     assert bob("publish", "--accept", "anyone")[0] == 0
     assert stranger("send", "bob.id", "x")[0] == 1
-    assert stranger.say("publish", "--names", dev.names + "/") == (0, f"names are looked up at {dev.names}\n")
+    assert stranger.say("publish", "--names", dev.names + "/") == (0, f"names are now looked up at {dev.names}\n")
     assert stranger("send", "bob.id", "x")[0] == 0
     assert stranger("publish")[0] == 2
     assert bob("read", "--ack")[1][0]["content"] == "x"
@@ -356,13 +356,13 @@ def test_a_move_to_where_the_inbox_is_already_is_done(dev: Dev, bob: Cli) -> Non
     ("arguments", "words"),
     [
         (("send",), "name a recipient"),
-        (("send", "bob.id", "x", "--retry"), "leave the recipient out"),
+        (("send", "bob.id", "x", "--retry"), "leave out the recipient"),
         (("send", "bob.id", "x", "--file", "y"), "not both"),
         (("send", "bob.id", "--file", "/nonexistent"), "cannot be read"),
-        (("ack",), "name what to acknowledge"),
+        (("ack",), "name the entries to acknowledge"),
         (("ack", "zzzz"), "no unread entry"),
         (("watch", "--ack"), "needs --read"),
-        (("keygen", "--app", "https://chat.example", "--hub", "http://127.0.0.1:1"), "there already"),
+        (("keygen", "--app", "https://chat.example", "--hub", "http://127.0.0.1:1"), "already exists"),
     ],
 )
 def test_what_is_asked_wrongly_is_said_and_exits_with_2(bob: Cli, arguments: tuple[str, ...], words: str) -> None:
@@ -381,7 +381,7 @@ def test_nothing_comes_between_a_move_and_its_end(dev: Dev, bob: Cli) -> None:
         code, said = bob.say(*arguments)
         assert (code, said) == (
             2,
-            "a move to http://127.0.0.1:1 is not finished: repeat it first, or: move --abandon\n",
+            "a move to http://127.0.0.1:1 is not finished; repeat it first, or run: move --abandon\n",
         )
     assert bob.say("move", "--to", dev.inbox)[0] == 1
     assert bob("move", "--abandon") == (0, [{"abandoned": "http://127.0.0.1:1", "inbox": dev.inbox}])
@@ -452,7 +452,8 @@ def test_every_command_s_help_lists_the_exit_codes_and_the_profile(
     with pytest.raises(SystemExit, match="0"):
         main(["client", command, "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for words in ("Exit codes: 0 all done", "3 partly", "--json", "--profile FILE", "XDG_CONFIG_HOME"):
+    codes = ("Exit codes: 0 everything was done", "2 usage error", "3 partly")
+    for words in (*codes, "--json", "--profile FILE", "XDG_CONFIG_HOME"):
         assert words in said
 
 

@@ -24,7 +24,7 @@ def subscribe(bob: Cli, given: Path, number: int) -> tuple[int, str]:
 
 
 def test_a_ninth_browser_is_told_how_and_a_stale_one_is_dropped_by_its_id(dev: Dev, bob: Cli, given: Path) -> None:
-    assert bob.say("push") == (0, f"{dev.inbox}\n   no browser is told\n")
+    assert bob.say("push") == (0, f"{dev.inbox}\n   no browser is notified\n")
     for number in range(MOST):
         assert subscribe(bob, given, number) == (0, f"{dev.inbox}: subscribed\n")
     code, said = subscribe(bob, given, MOST)
@@ -39,7 +39,7 @@ def test_a_ninth_browser_is_told_how_and_a_stale_one_is_dropped_by_its_id(dev: D
     assert subscribe(bob, given, MOST)[0] == 0
     code, said = bob.say("push", "--drop", stale)
     assert code == 2
-    assert f"{stale} is no subscription of yours" in said
+    assert f"{stale} is not a subscription of yours" in said
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "nonsense"])

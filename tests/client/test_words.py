@@ -38,7 +38,7 @@ def test_claimed_is_said_of_what_is_new_only(dev: Dev, carol: Cli) -> None:
     assert f"{dev.inbox}: claimed\n" in carol.say("publish", "--inbox", dev.inbox)[1]
     code, said = carol.say("publish", "--accept", "anyone")
     assert code == 0
-    assert f"{dev.inbox}: was claimed before; its settings are as asked\n" in said
+    assert f"{dev.inbox}: already claimed; the settings are as requested\n" in said
     assert [told["code"] for told in carol("publish")[1] if "code" in told] == [""]
 
 
@@ -47,7 +47,10 @@ def test_what_waits_is_told_without_empty_codes_and_with_its_pause(dev: Dev, ali
     bob.profile.write_text(json.dumps(profile | {"inboxes": [dev.inbox, dev.names]}))  # which is no inbox server
     bob("publish")
     said = alice.say("send", "bob.id", "hello")[1]
-    assert f"{dev.names}: not now, will be repeated: {dev.names} answered 404, and not as an inbox server does." in said
+    assert (
+        f"{dev.names}: not now, will be repeated later: {dev.names} answered 404, and not as an inbox server does."
+        in said
+    )
     outbox = alice.profile.with_name("alice.id.outbox.json")
     kept = json.loads(outbox.read_text())
     kept["deliveries"][0]["places"][dev.names]["not_before"] = int(time.time()) + 3600
@@ -69,7 +72,7 @@ def test_settings_are_told_in_words_and_units(dev: Dev, bob: Cli) -> None:
         dev.inbox,
         "   unread           0 of 10,000 entries, 0 B of 8.4 MB",
         "   kept unread for  25 hours",
-        "   takes from       anyone, also by a bare key",
+        "   accepts from     anyone, even a bare key",
     ]
     assert not set("{}[]'") & set(said)
 
@@ -99,7 +102,7 @@ def test_what_send_file_sent_read_save_brings_back(alice: Cli, bob: Cli, tmp_pat
     back.write_text("mine")
     code, said = bob.say("read", id, "--save", str(back), "--ack")
     assert (code, back.read_text()) == (2, "mine")
-    assert f"{back} is there already" in said
+    assert f"{back} already exists" in said
     assert bob.say("read", id, "--save", str(tmp_path / "no" / "folder"), "--ack")[0] == 2
     back.unlink()
     assert bob.say("read", id, "--save", str(back), "--ack") == (0, f"alice.id: saved as {back}\n")

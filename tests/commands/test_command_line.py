@@ -101,14 +101,24 @@ COMMANDS = {
     ("invite",): ("new",),
     ("invite", "new"): ("--count", "--days", "--config", "one-time", "While the server runs".lower()),
     ("doctor",): (
-        *("--config", "--name", "--app", "--json", "beside a running server", "changes nothing", "exit code: 0"),
+        *("--config", "--name", "--app", "--json", "whether a server is running", "changes nothing", "exit codes: 0"),
         *("secret", "quick_check", "name service", "zone file", "root", "inbox-server ping"),
     ),
     ("ping",): (
-        *("URL", "--invite", "--seconds", "--json", "throw-away", "deleted", "nobody else's", "exit code: 0"),
+        *("URL", "--invite", "--seconds", "--json", "throw-away", "deleted", "nobody else's", "exit codes: 0"),
         *("authorization", "preflight", "buffer", "SSL_CERT_FILE", "used up", "another machine"),
     ),
-    ("dev",): ("--app", "--port", "Gaia hub", "--name", "carol.btc", "repeat it", "alice.id", "--json", "--strict-hub"),
+    ("dev",): (
+        "--app",
+        "--port",
+        "Gaia hub",
+        "--name",
+        "carol.btc",
+        "repeatable",
+        "alice.id",
+        "--json",
+        "--strict-hub",
+    ),
 }
 
 
