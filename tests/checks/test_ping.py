@@ -100,6 +100,7 @@ BENT = {
     "deliver": (Bend(methods=frozenset({"GET", "PUT", "DELETE", "OPTIONS"})), "not an inbox server, instead of 201"),
     "events": (Bend(buffers=True), "only when the stream had ended"),
     "events cut": (Bend(answer=with_header("Content-Type", "text/plain")), "comes as text/plain"),
+    "waiting": (Bend(squeezes=True), "what waits is not told while the stream is open"),
     "acknowledge": (Bend(caches=True), "listed again after it was acknowledged"),
     "clean-up": (Bend(methods=frozenset({"GET", "POST", "PUT", "OPTIONS"})), "may still be there"),
 }
@@ -119,6 +120,14 @@ async def test_an_age_of_zero_is_no_cache_and_another_is(tmp_path: Path) -> None
     for age, verdict in (("0", "ok"), ("7", "failed")):
         async with behind(tmp_path / age, Bend(answer=with_header("Age", age))) as proxy:
             assert (await ping(proxy.url))["caching"].verdict == verdict
+
+
+async def test_events_that_come_late_are_a_warning(tmp_path: Path) -> None:
+    async with behind(tmp_path, Bend(delay_seconds=0.2)) as proxy:  # as HAProxy does
+        found = await ping(proxy.url)
+    assert (of_verdict(found, "warning"), of_verdict(found, "failed")) == (["events"], [])
+    assert "ms after the delivery was answered" in found["events"].said
+    assert "http-no-delay" in found["events"].advice
 
 
 async def test_one_answer_is_held(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ from tests.support.stores import row_counts
 Headers = CIMultiDict[str]
 _HOP_BY_HOP = ("Connection", "Keep-Alive", "Transfer-Encoding", "Content-Length", "Content-Encoding")
 
+_WORTH_SQUEEZING_BYTES = 512  # Caddy's `minimum_length`
+
 
 def _as_it_is(_: Headers) -> None:
     """Bends nothing."""
@@ -44,6 +46,10 @@ class Bend:
     answer: Callable[[Headers], None] = _as_it_is
     methods: frozenset[str] = frozenset({"GET", "POST", "PUT", "DELETE", "OPTIONS"})
     buffers: bool = False
+    squeezes: bool = False
+    """As a compressor that never flushes: what follows a large piece of a stream is kept until its end."""
+    delay_seconds: float = 0.0
+    """Each piece of a stream comes so much later."""
     caches: bool = False
     holds: str = ""
     """A path that is never answered,"""
@@ -98,8 +104,14 @@ class Behind:
             return whole
         stream = web.StreamResponse(status=response.status, headers=headers)
         await stream.prepare(request)
+        squeezes, kept = self.bend.squeezes and "gzip" in request.headers.get("Accept-Encoding", ""), b""
         async for chunk in response.content.iter_any():
+            if squeezes and (kept or len(chunk) >= _WORTH_SQUEEZING_BYTES):
+                kept += chunk
+                continue
+            await asyncio.sleep(self.bend.delay_seconds)
             await stream.write(chunk)
+        await stream.write(kept)
         return stream
 
 
