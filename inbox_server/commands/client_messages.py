@@ -1,17 +1,14 @@
 """`inbox-server client send`, `inbox`, `read` and `ack`: messages out and in."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.outbox import Outbox
-from inbox_server.client.reports import Entry, Message, Outcome, Sent, Unread
-from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
+from inbox_server.client.reports import Entry, Outcome, Sent, Unread
+from inbox_server.client.user import NotForNow
 from inbox_server.clock import UnixTime
 from inbox_server.commands.client_command import (
     PARTLY_EXIT,
@@ -22,11 +19,9 @@ from inbox_server.commands.client_command import (
     outcome_document,
     with_client,
 )
+from inbox_server.commands.client_entries import entry_document, entry_text, show_message
 from inbox_server.commands.settings_text import settings_text, span
 from inbox_server.commands.terminal import Commands, complain, marked, whole
-from inbox_server.protocol.base64url import encode
-
-_SHOWN = 12  # characters of an id: enough to tell entries apart
 
 
 def add_send(commands: Commands) -> None:
@@ -198,36 +193,6 @@ def _check_save(options: argparse.Namespace, entries: Iterable[Entry]) -> None:
         raise AskedWrongly(f"{options.save} already exists and was not changed; name another file")
 
 
-def _save(message: Message, path: Path) -> None:
-    """Raises `AskedWrongly`."""
-    content = message.content.encode() if isinstance(message.content, str) else message.content
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise AskedWrongly(f"{path} cannot be written: {error.strerror}; the message stays unread") from None
-
-
-async def show_message(client: InboxClient, entry: Entry, output: Output, save: Path | None = None) -> bool:
-    """Fetch and tell a message, or save it; whether that was possible."""
-    try:
-        message = await client.fetch(entry)
-    except (NotAuthentic, NotReachable, NotForNow) as error:
-        now = "" if isinstance(error, NotAuthentic) else " now"
-        text = f"{entry.ids[0][:_SHOWN]} cannot be read{now}: {marked(str(error))}"
-        output.fail(text, type(error).__name__, entry_document(entry))
-        return False
-    document = _message_document(message, entry)
-    if save:
-        _save(message, save)
-        output.tell(f"{message.sender}: saved as {save}", {**document, "saved": str(save)})
-    else:
-        output.tell(_message_text(message, entry, output), document)
-    return True
-
-
 def _ack(options: argparse.Namespace) -> int:
     async def ack(client: InboxClient, output: Output) -> int:
         if bool(options.ids) == options.all:
@@ -280,36 +245,6 @@ def _chosen(unread: Unread, ids: Iterable[str]) -> tuple[Entry, ...]:
 
 def _names_of(entry: Entry) -> tuple[str, ...]:
     return entry.ids + ((entry.pointer.id,) if entry.pointer else ())
-
-
-def entry_text(entry: Entry) -> str:
-    sender = f"says it is from {entry.pointer.sender}" if entry.pointer else "cannot be decrypted"
-    until = datetime.fromtimestamp(entry.expires, UTC).strftime("%Y-%m-%d %H:%M")
-    return f"{entry.ids[0][:_SHOWN]}  {sender}, until {until} UTC"
-
-
-def entry_document(entry: Entry) -> dict[str, Any]:
-    pointer = entry.pointer
-    return {
-        "ids": list(entry.ids),
-        "message": pointer and pointer.id,
-        "claims_from": pointer and pointer.sender,
-        "expires": entry.expires,
-        "inboxes": list(entry.inboxes),
-    }
-
-
-def _message_text(message: Message, entry: Entry, output: Output) -> str:
-    if isinstance(message.content, str):
-        return f"{message.sender}: {marked(message.content)}"
-    how = output.command("read", f"--save FILE {entry.ids[0][:_SHOWN]}")
-    return f"{message.sender}: ({len(message.content):,} bytes, no text: {how})"
-
-
-def _message_document(message: Message, entry: Entry) -> dict[str, Any]:
-    content = message.content
-    shown = {"content": content} if isinstance(content, str) else {"content_base64url": encode(content)}
-    return {"ids": list(entry.ids), "message": message.id, "from": message.sender, "key": message.key, **shown}
 
 
 def _not_shown(outcome: Outcome) -> str:

@@ -8,7 +8,8 @@ import signal
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Arrived, Connection, News, Notice, Renewed, Sent, WasRead
 from inbox_server.commands.client_command import AskedWrongly, Output, add_command, with_client
-from inbox_server.commands.client_messages import entry_document, entry_text, need_inbox, show_message
+from inbox_server.commands.client_entries import entry_document, entry_text, show_message
+from inbox_server.commands.client_messages import need_inbox
 from inbox_server.commands.settings_text import notice_text
 from inbox_server.commands.terminal import Commands, marked, whole
 
