@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from inbox_server.clock import system_clock
 from inbox_server.world.local_world import World
@@ -29,12 +28,6 @@ MOST_FILES = 64  # a server that nobody talks to has about twenty open
 CROWDED_SECONDS = 1
 EACH = 15  # clients that leave at the same place
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: close(2) sends RST
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with client_session() as session:
-        yield session
 
 
 def _pieces(sender: Caller, recipient: str, text: str) -> tuple[bytes, bytes]:

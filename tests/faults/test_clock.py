@@ -22,16 +22,10 @@ from tests.conftest import APP, HandClock
 from tests.faults.probes import listed, said_when_stopped, until
 from tests.support.javascript import missing
 from tests.support.requests import Caller, at, caller, check_problem, id_of, inbox_server, new_key
-from tests.support.serving import Deployment, client_session, deploy
+from tests.support.serving import Deployment, deploy
 
 HOUR_SECONDS = 3600
 JUMPS = (DAY_SECONDS, -DAY_SECONDS, -DAY_SECONDS, DAY_SECONDS)  # to tomorrow, today, yesterday, today
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with client_session() as session:
-        yield session
 
 
 @pytest.fixture

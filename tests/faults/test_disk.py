@@ -23,7 +23,6 @@ from inbox_server.store.sqlite.writer import Writer
 from tests.faults.disks import LOG_NAME, Disk, LimitedFiles, SmallDisk, small_disk
 from tests.faults.probes import deploy_watched, listed, said_so_far, said_when_stopped, until
 from tests.support.requests import Caller, at, check_problem, id_of, new_key
-from tests.support.serving import client_session
 from tests.support.stores import QUOTA, claimed_box
 
 ROOM_BYTES = 300_000  # for about thirty deliveries
@@ -45,12 +44,6 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
         return
     with small_disk(tmp_path / "inbox") as small:
         yield small
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with client_session() as session:
-        yield session
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
 from tests.conftest import APP, HandClock
 from tests.faults.probes import digests, listed, refused_start, said_when_stopped, until
 from tests.support.requests import SECRET, Caller, at, check_problem, id_of, new_key
-from tests.support.serving import Deployment, client_session, deploy
+from tests.support.serving import Deployment, deploy
 from tests.support.stores import QUOTA, Box
 
 ENTRIES = 60  # before the server stopped, and once more after that
@@ -31,12 +31,6 @@ NEWER_VERSION = 99
 
 Change = Callable[[Path], object]
 GARBAGE = Random(4).randbytes(100 * PAGE_BYTES)
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with client_session() as session:
-        yield session
 
 
 @pytest.fixture
