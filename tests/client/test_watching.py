@@ -107,6 +107,28 @@ async def test_a_stream_that_ends_is_resumed_by_its_last_cursor_and_nothing_is_t
     assert [asked.last_event_id for asked in server.asked[:4]] == [None, "two", "three", "four"]
 
 
+async def test_a_stream_that_ends_cleanly_without_an_end_event_was_cut_off_and_nothing_is_missed(
+    bob: InboxClient, server: Scripted
+) -> None:
+    """As Caddy, h2o, lighttpd and nginx over HTTP/1.0 end an answer when the server behind them is killed."""
+    scripted_inbox(bob, server)
+    second, third = stream(page("b", cursor="two")), stream(page("c", cursor="three"), end="token_expired")
+    server.answers += [
+        (200, {}, stream(page("a", cursor="one")) + second.removesuffix(b"\n")),  # all but the line that ends it
+        (200, {}, second + b"event: en"),
+        (200, {}, third),
+        (200, {}, b""),
+    ]
+    told = await take(bob, 6)
+    cut = f"{server.url} cut the stream off"
+    assert [news.detail if isinstance(news, Connection) else arrived([news]) for news in told] == [
+        *(["a"], cut),
+        *(["b"], cut),
+        *(["c"], cut),  # `token_expired` is an end, of which nobody hears: this one is of the empty stream after it
+    ]
+    assert [asked.last_event_id for asked in server.asked[:4]] == [None, "one", "two", "three"]
+
+
 async def test_a_stream_whose_place_another_reader_took_is_begun_anew_a_minute_later(
     bob: InboxClient, server: Scripted
 ) -> None:
