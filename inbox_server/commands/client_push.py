@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Outcome
@@ -22,6 +22,8 @@ from inbox_server.commands.client_command import (
 from inbox_server.commands.client_messages import need_inbox
 from inbox_server.commands.terminal import Commands, marked
 
+_MOST: Final = 8  # that an inbox takes
+
 
 def add_push(commands: Commands) -> None:
     command = add_command(
@@ -29,7 +31,8 @@ def add_push(commands: Commands) -> None:
         "push",
         help="list, add or drop browsers that are notified by Web Push",
         description="List the browsers that your inboxes notify by Web Push when something waits: the short ID, the"
-        " push service, and the day on which each last subscribed. An inbox has room for 8; an old day means stale.",
+        f" push service, and the day on which each last subscribed. An inbox has room for {_MOST}; an old day means"
+        " stale.",
     )
     command.takes_ids = True
     which = command.add_mutually_exclusive_group()
@@ -50,15 +53,24 @@ def _push(options: argparse.Namespace) -> int:
         if options.subscribe:
             outcomes = await client.subscribe(_subscription(options.subscribe), inbox=_inbox(options, client))
             output.outcomes(outcomes, "subscribed", "repeat the command when it is up")
+            if any(outcome.state == "refused" for outcome in outcomes):
+                await _hint(client, output)
             return exit_code(outcomes)
         listed = await client.subscriptions()
-        if options.drop:
+        if options.drop is not None:
             return await _drop(client, output, options.drop, listed)
         for outcome in listed:
             output.tell(_list_text(outcome), outcome_document(outcome))
         return exit_code(listed)
 
     return with_client(options, push)
+
+
+async def _hint(client: InboxClient, output: Output) -> None:
+    """Where there are too many, how to make room with this command."""
+    if any(len(_subscriptions(outcome)) >= _MOST for outcome in await client.subscriptions()):
+        push = output.command("push", "")
+        output.progress(f"{push}lists them, {push}--drop ID drops a stale one", {"hint": "drop a stale one"})
 
 
 async def _drop(client: InboxClient, output: Output, id: str, listed: tuple[Outcome, ...]) -> int:

@@ -30,6 +30,8 @@ def test_a_ninth_browser_is_told_how_and_a_stale_one_is_dropped_by_its_id(dev: D
     code, said = subscribe(bob, given, MOST)
     assert code == 1
     assert "drop a stale one with `DELETE /v1/inbox/push` and its `id`" in said
+    assert f"inbox-server client push --profile {bob.profile} --drop ID drops a stale one" in said
+    assert bob.say("push", "--drop", "")[0] == 2
     code, said = bob.say("push")
     assert (code, said.count("  since 2"), said.count("https://push3.example\n")) == (0, MOST, 1)
     assert "secret" not in said
