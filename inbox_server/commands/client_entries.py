@@ -20,9 +20,13 @@ def _save(message: Message, path: Path) -> None:
     content = message.content.encode() if isinstance(message.content, str) else message.content
     try:
         with path.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                path.unlink()  # half a message is none
+                raise
     except OSError as error:
         raise AskedWrongly(f"{path} cannot be written: {error.strerror}; the message stays unread") from None
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -108,6 +109,17 @@ def test_what_send_file_sent_read_save_brings_back(alice: Cli, bob: Cli, tmp_pat
     assert bob.say("read", id, "--save", str(back), "--ack") == (0, f"alice.id: saved as {back}\n")
     assert back.read_bytes() == picture.read_bytes()
     assert bob.say("inbox") == (0, "nothing is unread\n")
+
+
+def test_a_message_that_has_no_room_leaves_no_half_file(alice: Cli, bob: Cli, tmp_path: Path) -> None:
+    alice.say("send", "bob.id", "x" * 20_000)
+    back = tmp_path / "back"
+    read = shlex.join([sys.executable, "-m", "inbox_server", "client", "read", "--profile", str(bob.profile)])
+    limited = ["bash", "-c", f"ulimit -f 8; exec {read} --save {shlex.quote(str(back))}"]  # 8 KB a file
+    ended = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert (ended.returncode, back.exists()) == (2, False)
+    assert "cannot be written: File too large; the message stays unread" in ended.stderr
+    assert bob.say("read", "--save", str(back), "--ack")[0] == 0
 
 
 def test_one_message_is_saved_at_a_time(alice: Cli, bob: Cli, tmp_path: Path) -> None:
