@@ -33,7 +33,9 @@ def check_origin(url: str, findings: Findings) -> bool:
         advice = (
             f"Try {stripped}" if stripped and is_origin(str(stripped)) else "Give one such as https://inbox.example"
         )
-        findings.fail("origin", f"{quoted(url)} is no origin: scheme and host in lower case, no path, no slash", advice)
+        findings.fail(
+            "origin", f"{quoted(url)} is not an origin: scheme and host in lower case, no path, no slash", advice
+        )
         return False
     if url.startswith("http://") and not is_loopback(url):
         findings.warn(
@@ -114,7 +116,7 @@ def _read(url: str, document: Any, findings: Findings) -> Capabilities | None:
         return None
     version, origin, registration = document.get("version"), document["origin"], document.get("registration")
     if version != PROTOCOL_VERSION:
-        said = f"it speaks version {quoted(version)} of the protocol, and this command version {PROTOCOL_VERSION}"
+        said = f"it speaks version {quoted(version)} of the protocol, but this command version {PROTOCOL_VERSION}"
         findings.fail("capabilities", said, "Use the inbox-server of that version.")
         return None
     software = quoted(document.get("software", "unnamed software"))

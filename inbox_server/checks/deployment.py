@@ -78,7 +78,7 @@ def check_data_dir(config: Config, findings: Findings) -> bool:
     copies = sorted(name for name in names if name.startswith(f"{DATABASE_NAME}.before-step-"))
     if copies:
         said = f"{', '.join(copies)} keeps what was read since"
-        findings.warn("data directory", said, "Delete it once the upgrade has proved itself.")
+        findings.warn("data directory", said, "Delete it when the upgraded server works.")
     return True
 
 
@@ -133,7 +133,7 @@ def _judge(path: Path, found: Inspection, seconds: float, findings: Findings) ->
     elif found.damage:
         findings.fail("database", f"{path} is damaged: {quoted(found.damage)}", "Restore a copy: docs/operations.md.")
     elif not found.read_through:
-        said = f"{size}; what was read in {seconds:g} s is whole, the rest was not looked at"
+        said = f"{size}; what was read in {seconds:g} s is intact, the rest was not checked"
         findings.ok("database", f"{said} (`inbox-server backup` reads all of it)")
     elif found.version < found.newest:
         findings.ok("database", f"{size}, whole; the next start brings it to {found.newest}, after making a copy")
@@ -148,7 +148,7 @@ def _note_absent(folder: Path, findings: Findings) -> None:
         findings.fail("database", f"whether a server runs on {folder} cannot be seen: {error.strerror}", _AS_THE_SERVER)
         return
     if served:
-        said = f"the server runs on {folder}, but {DATABASE_NAME} is not there any more"
-        findings.fail("database", said, "Move it back: until then everything that writes is refused.")
+        said = f"the server runs on {folder}, but {DATABASE_NAME} is no longer there"
+        findings.fail("database", said, "Move it back; until then the server refuses everything that writes.")
     else:
         findings.skip("database", f"there is none in {folder} yet; `inbox-server serve` makes it")

@@ -47,7 +47,7 @@ async def _check_ready(listen: Listen, findings: Findings, seconds: float, clock
         findings.fail("clock jumped", quoted(ready.members.get("detail", "")), advice)
     elif ready.status != 200:
         detail = quoted(ready.members.get("detail", ready.status))
-        findings.fail("ready", f"it cannot do its work: {detail}", "See its log, and `disk` and `database` above.")
+        findings.fail("ready", f"it cannot work: {detail}", "See its log, and `disk` and `database` above.")
     else:
         findings.ok("ready", "it answers, and can read and write its database")
 

@@ -58,25 +58,25 @@ async def _check_service(base: str, name: str, answer: Answer, fetcher: Fetcher,
         findings.fail("name service", f"{base} answers {answer.status}", advice)
         return
     if not answer.members:
-        findings.fail("name service", f"{base} answers {answer.status} with what is no name service's JSON", advice)
+        findings.fail("name service", f"{base} answers {answer.status} with JSON that is not a name service's", advice)
         return
     try:
         await NameServices(fetcher, (base,), agreement=False).look_up(name)
         findings.ok("name service", f"{base} answers, and knows {name}")
     except Refused as refusal:  # the server's own way of asking has the last word
         if refusal.code == "name_unproven":
-            findings.ok("name service", f"{base} answers, and knows no {name}")
+            findings.ok("name service", f"{base} answers, and does not know {name}")
         else:
-            findings.fail("name service", f"{base} answers with what the server cannot take", advice)
+            findings.fail("name service", f"{base} gives an answer that the server cannot use", advice)
 
 
 def _check_clock(now: float, leads: list[int], findings: Findings) -> None:
-    advice = "Set it by NTP (`timedatectl status` tells)."
+    advice = "Set it with NTP (`timedatectl status` shows its state)."
     date = datetime.fromtimestamp(now, UTC)
     if date.year not in _SANE_YEARS:
         findings.fail("clock", f"this machine's clock says {date:%Y-%m-%d %H:%M} UTC", advice)
     elif not leads:
-        findings.skip("clock", f"it says {date:%Y-%m-%d %H:%M} UTC; no name service told the time to compare it with")
+        findings.skip("clock", f"it says {date:%Y-%m-%d %H:%M} UTC; no name service gave a time to compare it with")
     elif min(map(abs, leads)) > CLOCK_SKEW_SECONDS:  # one service may be wrong
         side = "ahead of" if leads[0] > 0 else "behind"
         said = f"it is {abs(leads[0])} s {side} the name service's; tokens allow {CLOCK_SKEW_SECONDS} s"
@@ -116,7 +116,7 @@ def _check_profile(body: bytes, owner: str, app: str, findings: Findings) -> Buc
         findings.ok("profile", "is signed by the owner's key")
     except Refused as refusal:
         findings.fail(
-            "profile", refusal.detail, "The name's owner publishes it anew, with the wallet that has the name."
+            "profile", refusal.detail, "The name's owner must publish it again, with the wallet that has the name."
         )
         return None
     try:
@@ -132,7 +132,7 @@ def _check_zone_file(record: NameRecord, config: Config, findings: Findings) -> 
     url = profile_url(record.zone_file)
     if url is None:
         said = "the name has none" if not record.zone_file else "it names no profile (`_http._tcp URI`)"
-        findings.fail("zone file", said, "The name's owner sets one, with the profile's URL in it.")
+        findings.fail("zone file", said, "The name's owner must set one that has the profile's URL in it.")
         return None
     try:
         parsed = read_url(url)

@@ -129,7 +129,7 @@ async def check_round_trip(
     begun, claimed = len(findings.all), True  # one whose claim got no answer may be there
     try:
         await trip.claim(invite)
-        findings.ok("claim", "a throw-away inbox is there")
+        findings.ok("claim", "a throw-away inbox was claimed")
         await _walk(trip, findings)
         if hold_seconds:
             await _check_held(trip, hold_seconds, findings)
@@ -159,17 +159,19 @@ async def _walk(trip: RoundTrip, findings: Findings) -> None:
         sent = stream.now()
         await trip.deliver()
         taken = stream.now()
-        findings.ok("deliver", "a delivery from another key is taken")
+        findings.ok("deliver", "a delivery from another key is accepted")
         check_events(stream, first, await stream.rest(), sent, taken, findings)
     async with open_stream(trip.times.server, trip.read_token(), closes=False) as stream:
         await check_waiting(stream, findings)
     if await trip.unread("list") != [trip.message_id]:
-        raise StepFailed("list", "the list does not hold what was just delivered", "Does something in between cache?")
+        raise StepFailed(
+            "list", "the list does not hold what was just delivered", "Is something in between caching answers?"
+        )
     findings.ok("list", "it is listed, unchanged")
     await trip.acknowledge()
     if await trip.unread("acknowledge"):
         said = "it is listed again after it was acknowledged"
-        raise StepFailed("acknowledge", said, "Does something in between cache?")
+        raise StepFailed("acknowledge", said, "Is something in between caching answers?")
     findings.ok("acknowledge", "it is gone from the list")
 
 
@@ -195,7 +197,7 @@ async def _clean_up(trip: RoundTrip, findings: Findings) -> None:
         except StepFailed as failure:
             if attempt == _CLEAN_UPS - 1:
                 said = f"the throw-away inbox may still be there: {failure}"
-                findings.fail("clean-up", said, "It holds nothing that anybody needs, and one place among the inboxes.")
+                findings.fail("clean-up", said, "It has nothing that anybody needs, but takes up one inbox's place.")
         else:
             findings.ok("clean-up", "the throw-away inbox is deleted")
             return

@@ -204,14 +204,14 @@ async def edge(
 
 def _check_request(request: web.Request) -> None:
     if not request.app[IS_OURS](request.host):
-        raise Refused("wrong_host", "The Host header names another server than this one.")
+        raise Refused("wrong_host", "The Host header names a server other than this one.")
     codings = request.headers.getall("Transfer-Encoding", None)
     if codings and [coding.lower() for coding in codings] != ["chunked"]:
         raise malformed()  # aiohttp takes others beside it, which a proxy may read otherwise
 
 
 def problem(refusal: Refused, more_headers: Mapping[str, str] | None = None) -> web.Response:
-    """RFC 9457. `code` is stable; `detail` is for people; `member` names what to mend; `now` is the server's time."""
+    """RFC 9457. `code` is stable; `detail` is for people; `member` names what to fix; `now` is the server's time."""
     code = CODES[refusal.code]
     document: dict[str, Any] = {
         "status": code.status,
@@ -246,7 +246,7 @@ def _refusal_of(error: web.HTTPException) -> tuple[Refused, Mapping[str, str] | 
     """aiohttp's own refusals (no such path, wrong method, what cannot be parsed), with the headers they take."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allow = {"Allow": ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))}
-        return Refused("wrong_method", "See the `Allow` header for what this path takes."), allow
+        return Refused("wrong_method", "See the `Allow` header for the methods of this path."), allow
     if isinstance(error, web.HTTPNotFound):
         return Refused("not_found", "No route of this protocol has this path."), None
     return malformed(), None
@@ -257,7 +257,7 @@ def malformed() -> Refused:
 
 
 def internal() -> Refused:
-    return Refused("internal", "This is a fault of the server, not of the request.")
+    return Refused("internal", "The fault is in the server, not in the request.")
 
 
 def _authorization(request: web.Request) -> str | None:
@@ -284,7 +284,7 @@ async def _body(request: web.Request, most: int) -> bytes:
     """The request's body. Raises `Refused` too_large before reading more than needed."""
     _refuse_query(request)
     if "Content-Encoding" in request.headers:  # the digest is of what was sent, and so must be what is parsed
-        raise bad_request("Content-Encoding", "must not be there: send the body as it is")
+        raise bad_request("Content-Encoding", "must not be sent: send the body uncompressed")
     if request.content_length is not None and request.content_length > most:
         raise _too_large(most)
     try:
@@ -307,4 +307,4 @@ async def _read(request: web.Request) -> bytes:
 
 
 def _too_large(most: int) -> Refused:
-    return Refused("too_large", f"The body may have {most} bytes here.")
+    return Refused("too_large", f"The body may have at most {most} bytes here.")

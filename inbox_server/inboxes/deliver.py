@@ -83,7 +83,7 @@ class Deliveries:
         )
         expires = granted_expiry(token.issued, parsed.ttl, min(policy.retention, self._config.max_retention_seconds))
         if expires <= now:
-            raise Refused("ttl_passed", "The `ttl`, reckoned from the token's `iat`, is over. Nothing was stored.")
+            raise Refused("ttl_passed", "The `ttl`, counted from the token's `iat`, is over. Nothing was stored.")
         id = hashlib.sha256(parsed.message_id.encode()).digest()
         delivered = await self._store.deliver(inbox, id, parsed.message_id, expires=expires, now=now)
         self._metrics.delivered(new=delivered.new)
@@ -121,7 +121,7 @@ class Deliveries:
         """Whether the names in the token still lead where they must. The only look-ups, both through the cache."""
         named = token.sender if token.key else None  # without a key in the token, the name gave it
         if isinstance(named, Name) and not await leads_to(self._resolver, named.text, token.app, key.address):
-            raise unproven("The name in `iss` leads to another app key than the one in `key`.")
+            raise unproven("The name in `iss` leads to an app key other than the one in `key`.")
         if isinstance(token.recipient, Name):
             try:
                 address = await self._resolver.address(token.recipient.text, token.app)

@@ -132,7 +132,7 @@ class InboxSettings:
                 return
         raise Refused(
             "not_registered",
-            "This server takes listed identities only: ask its operator to list your name or app public key,"
+            "This server accepts only listed identities: ask its operator to list your name or app public key,"
             " and send a listed name in `names`.",
         )
 
@@ -143,7 +143,7 @@ class InboxSettings:
     async def _prove_names(self, token: OwnerToken, names: tuple[str, ...]) -> None:
         for name in names:
             if not await leads_to(self._resolver, name, token.app, token.key.address):
-                raise unproven("A name in `names` leads to another app key than the one that signed.")
+                raise unproven("A name in `names` leads to an app key other than the one that signed.")
 
     def _change(self, inbox: bytes, token: OwnerToken, asked: SettingsBody, body: bytes) -> SettingsChange:
         def listed(addresses: tuple[str, ...] | None) -> tuple[bytes, ...] | None:

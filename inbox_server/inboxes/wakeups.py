@@ -97,6 +97,6 @@ def _make_room(listeners: list[Listener]) -> None:
             return
     raise Refused(
         "too_many",
-        f"{MAX_WAITING_READERS} readers wait for this inbox already. End one of them, or try again later.",
+        f"{MAX_WAITING_READERS} readers are already waiting for this inbox. End one of them, or try again later.",
         retry_after=_RETRY_SECONDS,
     )

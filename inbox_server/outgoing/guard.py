@@ -139,7 +139,7 @@ def guard_with(nat64: Nat64) -> Callable[[str, int], bool]:
 def read_url(text: str) -> URL:
     """A URL that can be asked at all, whoever named it. Raises `NotAllowed`."""
     if len(text) > MAX_URL_CHARACTERS or not _VISIBLE.fullmatch(text):  # before yarl, which normalises other scripts
-        raise NotAllowed("is too long, or has other than visible ASCII characters")
+        raise NotAllowed("is too long, or has characters that are not visible ASCII")
     if not _WEB_URL.fullmatch(text):
         raise NotAllowed("is not an http(s) URL of a host, without user information")
     try:

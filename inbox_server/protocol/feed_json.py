@@ -74,7 +74,7 @@ def parse_cursor(text: str, *, member: str = "after") -> Cursor:
         raw = b""
     if len(raw) != _GENERATION_BYTES + 2 * _CHANGE_BYTES:
         raise Refused(
-            "bad_cursor", f"`{member}` is not a cursor of this server. Send one as it was given.", member=member
+            "bad_cursor", f"`{member}` is not a cursor of this server. Send one exactly as it was given.", member=member
         )
     change = int.from_bytes(raw[_GENERATION_BYTES:-_CHANGE_BYTES], "big")
     listed_at = int.from_bytes(raw[-_CHANGE_BYTES:], "big")

@@ -179,7 +179,7 @@ def _read(authorization: str | None, expected_type: str) -> tuple[_Signed, dict[
         raise _no_token()
     match = _BEARER.fullmatch(authorization)
     if not match:
-        raise bad_token("Authorization", "must be `Bearer` and one token")
+        raise bad_token("Authorization", "must be `Bearer` followed by one token")
     token = match[1]
     if token.startswith("v1:"):
         raise _gaia_token()
@@ -196,7 +196,7 @@ def _read(authorization: str | None, expected_type: str) -> tuple[_Signed, dict[
     _check_header(header, expected_type)
     signature = _decode("signature", parts[2])
     if len(signature) != 64:
-        raise bad_token("signature", "is not 64 bytes of r and s; DER is not taken")
+        raise bad_token("signature", "is not 64 bytes of r and s; DER is not accepted")
     return _Signed(f"{parts[0]}.{parts[1]}".encode(), signature), claims
 
 
@@ -242,7 +242,7 @@ def _check_members(members: Mapping[str, Any], exact: frozenset[str], part: str)
     if missing:
         raise bad_token(missing[0], "is missing")
     # The name of a surplus member is the caller's own text: it is not repeated.
-    raise bad_token(part, f"must hold nothing but {', '.join(sorted(exact))}")
+    raise bad_token(part, f"must have nothing but {', '.join(sorted(exact))}")
 
 
 def _object(member: str, raw: bytes) -> dict[str, Any]:

@@ -267,4 +267,4 @@ def notices_of(*, refused: bool, push_gone: bool) -> tuple[Notice, ...]:
 
 
 def no_inbox() -> Refused:
-    return Refused("no_inbox", "No inbox was claimed with this key. Claim it with `PUT /v1/inbox`.")
+    return Refused("no_inbox", "No inbox has been claimed with this key. Claim it with `PUT /v1/inbox`.")

@@ -237,7 +237,7 @@ async def test_a_database_that_was_moved_away_under_its_server_is_missed(place: 
         (place.data / DATABASE_NAME).rename(place.folder / "moved")
         found = await doctor(place)
     assert set(of_verdict(found, "failed")) == {"database", "ready"}
-    assert "not there any more" in found["database"].said
+    assert "no longer there" in found["database"].said
 
 
 async def test_a_server_that_runs_under_another_configuration_is_told(place: Deployment) -> None:
@@ -295,9 +295,9 @@ async def test_a_name_service_that_fails_or_is_none_is_told(place: Deployment, h
     with host.down():
         assert "answers 500" in (await doctor(place))["name service"].said
     host.put("/v1/names/inbox-server.id", "<html>", status=404)
-    assert "no name service's JSON" in (await doctor(place))["name service"].said
+    assert "JSON that is not a name service's" in (await doctor(place))["name service"].said
     host.put("/v1/names/inbox-server.id", '{"a": 1}')
-    assert "the server cannot take" in (await doctor(place))["name service"].said
+    assert "the server cannot use" in (await doctor(place))["name service"].said
     host.gate.clear()
     assert "did not answer in time" in (await doctor(place))["name service"].said
 

@@ -121,7 +121,7 @@ def copy_database(source: sqlite3.Connection, target: Path) -> None:
         check_copy(target)
     except sqlite3.Error as error:
         raise BadDatabase(
-            f"No copy could be made: {error}. Has the disk that it is written to room, and is the original whole?"
+            f"No copy could be made: {error}. Has the disk that it is written to room, and is the original intact?"
         ) from error
 
 
@@ -131,7 +131,7 @@ def check_copy(path: Path) -> None:
         copy.execute("PRAGMA journal_mode=DELETE").fetchall()
         (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
-        raise BadDatabase("The copy is damaged, because what was copied is. No copy was kept.")
+        raise BadDatabase("The copy is damaged, because the original is. No copy was kept.")
 
 
 def upgrade_steps(db: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:

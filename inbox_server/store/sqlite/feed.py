@@ -27,7 +27,7 @@ def read_feed(
     if after is None:
         after = Cursor(generation, -1, change)
     elif after.generation != generation or not horizon <= max(after.change, after.listed_at) <= change:
-        raise Refused("cursor_gone", "The changes since this cursor are not kept any more. List anew, without `after`.")
+        raise Refused("cursor_gone", "The changes since this cursor are no longer kept. List again, without `after`.")
     end = change if upto is None else min(upto, change)
     rows = db.execute(
         "SELECT change, id, body, size, expires FROM message LEFT JOIN text USING (slot)"

@@ -54,7 +54,9 @@ def make_private(folder: Path) -> None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_folder(folder.parent)
     except OSError as error:
-        raise BadDatabase(f"{folder} cannot be made: {error.strerror}. Make it, or set server.data_dir.") from error
+        raise BadDatabase(
+            f"{folder} cannot be created: {error.strerror}. Create it, or set server.data_dir."
+        ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise BadDatabase(f"{folder} cannot be written. Give it to the user that runs the server.")
 

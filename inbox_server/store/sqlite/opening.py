@@ -123,7 +123,7 @@ def check_file(path: Path, check_value: bytes, *, advice: str = _ADVICE, exact: 
     newest = len(schema_steps())
     try:
         if not path.stat().st_size:
-            raise BadDatabase(f"{path} is empty, which no database of this server is. {advice}")
+            raise BadDatabase(f"{path} is empty, so it is not a database of this server. {advice}")
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version > newest:

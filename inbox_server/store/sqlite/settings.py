@@ -74,7 +74,7 @@ def _admit(db: sqlite3.Connection, inbox: bytes, change: SettingsChange, admissi
     if admission.max_inboxes is not None:
         (inboxes,) = db.execute("SELECT count(*) FROM inbox").fetchone()
         if inboxes >= admission.max_inboxes:
-            raise Refused("not_registered", "This server takes no more inboxes.")
+            raise Refused("not_registered", "This server accepts no more inboxes.")
     if admission.invite is not None:
         used = db.execute("DELETE FROM invite WHERE code = ? AND expires > ?", (admission.invite, now))
         if used.rowcount != 1:
@@ -98,7 +98,9 @@ def _admit(db: sqlite3.Connection, inbox: bytes, change: SettingsChange, admissi
 def _check_order(issued: UnixTime, request: bytes, settings_at: int, settings_request: bytes) -> None:
     """An old settings token must not undo a later one; the same request again is a retry."""
     if issued < settings_at <= issued + _MOST_APART_SECONDS and request != settings_request:
-        raise Refused("stale_token", "A settings token that was signed later has been used. Read the settings first.")
+        raise Refused(
+            "stale_token", "A settings token that was signed later has already been used. Read the settings first."
+        )
 
 
 def forget(db: sqlite3.Connection, inbox: bytes, issued: UnixTime, request: bytes) -> bool | None:
