@@ -122,8 +122,10 @@ test('a stream that a proxy ends cleanly was cut off: only `end` is an end, and 
     // Its length is said, so the answer ends while its connection stays open.
     return response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Content-Length': Buffer.byteLength(text) }).end(text);
   });
-  const news = await newsOf(clientOf(url, { clock: () => 1000 }), 'message', 'message', 'message');
-  assert.deepEqual(news.map(({ entry }) => entry.messageId), ['first', 'second', 'third']);
+  const news = await newsOf(clientOf(url, { clock: () => 1000 }), 'message', 'down', 'message', 'down', 'message');
+  const told = news.map(({ entry, problem }) => entry?.messageId ?? problem.message);
+  const cut = 'The connection was cut off.';
+  assert.deepEqual(told, ['first', cut, 'second', cut, 'third']);
   assert.deepEqual(requests.slice(0, 3).map(({ headers }) => headers['last-event-id']), [undefined, 'c1', 'c2']);
 });
 
