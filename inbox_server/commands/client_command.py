@@ -177,7 +177,8 @@ def with_client(
         output.fail(str(error), "asked_wrongly")
         return USAGE_EXIT
     except InboxRefused as refusal:
-        output.fail(f"refused: {marked(refusal.detail)} ({marked(refusal.code) or refusal.status})", refusal.code)
+        how = "refused" if refusal.is_final else "not now, repeat the command"
+        output.fail(f"{how}: {marked(refusal.detail)} ({marked(refusal.code) or refusal.status})", refusal.code)
     except Unreachable as failure:
         output.fail(marked(str(failure)), "unreachable")
     except (NotReachable, NotForNow, NotAuthentic, BucketFailed, CannotMove) as error:

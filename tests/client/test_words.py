@@ -65,6 +65,15 @@ def test_what_waits_is_told_without_empty_codes_and_with_its_pause(dev: Dev, ali
     bob("ack", "--all")
 
 
+def test_a_page_of_a_proxy_during_a_move_is_not_called_a_refusal(dev: Dev, carol: Cli) -> None:
+    carol("publish", "--inbox", dev.inbox, "--accept", "anyone")
+    profile = json.loads(carol.profile.read_text())
+    carol.profile.write_text(json.dumps(profile | {"inboxes": [dev.names]}))  # which is no inbox server
+    said = carol.say("move", "--to", dev.inbox)[1]
+    assert f"not now, repeat the command: {dev.names} answered 404" in said
+    carol.profile.write_text(json.dumps(profile))
+
+
 def test_settings_are_told_in_words_and_units(dev: Dev, bob: Cli) -> None:
     assert bob("publish", "--retention", "90000", "--accept", "anyone")[0] == 0
     code, said = bob.say("inbox", "--settings")
