@@ -32,7 +32,7 @@ run: $(VENV)/installed
 	@$(BIN)/inbox-server dev
 
 test: $(VENV)/installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 long: $(VENV)/installed-dev
 	$(BIN)/pytest -m long

@@ -33,7 +33,7 @@ async def _not_registered(owner: Caller, settings: dict[str, Any] | None = None)
     return detail
 
 
-@pytest.mark.parametrize("identity", [FIRST.public, FIRST.address])
+@pytest.mark.parametrize("identity", [FIRST.public, FIRST.address], ids=["key", "address"])
 async def test_a_listed_key_or_address_may_claim(world: World, tmp_path: Path, identity: str) -> None:
     async with _server(world, tmp_path, mode="listed", listed=[identity]) as somebody:
         assert (await at(somebody, FIRST).claim()).status == 201

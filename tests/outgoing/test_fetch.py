@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import itertools
 import secrets
 import traceback
 import tracemalloc
@@ -143,6 +144,7 @@ async def test_what_always_comes_gzipped_is_decoded(encoding: str, size: int) ->
         zlib.compress(b"x"),
         b"plain",
     ],
+    ids=itertools.count(),
 )
 async def test_what_is_not_one_gzip_file_within_the_limit_is_a_failure(sent: bytes) -> None:
     with pytest.raises(Unreachable):

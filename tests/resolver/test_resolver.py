@@ -104,6 +104,7 @@ async def test_an_owner_may_be_written_in_every_way_that_one_key_has(
         "nobody",
         "",
     ],
+    ids=["single", "many", "many in c32", "another's", "nobody", "empty"],
 )
 async def test_a_profile_that_the_owner_did_not_sign_is_refused(
     resolver: ChainResolver, host: Host, alice: Person, owner: str
@@ -196,7 +197,7 @@ async def test_the_key_that_the_profile_states_comes_first(resolver: ChainResolv
     assert not [path for path in host.asked if path.startswith("/hub/")]
 
 
-@pytest.mark.parametrize("stated", [None, STATIC.public, "nonsense"])
+@pytest.mark.parametrize("stated", [None, STATIC.public, "nonsense"], ids=["none", "another's", "nonsense"])
 async def test_key_files_are_tried_in_order_until_one_fits(
     resolver: ChainResolver, host: Host, stated: str | None
 ) -> None:

@@ -6,12 +6,13 @@ no npm registry, tests skip on a user's machine and fail in CI.
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -101,18 +102,28 @@ def search_path() -> str:
 def open_node(path: str, folder: Path = JS) -> Node:
     """The first node on `path` that is new enough, with a folder's packages installed. Skips, or fails in CI."""
     program = _find_node(path)
-    _install_packages(folder, path)
+    with _alone_in(folder):
+        _install_packages(folder, path)
     return Node(program)
 
 
 def build_client(path: str) -> Path:
     """clients/js as it is built for publishing; its `dist`. Skips, or fails in CI, where npm is missing."""
-    _install_packages(CLIENT, path)
     built, sources = CLIENT / "dist" / "inbox-client.js", [*CLIENT.glob("src/*"), *CLIENT.glob("*.*")]
-    if not built.exists() or built.stat().st_mtime < max(each.stat().st_mtime for each in sources):
-        done = npm(("run", "build"), CLIENT, path, seconds=_BUILD_SECONDS)
-        assert done.returncode == 0, f"clients/js does not build:\n{done.stdout}{done.stderr}"
+    with _alone_in(CLIENT):
+        _install_packages(CLIENT, path)
+        if not built.exists() or built.stat().st_mtime < max(each.stat().st_mtime for each in sources):
+            done = npm(("run", "build"), CLIENT, path, seconds=_BUILD_SECONDS)
+            assert done.returncode == 0, f"clients/js does not build:\n{done.stdout}{done.stderr}"
     return built.parent
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Tests run in several processes at once; one of them installs and builds, and the others wait for it."""
+    with (folder / "package.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def npm(arguments: Iterable[str], folder: Path, path: str, *, seconds: int) -> subprocess.CompletedProcess[str]:
