@@ -114,18 +114,16 @@ const state = (cursor, ...texts) => {
   return `id: ${cursor}\nevent: state\ndata: ${JSON.stringify({ messages, cursor, more: false })}\n\n`;
 };
 
-test('a stream that a proxy ends cleanly was cut off: only `end` is an end, and the rest comes', async (context) => {
+test('a stream that a proxy ends cleanly was cut off: only `end` is an end, and the rest comes', { timeout: 10_000 }, async (context) => {
   const streams = [state('c1', 'first'), `${state('c2', 'second')}event: en`, state('c3', 'third')];
   const { url, requests } = await serve(context, (_, response, number) => {
-    const text = streams[number - 1];
-    if (!text) return events(response).write(': ping\n\n');
+    const text = streams[number - 1] ?? '';
     // Its length is said, so the answer ends while its connection stays open.
     return response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Content-Length': Buffer.byteLength(text) }).end(text);
   });
-  const news = await newsOf(clientOf(url, { clock: () => 1000 }), 'message', 'down', 'message', 'down', 'message');
-  const told = news.map(({ entry, problem }) => entry?.messageId ?? problem.message);
-  const cut = 'The connection was cut off.';
-  assert.deepEqual(told, ['first', cut, 'second', cut, 'third']);
+  const news = await newsOf(clientOf(url, { clock: () => 1000 }), 'message', 'message', 'message', 'down');
+  assert.deepEqual(news.slice(0, 3).map(({ entry }) => entry.messageId), ['first', 'second', 'third']);
+  assert.equal(news[3].problem.message, 'The connection was cut off.'); // of an answer in which nothing came
   assert.deepEqual(requests.slice(0, 3).map(({ headers }) => headers['last-event-id']), [undefined, 'c1', 'c2']);
 });
 
