@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from inbox_server.client.storage import write_new
 from inbox_server.clock import system_clock
 from inbox_server.commands.terminal import Commands, app_origin, bns_name, run, tell, whole
 from inbox_server.world.demo import ALICE, APP, BOB, paste_commands, walk
@@ -104,12 +105,13 @@ def _dev(options: argparse.Namespace) -> int:
             showing_page(world, _page_port(options.port)) as page_url,
         ):
             people = [await world.settle(name, options.app) for name in names]
-            if options.json:
-                tell(json.dumps(_described(world, options.app, people) | {"page_url": page_url}))
-            else:
-                tell(_invite_to(page_url))
-                tell("\n".join(_told(world, people)))
-            await _until_interrupted(say=not options.json)
+            with tempfile.TemporaryDirectory(prefix="inbox-server-") as folder:
+                if options.json:
+                    tell(json.dumps(_described(world, options.app, people) | {"page_url": page_url}))
+                else:
+                    tell(_invite_to(page_url))
+                    tell("\n".join(_told(world, people, Path(folder))))
+                await _until_interrupted(say=not options.json)
 
     run(dev())
     return 0
@@ -133,7 +135,8 @@ def _invite_to(page_url: str) -> str:
     return f"Open {page_url} in two windows, one for each person.{how}\n"
 
 
-def _told(world: World, people: list[Person]) -> Iterator[str]:
+def _told(world: World, people: list[Person], folder: Path) -> Iterator[str]:
+    """Association tokens are long, and `keygen` takes them in files: they are written into the folder."""
     yield f"inbox server   {world.inbox_url}   (accepts everyone)"
     for url in world.other_inboxes:
         yield f"another        {url}   (to move to)"
@@ -145,7 +148,11 @@ def _told(world: World, people: list[Person]) -> Iterator[str]:
         yield f"   app public key   {person.app_key.public}"
         yield f"   bucket           {world.bucket_url(person)}"
         if token := world.association_token(person):
-            yield f"   association      {token}"
+            write_new(folder / f"{person.name}.token", token.encode())
+            yield f"   association      {folder / person.name}.token"
+    if world.hub.rules.has_whitelist:
+        yield "\nThis hub takes only writes that bring an association token: keygen --association-token FILE in Python,"
+        yield "`associationToken` in clients/js, `gaiaAssociationToken` of the user data in @stacks/storage."
     yield f"\nIs it there?  curl {world.inbox_url}/.well-known/message-inbox"
     yield "How to sign tokens: docs/protocol.md"
 

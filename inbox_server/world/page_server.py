@@ -93,6 +93,7 @@ async def get_world(request: web.Request) -> web.Response:
             "app": person.app,
             "app_private_key": person.app_key.secret.hex(),
             "address": person.app_key.address,
+            "association_token": world.association_token(person),
         }
         for person in world.people
     ]

@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 
 from inbox_server.clock import system_clock
+from inbox_server.world.hub_rules import HubRules
 from inbox_server.world.local_world import World, running_world
 from inbox_server.world.page_server import showing_page
 from tests.conftest import APP
@@ -66,9 +67,9 @@ def own_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path, hub_rules: HubRules) -> AsyncIterator[World]:
     """By the system's clock, which is the browser's."""
-    async with running_world(tmp_path / "data", clock=system_clock) as world:
+    async with running_world(tmp_path / "data", clock=system_clock, rules=hub_rules) as world:
         for name in ("alice.id", "bob.id"):
             await world.settle(name, APP)
         yield world
@@ -90,6 +91,7 @@ async def second(world: World, tmp_path: Path) -> AsyncIterator[SecondInbox]:
     await second.stop()
 
 
+@pytest.mark.both_hubs
 async def test_two_windows_talk_and_a_third_follows(stage: Stage) -> None:
     told = await stage.play("talk.mjs")
     assert len(told["texts"]) == 4

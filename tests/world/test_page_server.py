@@ -130,6 +130,7 @@ async def test_it_tells_where_everything_is_and_whose_keys_these_are(
             "app": APP,
             "app_private_key": bob.app_key.secret.hex(),
             "address": bob.app_key.address,
+            "association_token": None,
         }
     ]
     assert (told["inbox_url"], told["names_url"], told["hub_url"]) == (world.inbox_url, world.names_url, world.hub_url)

@@ -24,6 +24,7 @@ export class Session extends EventTarget {
       privateKey: person.app_private_key,
       app: person.app,
       hub: world.hub_url,
+      associationToken: person.association_token ?? undefined,
       names: [world.names_url],
       storage: localStorage,
     });
