@@ -102,8 +102,9 @@ class Bucket:
         """The file's public URL. Raises `BucketFailed`."""
         if answer.status != 202:
             words = _words(answer, *filter(None, (self._token, self.association)))
+            how = " without an association token" if answer.status == 401 and not self.association else ""
             self._token = ""
-            raise BucketFailed(f"the hub {self.hub} answered {answer.status} to storing {path}: {words}")
+            raise BucketFailed(f"the hub {self.hub} answered {answer.status} to storing {path}{how}: {words}")
         try:
             return str(json.loads(answer.body)["publicURL"])
         except (ValueError, LookupError, TypeError):

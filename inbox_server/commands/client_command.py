@@ -188,15 +188,18 @@ def with_client(
     return 1
 
 
-def read_secret_text(path: Path) -> str:
-    """A file that only its owner can read. Raises `AskedWrongly`, without its name: that may be the secret itself."""
+def read_secret_text(path: Path, what: str) -> str:
+    """`what` is in a file that only its owner can read. Raises `AskedWrongly`, without the file's name.
+
+    The name may be the secret itself, given in the place of a file.
+    """
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise AskedWrongly("others can read that file; run: chmod 600 FILE")
         return path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         why = type(error).__name__
-        raise AskedWrongly(f"that file cannot be read ({why}); name a file that contains the key, or -") from None
+        raise AskedWrongly(f"that file cannot be read ({why}); name a file that contains {what}") from None
 
 
 def _words(outcome: Outcome, done: str, later: str = "") -> str:

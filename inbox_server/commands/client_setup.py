@@ -13,6 +13,7 @@ import aiohttp
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.bucket import BucketFailed, hub_info
 from inbox_server.client.inbox_client import InboxClient
+from inbox_server.client.open_client import profile_file
 from inbox_server.client.own_card import OwnCardUnreadable
 from inbox_server.client.profile_file import Profile, check_profile, render_profile
 from inbox_server.client.storage import BadFile, write_new
@@ -69,12 +70,7 @@ def add_keygen(commands: Commands) -> None:
         type=Path,
         help="read the app private key, in hex, from this file (mode 0600), or from standard input if FILE is -",
     )
-    command.add_argument(
-        "--association-token",
-        metavar="FILE",
-        type=Path,
-        help="if the hub is private: a file (mode 0600) with the token in which one of the hub's users vouches for you",
-    )
+    _add_association(command)
     command.set_defaults(run=_keygen)
 
 
@@ -110,7 +106,17 @@ def add_publish(commands: Commands) -> None:
         action="append",
         help="look up names at this service from now on, instead of the earlier ones (repeatable); needs no inbox",
     )
+    _add_association(command)
     command.set_defaults(run=_publish)
+
+
+def _add_association(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--association-token",
+        metavar="FILE",
+        type=Path,
+        help="if the hub is private: a file (mode 0600) with the token in which one of the hub's users vouches for you",
+    )
 
 
 def add_forget(commands: Commands) -> None:
@@ -181,16 +187,27 @@ def _new_profile(options: argparse.Namespace) -> Profile:
         options.name,
         tuple(url.rstrip("/") for url in options.names),
         tuple(options.allow),
-        association=read_secret_text(options.association_token).strip() if options.association_token else None,
     )
     check_profile(profile)
-    return profile
+    return _with_association(profile, options.association_token)
+
+
+def _with_association(profile: Profile, path: Path | None) -> Profile:
+    """With the token in a file, if one is named. Raises `AskedWrongly`."""
+    if path is None:
+        return profile
+    changed = replace(profile, association=read_secret_text(path, "the token").strip())
+    try:
+        check_profile(changed)
+    except ValueError as error:
+        raise AskedWrongly(str(error)) from None
+    return changed
 
 
 def _key(path: Path | None) -> AppKey:
     if path is None:
         return AppKey(secrets.token_bytes(32))
-    text = _typed_key() if str(path) == "-" else read_secret_text(path)
+    text = _typed_key() if str(path) == "-" else read_secret_text(path, "the key, or -")
     try:
         return AppKey.from_hex(text.strip())
     except ValueError:
@@ -223,8 +240,10 @@ def _publish(options: argparse.Namespace) -> int:
             services = tuple(url.rstrip("/") for url in options.names)
             client.account.profile.change(lambda profile: replace(profile, services=services))
             output.tell(f"names are now looked up at {', '.join(services)}", {"names": list(services)})
-            if not (options.inboxes or profile.inboxes):
-                return 0  # who only sends has no inbox
+        if options.association_token:
+            output.tell("the association token now goes to the hub with every write", {"association": True})
+        if (options.names or options.association_token) and not (options.inboxes or profile.inboxes):
+            return 0  # who only sends has no inbox
         if profile.inboxes or not options.inboxes:  # a first card is written before one is looked for
             await _catch_up(client, output)
         profile = client.account.profile.read()
@@ -248,7 +267,12 @@ def _publish(options: argparse.Namespace) -> int:
                 output.progress(f"{url} is no longer on the card; what is unread there stays there", {"dropped": url})
         return exit_code(outcomes)
 
-    return with_client(options, publish)
+    def keep_association() -> None:
+        """Before the client is opened, so that it has the token."""
+        if options.association_token:
+            profile_file(options.profile).change(lambda profile: _with_association(profile, options.association_token))
+
+    return with_client(options, publish, before=keep_association)
 
 
 def _settled(client: InboxClient) -> Profile:

@@ -27,18 +27,19 @@ COMMANDS = ("keygen", "publish", "send", "inbox", "read", "ack", "watch", "push"
 
 @dataclass(frozen=True, slots=True)
 class Dev:
-    """`inbox-server dev`, and the app keys that it printed."""
+    """`inbox-server dev`, the app keys that it printed, and the files of its people's association tokens."""
 
     inbox: str
     names: str
     hub: str
     alice: str
     bob: str
+    tokens: tuple[str, ...]
 
 
-@pytest.fixture(scope="module")
-def dev() -> Iterator[Dev]:
-    command = [sys.executable, "-m", "inbox_server", "dev", "--port", "0"]
+@contextlib.contextmanager
+def running_dev(*options: str) -> Iterator[Dev]:
+    command = [sys.executable, "-m", "inbox_server", "dev", "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         said = ""
@@ -48,9 +49,18 @@ def dev() -> Iterator[Dev]:
             said += line
         inbox, names, hub = re.findall(r"^(?:inbox server|name service|Gaia hub) +(http://[\d.:]+)", said, re.MULTILINE)
         alice, bob = re.findall(r"app private key +([0-9a-f]{64})", said)
-        yield Dev(inbox, names, hub, alice, bob)
-        process.send_signal(signal.SIGTERM)
-        process.stdout.read()
+        tokens = tuple(re.findall(r"^ +association +(\S+)", said, re.MULTILINE))
+        try:
+            yield Dev(inbox, names, hub, alice, bob, tokens)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.stdout.read()
+
+
+@pytest.fixture(scope="module")
+def dev() -> Iterator[Dev]:
+    with running_dev() as dev:
+        yield dev
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +85,16 @@ class Cli:
         return code, said.out + said.err
 
 
-def made(dev: Dev, folder: Path, capsys: pytest.CaptureFixture[str], name: str | None, key: str | None = None) -> Cli:
+def made(
+    dev: Dev,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str | None,
+    key: str | None = None,
+    *more: str,
+) -> Cli:
     cli = Cli(folder / f"{name or key or 'nobody'}.json"[:40], capsys)
-    options = ["--app", "https://chat.example", "--hub", dev.hub]
+    options = ["--app", "https://chat.example", "--hub", dev.hub, *more]
     if name:
         options += ["--name", name, "--names", dev.names]
     if key:

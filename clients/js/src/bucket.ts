@@ -75,7 +75,8 @@ export class OwnBucket {
       await (response.status === TOKEN_REFUSED ? this.#renew() : this.#pause(response));
       response = await this.#store(path, content, isNew);
     }
-    const { publicURL } = await answerOf(response, STORED, `storing ${path}`);
+    const how = response.status === TOKEN_REFUSED && !this.#access.associationToken ? ' without an association token' : '';
+    const { publicURL } = await answerOf(response, STORED, `storing ${path}${how}`);
     return String(publicURL);
   }
 

@@ -201,7 +201,7 @@ test('a challenge that changes is asked for anew, and what the hub says reaches 
     return true;
   });
   const revoked = await serveHub(context, { association: 'needed' });
-  await assert.rejects((await bucketOf(revoked)).write('a', 'one'), /answered 401 to storing a: no association$/);
+  await assert.rejects((await bucketOf(revoked)).write('a', 'one'), /answered 401 to storing a without an association token: no association$/);
   await (await bucketOf(revoked, { associationToken: 'needed' })).write('a', 'one');
 });
 
