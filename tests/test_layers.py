@@ -40,7 +40,7 @@ FLOORS = (
 
 # What only the named files and folders (with a dot at the end) may import. Only the assembly names concrete parts.
 ALLOWED = {
-    "aiohttp": ("outgoing.", "http.", "server", "client.", "world.", "checks.", "commands.client_setup"),
+    "aiohttp": ("outgoing.", "http.", "server", "client.", "world.", "checks.", "commands.client_keygen"),
     "aiosqlite": ("store.sqlite.database",),
     "coincurve": ("identity.keys", "client.appkey"),
     "cryptography": (

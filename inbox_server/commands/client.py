@@ -1,10 +1,11 @@
 """`inbox-server client`: the other side of the wire, for people and scripts."""
 
 from inbox_server.commands.client_command import EXIT_CODES, ClientParser
+from inbox_server.commands.client_keygen import add_keygen
 from inbox_server.commands.client_messages import add_ack, add_inbox, add_read, add_send
 from inbox_server.commands.client_move import add_move
 from inbox_server.commands.client_push import add_push
-from inbox_server.commands.client_setup import add_forget, add_keygen, add_publish
+from inbox_server.commands.client_setup import add_forget, add_publish
 from inbox_server.commands.client_watch import add_watch
 from inbox_server.commands.terminal import Commands
 
