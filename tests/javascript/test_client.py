@@ -127,7 +127,6 @@ async def test_seq_grows_with_every_card_also_where_nothing_is_remembered(bob_pa
     assert await bob_page.call("publish", [world.inbox_url]) == {"seq": START + 1, "inboxes": [world.inbox_url]}
 
 
-@pytest.mark.both_hubs
 async def test_senders_take_the_card_of_a_person_who_lost_everything_or_gave_all_up(
     alice_page: Page, bob_page: Page, world: World, clock: HandClock
 ) -> None:
