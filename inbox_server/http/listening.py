@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from inbox_server.config.config import Listen, Tcp, Unix
 from inbox_server.errors import Refused
@@ -104,6 +104,7 @@ class QuietRequestHandler(web.RequestHandler):
         self._metrics = metrics
         self._taking_seconds = taking_seconds
         self._connections = connections
+        self._body: StreamReader | None = None  # of the request that arrives
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -120,10 +121,13 @@ class QuietRequestHandler(web.RequestHandler):
         super().data_received(data)
         if self._request_count != requests:
             self._headers_due.cancel()
-            self._connections.asked(self)
+            self._body = self._messages[-1][1]
         elif self._headers_due.cancelled() and self._waiter is not None and not self._waiter.done() and self.transport:
             # Idle until now, and not a whole request: it has begun to send the next one's headers.
             self._headers_due = asyncio.get_running_loop().call_later(_HEADER_SECONDS, self.transport.close)
+        if self._body is not None and self._body.is_eof():  # headers alone take a place and ask nothing
+            self._body = None
+            self._connections.asked(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """What is held for a client ends when it leaves; what it began to write is finished."""

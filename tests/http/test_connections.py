@@ -19,17 +19,20 @@ MANY = 3 * FILES
 PLACES = 4
 
 
-@pytest.mark.parametrize("asks", [False, True])
-async def test_connections_that_only_take_places_shut_nobody_out(tmp_path: Path, *, asks: bool) -> None:
-    """Three times as many as the server may open files; those that ask have one answer and then keep silent."""
+@pytest.mark.parametrize("sends", ["nothing", "headers", "request"])
+async def test_connections_that_only_take_places_shut_nobody_out(tmp_path: Path, sends: str) -> None:
+    """Three times as many as the server may open files; they send so much and then keep silent."""
     deployment = deploy(tmp_path)
-    request = request_bytes("GET /.well-known/message-inbox", host=f"127.0.0.1:{deployment.port}")
+    host = f"127.0.0.1:{deployment.port}"
+    request = request_bytes("GET /.well-known/message-inbox", host=host)
+    headers = f"POST /v1/messages HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\n".encode()
+    sent = {"nothing": b"", "headers": headers, "request": request}[sends]
     async with deployment.running("sh", "-c", f'ulimit -n {FILES} && exec "$@"', "sh"):
         with contextlib.ExitStack() as stack:
             for _ in range(MANY):
                 silent = socket.create_connection(("127.0.0.1", deployment.port), timeout=10)
                 stack.enter_context(silent)
-                silent.sendall(request if asks else b"")
+                silent.sendall(sent)
             for _ in range(3):
                 async with asyncio.timeout(3):
                     (answer,) = await ask(deployment.port, request)
