@@ -7,6 +7,7 @@ little; each kind has its own, so that one cannot crowd another.
 """
 
 import hashlib
+import mmap
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -28,7 +29,7 @@ class _Sketch:
 
     def __init__(self, cells: int) -> None:
         self._width = cells
-        self._counts = memoryview(bytearray(_ROWS * cells * _CELL_BYTES)).cast("I")
+        self._counts = memoryview(mmap.mmap(-1, _ROWS * cells * _CELL_BYTES)).cast("I")  # a bytearray would be filled
 
     def cells(self, digest: bytes) -> list[int]:
         return [
