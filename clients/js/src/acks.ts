@@ -1,4 +1,4 @@
-/** Acknowledgements, to every inbox of their owner: one that is down hears of them later, before it is listed again. */
+/** Acknowledgements for every inbox of their owner. An inbox that is down gets them later, before it is listed again. */
 import { InboxError, Refused } from './errors.js';
 import type { Inbox } from './inbox.js';
 import type { State } from './state.js';
@@ -10,7 +10,7 @@ export class Acks {
     this.#state = state;
   }
 
-  /** Remember first, then tell. */
+  /** Store them first, then send them. */
   remember(inboxes: readonly Inbox[], ids: readonly string[]): Promise<boolean> {
     return this.#state.change<string[]>('acks', (waiting) => {
       for (const { url } of inboxes) waiting[url] = [...new Set([...(waiting[url] ?? []), ...ids])];
@@ -22,7 +22,7 @@ export class Acks {
     return new Set(Object.values(await this.#state.read<string[]>('acks')).flat());
   }
 
-  /** Tell an inbox what it has not heard yet; what went wrong, if something did. */
+  /** Send an inbox the acknowledgements that it has not had yet. Returns the problem, if there was one. */
   async tell(inbox: Inbox): Promise<InboxError | undefined> {
     const ids = (await this.#state.read<string[]>('acks'))[inbox.url] ?? [];
     if (ids.length === 0) return undefined;
@@ -33,7 +33,7 @@ export class Acks {
       if (!(error instanceof InboxError)) throw error;
       problem = error;
     }
-    // An inbox that is not ours any more has nothing to hear; everything else may be mended, and is tried again.
+    // An inbox that is no longer ours needs no acknowledgement. Any other fault may be fixed, so it is tried again.
     const isOver = problem === undefined || (problem instanceof Refused && problem.code === 'no_inbox');
     if (isOver) await this.#forget(inbox.url, new Set(ids));
     return problem;

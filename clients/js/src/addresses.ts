@@ -64,7 +64,7 @@ function readBase58Check(text: string): [number, Uint8Array] {
   return [body[0] ?? -1, body.subarray(1)];
 }
 
-/** Upper and lower case, and O, L, I for 0, 1, 1, are taken. */
+/** Upper and lower case, and O, L, I for 0, 1, 1, are accepted. */
 function readC32Check(address: string): [number, Uint8Array] {
   if (!/^[0-9A-Za-z]{5,43}$/.test(address)) throw new NotAnAddress('has a character that no address has');
   const text = address.toUpperCase().replaceAll('O', '0').replace(/[LI]/g, '1');

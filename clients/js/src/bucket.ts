@@ -1,4 +1,4 @@
-/** The own Gaia bucket: written through a hub with a token of the bucket's key, read by anyone. */
+/** The user's own Gaia bucket: written through a hub with a token of the bucket's key, read by anyone. */
 import { BucketFailed } from './errors.js';
 import type { Random } from './ecies.js';
 import type { AppKey } from './keys.js';
@@ -65,7 +65,7 @@ export class OwnBucket {
 
   /**
    * Store a file, over an older one if there is one; with `isNew` only if there is none, or it fails with the status 412.
-   * What a hub refuses for a moment, or because it has another challenge by now, is tried once more. Its public URL.
+   * A refusal that is temporary, or due to a new challenge, is tried once more. Returns the file's public URL.
    * Throws `BucketFailed` or `Unreachable`.
    */
   async write(path: string, content: string, { isNew = false } = {}): Promise<string> {
@@ -131,12 +131,12 @@ async function answerOf(response: Response, expected: number, what: string): Pro
   }
 }
 
-/** Whether the hub itself will say so again: it gives its reasons in JSON, and what a proxy says is for now. */
+/** Whether the hub itself refused, and would again. A hub gives its reasons in JSON; a proxy's answer is temporary. */
 function isRefusal(status: number, text: string): boolean {
   return status >= REFUSED && status < FAILED && !BUSY.includes(status) && isWholeJson(text);
 }
 
-/** What the hub said about it, shortened, and safe wherever it is shown; a web page says nothing. */
+/** The hub's own words, shortened and safe to show anywhere; empty for a web page. */
 function wordsOf(text: string): string {
   let words: unknown = /^\s*</.test(text) ? '' : text;
   try {

@@ -9,7 +9,7 @@ import type { UnixTime } from './tokens.js';
 export const CARD_FILE = 'inbox.json';
 export const MAX_CARD_BYTES = 4096;
 export const MAX_INBOXES = 3;
-/** In the place of a card whose owner gave all inboxes up: not every hub deletes files. */
+/** Replaces a card whose owner gave up all inboxes, because not every hub deletes files. */
 export const NO_CARD = '{}';
 const CARD_TYPE = 'inbox-card+jwt';
 const MAX_CARD_SECONDS = 400 * 86_400;
@@ -59,7 +59,7 @@ function openCard(text: string): { iss: PublicKey; claims: Record<string, unknow
     const iss = PublicKey.parse(claims.iss);
     if (isCard && iss.signed(signed, signature)) return { iss, claims };
   } catch {
-    // what cannot be read is no card, like what is not signed
+    // a file that cannot be read is not a card, and neither is an unsigned one
   }
   throw new BadCard('What lies there is not a signed inbox card.');
 }

@@ -23,7 +23,7 @@ export interface Route {
   to: Inbox;
   /** The owner's, which may always deliver to an inbox of its own. */
   publicKey: string;
-  /** Rejects when the move is to be left off. */
+  /** Rejects when the move is to stop. */
   sleep: (seconds: number) => Promise<void>;
 }
 
@@ -51,7 +51,7 @@ export class Carrying {
     }
   }
 
-  /** Carry what changed, until nothing does: at first all that is remembered, with what was read long ago. */
+  /** Carry changes until there are no more, beginning with everything remembered, including entries read long ago. */
   async *changes(): AsyncGenerator<MoveStep> {
     if (!this.#isFollowing) yield* this.#goBack();
     this.#isFollowing = true;
@@ -62,7 +62,7 @@ export class Carrying {
     }
   }
 
-  /** Servers have rates by the hour: wait as often as they say so, and tell it. Every request here may be repeated. */
+  /** Servers have hourly limits: wait whenever they ask for it, and report it. Every request here may be repeated. */
   async *patiently<Answer>({ url }: Inbox, ask: () => Promise<Answer>): AsyncGenerator<MoveStep, Answer> {
     for (;;) {
       try {

@@ -16,7 +16,7 @@ export interface Capabilities {
   limits: Record<string, number>;
   /** The key to subscribe browsers with. */
   push?: { vapid_key: string };
-  /** What it takes beyond the first version 1. */
+  /** What it supports beyond the first version 1. */
   features?: string[];
   software: string;
 }
@@ -26,7 +26,7 @@ export interface Checked {
   ok: boolean;
   /** The server's origin: what to keep, whatever the person typed. Undefined where no server was found. */
   origin: string | undefined;
-  /** What of the typed address does not count, such as a path: to be told. */
+  /** The part of the typed address that is ignored, such as a path: show it to the person. */
   dropped?: string;
   /** Sentences for the person; none when it is ok. */
   problems: string[];
@@ -75,7 +75,7 @@ export async function askCapabilities(fetch: Fetch, origin: string): Promise<Cap
   throw new Unreachable(`${origin} does not answer as an inbox server of that address does.`);
 }
 
-/** Whether a server takes something that the first version 1 had not: it must not be asked for it otherwise. */
+/** Whether a server has a feature that the first version 1 lacked. Do not use the feature otherwise. */
 export async function hasFeature(fetch: Fetch, origin: string, feature: string): Promise<boolean> {
   const capabilities = await readCapabilities(await request(fetch, `${origin}/.well-known/message-inbox`));
   return capabilities?.features?.includes(feature) ?? false;
@@ -141,7 +141,7 @@ async function tryToken(fetch: Fetch, origin: string): Promise<string[]> {
   }
 }
 
-/** A browser does not say whether nobody answered or whether the page may not read it; asking blindly tells. */
+/** A browser does not say whether nobody answered or the page may not read the answer; a `no-cors` request tells. */
 async function whyUnreachable(fetch: Fetch, origin: string): Promise<string> {
   const page = (globalThis as { location?: { protocol?: string } }).location;
   if (page?.protocol === 'https:' && origin.startsWith('http:')) {

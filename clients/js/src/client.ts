@@ -35,9 +35,9 @@ const RETRY_SECONDS = 30;
 
 export class InboxClient {
   readonly name: string | undefined;
-  /** The own app public key, 66 hex characters. */
+  /** The user's app public key, 66 hex characters. */
   readonly publicKey: string;
-  /** The address of the own bucket. */
+  /** The address of the user's bucket. */
   readonly address: string;
   readonly #options: Settled;
   readonly #key: AppKey;
@@ -48,10 +48,10 @@ export class InboxClient {
   readonly #acks: Acks;
   readonly #own: Own;
   readonly #moving: Moving;
-  /** Each makes a running `watch` look which inboxes are to be followed. */
+  /** Each makes a running `watch` check which inboxes to follow. */
   readonly #watches = new Set<() => void>();
 
-  /** Asks nobody anything. Throws `TypeError` or `NotAKey` for options that cannot be. */
+  /** Sends no request. Throws `TypeError` or `NotAKey` for invalid options. */
   constructor(options: InboxClientOptions) {
     this.#options = readOptions(options);
     this.#key = AppKey.parse(options.privateKey);
@@ -118,8 +118,8 @@ export class InboxClient {
   }
 
   /**
-   * Withdraw the card, and give every own inbox up, with everything in it. Nothing is given up when it throws. Repeat it
-   * when the report has a problem: an inbox that could not be told is told then.
+   * Withdraw the card, then delete every own inbox with everything in it. When it throws, nothing was deleted. Repeat it
+   * when the report has a problem, to reach the inboxes that were down.
    */
   forget(): Promise<Report[]> {
     return this.#own.forget();
@@ -210,7 +210,7 @@ export class InboxClient {
     return this.#messages.fetch(entry);
   }
 
-  /** Say that these are read, to every own inbox; one that cannot be told now is told by `retry`, `unread` or `watch`. */
+  /** Tell every own inbox that these are read. `retry`, `unread` or `watch` tells those that cannot be reached now. */
   async acknowledge(entries: readonly Pick<Listed, 'id'>[]): Promise<Report[]> {
     const ids = entries.map(({ id }) => id);
     return this.#own.eachSource(async (inbox) => {
@@ -268,7 +268,7 @@ export class InboxClient {
     }
   }
 
-  /** Who this user is to others: the name, or the key itself. */
+  /** How others identify this user: by the name, or by the key itself. */
   get #identity(): string {
     return this.name ?? this.publicKey;
   }

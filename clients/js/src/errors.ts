@@ -2,16 +2,16 @@
 
 export class InboxError extends Error {
   override name = 'InboxError';
-  /** Whether the same may succeed later: what it was about is to be kept, and tried again. */
+  /** Whether the same call may succeed later: keep what it was about, and try again. */
   isForNow = false;
 }
 
-/** Why one thing that is missing may only be missing for now: see `lapses.ts`. */
+/** Why something that is missing may come back: see `lapses.ts`. */
 export interface Reason extends ErrorOptions {
   isForNow?: boolean;
 }
 
-/** The codes that mean "never" (docs/protocol.md). One that is not known yet is taken for "not now", which loses nothing. */
+/** The codes that mean "never" (docs/protocol.md). An unknown code counts as "not now", which loses nothing. */
 export const FINAL_CODES: ReadonlySet<string> = new Set([
   ...['bad_request', 'bad_cursor', 'no_token', 'bad_token', 'gaia_token', 'not_accepted', 'name_unproven', 'not_registered'],
   ...['not_found', 'no_inbox', 'wrong_method', 'stale_token', 'cursor_gone', 'too_large', 'wrong_host', 'ttl_passed'],
@@ -23,9 +23,9 @@ export class Refused extends InboxError {
   readonly status: number;
   readonly code: string;
   readonly detail: string;
-  /** What of the request is wrong, where one thing is. */
+  /** Which part of the request is wrong, if it is a single one. */
   readonly member: string | undefined;
-  /** The server asks not to be asked again for so long. */
+  /** How long the server asks us to wait before the next request. */
   readonly retryAfterSeconds: number | undefined;
   /** The server's time, when the clock is the reason. */
   readonly serverTime: number | undefined;
@@ -82,7 +82,7 @@ export class BadCard extends InboxError {
   }
 }
 
-/** A message is not by whom its pointer says. */
+/** A message is not from the sender that its pointer names. */
 export class NotAuthentic extends InboxError {
   override name = 'NotAuthentic';
 }
@@ -97,7 +97,7 @@ export class CannotMove extends InboxError {
   override name = 'CannotMove';
 }
 
-/** The own Gaia hub did not do it: for now, unless it refused in its own words to store something. */
+/** The user's Gaia hub failed. This is temporary, unless the hub itself refused to store something. */
 export class BucketFailed extends InboxError {
   override name = 'BucketFailed';
   /** The hub's, where it answered. */

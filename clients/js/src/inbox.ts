@@ -67,7 +67,7 @@ export interface Claim {
   invite?: string;
 }
 
-/** A browser that is told by Web Push. What was last made long ago, and is not known here, is stale: drop it by its `id`. */
+/** A browser that is told by Web Push. One that is old and not known here is stale: drop it by its `id`. */
 export interface Subscription {
   /** The first 16 characters of base64url(SHA-256(endpoint)). */
   id: string;
@@ -92,7 +92,7 @@ export class Inbox {
   /** By how much the server's clock is ahead of ours, once it has said so. */
   #ahead = 0;
   #isTimed = false;
-  /** Until when not to ask, as the server wished: for the owner's requests, for streams, and for each recipient. */
+  /** Until when the server asked us to wait: for the owner's requests, for streams, and for each recipient. */
   readonly #pauses = new Map<string, { until: number; problem: Refused }>();
 
   constructor(url: string, caller: Caller) {
@@ -150,7 +150,7 @@ export class Inbox {
     return { id: String(id), expires: Number(expires) };
   }
 
-  /** With `waitSeconds`, held while nothing is in it. */
+  /** With `waitSeconds`, the server holds the answer while it is empty. */
   async page(
     after: string | undefined,
     limit: number,
@@ -257,7 +257,7 @@ export class Inbox {
   }
 }
 
-/** Throws `Unreachable` for what is no page. The IDs are reckoned here, for a server could give them wrong. */
+/** Throws `Unreachable` for what is no page. The IDs are computed here, because a server could send wrong ones. */
 export function readPage(document: Record<string, unknown>): Page {
   const { messages, read = [], cursor, more, notices = [] } = document;
   if (!Array.isArray(messages) || !isTexts(read) || !isTexts(notices) || typeof cursor !== 'string') {

@@ -15,7 +15,7 @@ const FIRST_PAUSE_SECONDS = 30;
 const LONGEST_PAUSE_SECONDS = 3600;
 const GIVE_UP_SECONDS = 30 * 86_400;
 const AT_ONCE = 4; // to one inbox: one that hangs holds nobody else up
-/** Stands for the inboxes of a recipient whose card cannot be read for now. */
+/** In place of the inboxes of a recipient whose card cannot be read at the moment. */
 export const UNKNOWN_INBOX = '';
 
 export interface Delivery {
@@ -70,7 +70,7 @@ export class Outbox {
     this.#options = options;
   }
 
-  /** Keep it first, then deliver it. Where the card cannot be read for now, `inboxes` is why. */
+  /** Keep it first, then deliver it. When the card cannot be read at the moment, `inboxes` is the reason. */
   async send(id: string, recipient: string, body: string, inboxes: readonly string[] | Unreachable): Promise<SendReport> {
     const now = this.#options.clock();
     const places = inboxes instanceof Unreachable ? [UNKNOWN_INBOX] : inboxes;
@@ -173,7 +173,7 @@ export class Outbox {
     delivery.done.push(inbox);
   }
 
-  /** What did not answer at all is not asked for another delivery in the same round. */
+  /** An inbox that did not answer at all is not tried with another delivery in the same round. */
   async #ask({ body, recipient }: Delivery, inbox: string, silent: Silent): Promise<Receipt> {
     const before = silent.get(inbox);
     if (before) throw before;

@@ -96,7 +96,7 @@ export class Own {
     return write(Math.max((await this.#card(bucket))?.seq ?? 0, seen), false);
   }
 
-  /** Off the card first, so that nobody delivers to what is gone. One that cannot be told is told when it is repeated. */
+  /** Withdraws the card first, so that nobody delivers to a deleted inbox. Repeat it to reach inboxes that were down. */
   async forget(): Promise<Report[]> {
     const { leaving: before = [] } = await this.#state.read<string[]>('own');
     const move = await unfinished(this.#state);
@@ -204,7 +204,7 @@ export class Own {
     return urls.map((url) => this.server(url)).find(({ isTimed }) => isTimed)?.time;
   }
 
-  /** What is to be given up: what the app named, or what is on the card. */
+  /** The inboxes to give up: those that the app named, or those on the card. */
   async #listed(): Promise<string[]> {
     try {
       return (await this.inboxes({ fresh: true })).map(({ url }) => url);

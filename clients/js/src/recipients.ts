@@ -8,7 +8,7 @@ import type { SeenCards } from './seen.js';
 
 export interface Recipient {
   key: PublicKey;
-  /** Or why the card cannot be read for now. */
+  /** Or why the card cannot be read at the moment. */
   inboxes: string[] | Unreachable;
 }
 
@@ -31,7 +31,7 @@ export class Recipients {
       const reading = this.#inboxes(bucket).catch((error: unknown) => error as InboxError);
       const [key, inboxes] = [await this.#lookUps.key(bucket), await reading];
       if (Array.isArray(inboxes) || inboxes instanceof Unreachable) return { key, inboxes };
-      // Whoever had a card has moved at most: that there is none is for now.
+      // Somebody who had a card has at most moved, so a missing card is temporary.
       const isLapse = inboxes instanceof BadCard && inboxes.isForNow && (await this.#seen.highest(bucket.address)) > 0;
       if (isLapse) return { key, inboxes: new Unreachable(inboxes.message, { cause: inboxes }) };
       throw inboxes;

@@ -12,7 +12,7 @@ const LONGEST_TIMER_MILLISECONDS = 2 ** 31 - 1; // above, timers go off at once
 
 export const monotonic: Ticks = () => performance.now() / 1000;
 
-/** No timer at all for what is infinite. */
+/** Sets no timer when the time is infinite. */
 export function after(seconds: number, then: () => void): Timer {
   if (seconds === Number.POSITIVE_INFINITY) return undefined;
   return setTimeout(then, Math.min(seconds * 1000, LONGEST_TIMER_MILLISECONDS));

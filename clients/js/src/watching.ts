@@ -71,7 +71,7 @@ function isCrowded(problem: InboxError | undefined): boolean {
   return problem instanceof Refused && /^(too_many|replaced)$/.test(problem.code);
 }
 
-/** Everything that is there now. That it fails is no news: it is tried again, as the stream is. */
+/** Everything that is there now. A failure is not reported: it is tried again, like the stream. */
 async function listAll(what: Listening, place: Place, signal: AbortSignal): Promise<void> {
   try {
     if (place.cursor === undefined) what.merging.startList(what.inbox.url);
@@ -86,7 +86,7 @@ async function listAll(what: Listening, place: Place, signal: AbortSignal): Prom
   }
 }
 
-/** What a cursor cannot tell any more, the list does. */
+/** When the server does not know the cursor any more, the whole list is read instead. */
 function isGone({ code }: Refused): boolean {
   return code === 'cursor_gone' || code === 'bad_cursor';
 }
@@ -176,7 +176,7 @@ async function comeUp(what: Listening, place: Place): Promise<void> {
   await what.news.give({ kind: 'up', inbox: what.inbox.url });
 }
 
-/** The place is kept when everything before it was dealt with, so that a crash loses nothing. */
+/** The cursor is stored after everything before it was handled, so that a crash loses nothing. */
 async function take(what: Listening, place: Place, page: Page): Promise<void> {
   const { inbox, acks, state, merging, news } = what;
   const again = merging.readBefore(page);

@@ -1,4 +1,4 @@
-/** Zone files of names: the profile's URL stands in a URI record (RFC 7553), in text like RFC 1035's. */
+/** Zone files of names: the profile's URL is in a URI record (RFC 7553), in text like RFC 1035's. */
 
 const MAX_CHARACTERS = 8192; // what BNS version 2 allows; version 1 allows half
 // Name, time to live and class (in either order, or neither), URI, priority, weight, target.
