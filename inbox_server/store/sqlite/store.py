@@ -4,6 +4,7 @@ What the statements keep true: change numbers only grow; `inbox.unread`, `unread
 inbox's rows in `message`; a row is a tombstone exactly when `slot` is NULL.
 """
 
+import contextlib
 import sqlite3
 from functools import partial
 from typing import Final
@@ -40,6 +41,9 @@ from inbox_server.store.sqlite.writer import Writer
 
 _FULL_RETRY_SECONDS: Final = 3600
 _READS_AT_ONCE: Final = 16  # of feeds: a group of so many parts of a page takes a few milliseconds
+_LONG_WRITES_AT_ONCE: Final = 2  # those that change a hundred rows or more
+_LONGEST_LINE: Final = 64  # of an owner's writes, with bodies of up to 64 KiB each
+_FEW_IDS: Final = 10  # more of them in one acknowledgement are a long write
 _ACK_BATCH: Final = 100  # a thousand ids in one commit would hold up everybody for tens of milliseconds
 _EXPIRED_BATCH: Final = SLOT_BYTES  # so many entries, of a byte or more each, make room for any other
 
@@ -52,7 +56,8 @@ class SqliteStore:
         self._writer = writer
         self._feed_ends = feed_ends
         self._quota = quota
-        self._turns = Turns(_READS_AT_ONCE)
+        self._reads = Turns(_READS_AT_ONCE)
+        self._writes = Turns(_LONG_WRITES_AT_ONCE, line=_LONGEST_LINE)
 
     async def proven(self, name: bytes) -> bytes | None:
         return await self._reader.read(lambda db: proven(db, name))
@@ -79,7 +84,7 @@ class SqliteStore:
         nothing = known.page_after(after) if known else None
         if nothing:
             return nothing
-        async with self._turns.turn(inbox):
+        async with self._reads.turn(inbox):
             with self._feed_ends.reading(inbox) as reading:
                 page, reading.end = await self._reader.read(lambda db: read_feed(db, inbox, after, limit, now, upto))
         return page
@@ -92,11 +97,12 @@ class SqliteStore:
         return Load(len(self._writer), self._writer.remnants, len(self._feed_ends))
 
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
-        for start in range(0, max(len(ids), 1), _ACK_BATCH):
-            batch = ids[start : start + _ACK_BATCH]
-            await self._writer.write(
-                partial(_acknowledge, inbox=inbox, ids=batch, quota=self._quota, now=now), inbox=inbox, erases=True
-            )
+        async with self._writes.line(inbox):
+            for start in range(0, max(len(ids), 1), _ACK_BATCH):
+                batch = ids[start : start + _ACK_BATCH]
+                work = partial(_acknowledge, inbox=inbox, ids=batch, quota=self._quota, now=now)
+                async with self._writes.places if len(batch) > _FEW_IDS else contextlib.nullcontext():
+                    await self._writer.write(work, inbox=inbox, erases=True)
 
     def limit(self, quota: Quota) -> None:
         self._quota = quota
@@ -108,12 +114,17 @@ class SqliteStore:
         return await self._reader.read(lambda db: read_settings(db, inbox))
 
     async def settle(self, inbox: bytes, change: SettingsChange, *, admission: Admission | None, now: UnixTime) -> bool:
-        return await self._writer.write(lambda db: settle(db, inbox, change, admission, now), inbox=inbox, erases=True)
+        async with self._writes.turn(inbox):
+            work = partial(settle, inbox=inbox, change=change, admission=admission, now=now)
+            return await self._writer.write(work, inbox=inbox, erases=True)
 
     async def forget(self, inbox: bytes, *, issued: UnixTime, request: bytes) -> bool:
         done = None
-        while done is None:
-            done = await self._writer.write(lambda db: forget(db, inbox, issued, request), inbox=inbox, erases=True)
+        async with self._writes.line(inbox):
+            while done is None:
+                async with self._writes.places:
+                    work = partial(forget, inbox=inbox, issued=issued, request=request)
+                    done = await self._writer.write(work, inbox=inbox, erases=True)
         return done
 
     async def subscribe(
