@@ -1,4 +1,4 @@
-/** Carrying entries from one inbox of an owner to another: what is unread is delivered, what was read acknowledged. */
+/** Carries entries from one inbox of an owner to another: delivers unread ones, and acknowledges those already read. */
 import { Refused } from './errors.js';
 import type { Inbox, Listed, Page } from './inbox.js';
 import { marksOf } from './marks.js';
@@ -21,7 +21,7 @@ export interface Route {
   state: State;
   from: Inbox;
   to: Inbox;
-  /** The owner's, which may always deliver to an inbox of its own. */
+  /** The owner's key, which may always deliver to its own inbox. */
   publicKey: string;
   /** Rejects when the move is to stop. */
   sleep: (seconds: number) => Promise<void>;
@@ -83,7 +83,7 @@ export class Carrying {
     return page;
   }
 
-  /** In this order: what was read after it came must end as read. */
+  /** In this order, so that an entry that was read after its delivery ends as read. */
   async *#carry({ messages, read }: Page): AsyncGenerator<MoveStep> {
     const { to } = this.#route;
     const fresh = messages.filter(({ id }) => !this.#delivered.has(id));

@@ -22,9 +22,9 @@ export interface Capabilities {
 }
 
 export interface Checked {
-  /** Nothing is wrong: this may go onto the card. */
+  /** Nothing is wrong: this inbox may be put on the card. */
   ok: boolean;
-  /** The server's origin: what to keep, whatever the person typed. Undefined where no server was found. */
+  /** The server's origin: store this, not what the person typed. Undefined when no server was found. */
   origin: string | undefined;
   /** The part of the typed address that is ignored, such as a path: show it to the person. */
   dropped?: string;
@@ -68,7 +68,7 @@ async function checkOrigin(url: string, options: CheckOptions): Promise<Checked>
   }
 }
 
-/** The document of a server that somebody chose. Throws `Unreachable` where there is none, or it calls itself otherwise. */
+/** The capability document of a server. Throws `Unreachable` if there is none, or if it names another origin. */
 export async function askCapabilities(fetch: Fetch, origin: string): Promise<Capabilities> {
   const capabilities = await readCapabilities(await request(fetch, `${origin}/.well-known/message-inbox`));
   if (capabilities?.origin === origin) return capabilities;

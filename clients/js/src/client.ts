@@ -106,7 +106,7 @@ export class InboxClient {
     }
   }
 
-  /** A move that was begun and is not finished: repeat it with `move(to)`. */
+  /** A move that has begun and is not finished: repeat it with `move(to)`. */
   async unfinishedMove(): Promise<{ from: string; to: string } | undefined> {
     const move = await unfinished(this.#state);
     return move && { from: move.from, to: move.to };
@@ -168,7 +168,7 @@ export class InboxClient {
     return this.#outbox.waiting();
   }
 
-  /** Repeat what waits and is due: deliveries, whose reports it gives, and acknowledgements. `watch` does it by itself. */
+  /** Repeat deliveries and acknowledgements that are due; returns the deliveries' reports. `watch` does it by itself. */
   retry(): Promise<SendReport[]> {
     return this.#retry();
   }
@@ -257,7 +257,7 @@ export class InboxClient {
     return reports;
   }
 
-  /** Also for what other pages of this storage did: a move of theirs has another inbox followed. */
+  /** Also sees changes by other pages with this storage: after a move there, the new inbox is followed. */
   async #keepRetrying(news: Handoff<News>, look: () => void, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       look();

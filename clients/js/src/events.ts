@@ -45,7 +45,7 @@ function readEvent(fields: readonly string[]): ServerEvent | undefined {
   return data.length > 0 ? { name, data: data.join('\n') } : undefined;
 }
 
-/** Says when nothing was heard for too long. It counts only while somebody listens. */
+/** Reports when nothing has arrived for too long. It counts only while somebody listens. */
 export class Silence {
   readonly #aborter = new AbortController();
   readonly #milliseconds: number;
@@ -55,7 +55,7 @@ export class Silence {
     this.#milliseconds = milliseconds;
   }
 
-  /** Aborts when it was too long. */
+  /** Aborts when nothing has arrived for too long. */
   get signal(): AbortSignal {
     return this.#aborter.signal;
   }

@@ -7,7 +7,7 @@ export class Following {
   readonly #follow: (inbox: Inbox) => Promise<void>;
   readonly #signal: AbortSignal;
   readonly #followed = new Set<Inbox>();
-  /** Left for others: a move that was cut off just then still names it. */
+  /** An inbox that was left for others, but is still named by an interrupted move. */
   readonly #gone = new Set<Inbox>();
 
   /** `follow` ends when `signal` aborts, or when the inbox is gone and the card does not name it any more. */
@@ -17,7 +17,7 @@ export class Following {
     this.#signal = signal;
   }
 
-  /** Follow whatever is to be followed and is not yet; ends when all of that has ended. */
+  /** Follow every inbox that is not followed yet; ends when all of them have ended. */
   async look(): Promise<void> {
     for (const inbox of await this.#own.inboxes()) this.#gone.delete(inbox);
     const sources = await this.#own.sources();

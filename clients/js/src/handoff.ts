@@ -1,4 +1,4 @@
-/** From several producers to one reader, who is never flooded: a producer goes on when what it gave was dealt with. */
+/** Hands items from several producers to one reader. A producer continues only after the reader has handled its item. */
 export class Handoff<Item> {
   readonly #given: { item: Item; dealtWith: () => void }[] = [];
   #wake: () => void = () => undefined;

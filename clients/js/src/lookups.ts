@@ -1,4 +1,4 @@
-/** From a name, a key or an address to a bucket and what lies in it. Each link is checked against the one before it. */
+/** From a name, a key or an address to a bucket and its files. Each link is checked against the one before it. */
 import { CARD_FILE, isValidAt, MAX_CARD_BYTES, readCard } from './card.js';
 import type { Card } from './card.js';
 import { Absent, BadCard, InboxError, NotProven, Unreachable } from './errors.js';
@@ -93,7 +93,7 @@ export class LookUps {
     throw new NotProven('No key in the profile or the bucket hashes to the address of the bucket.', { isForNow });
   }
 
-  /** Always read anew, for its owner may have moved. Throws `BadCard` or `Unreachable`. */
+  /** Always reads the card again, because its owner may have moved. Throws `BadCard` or `Unreachable`. */
   async card(bucket: Bucket): Promise<Card> {
     try {
       const card = readCard(await this.read(bucket, CARD_FILE, MAX_CARD_BYTES), bucket.address);

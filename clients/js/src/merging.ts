@@ -14,7 +14,7 @@ const PRUNE_ABOVE = 10_000; // what an inbox holds at most, usually
 export class Merging {
   readonly #known = new Map<string, Known>();
   readonly #notices = new Map<string, string[]>();
-  /** What an inbox has listed since it was asked for everything, until that list is whole. */
+  /** What an inbox has listed since it was asked for everything, until that list is complete. */
   readonly #lists = new Map<string, Set<string>>();
 
   /** From here on this inbox lists everything anew: what it knew and does not list any more was read meanwhile. */
@@ -22,7 +22,7 @@ export class Merging {
     this.#lists.set(inbox, new Set());
   }
 
-  /** What a page lists as unread though it was read: a server that was restored has to be told again. */
+  /** Entries that a page lists as unread although they were read: a restored server must be told again. */
   readBefore(page: Page): string[] {
     return page.messages.map(({ id }) => id).filter((id) => this.#known.get(id)?.isRead);
   }

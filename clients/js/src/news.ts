@@ -21,7 +21,7 @@ export type News =
   | { kind: 'sent'; report: SendReport }
   /** An inbox is listened to, at first or again. */
   | { kind: 'up'; inbox: string }
-  /** An inbox cannot be listened to, and why. It goes on by itself; what is missed comes later. */
+  /** An inbox cannot be listened to, and why. The client tries again by itself; missed news comes later. */
   | { kind: 'down'; inbox: string; problem: InboxError; retrySeconds: number }
-  /** An inbox is gone and is listened to no more: the card names others, which are. */
+  /** An inbox is gone and no longer listened to, because the card now names others. */
   | { kind: 'left'; inbox: string };

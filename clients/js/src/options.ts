@@ -17,7 +17,7 @@ export interface InboxClientOptions {
   name?: string;
   /** The write URL of the user's Gaia hub. Needed to publish and to send. */
   hub?: string;
-  /** For a private hub: what the wallet's identity key signed about the app key. It goes to the hub, and nowhere else. */
+  /** For a private hub: a token about the app key, signed by the wallet's identity key. It is sent to the hub only. */
   associationToken?: string;
   /** Name services in the shape of the Stacks API, asked in this order. Needed where others have names. */
   names?: readonly string[];
@@ -25,9 +25,9 @@ export interface InboxClientOptions {
   agreement?: boolean;
   /** Read prefixes of hubs, such as https://gaia.example/hub/, where the buckets of people without names lie. */
   prefixes?: readonly string[];
-  /** The user's inboxes, one to three. Without it they are those of the own card. */
+  /** The user's inboxes, one to three. Without it, those on the user's own card are used. */
   inboxes?: readonly string[];
-  /** `localStorage`, or anything with its three methods. Without it, all is forgotten with the page. */
+  /** `localStorage`, or anything with its three methods. Without it, everything is forgotten when the page closes. */
   storage?: InboxStorage;
   fetch?: Fetch;
   /** Seconds since 1970. */

@@ -150,7 +150,7 @@ export class Outbox {
     return report;
   }
 
-  /** A clock that was ahead when it was noted, and has been set right, makes nothing wait for longer. */
+  /** A time noted while the clock was ahead does not make a delivery wait longer once the clock is right. */
   #due(delivery: Delivery): string[] {
     const now = this.#options.clock();
     const isDue = (since: UnixTime, notBefore: UnixTime) => notBefore <= now || now < since || notBefore > now + LONGEST_WAIT_SECONDS;
@@ -185,7 +185,7 @@ export class Outbox {
     }
   }
 
-  /** Longer each time and at random below that, so that senders do not come back all at once; or as the server says. */
+  /** A random time below a limit that grows, so that senders do not return all at once; or as long as the server says. */
   #pause(delivery: Delivery, inbox: string, problem: Unreachable | Refused): UnixTime {
     const tries = delivery.waiting[inbox]?.tries ?? 0;
     const most = Math.min(FIRST_PAUSE_SECONDS * 2 ** Math.min(tries, 10), LONGEST_PAUSE_SECONDS);

@@ -1,6 +1,6 @@
 /**
  * Requests that end: each answer begins in time, goes on at a rate, and has a size. Nothing that the browser knows
- * (cookies, the page's URL) goes along.
+ * (cookies, the page's URL) is sent.
  *
  * What is limited is silence and not the whole, so that a slow line gets through. Who sends a byte now and then is no slow
  * line but holds its reader up, so there is a slowest rate, too. How far a request has been sent, `fetch` does not tell: it
@@ -102,7 +102,7 @@ function within<T>(seconds: number, promise: Promise<T>): Promise<T> {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** A small text that strangers may have written, and may have moved: no token goes along. Throws `Absent` or `Unreachable`. */
+/** A small text that strangers may have written or moved, so no token is sent. Throws `Absent` or `Unreachable`. */
 export async function getText(
   fetch: Fetch,
   url: string,

@@ -78,14 +78,14 @@ export class State {
   }
 }
 
-/** Entry by entry, so that what another page stores meanwhile stays. Undefined is for what was taken out. */
+/** Entry by entry, so that changes by another page are kept. Undefined means that the entry was removed. */
 function differences(before: Table<unknown>, after: Table<unknown>): Map<string, unknown> {
   const keys = new Set([...Object.keys(before), ...Object.keys(after)]);
   const isChanged = (key: string) => JSON.stringify(before[key]) !== JSON.stringify(after[key]);
   return new Map([...keys].filter(isChanged).map((key) => [key, structuredClone(after[key])]));
 }
 
-/** Names come from others (`__proto__`), so the table has no prototype. */
+/** Names come from others and may be `__proto__`, so the table has no prototype. */
 function parse<T>(text: string | null): Table<T> {
   return Object.assign(Object.create(null), text === null ? {} : JSON.parse(text)) as Table<T>;
 }

@@ -1,4 +1,4 @@
-/** So many at a time for each key, such as a host; others wait, in their order. */
+/** Limits how many run at a time for each key, such as a host. The others wait in order. */
 export class Turns {
   readonly #most: number;
   readonly #running = new Map<string, number>();
@@ -19,7 +19,7 @@ export class Turns {
     }
   }
 
-  /** The place goes to the next, or is free. */
+  /** Gives the place to the next one, or frees it. */
   #leave(key: string): void {
     const [next, ...rest] = this.#queues.get(key) ?? [];
     if (rest.length > 0) this.#queues.set(key, rest);

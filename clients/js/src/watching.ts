@@ -66,7 +66,7 @@ export async function follow(what: Listening, signal: AbortSignal): Promise<void
   }
 }
 
-/** There is no place for another reader that waits: refused, or given to one that is not as silent. Lists need none. */
+/** There is no place for another waiting reader: it was refused, or given to a more active one. Lists need none. */
 function isCrowded(problem: InboxError | undefined): boolean {
   return problem instanceof Refused && /^(too_many|replaced)$/.test(problem.code);
 }
@@ -91,7 +91,7 @@ function isGone({ code }: Refused): boolean {
   return code === 'cursor_gone' || code === 'bad_cursor';
 }
 
-/** Where the listening to one inbox stands. */
+/** The state of listening to one inbox. */
 interface Place {
   cursor: string | undefined;
   /** Whether anything came since the last time that it was begun. */
