@@ -1,4 +1,4 @@
-"""The `inbox-server` command: which commands there are, and how a failure is told."""
+"""The `inbox-server` command: which commands there are, and how failures are reported."""
 
 import argparse
 import io
@@ -25,15 +25,15 @@ from inbox_server.store.contract import BadDatabase
 from inbox_server.world.demo import DemoFailed
 from inbox_server.world.local_world import PortsTaken
 
-_PIPE_EXIT: Final = 141  # as of a program that SIGPIPE ended
+_PIPE_EXIT: Final = 141  # like a program that SIGPIPE ended
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code: 0 done, 1 failed, 2 asked wrongly (arguments or configuration)."""
+    """Run one command; the exit code: 0 done, 1 failed, 2 usage error (arguments or configuration)."""
     open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that knows ASCII only still gets the rest
+            stream.reconfigure(errors="replace")  # an ASCII-only terminal still gets the rest
     options = _parser().parse_args(arguments)
     _quiet_libraries()
     try:
@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (BadConfig, BadSecret) as error:
         complain(str(error))
         return USAGE_EXIT
-    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of the rest as it ends
+    except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains about the rest at exit
         return _PIPE_EXIT
     except (BadDatabase, CannotListen, PortsTaken, DemoFailed, OSError) as error:
         complain(str(error))
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _quiet_libraries() -> None:
-    """Our own log is event names and counts. Libraries' logs name clients, statements and tokens: they are off."""
+    """Our own log has event names and counts. Libraries' logs name clients, statements and tokens, so they are off."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     for name in ("aiohttp", "aiosqlite", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -1,7 +1,7 @@
-"""Whether the clock is to be believed: one that jumps must not delete what waits, nor date what comes.
+"""Whether the clock can be trusted: one that jumps must not delete what waits, nor date what arrives.
 
-The wall clock is compared with the one that only runs forward, and at the start with the newest time that the database
-has seen. After a jump the time that would be without it goes on, until the new one has held for some minutes.
+The wall clock is compared with the monotonic clock, and at the start with the newest time that the database has seen.
+After a jump, time continues as if there had been none, until the new time has held for some minutes.
 """
 
 import logging
@@ -11,9 +11,9 @@ from typing import Final
 from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import Unavailable
 
-FORWARD_SECONDS: Final = 3600  # more than what a service corrects, or a busy machine sleeps
-BACK_SECONDS: Final = 60  # what tokens allow for
-HOLD_SECONDS: Final = 300  # a wrong time is put right by then, where something puts it right
+FORWARD_SECONDS: Final = 3600  # more than a time service corrects, or a busy machine sleeps
+BACK_SECONDS: Final = 60  # what tokens tolerate
+HOLD_SECONDS: Final = 300  # if a time service corrects a wrong clock, it has done so after this long
 _RETRY_SECONDS: Final = 60
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class ClockGuard:
         self._outage_since = seen
 
     def believed(self) -> UnixTime:
-        """The time by which entries expire: the clock's, or while that has jumped, what it would be without."""
+        """The time by which entries expire: the clock's, or after a jump, the time without the jump."""
         self._look()
         return self._expected()
 
@@ -54,7 +54,7 @@ class ClockGuard:
         return self._known
 
     def has_held(self) -> bool:
-        """Whether the clock is to be believed again after a jump: it has gone on from there, or is said to be right."""
+        """Whether the clock is trusted again after a jump: it has run on from there, or the operator confirmed it."""
         held = self._jumped_at is not None and self._monotonic() - self._jumped_at >= HOLD_SECONDS
         return self.has_jumped() and (held or self._told)
 
@@ -69,7 +69,7 @@ class ClockGuard:
         self._told = self.has_jumped()
 
     def accept(self) -> None:
-        """From now on the clock is right, and what lapsed until now is seen to."""
+        """From now on the clock is right, and entries that expired until now are dealt with."""
         self._outage_since = None
         self._go_on()
 

@@ -1,4 +1,4 @@
-"""What the process denies others about itself (a core dump, a look into it), and what it has: files, three streams."""
+"""Process limits: no core dumps and no debuggers, enough open files, and three standard streams."""
 
 import ctypes
 import logging
@@ -31,7 +31,7 @@ def allow_many_files(most: int = _MOST_FILES) -> None:
 
 
 def open_standard_streams() -> None:
-    """Lead standard input, output and error nowhere where they are closed, before anything else takes their numbers.
+    """Connect closed standard streams to /dev/null, before anything else takes their file numbers.
 
     The event loop aborts the process when it closes one of its own files that has such a number.
     """
@@ -39,7 +39,7 @@ def open_standard_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            opened = os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
             if opened != number:
                 os.dup2(opened, number)
                 os.close(opened)

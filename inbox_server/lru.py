@@ -1,4 +1,4 @@
-"""A bounded memory: what was not used for longest is forgotten first."""
+"""A bounded cache: the least recently used value is dropped first."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar

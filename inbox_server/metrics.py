@@ -1,4 +1,4 @@
-"""What an operator may watch: counts and sizes of the whole server in Prometheus' format, and never whose.
+"""Metrics for the operator: counts and sizes of the whole server in Prometheus' format, never of one user.
 
 No label names an identity or an inbox: the labels are closed lists of this program's own words.
 """
@@ -34,7 +34,7 @@ Read = Callable[[], float] | Callable[[], Mapping[str, float]]
 
 
 class Metrics:
-    """Counts what the parts of the server tell it, and asks for what it watches when it is asked."""
+    """Counts what the parts of the server report, and reads the watched values at each scrape."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that says when the server started
@@ -48,14 +48,14 @@ class Metrics:
         )
         entries = Gauge("inbox_entries", "Entries of all inboxes.", ["state"], registry=registry)
         self._unread, self._read = entries.labels("unread"), entries.labels("read")
-        # Made at once, so that each series begins with 0 and the first increase of it is seen.
+        # Created at once, so that each series begins with 0 and its first increase is seen.
         self._new, self._repeated = deliveries.labels("new"), deliveries.labels("repeated")
         self._refusals = {code: refusals.labels(code) for code in CODES}
         self._look_ups = {outcome: look_ups.labels(outcome) for outcome in _LOOK_UPS}
         self._watched = _Watched()
         self._registry = registry
         registry.register(self._watched)
-        ProcessCollector(registry=registry)  # memory, open files and processor time, where the system tells them
+        ProcessCollector(registry=registry)  # memory, open files and processor time, where the system reports them
 
     def delivered(self, *, new: bool) -> None:
         (self._new if new else self._repeated).inc()
@@ -75,9 +75,9 @@ class Metrics:
         self._seconds.observe(seconds)
 
     def watch(self, name: str, help: str, read: Read, *, label: str | None = None, counts: bool = False) -> None:
-        """A number that is read when it is asked for, or with a `label` a number for each of its values.
+        """A number that is read at each scrape, or with a `label`, one number for each of its values.
 
-        `counts` says that it only grows, as a counter does.
+        `counts` means that it only grows, as a counter does.
         """
         self._watched.add(name, help, read, label, counts=counts)
 

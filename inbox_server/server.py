@@ -1,6 +1,6 @@
-"""The assembly: which concrete parts make a server, in which order they open and close, and how it runs.
+"""The assembly: which concrete parts make up a server, in which order they open and close, and how it runs.
 
-This is the one place of the server that names them.
+This is the only place in the server that names them.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ from inbox_server.store.contract import Quota, Store
 from inbox_server.store.sqlite.opening import open_store
 
 RELOADED: Final = web.AppKey[Callable[[], None]]("reloaded")
-"""To be called when the configuration took over new values: most parts ask it anew each time, and some do not."""
+"""Call these when the configuration has new values: most parts read it each time, but some do not."""
 WAKEUPS: Final = web.AppKey("wakeups", Wakeups)
 
 
@@ -77,7 +77,8 @@ async def open_app(
 ) -> AsyncIterator[tuple[web.Application, Store]]:
     """The public application with everything behind it open. Raises `BadDatabase`.
 
-    By `monotonic`, in seconds, and by what the database has seen, the clock is judged; without it every time is right.
+    `monotonic`, in seconds, and the newest time in the database are used to check the clock; without it, every time is
+    accepted.
     """
     hashes, wakeups, metrics = KeyedHash(secret), Wakeups(), Metrics()
     sealer = Sealer(hashes.sealing_key(), random_bytes)
@@ -169,7 +170,7 @@ async def _end_waiting(app: web.Application) -> None:
 async def running(
     config: Config, secret: bytes, *, clock: Clock = system_clock
 ) -> AsyncIterator[tuple[web.Application, list[str], list[str]]]:
-    """A server that listens: its application, and where it does, public and admin, as URLs.
+    """A server that listens: its application, and the URLs of its public and admin listeners.
 
     It stops gracefully when the context ends.
     """
@@ -192,7 +193,7 @@ async def _judging(store: Store, clock: Clock, monotonic: Callable[[], float] | 
 async def _notifying(
     store: Store, config: Config, sealer: Sealer, vapid: VapidKey, random_bytes: Callable[[int], bytes]
 ) -> AsyncIterator[Schedule]:
-    """Every channel that is configured. They have a fetcher of their own: slow ones take nothing from look-ups."""
+    """Every configured channel. They have their own fetcher, so slow channels do not delay look-ups."""
     tally = Tally()
     async with open_fetcher(
         allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64), keep=False
@@ -211,18 +212,18 @@ async def serve(
 ) -> None:
     """Run until SIGTERM or SIGINT, then finish what was begun and stop.
 
-    SIGUSR1 says that the clock is right, SIGHUP that the configuration is to be read again.
+    SIGUSR1 confirms that the clock is right; SIGHUP reloads the configuration.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(each, signal.SIG_IGN)  # they would end a process that is not ready for them yet
+        signal.signal(each, signal.SIG_IGN)  # otherwise they end a process that is not ready for them yet
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
     async with running(config, secret) as (app, public, admin):
         loop.add_signal_handler(signal.SIGUSR1, app[CLOCK_GUARD].trust)
         loop.add_signal_handler(signal.SIGHUP, _reload, config, reread, app[RELOADED], announce)
-        gc.freeze()  # what was made until now stays: looking through it again and again costs a tenth of all work
+        gc.freeze()  # objects made so far stay: scanning them again and again costs a tenth of the time
         announce(f"inbox-server for {config.public_url} listens at {', '.join(public)}")
         if admin:
             announce(f"health, readiness and metrics at {', '.join(admin)}")
@@ -233,7 +234,7 @@ async def serve(
 def _reload(
     config: Config, reread: Callable[[], Config], reloaded: Callable[[], None], announce: Callable[[str], None]
 ) -> None:
-    """Take over what can be; a file that is wrong changes nothing."""
+    """Adopt what can change; a file with mistakes changes nothing."""
     try:
         taken, left = adopt(config, reread())
     except BadConfig as error:

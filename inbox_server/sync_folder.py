@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-# Some network shares sync files but no folders; there a rename is as safe as they make it.
+# Some network shares sync files but not folders; there a rename is as safe as the share makes it.
 _CANNOT: Final = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 

@@ -13,7 +13,7 @@ RegistrationMode = Literal["listed", "invite", "open"]
 
 
 class BadConfig(Exception):
-    """The configuration cannot be used. `mistakes` has one line for each thing to mend."""
+    """The configuration cannot be used. `mistakes` has one line for each thing to fix."""
 
     def __init__(self, mistakes: Iterable[str]) -> None:
         self.mistakes = tuple(mistakes)

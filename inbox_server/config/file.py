@@ -36,7 +36,7 @@ def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Conf
 
 
 def adopt(config: Config, new: Config) -> tuple[list[str], list[str]]:
-    """Take over what may change while a server runs: the keys that changed, and those that need a restart to change."""
+    """Adopt what may change while a server runs. Returns the keys that changed, and those that need a restart."""
     changed = [key for key in KEYS if getattr(config, key.field) != getattr(new, key.field)]
     taken = [key for key in changed if key.path in _RELOADED or key.path.startswith(_RELOADED_SECTIONS)]
     for key in taken:

@@ -14,7 +14,7 @@ from inbox_server.config import values
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of the file. `parse` gets what TOML gave and the directory of the file; it raises ValueError."""
+    """One key of the file. `parse` gets the TOML value and the directory of the file; it raises ValueError."""
 
     path: str
     field: str

@@ -1,4 +1,4 @@
-"""How each kind of configuration value is checked: from what TOML gave to what the program takes.
+"""How each kind of configuration value is checked: from the TOML value to the value that the program uses.
 
 A parser gets the value and the directory of the file. It raises ValueError with a rule, or `Mistakes` with several.
 """
@@ -82,7 +82,7 @@ def optional_url(value: Any, _: Path) -> str:
 
 
 def credentials(value: Any, _: Path) -> str:
-    """The value of an `Authorization` header; what is said about a wrong one repeats none of it."""
+    """The value of an `Authorization` header. The message about a wrong one does not quote it."""
     text = _text(value)
     if not re.fullmatch(r"(?:[!-~]+(?: [!-~]+)*)?", text):
         raise ValueError('must be the whole value of the header, such as "Bearer tk_…", in visible ASCII characters')
@@ -135,7 +135,7 @@ def optional_listen(value: Any, base: Path) -> Listen | None:
 
 
 def each(parse: Callable[[Any, Path], T]) -> Callable[[Any, Path], tuple[T, ...]]:
-    """An array, every entry of which `parse` takes."""
+    """An array. `parse` must accept every entry."""
 
     def parse_array(value: Any, base: Path) -> tuple[T, ...]:
         if not isinstance(value, list):

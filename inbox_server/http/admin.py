@@ -1,4 +1,4 @@
-"""The admin listener: is the process up, can it do its work, and how does it do. It is never exposed to the public."""
+"""The admin listener: liveness, readiness and metrics. It is never exposed to the public."""
 
 import contextlib
 from collections.abc import Collection
@@ -19,7 +19,7 @@ STORE: Final = web.AppKey("store", Store)
 def make_admin_app(
     store: Store, metrics: Metrics, clock_guard: ClockGuard, hosts: Collection[str] = ()
 ) -> web.Application:
-    """It answers to numeric addresses and localhost, and to these `hosts`, at any port."""
+    """It answers requests for numeric addresses, localhost and these `hosts`, at any port."""
     app = web.Application(middlewares=[edge])
     app[CLOCK_GUARD] = clock_guard
     app[STORE] = store
@@ -32,12 +32,12 @@ def make_admin_app(
 
 
 async def health(_: web.Request) -> web.Response:
-    """200 while the process answers at all."""
+    """200 as long as the process answers at all."""
     return answer(200, {"status": "ok"})
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200 when the database can be read and written and the clock is believed, else 503 or 507 with the reason."""
+    """200 when the database can be read and written and the clock is trusted, else 503 or 507 with the reason."""
     request.app[CLOCK_GUARD].dating()
     await request.app[STORE].ping()
     return answer(200, {"status": "ready"})
@@ -45,7 +45,7 @@ async def ready(request: web.Request) -> web.Response:
 
 async def counts(request: web.Request) -> web.Response:
     """Counts and sizes in Prometheus' text format."""
-    with contextlib.suppress(Unavailable):  # then the other numbers are the more interesting
+    with contextlib.suppress(Unavailable):  # the other numbers matter all the more then
         totals = await request.app[STORE].totals()
         request.app[METRICS].kept(unread=totals.unread, read=totals.read)
     return web.Response(body=request.app[METRICS].text(), headers={"Content-Type": CONTENT_TYPE})

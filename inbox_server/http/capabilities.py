@@ -1,4 +1,4 @@
-"""The capability document: what this server is and takes, for everyone to read."""
+"""The capability document: what this server is and what it accepts, for everyone to read."""
 
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS, MAX_TOKEN_CHARACTER
 
 PROTOCOL_VERSION: Final = 1
 FEATURES: Final = ("push-list",)
-"""What this server takes beyond the first version 1, sorted; docs/protocol.md says what each name means."""
+"""What this server accepts beyond the first version 1, sorted; docs/protocol.md says what each name means."""
 
 
 def capabilities(config: Config, *, vapid_key: str) -> dict[str, Any]:

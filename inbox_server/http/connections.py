@@ -1,11 +1,11 @@
-"""How many connections there may be, and who gives way: places are kept back, so that nobody can take them all."""
+"""Limiting connections: some files are kept in reserve, and when all places are taken, a connection is closed."""
 
 import resource
 from collections import OrderedDict
 from typing import Final, Protocol
 
 _MOST_FILES: Final = 1 << 16  # where the system sets no limit
-_MOST_KEPT_BACK: Final = 256  # of files: for the database, look-ups and pushes, and for those that come in one burst
+_MOST_KEPT_BACK: Final = 256  # files in reserve: for the database, look-ups, pushes, and bursts of connections
 
 
 class Connection(Protocol):
@@ -13,10 +13,10 @@ class Connection(Protocol):
 
 
 class Connections:
-    """Every connection of a listener. When there are `most` and one more comes, another is cut off.
+    """All connections of a listener. When there are `most` and another arrives, one is closed.
 
-    Whoever never sent a whole request goes first, then whoever waits between two, each time the oldest; a connection
-    with a request under way stays, and if all have one, the new one goes.
+    Connections that never sent a complete request are closed first, then idle ones, in both cases the oldest.
+    A connection with a request in progress stays open. If all have one, the new connection is closed.
     """
 
     def __init__(self, most: int) -> None:
@@ -35,27 +35,27 @@ class Connections:
         self._silent[connection] = None
 
     def asked(self, connection: Connection) -> None:
-        """It has sent a whole request."""
+        """The connection has sent a complete request."""
         self._move(connection, self._busy)
 
     def answered(self, connection: Connection) -> None:
-        """It has its answers, and may ask again."""
+        """The connection has received its answers and is idle."""
         self._move(connection, self._idle)
 
     def left(self, connection: Connection) -> None:
-        """It has ended, or is about to."""
+        """The connection has ended, or is about to."""
         for each in (self._silent, self._idle, self._busy):
             each.pop(connection, None)
 
     def _move(self, connection: Connection, to: OrderedDict[Connection, None]) -> None:
         known = any(connection in each for each in (self._silent, self._idle, self._busy))
         self.left(connection)
-        if known:  # what was cut off may still have a last word under way
+        if known:  # a connection that was closed may still send its last bytes
             to[connection] = None
 
 
 def most_connections() -> int:
-    """So many as the files that this process may open, but for those that are kept back."""
+    """The number of files that this process may open, less the reserve."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         files = _MOST_FILES

@@ -1,4 +1,4 @@
-"""The other end of a connection, as far as it matters: which host it asked for, and which network it is in."""
+"""What we need to know about a client: which host it asked for, and which network it is in."""
 
 import ipaddress
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ _IPV6_PREFIX_BITS: Final = 64  # what one customer gets
 
 
 def hosts_of(config: Config) -> Callable[[str], bool]:
-    """Whether a Host header is ours. A page on the web can lead its own name to our address, but not our name."""
+    """Whether a Host header is ours. A web page can point its own name at our address, but not our name."""
     public = urlsplit(config.public_url)
     known = {public.netloc, *config.hosts}
     if public.port is None:
@@ -23,7 +23,7 @@ def hosts_of(config: Config) -> Callable[[str], bool]:
 
 
 def is_numeric_host(host: str) -> bool:
-    """Whether a Host header is a numeric address or localhost, which no page on the web can lead elsewhere."""
+    """Whether a Host header is a numeric address or localhost, which no web page can point elsewhere."""
     name = host_name(host)
     try:
         ipaddress.ip_address(name.strip("[]"))
@@ -40,7 +40,7 @@ def host_name(host: str) -> str:
 def network_of(remote: str | None, headers: Mapping[str, str], config: Config) -> bytes | None:
     """The network that a request came from: an IPv4 address or an IPv6 /64. None when we cannot tell.
 
-    From this machine come proxies; only the one header that the operator named is believed, and only from here.
+    Proxies connect from this machine. Only the one header that the operator named is trusted, and only from here.
     """
     peer = _address(remote)
     if peer is not None and not peer.is_loopback:

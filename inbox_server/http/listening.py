@@ -1,4 +1,4 @@
-"""Listening on a socket: aiohttp's runner, made quiet about what it could not parse."""
+"""Listening on a socket: aiohttp's runner, changed so that it logs nothing of requests that it could not parse."""
 
 import asyncio
 import contextlib
@@ -16,19 +16,19 @@ from inbox_server.http.routes import METRICS, WAITS, internal, malformed, proble
 from inbox_server.http.unix_socket import bound_socket
 from inbox_server.metrics import Metrics
 
-_SHUTDOWN_SECONDS: Final = 2  # for requests in flight; aiohttp waits twice, so that a stop takes at most 5 s
+_SHUTDOWN_SECONDS: Final = 2  # for requests in flight; aiohttp waits twice, so a stop takes at most 5 s
 _BACKLOG: Final = 1024
-_HEADER_SECONDS: Final = 10  # what drips a request's headers holds a connection no longer
-_KEEPALIVE_SECONDS: Final = 180  # longer than proxies keep an idle connection, so that theirs ends first
-TAKING_SECONDS: Final = 30.0  # who takes next to nothing of an answer for so long, does not want it
+_HEADER_SECONDS: Final = 10  # the limit for a client that sends its headers slowly
+_KEEPALIVE_SECONDS: Final = 180  # longer than proxies keep an idle connection, so that the proxy closes it first
+TAKING_SECONDS: Final = 30.0  # a client that reads next to nothing of its answer for so long does not want it
 _SLOWEST_BYTES_PER_SECOND: Final = 1024
-_LINGER_SECONDS: Final = 2  # for the rest of a body that nobody wants
+_LINGER_SECONDS: Final = 2  # to read the rest of a body that nobody needs
 
 log = logging.getLogger(__name__)
 
 
 class CannotListen(Exception):
-    """The address is taken, or is none of this machine; the message says which."""
+    """The address is in use, or does not belong to this machine; the message says which."""
 
 
 @contextlib.asynccontextmanager
@@ -39,10 +39,10 @@ async def listening(
     taking_seconds: float = TAKING_SECONDS,
     connections: Connections | None = None,
 ) -> AsyncIterator[list[str]]:
-    """Serve `app` at `listen`, or on a socket that is bound already; yields the URLs that were really bound.
+    """Serve `app` at `listen`, or on a socket that is already bound; yields the URLs that were actually bound.
 
-    A client that takes next to nothing of its answer for `taking_seconds` is cut off. There are as many `connections`
-    as the process may have files, if nothing else is said.
+    A client that reads next to nothing of its answer for `taking_seconds` is cut off. By default, the limit on
+    `connections` is the number of files that the process may open.
     """
     runner = QuietRunner(app, taking_seconds, connections or Connections(most_connections()))
     await runner.setup()
@@ -85,11 +85,11 @@ def _host(address: str) -> str:
 
 
 class QuietRequestHandler(web.RequestHandler):
-    """aiohttp's, but what the HTTP parser refuses is answered like everything else, and logged by no word of it.
+    """aiohttp's handler, but a request that the HTTP parser rejects gets a normal answer, and is not logged.
 
-    aiohttp's own answer repeats the bytes it could not parse, and its log adds the client's address: a malformed
-    header can hold a token. It also waits for ever for a request's headers, and for a client to take its answer; this
-    does not.
+    aiohttp's own answer repeats the bytes it could not parse, and its log adds the client's address. A malformed
+    header can contain a token. aiohttp also waits forever for a request's headers, and for a client to read its
+    answer. This handler does not.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class QuietRequestHandler(web.RequestHandler):
         self._metrics = metrics
         self._taking_seconds = taking_seconds
         self._connections = connections
-        self._body: StreamReader | None = None  # of the request that arrives
+        self._body: StreamReader | None = None  # of the request that is arriving
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -112,7 +112,7 @@ class QuietRequestHandler(web.RequestHandler):
         self._connections.came(self)
 
     def abort(self) -> None:
-        """End at once: another connection needs the place."""
+        """Close at once: another connection needs the place."""
         if self.transport:
             self.transport.abort()
 
@@ -123,14 +123,14 @@ class QuietRequestHandler(web.RequestHandler):
             self._headers_due.cancel()
             self._body = self._messages[-1][1]
         elif self._headers_due.cancelled() and self._waiter is not None and not self._waiter.done() and self.transport:
-            # Idle until now, and not a whole request: it has begun to send the next one's headers.
+            # Idle until now, and the request is not complete: the client has begun to send its headers.
             self._headers_due = asyncio.get_running_loop().call_later(_HEADER_SECONDS, self.transport.close)
-        if self._body is not None and self._body.is_eof():  # headers alone take a place and ask nothing
+        if self._body is not None and self._body.is_eof():  # a request counts once its body is complete
             self._body = None
             self._connections.asked(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """What is held for a client ends when it leaves; what it began to write is finished."""
+        """When a client leaves, its waiting request ends; a write that has begun is finished."""
         self._headers_due.cancel()
         self._connections.left(self)
         if self.writing_paused:
@@ -142,7 +142,7 @@ class QuietRequestHandler(web.RequestHandler):
             task.cancel()
 
     def pause_writing(self) -> None:
-        """More of an answer waits than the system takes in: from now on the client must keep taking it."""
+        """The send buffer is full: from now on the client must keep reading."""
         super().pause_writing()
         self._untaken = self._watch_taking()
 
@@ -155,7 +155,7 @@ class QuietRequestHandler(web.RequestHandler):
         return self.transport.get_write_buffer_size() if self.transport else 0
 
     def _check_taking(self) -> None:
-        """Cut off who does not read: what it was sent stays in memory until then."""
+        """Cut off a client that does not read: its answer stays in memory until then."""
         if self.transport is None:
             return
         if self._untaken - self.transport.get_write_buffer_size() < self._taking_seconds * _SLOWEST_BYTES_PER_SECOND:
@@ -177,7 +177,7 @@ class QuietRequestHandler(web.RequestHandler):
         if isinstance(resp, web.HTTPException):  # aiohttp refused before any middleware: `Expect`
             resp = self.handle_error(request, 400)
         finished = await super().finish_response(request, resp, start_time)
-        if not self._messages:  # that came meanwhile
+        if not self._messages:  # none arrived in the meantime
             self._connections.answered(self)
         return finished
 
@@ -186,11 +186,11 @@ class QuietRequestHandler(web.RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 — holds the bytes
+        message: str | None = None,  # noqa: ARG002 — contains the bytes
     ) -> web.StreamResponse:
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
-        if isinstance(exc, ConnectionError):  # the client left; nobody reads an answer, and it is no failure of ours
+        if isinstance(exc, ConnectionError):  # the client left; nobody reads an answer, and nothing failed here
             raise exc
         if status < 500:
             response = self._refuse(malformed())
@@ -201,14 +201,14 @@ class QuietRequestHandler(web.RequestHandler):
         return response
 
     def _refuse(self, refusal: Refused) -> web.Response:
-        """The answer to what no route sees, counted like those that one does."""
+        """The answer to a request that reaches no route; it is counted like the others."""
         if self._metrics:
             self._metrics.refused(refusal.code)
         return problem(refusal)
 
 
 def _plain_refusal(response: web.Response) -> bytes:
-    """The answer to what is not even a request, as it goes over the wire."""
+    """The bytes of the answer to input that is not an HTTP request."""
     body = response.body if isinstance(response.body, bytes) else b""
     headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -222,7 +222,7 @@ class QuietRunner(web.AppRunner):
         super().__init__(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         self._taking_seconds = taking_seconds
         self._connections = connections
-        self._metrics = app.get(METRICS)  # other people's servers in the local world have none
+        self._metrics = app.get(METRICS)  # the local world's stand-ins for other servers have none
 
     @property
     def server(self) -> web.Server | None:
@@ -233,7 +233,7 @@ class QuietRunner(web.AppRunner):
 
 
 class _QuietServer:
-    """What a site calls for each connection."""
+    """The factory that a site calls for each connection."""
 
     def __init__(
         self, server: web.Server, taking_seconds: float, connections: Connections, metrics: Metrics | None
@@ -248,7 +248,7 @@ class _QuietServer:
             self._server,
             loop=asyncio.get_running_loop(),
             access_log=None,
-            auto_decompress=False,  # encoded bodies are refused, and must not be inflated to be thrown away
+            auto_decompress=False,  # encoded bodies are refused, so there is no need to inflate them
             keepalive_timeout=_KEEPALIVE_SECONDS,
             lingering_time=_LINGER_SECONDS,
             taking_seconds=self._taking_seconds,

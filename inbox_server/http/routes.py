@@ -38,9 +38,9 @@ SUBSCRIPTIONS: Final = web.AppKey("pushing", Subscriptions)
 READING: Final = web.AppKey("reading", Reading)
 VAPID_KEY: Final = web.AppKey("vapid_key", str)
 WAITS: Final = web.RequestKey("waits", bool)
-"""Of a request that may be held for long: when its client leaves, nothing is done for it any more."""
+"""Marks a request that may be held for long: when its client leaves, the request is cancelled."""
 LARGE_BODIES: Final = web.AppKey("large_bodies", asyncio.Lock)
-"""Those who have one go on one by one, with others in between: a list of a thousand addresses takes 9 ms to read."""
+"""Requests with a large body proceed one by one, with others in between: reading 1,000 addresses takes 9 ms."""
 IS_OURS: Final = web.AppKey[Callable[[str], bool]]("is_ours")
 
 _HEADERS: Final = CIMultiDict(
@@ -63,9 +63,9 @@ _PREFLIGHT: Final = {
 }
 
 _STREAM: Final = {
-    "Content-Encoding": "identity",  # Caddy's `encode` would otherwise keep events until the stream ends
-    "Content-Type": "text/event-stream",  # and no charset: readers compare it for equality
-    "X-Accel-Buffering": "no",  # nginx would otherwise keep events until it has a buffer full
+    "Content-Encoding": "identity",  # otherwise Caddy's `encode` holds events back until the stream ends
+    "Content-Type": "text/event-stream",  # no charset: some clients compare the whole value
+    "X-Accel-Buffering": "no",  # otherwise nginx holds events back until its buffer is full
 }
 _BODY_SECONDS: Final = 10
 
@@ -166,15 +166,15 @@ async def get_events(request: web.Request) -> web.StreamResponse:
 async def _send(
     request: web.Request, parts: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None
 ) -> web.StreamResponse:
-    """An answer in parts, each sent when the client has taken most of those before."""
+    """An answer in parts: each is sent when the client has read most of the previous ones."""
     async with contextlib.aclosing(parts):
-        first = await anext(parts)  # a refusal here is still an answer of its own
+        first = await anext(parts)  # a refusal here still gets its own status
         response = web.StreamResponse(headers={**_HEADERS, **(headers or {})})
         await response.prepare(request)
         await response.write(first)
         del first
         with contextlib.suppress(StopAsyncIteration):
-            while True:  # with no name for a part, because it would be kept while this waits
+            while True:  # no variable holds a part: it would stay in memory during the wait
                 await response.write(await anext(parts))
     await response.write_eof()
     return response
@@ -210,7 +210,7 @@ def _check_request(request: web.Request) -> None:
         raise Refused("wrong_host", "The Host header names a server other than this one.")
     codings = request.headers.getall("Transfer-Encoding", None)
     if codings and [coding.lower() for coding in codings] != ["chunked"]:
-        raise malformed()  # aiohttp takes others beside it, which a proxy may read otherwise
+        raise malformed()  # aiohttp accepts others beside it, which a proxy may interpret differently
 
 
 def problem(refusal: Refused, more_headers: Mapping[str, str] | None = None) -> web.Response:
@@ -246,7 +246,7 @@ def _empty(status: int, headers: Mapping[str, str] | None = None) -> web.Respons
 
 
 def _refusal_of(error: web.HTTPException) -> tuple[Refused, Mapping[str, str] | None]:
-    """aiohttp's own refusals (no such path, wrong method, what cannot be parsed), with the headers they take."""
+    """aiohttp's own refusals (unknown path, wrong method, unparsable request), with the headers that belong to them."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allow = {"Allow": ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))}
         return Refused("wrong_method", "See the `Allow` header for the methods of this path."), allow
@@ -278,7 +278,7 @@ def _once(request: web.Request, header: str) -> str | None:
 
 
 def _refuse_query(request: web.Request) -> None:
-    """No identity ever stands in a URL, because proxies log URLs; so a parameter nobody knows is refused."""
+    """Refuse unknown parameters. Proxies log URLs, so no identity may be in one."""
     if request.query_string:
         raise bad_request("query", "must be empty for this request")
 
@@ -286,7 +286,7 @@ def _refuse_query(request: web.Request) -> None:
 async def _body(request: web.Request, most: int) -> bytes:
     """The request's body. Raises `Refused` too_large before reading more than needed."""
     _refuse_query(request)
-    if "Content-Encoding" in request.headers:  # the digest is of what was sent, and so must be what is parsed
+    if "Content-Encoding" in request.headers:  # the digest covers the bytes that were sent, so those must be parsed
         raise bad_request("Content-Encoding", "must not be sent: send the body uncompressed")
     if request.content_length is not None and request.content_length > most:
         raise _too_large(most)
@@ -303,7 +303,7 @@ async def _body(request: web.Request, most: int) -> bytes:
 
 
 async def _read(request: web.Request) -> bytes:
-    if request.content.is_eof():  # it came with the headers, as nearly every body does
+    if request.content.is_eof():  # it arrived with the headers, as nearly every body does
         return await request.read()
     try:
         async with asyncio.timeout(_BODY_SECONDS):

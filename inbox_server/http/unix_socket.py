@@ -1,4 +1,4 @@
-"""A Unix socket to listen on: never one that somebody serves already, and at the end only one's own is removed."""
+"""A Unix socket to listen on. A socket that is in use is never replaced, and at the end we remove only our own."""
 
 import contextlib
 import errno
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-_MODE: Final = 0o666  # a proxy is another user; the mode of the folder says who may come near
+_MODE: Final = 0o666  # a proxy runs as another user; the folder's mode decides who has access
 
 
 @contextlib.contextmanager
 def bound_socket(path: Path) -> Iterator[socket.socket]:
-    """A socket with this name, for as long as the context lasts. Raises OSError, EADDRINUSE when it is served.
+    """A socket with this name, for as long as the context lasts. Raises OSError, EADDRINUSE when it is in use.
 
-    One that nobody listens at was left by a process that was killed, and is replaced. asyncio replaces every other too.
+    A socket that nobody listens on was left by a killed process, and is replaced. asyncio would replace any socket.
     """
     if path.is_socket() and not _is_served(path):
         path.unlink(missing_ok=True)
@@ -27,7 +27,7 @@ def bound_socket(path: Path) -> Iterator[socket.socket]:
             yield bound
         finally:
             with contextlib.suppress(OSError):
-                if os.path.samestat(own, path.stat()):  # else it was moved away, and the name given to another
+                if os.path.samestat(own, path.stat()):  # otherwise ours was moved, and another socket has its name
                     path.unlink()
 
 

@@ -1,1 +1,1 @@
-"""Who somebody is: keys, names, addresses, and the keyed hashes that stand for them on disk."""
+"""Identities: keys, names, addresses, and the keyed hashes that replace them on disk."""

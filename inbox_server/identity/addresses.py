@@ -32,7 +32,7 @@ _HASHLIB_HAS_RIPEMD160: Final = _hashlib_has_ripemd160()
 
 
 class NotAnAddress(ValueError):
-    """The text is not an address; the message says why and repeats none of it."""
+    """The text is not an address. The message says why, and does not quote the text."""
 
 
 def hash160(key: bytes) -> bytes:
@@ -100,7 +100,7 @@ def c32check_encode(version: int, digest: bytes) -> str:
 
 
 def c32check_decode(text: str) -> tuple[int, bytes]:
-    """(version, 20 bytes). Upper and lower case, and O, L, I for 0, 1, 1, are taken. Raises `NotAnAddress`."""
+    """(version, 20 bytes). Upper and lower case, and O, L, I for 0, 1, 1, are accepted. Raises `NotAnAddress`."""
     if not text.isascii():  # upper() makes ASCII of some letters that are not
         raise NotAnAddress("has a character that no address has")
     text = text.upper().translate(_C32_LOOK_ALIKES)

@@ -1,8 +1,8 @@
-"""What may stand in the database in place of an address, a name or an app: a keyed hash.
+"""Keyed hashes: the database holds these in place of addresses, names and apps.
 
-Names and their addresses are public, so a plain hash of one could be looked up by anybody who has a copy of the
-database. With the server's secret in it, a copy without the secret matches nobody. It does not protect against the
-operator, who holds both.
+Names and their addresses are public, so anybody with a copy of the database could look up a plain hash. A keyed hash
+needs the server's secret: without it, a copy of the database matches nobody. This does not protect against the
+operator, who has both.
 """
 
 import hmac
@@ -44,7 +44,7 @@ class KeyedHash:
         return self._blind(b"invite", code.encode())
 
     def request(self, method: str, body: bytes) -> bytes:
-        """A settings request, to know it again. Keyed, because its body may hold a name that can be guessed."""
+        """A settings request, to recognise a repeat. Keyed, because its body may hold a name that can be guessed."""
         return self._blind(b"request", method.encode(), body)
 
     def endpoint(self, inbox: bytes, endpoint: str) -> bytes:
@@ -56,7 +56,7 @@ class KeyedHash:
         return hmac.digest(self._secret, b"seal\0push", "sha256")
 
     def vapid_seed(self) -> bytes:
-        """What the key is made of that push services know this server by, 64 bytes."""
+        """The seed of the key that identifies this server to push services, 64 bytes."""
         return hmac.digest(self._secret, b"vapid", "sha512")
 
     def check_value(self) -> bytes:

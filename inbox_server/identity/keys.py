@@ -19,7 +19,7 @@ _COMPRESSED_HEX: Final = re.compile(r"0[23][0-9a-f]{64}")
 
 
 class NotAKey(ValueError):
-    """The text is not a public key; the message says why and repeats none of it."""
+    """The text is not a public key. The message says why, and does not quote the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class PublicKey:
     _point: coincurve.PublicKey = field(repr=False, compare=False)
 
     def signed(self, message: bytes, signature: bytes) -> bool:
-        """Whether `signature`, 64 bytes, is this key's over SHA-256 of `message`; either half of S is taken."""
+        """Whether `signature`, 64 bytes, is this key's over SHA-256 of `message`; a high S is accepted too."""
         if len(signature) != 64:
             return False
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")

@@ -17,7 +17,7 @@ _MAX_ORIGIN_CHARACTERS: Final = 260  # a host name has at most 253 characters
 
 
 class NotAnIdentity(ValueError):
-    """The text names nobody; the message says why and repeats none of it."""
+    """The text is not an identity. The message says why, and does not quote the text."""
 
 
 @dataclass(frozen=True, slots=True)

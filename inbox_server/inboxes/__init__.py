@@ -1,1 +1,1 @@
-"""What may happen to an inbox: deliver, read, follow, settings, and the limits on each."""
+"""The operations on an inbox: deliver, read, follow, change settings, and the limits on each."""

@@ -1,7 +1,7 @@
-"""A delivery, in the one order that keeps strangers cheap and tells them nothing.
+"""A delivery. Its checks run in the one order that makes strangers cheap and tells them nothing.
 
-Size and shape, then the token, then the sender's signature, then the owner's policy, and only then look-ups: whoever
-is refused up to there has cost us a hash, a signature and two reads, the same for an inbox that does not exist.
+First size and shape, then the token, the sender's signature, the owner's policy, and only then look-ups. A sender who
+is refused before the look-ups costs us a hash, a signature and two reads, also when the inbox does not exist.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from inbox_server.store.contract import Policy, Store
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a sender is told: the entry's id (32 bytes), until when it is kept, and whether this was its first time."""
+    """What a sender is told: the entry's id (32 bytes), when it expires, and whether it is new."""
 
     id: bytes
     expires: UnixTime
@@ -32,13 +32,13 @@ class Receipt:
 
 
 class Soon(Protocol):
-    """Has the owner of an inbox told, elsewhere, that something new waits; answers at once, and may forget it."""
+    """Sends the owner of an inbox a notification that something new waits. Returns at once, and may lose it."""
 
     def __call__(self, inbox: bytes, *, subscribed: bool) -> None: ...
 
 
 class Deliveries:
-    """Takes deliveries."""
+    """Accepts deliveries."""
 
     def __init__(
         self,
@@ -59,9 +59,9 @@ class Deliveries:
         self._notify = notify
 
     async def deliver(self, authorization: str | None, body: bytes, now: UnixTime, *, network: bytes | None) -> Receipt:
-        """Raises `Refused` or `Unavailable`, and then nothing was stored.
+        """Store a delivery. Raises `Refused` or `Unavailable`; then nothing was stored.
 
-        `network` is where the request came from, as far as a limit may tell; None when that is not known.
+        `network` is the network that the request came from, for the rate limits; None when it is not known.
         """
         parsed = parse_delivery(body)
         token = read_deliver_token(authorization, body, audience=self._config.public_url, now=now)
@@ -76,7 +76,7 @@ class Deliveries:
         ):
             raise not_accepted()
         await self._check_names(token, key, inbox)
-        # Only what the owner takes counts here, or keys made for it could use up the inbox's hour, and others' counts.
+        # Count only what the policy accepts: otherwise new keys could use up the inbox's limit, and others' counts.
         self._rates.check(
             ("sender", inbox + key.address.encode(), self._config.sender_per_hour),
             ("inbox", inbox, self._config.inbox_per_hour),
@@ -103,23 +103,23 @@ class Deliveries:
         key = await self._resolver.key(name, token.app)
         try:
             token.check_signature(key)
-        except Refused:  # the sender may have a new key: look once more, which the resolver limits
+        except Refused:  # the sender may have a new key: look again; the resolver limits how often
             key = await self._resolver.key(name, token.app, fresh=True)
             token.check_signature(key)
         return key
 
     async def _inbox(self, token: DeliverToken) -> bytes:
-        """The recipient's inbox; for a name that nobody proved here, one that does not exist."""
+        """The recipient's inbox. For a name that nobody has proven here, it is one that does not exist."""
         if isinstance(token.recipient, Name):
             name = self._hashes.name(token.recipient.text, token.app)
-            return await self._store.proven(name) or name  # no inbox is called so, and each name has limits of its own
+            return await self._store.proven(name) or name  # no inbox has this hash, and each name has its own limits
         return self._hashes.inbox(
             token.recipient.text if isinstance(token.recipient, Address) else token.recipient.address
         )
 
     async def _check_names(self, token: DeliverToken, key: PublicKey, inbox: bytes) -> None:
-        """Whether the names in the token still lead where they must. The only look-ups, both through the cache."""
-        named = token.sender if token.key else None  # without a key in the token, the name gave it
+        """Check that the names in the token still lead where they must. These are the only look-ups, both cached."""
+        named = token.sender if token.key else None  # without a key in the token, the key came from the name
         if isinstance(named, Name) and not await leads_to(self._resolver, named.text, token.app, key.address):
             raise unproven("The name in `iss` leads to an app key other than the one in `key`.")
         if isinstance(token.recipient, Name):
@@ -135,10 +135,10 @@ class Deliveries:
 
 
 def may_deliver(policy: Policy, *, same_app: bool, named: bool, own: bool) -> bool:
-    """The owner's policy, decided. `named`: the sender goes by a name; `own`: the sender is the owner."""
+    """Apply the owner's policy. `named`: the sender uses a name; `own`: the sender is the owner."""
     if not same_app:
         return False
-    if own:  # moving an inbox delivers one's own entries, also to one that takes nothing else
+    if own:  # moving an inbox delivers the owner's own entries, even to one that accepts nothing else
         return True
     if policy.blocked:
         return False
@@ -146,12 +146,12 @@ def may_deliver(policy: Policy, *, same_app: bool, named: bool, own: bool) -> bo
 
 
 def granted_expiry(issued: UnixTime, ttl: int | None, retention: int) -> UnixTime:
-    """The shorter life wins. A life of a day or more ends with its UTC day, so that it does not tell the hour."""
+    """The shorter lifetime wins. One of a day or more ends at the end of a UTC day, so it does not reveal the hour."""
     life = retention if ttl is None else min(ttl, retention)
     expires = UnixTime(issued + life)
     return expires if life < DAY_SECONDS else end_of_day(expires)
 
 
 def not_accepted() -> Refused:
-    """One refusal for no inbox, another app, blocked, and not on the list."""
+    """The same refusal for no inbox, another app, a blocked sender, and a sender who is not on the list."""
     return Refused("not_accepted", "The delivery is not accepted.")

@@ -1,6 +1,6 @@
-"""Following an inbox: one loop that waits for what is new, and its two encoders, a held answer and an event stream.
+"""Following an inbox: one loop that waits for changes, and two encoders for it: long polling and an event stream.
 
-The loop enters the listening before it reads, and reads again whenever it was woken.
+The loop starts to listen before it reads, and reads again each time it is woken.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from inbox_server.inboxes.wakeups import Listener, Wakeups
 from inbox_server.protocol.feed_json import Asked, AskedEvents, page_json, write_cursor
 from inbox_server.store.contract import Cursor, Notice, Page, Store
 
-PING_SECONDS: Final = 45  # proxies cut what is silent for a minute
+PING_SECONDS: Final = 45  # proxies close a connection that is silent for a minute
 _PING: Final = b": ping\n\n"
-_RETRY_MILLISECONDS: Final = 10_000  # of libraries that reconnect by themselves; most take 1 to 3 seconds otherwise
-_SPREAD_FROM_MILLISECONDS: Final = 2_000  # so that not everybody is back in one second after a restart
+_RETRY_MILLISECONDS: Final = 10_000  # for libraries that reconnect by themselves; most default to 1 to 3 seconds
+_SPREAD_FROM_MILLISECONDS: Final = 2_000  # so that clients do not all reconnect in the same second after a restart
 _NOTHING: Final = Page((), (), Cursor(b"", 0, 0), more=False)
 
 
 class Following:
-    """Waits for news on behalf of owners. By `clock` their tokens are good, by `lapsing` entries expire: the same
-    unless it is given."""
+    """Waits for changes on behalf of owners. Tokens are checked against `clock`. Entries expire by `lapsing`, which
+    is the same clock unless it is given."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Following:
         self._ping_seconds = ping_seconds
 
     async def page(self, inbox: bytes, asked: Asked, *, until: UnixTime) -> Page:
-        """The page that was asked for, held while nothing is in it: for `asked.wait` seconds, and not after `until`.
+        """The requested page. While it is empty, hold the answer: at most `asked.wait` seconds, and not past `until`.
 
         Raises `Refused`.
         """
@@ -53,20 +53,20 @@ class Following:
             return page
 
     async def events(self, inbox: bytes, asked: AskedEvents, *, until: UnixTime) -> AsyncGenerator[bytes, None]:
-        """The feed as server-sent events. Raises `Refused` in place of the first; later, the last event tells it.
+        """The feed as server-sent events. Raises `Refused` before the first; later, the last event says so instead.
 
         The last event says why the stream ends: `closeafter`, `stopping`, `replaced`, `token_expired`, or a refusal's
         code. The first `state` and the last event tell libraries when to ask again.
         """
         with self._wakeups.listening(inbox, yields=True) as listener:
-            # Notices are told at first, whether or not an earlier stream told them; and so is a cursor to who has none.
+            # Send notices first, even if an earlier stream sent them, and a cursor to a client that has none.
             page, new = await self._next(listener, inbox, asked.after, asked.limit, 0, told=())
             is_told = new or asked.after is None
             event = self._state(page, with_read=asked.after is not None, is_first=True) if is_told else _PING
             while True:
                 cursor, told, has_entries = page.cursor, page.notices, bool(page.messages or page.read)
                 yield event
-                event, page = _PING, _NOTHING  # nothing that was told stays in memory while this waits
+                event, page = _PING, _NOTHING  # nothing that was sent stays in memory during the wait
                 if reason := self._reason_to_end(listener, until, closes=asked.closes and has_entries):
                     break
                 seconds = min(self._ping_seconds, until - self._clock())
@@ -89,9 +89,9 @@ class Following:
         seconds: float,
         told: tuple[Notice, ...] | None = None,
     ) -> tuple[Page, bool]:
-        """The next page, and whether anything in it is new; when nothing is after `seconds`, it is as it was last read.
+        """The next page, and whether anything in it is new. If nothing is after `seconds`, it is the last page read.
 
-        `told` are the notices that the reader knows; None are those of the first reading.
+        `told` are the notices that the reader knows; None means those of the first read.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
@@ -115,7 +115,7 @@ class Following:
         return _event("state", content, id=cursor, retry=self._retry() if is_first else None)
 
     def _retry(self) -> int:
-        """When to ask again after the server stopped, or was killed and could not say so: milliseconds, at random."""
+        """When to reconnect after the server stopped, or was killed and could not say so: random, in milliseconds."""
         spread = _RETRY_MILLISECONDS - _SPREAD_FROM_MILLISECONDS
         return _SPREAD_FROM_MILLISECONDS + int.from_bytes(self._random_bytes(4), "big") % (spread + 1)
 
@@ -123,7 +123,7 @@ class Following:
 def _event(name: str, content: bytes, *, id: str | None = None, retry: int | None = None) -> bytes:
     """One server-sent event, as the HTML standard has it; `content` is JSON on one line.
 
-    `retry` is in milliseconds. It is never in a block of its own, which some libraries deliver as an event of no data.
+    `retry` is in milliseconds. It is never in a block of its own: some libraries deliver that as an event without data.
     """
     head = f"id: {id}\n" if id else ""
     pause = "" if retry is None else f"retry: {retry}\n"

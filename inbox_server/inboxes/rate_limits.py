@@ -1,9 +1,9 @@
-"""How often, without remembering who: counts under a salt that lives for an hour, in memory only.
+"""Rate limits that do not remember who: counts under a salt that is used for an hour, in memory only.
 
 Each count is a cell of a count-min sketch (Cormode and Muthukrishnan, 2005), found by a keyed hash; only its lowest
-cells are raised (Estan and Varghese, 2002). Two hours are kept, so that the limit slides; with the salt goes the last
-way to ask "did X write?", even for a dump of the memory. A sketch may count too much when it is crowded, never too
-little; each kind has its own, so that one cannot crowd another.
+cells are raised (Estan and Varghese, 2002). Two hours are kept, so that the limit slides. Once the salt
+is gone, even a memory dump cannot answer "did X write?". A crowded sketch may count too much, but never too little.
+Each kind of limit has its own sketch, so one kind cannot crowd another.
 """
 
 import hashlib
@@ -19,7 +19,8 @@ Kind = Literal["sender", "inbox", "network"]
 HOUR_SECONDS: Final = 3600
 _ROWS: Final = 4
 _CELL_BYTES: Final = 4
-# Of 400,000 senders in an hour, no sketch of this width makes one too many out of three; 12 MiB for all, for two hours.
+# Even with 400,000 senders in an hour, a sketch of this width never counts three as one too many. All sketches of two
+# hours take 12 MiB.
 _CELLS: Final[dict[Kind, int]] = {"sender": 1 << 18, "inbox": 1 << 16, "network": 1 << 16}
 _SALT_BYTES: Final = 16
 
@@ -65,7 +66,7 @@ class _Hour:
 
 
 class RateLimits:
-    """Limits by the hour. `random_bytes` is `secrets.token_bytes` outside tests."""
+    """Hourly limits. `random_bytes` is `secrets.token_bytes` outside tests."""
 
     def __init__(self, clock: Clock, random_bytes: Callable[[int], bytes]) -> None:
         self._clock = clock
@@ -75,9 +76,9 @@ class RateLimits:
         self._previous = _Hour(now - 1, random_bytes(_SALT_BYTES))
 
     def check(self, *limits: tuple[Kind, bytes, int]) -> None:
-        """Count one for each (kind, what, most in an hour); 0 is no limit.
+        """Count one for each (kind, what, most in an hour); 0 means no limit.
 
-        Raises `Refused` too_many, and then counts none.
+        Raises `Refused` too_many; then nothing is counted.
         """
         now = self._clock()
         self._turn(now // HOUR_SECONDS)
@@ -105,7 +106,7 @@ class RateLimits:
 
 
 def _wait(here: int, before: int, most: int, passed: float) -> int:
-    """Seconds until one more fits: the hour before fades evenly, and this one is the hour before in the next."""
+    """Seconds until one more fits. The previous hour's count fades evenly; in the next hour, this hour's count does."""
     if here < most:
         return max(1, round((1 - (most - here) / before - passed) * HOUR_SECONDS) + 1)
     rest = (1 - passed) * HOUR_SECONDS

@@ -1,6 +1,6 @@
-"""An owner's reading: the unread list, the change feed, and acknowledging. It never needs the network.
+"""What an owner reads: the unread list and the change feed; and acknowledging. None of it needs the network.
 
-The inbox is the address of the key that signed the token; nothing else in a request can name one.
+The inbox is the address of the key that signed the token. Nothing else in a request can name one.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _MOST_POLLS: Final = 4096  # about 1 KB each
 
 @dataclass(frozen=True, slots=True)
 class _Poll:
-    """A request that found nothing."""
+    """A poll that found nothing."""
 
     token: OwnerToken
     inbox: bytes
@@ -41,7 +41,7 @@ class _Poll:
 
 
 class Reading:
-    """Answers owners about what waits. `audience` is the server's public origin."""
+    """Answers owners' requests for what waits. `audience` is the server's public origin."""
 
     def __init__(self, store: Store, following: Following, hashes: KeyedHash, *, audience: str) -> None:
         self._store = store
@@ -56,9 +56,9 @@ class Reading:
         return {"read_tokens": len(self._tokens), "polls": len(self._polls)}
 
     def poll(self, authorization: str | None, target: str, now: UnixTime) -> bytes | None:
-        """The answer once more, if this very request found nothing before and nothing changed. Raises `Refused`.
+        """The previous answer, if the same request found nothing and nothing has changed. Raises `Refused`.
 
-        `target` is the path and query as they came.
+        `target` is the path and query exactly as received.
         """
         poll = self._polls.get(_mark(authorization, target))
         if poll is None or self._store.end(poll.inbox) != poll.end:
@@ -87,16 +87,16 @@ class Reading:
         return answer
 
     async def _parts(self, inbox: bytes, page: Page, asked: Asked) -> AsyncGenerator[bytes, None]:
-        """A long page, begun with its first part: no more than a part is in memory, whoever takes it how slowly.
+        """A long page, starting with its first part. Only one part is in memory, however slowly the client reads.
 
-        It ends early, with `more`, where its inbox goes or the disk fails meanwhile; the next request is told why.
+        It ends early, with `more`, if the inbox is deleted or the disk fails. The next request learns why.
         """
         start, left, upto, read = PAGE_START, asked.limit, page.end, list[bytes]()
         while True:
             entries = entries_json(page.messages)
             read += page.read
             left -= len(page.messages) + len(page.read)
-            page = replace(page, messages=(), read=())  # what was told does not stay while this waits
+            page = replace(page, messages=(), read=())  # what was sent does not stay in memory during the wait
             if entries:
                 yield start + entries
                 start, entries = b",", b""
@@ -114,7 +114,7 @@ class Reading:
     def events(
         self, authorization: str | None, query: Mapping[str, str], last_event_id: str | None, now: UnixTime
     ) -> AsyncGenerator[bytes, None]:
-        """The feed as server-sent events, until the token is taken no more. Raises `Refused`, also for the first."""
+        """The feed as server-sent events, until the token expires. Raises `Refused`, also before the first event."""
         asked = parse_events_query(query, last_event_id)
         token = self._tokens.read(authorization, now)
         return self._following.events(self._hashes.inbox(token.key.address), asked, until=token.taken_until)
@@ -127,5 +127,5 @@ class Reading:
 
 
 def _mark(authorization: str | None, target: str) -> bytes:
-    """What a request is known again by; it keeps no token."""
+    """The key by which a repeated request is recognised; it contains no token."""
     return hashlib.sha256(f"{authorization} {target}".encode("utf-8", "surrogateescape")).digest()

@@ -1,4 +1,4 @@
-"""Claiming an inbox, its settings, and giving it up: what an owner does with a `settings` token."""
+"""Claiming an inbox, changing its settings, and deleting it: what an owner does with a `settings` token."""
 
 import contextlib
 from collections import deque
@@ -22,7 +22,7 @@ _HOUR_SECONDS: Final = 3600
 
 
 class InboxSettings:
-    """Answers owners about their inbox. `random_bytes` is `secrets.token_bytes` outside tests."""
+    """Answers owners' requests about their inbox. `random_bytes` is `secrets.token_bytes` outside tests."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class InboxSettings:
         return new, await self._answer(inbox)
 
     async def forget(self, authorization: str | None, body: bytes, now: UnixTime) -> None:
-        """Give the inbox up, with everything in it. Raises `Refused`."""
+        """Delete the inbox and everything in it. Raises `Refused`."""
         if body:
             raise bad_request("body", "must be empty")
         token = read_owner_token(authorization, body, scope="settings", audience=self._config.public_url, now=now)
@@ -87,7 +87,7 @@ class InboxSettings:
 
     @contextlib.contextmanager
     def _opening(self, now: UnixTime) -> Iterator[None]:
-        """A place among this hour's new inboxes, given back when the claim fails. Raises `Refused` too_many."""
+        """Count one new inbox for this hour; the count is taken back if the claim fails. Raises `Refused` too_many."""
         if self._config.registration != "open":
             yield
             return
@@ -104,7 +104,7 @@ class InboxSettings:
             raise
 
     def _admission(self, token: OwnerToken, asked: SettingsBody) -> Admission:
-        """On what condition this owner gets an inbox; what needs no look-up is decided here. Raises `Refused`."""
+        """The condition for giving this owner an inbox. Checks that need no look-up are made here. Raises `Refused`."""
         mode = self._config.registration
         invite = None
         if mode == "listed":
@@ -168,7 +168,7 @@ class InboxSettings:
 
 
 def settings_document(settings: Settings, config: Config) -> dict[str, Any]:
-    """What an owner sees. Of lists and names only the sizes are known: they are kept as keyed hashes."""
+    """What an owner sees. Lists and names are kept as keyed hashes, so only their sizes are known."""
     return {
         "retention": settings.retention,
         "accept": settings.accept,

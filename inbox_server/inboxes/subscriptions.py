@@ -1,4 +1,4 @@
-"""Push subscriptions: where an owner asks to be told that something waits."""
+"""Push subscriptions: where an owner wants to be notified that something waits."""
 
 import contextlib
 from dataclasses import replace
@@ -17,7 +17,7 @@ from inbox_server.store.contract import SettingsChange, Store, Subscribed, no_in
 
 
 class Subscriptions:
-    """Takes and drops subscriptions. A subscription is a setting: its token is in order with those of the others."""
+    """Adds and deletes subscriptions. A subscription is a setting: its tokens are ordered with other settings'."""
 
     def __init__(self, store: Store, hashes: KeyedHash, sealer: Sealer, config: Config) -> None:
         self._store = store
@@ -36,7 +36,7 @@ class Subscriptions:
         await self._store.subscribe(inbox, change, kept, most=MAX_SUBSCRIPTIONS, now=now)
 
     async def subscriptions(self, authorization: str | None, now: UnixTime) -> dict[str, Any]:
-        """The answer to `GET /v1/inbox/push`: enough to tell them apart, nothing to push with. Raises `Refused`."""
+        """The answer to `GET /v1/inbox/push`: enough to tell subscriptions apart, not to push. Raises `Refused`."""
         token = read_owner_token(authorization, b"", scope="read", audience=self._config.public_url, now=now)
         inbox = self._hashes.inbox(token.key.address)
         if await self._store.settings(inbox) is None:
@@ -45,7 +45,7 @@ class Subscriptions:
         return {"subscriptions": [_subscription_document(each) for each in listed]}
 
     async def unsubscribe(self, authorization: str | None, body: bytes, now: UnixTime) -> None:
-        """Drop the subscription that is named by its endpoint or short id, or all. Raises `Refused`."""
+        """Delete the subscription with this endpoint or short id, or all of them. Raises `Refused`."""
         named = parse_unsubscription(body)
         token = self._read_token(authorization, body, now)
         inbox = self._hashes.inbox(token.key.address)
@@ -57,7 +57,7 @@ class Subscriptions:
         await self._store.unsubscribe(inbox, self._change(inbox, token, "DELETE push", body), id, now=now)
 
     async def _opened(self, inbox: bytes) -> list[tuple[Subscribed, Subscription]]:
-        """The inbox's subscriptions; one that cannot be opened is left out: the next notification logs it."""
+        """The inbox's subscriptions. One that cannot be decrypted is left out; the next notification logs it."""
         opened = []
         for kept in await self._store.subscriptions(inbox):
             with contextlib.suppress(NotOurs):
@@ -68,7 +68,7 @@ class Subscriptions:
         return read_owner_token(authorization, body, scope="settings", audience=self._config.public_url, now=now)
 
     def _change(self, inbox: bytes, token: OwnerToken, request: str, body: bytes) -> SettingsChange:
-        """No setting beside: only that this token was used."""
+        """A change of no other setting: it only records that this token was used."""
         return SettingsChange(
             app=self._hashes.app(inbox, token.app), issued=token.issued, request=self._hashes.request(request, body)
         )

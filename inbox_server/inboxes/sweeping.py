@@ -1,4 +1,4 @@
-"""Dropping what has expired, round by round, by a clock that is believed."""
+"""Deleting expired entries at regular intervals, by a clock that can be trusted."""
 
 import asyncio
 import contextlib
@@ -10,14 +10,14 @@ from inbox_server.clock_guard import ClockGuard
 from inbox_server.errors import Unavailable
 from inbox_server.store.contract import Store
 
-SWEEP_SECONDS: Final = 5  # an expired entry is never listed; this is how soon its bytes go
+SWEEP_SECONDS: Final = 5  # an expired entry is never listed; this is how soon its bytes are erased
 
 log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
 async def sweeping(store: Store, guard: ClockGuard) -> AsyncIterator[None]:
-    """Sweep for as long as the context lasts. The first round is over before it begins."""
+    """Sweep for as long as the context lasts. The first round is done before the context is entered."""
 
     async def sweep() -> None:
         while True:
@@ -34,9 +34,9 @@ async def sweeping(store: Store, guard: ClockGuard) -> AsyncIterator[None]:
 
 
 async def sweep_once(store: Store, guard: ClockGuard) -> None:
-    """One round. While the clock has jumped, nothing is dropped; and what lapsed by the jump alone is kept for longer.
+    """One round. After a clock jump, nothing is deleted for a while, and what expired by the jump alone is kept longer.
 
-    A jump that has held may be an outage, a machine that slept, or a clock that is wrong still.
+    A jump that lasts may be an outage, a machine that slept, or a clock that is still wrong.
     """
     if guard.has_jumped() and not guard.has_held():
         return
@@ -50,7 +50,7 @@ async def sweep_once(store: Store, guard: ClockGuard) -> None:
 async def _try_round(store: Store, guard: ClockGuard) -> None:
     try:
         await sweep_once(store, guard)
-    except Unavailable:  # a full disk, and logged as such; the next round may do better
+    except Unavailable:  # a full disk, which is already logged; the next round may succeed
         pass
     except Exception as error:  # noqa: BLE001 — the sweeper outlives whatever one round meets
         log.error("a sweep failed: %s", type(error).__name__)  # noqa: TRY400 — a traceback may hold values

@@ -1,7 +1,7 @@
-"""Waking those who wait: a commit wakes whoever listens for the inboxes that it changed, and they look again.
+"""Waking waiting readers: a commit wakes everyone who listens for an inbox that it changed, and they read again.
 
-A wake-up carries nothing, so it cannot be wrong: the store is the only truth. Enter the listening before you read, or a
-change between the reading and the waiting is missed.
+A wake-up carries no data, so it cannot be wrong: the store is the only truth. Start to listen before you read, or you
+miss a change between the read and the wait.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _RETRY_SECONDS: Final = 60
 
 
 class Listener:
-    """Hears whether its inbox changed since it last listened. One that `yields` may be told to make room."""
+    """Learns whether its inbox has changed since it last listened. One that `yields` may have to make room."""
 
     def __init__(self, *, yields: bool = False) -> None:
         self._changed = asyncio.Event()
@@ -24,11 +24,11 @@ class Listener:
         self.ended: Literal["", "stopping", "replaced"] = ""
 
     def listen(self) -> None:
-        """From now on a change counts. Read after this."""
+        """Count changes from now on. Read after this call."""
         self._changed.clear()
 
     async def changed(self, seconds: float) -> bool:
-        """Whether something changed within `seconds`; False at once when the listening is ended."""
+        """Whether something changed within `seconds`; False at once when listening has been ended."""
         if seconds > 0 and not self.ended:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -57,8 +57,8 @@ class Wakeups:
     def listening(self, inbox: bytes, *, yields: bool = False) -> Iterator[Listener]:
         """Listen for an inbox for as long as the context lasts.
 
-        When all places are taken, the one among those that yield which came first is ended as `replaced`: it has said
-        nothing for longest, and may have lost its network. Raises `Refused` too_many when none of them yields.
+        When all places are taken, the oldest reader that yields is ended as `replaced`: it has been silent the longest,
+        and may have lost its network. Raises `Refused` too_many when no reader yields.
         """
         listeners = self._listeners.setdefault(inbox, [])
         if len(listeners) >= MAX_WAITING_READERS:
@@ -70,19 +70,19 @@ class Wakeups:
         try:
             yield listener
         finally:
-            with contextlib.suppress(ValueError):  # its place was given away
+            with contextlib.suppress(ValueError):  # its place was given to another
                 listeners.remove(listener)
             if not listeners and self._listeners.get(inbox) is listeners:
                 del self._listeners[inbox]
 
     def wake(self, inboxes: Collection[bytes]) -> None:
-        """These have changed, and it is committed."""
+        """These inboxes have changed, and the change is committed."""
         for inbox in inboxes:
             for listener in self._listeners.get(inbox, ()):
                 listener.wake()
 
     def stop(self) -> None:
-        """Nobody waits any longer: the server stops."""
+        """End all waiting: the server is stopping."""
         self._stopping = True
         for listeners in self._listeners.values():
             for listener in listeners:

@@ -1,1 +1,1 @@
-"""Notifications: telling an owner elsewhere that something waits. One may be lost; what waits is in the list."""
+"""Notifications: telling an owner that something waits. A notification may be lost; the entry is in the inbox."""

@@ -1,4 +1,4 @@
-"""What a channel for notifications promises: a way to tell somebody outside that something waits, and no more."""
+"""The contract of a notification channel: a way to tell somebody outside that something waits, and no more."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,12 +6,12 @@ from typing import Protocol
 
 @dataclass(slots=True)
 class Tally:
-    """What became of notifications since the start; no inbox is told apart."""
+    """Counts of notifications since the start, over all inboxes."""
 
     sent: int = 0
-    """Taken by a push service or a webhook."""
+    """Accepted by a push service or a webhook."""
     failed: int = 0
-    """Lost, because it could not be reached or did not take them."""
+    """Lost, because the service could not be reached or did not accept them."""
     gone: int = 0
     """Subscriptions that were dropped, because their push service does not know them any more."""
     dropped: int = 0
@@ -19,10 +19,11 @@ class Tally:
 
 
 class Channel(Protocol):
-    """One way to tell; what becomes of it goes into the tally."""
+    """One way to notify; the result is counted in the tally."""
 
     def about(self, inbox: bytes, *, subscribed: bool) -> bytes | None:
-        """What a notification for this inbox is about: two about the same are one. None when nobody is to be told."""
+        """The subject of a notification for this inbox; two with the same subject become one. None: send nothing."""
 
     async def notify(self, inbox: bytes) -> None:
-        """Tell once. Raises nothing when others fail: it is lost then. May raise `Unavailable`, as the store does."""
+        """Notify once. If another server fails, this raises nothing and the notification is lost. May raise
+        `Unavailable`, as the store does."""

@@ -15,14 +15,14 @@ from inbox_server.notify.channel import Channel, Tally
 from inbox_server.outgoing.budget import Monotonic
 
 _MOST_KNOWN: Final = 16_384  # about 500 bytes each
-_MOST_IN_FLIGHT: Final = 32  # each to at most 8 browsers
+_MOST_IN_FLIGHT: Final = 32  # each goes to at most 8 browsers
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """At most one in `pause_seconds` about one thing, each later than its cause by up to `jitter_seconds`."""
+    """At most one notification per `pause_seconds` about one subject, delayed by up to `jitter_seconds`."""
 
     pause_seconds: float
     jitter_seconds: float
@@ -30,7 +30,7 @@ class Pace:
 
 @dataclass(slots=True)
 class _Turn:
-    """What is known of one thing to tell: it waits, or it was told a moment ago. `inbox` is one it is about."""
+    """The state of one subject: it waits, or was sent a moment ago. `inbox` is one inbox that it is about."""
 
     channel: Channel
     inbox: bytes
@@ -81,7 +81,7 @@ class Schedule:
             key = number, about
             turn = self._turns.get(key)
             if turn is not None:
-                turn.waits = True  # told already that it will be, or a moment ago: then once more after the pause
+                turn.waits = True  # already due, or sent a moment ago: then send once more after the pause
                 turn.inbox = inbox
             elif len(self._turns) >= self._most_known:
                 self.tally.dropped += 1
@@ -108,7 +108,7 @@ class Schedule:
                 pass
 
     async def _take(self, key: tuple[int, bytes]) -> None:
-        """Send what waits; what does not has had its pause, and is forgotten."""
+        """Send a notification that waits. If none does, its pause is over, and it is forgotten."""
         turn = self._turns[key]
         if not turn.waits:
             del self._turns[key]
@@ -125,7 +125,7 @@ class Schedule:
 async def _send(channel: Channel, inbox: bytes) -> None:
     try:
         await channel.notify(inbox)
-    except Unavailable:  # the disk, which says so itself
+    except Unavailable:  # the disk failed, which is already logged
         pass
-    except Exception as error:  # noqa: BLE001 — notifications go on, whatever becomes of one
+    except Exception as error:  # noqa: BLE001 — one failure must not stop the others
         log.error("a notification failed: %s", type(error).__name__)  # noqa: TRY400 — a traceback may hold values

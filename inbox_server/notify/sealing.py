@@ -1,6 +1,6 @@
 """Push subscriptions at rest: encrypted, all of one size, and bound to their inbox.
 
-An endpoint is an address of somebody's browser, so a stolen database must not show it, nor whose push service it is.
+An endpoint is the address of somebody's browser. A stolen database must not reveal it, or which push service it uses.
 """
 
 from collections.abc import Callable

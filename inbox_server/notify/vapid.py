@@ -1,7 +1,7 @@
 """Who we are to push services (RFC 8292): a P-256 key, and a token for each service signed with it.
 
-The key is made from the server's secret, so there is nothing more to keep or to back up; a server with another secret
-has another key, and its old subscriptions end.
+The key is derived from the server's secret, so there is nothing more to keep or to back up. A server with another
+secret has another key, and its old subscriptions end.
 """
 
 from typing import Final
@@ -14,15 +14,15 @@ from inbox_server.clock import Clock, UnixTime
 from inbox_server.lru import Lru
 from inbox_server.protocol.base64url import encode
 
-SEED_BYTES: Final = 64  # twice the order, so that what is reduced by it is spread evenly
+SEED_BYTES: Final = 64  # twice the size of the order, so that the reduction is unbiased
 _P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # NIST SP 800-186, 3.2.1.3
 _TOKEN_SECONDS: Final = 12 * 3600  # at most 24 hours (RFC 8292 section 2); our clock may be off
-_RENEW_SECONDS: Final = 6 * 3600  # Apple wants a token to be used for an hour at least
+_RENEW_SECONDS: Final = 6 * 3600  # Apple wants a token to be reused for at least an hour
 _MOST_SERVICES: Final = 256  # there are a handful
 
 
 class VapidKey:
-    """`subject` is where the operator is found: the server's public origin."""
+    """`subject` is where to reach the operator: the server's public origin."""
 
     def __init__(self, seed: bytes, *, subject: str, clock: Clock) -> None:
         self._key = p256_key(seed)
@@ -30,10 +30,10 @@ class VapidKey:
         self._clock = clock
         self._tokens: Lru[str, tuple[UnixTime, str]] = Lru(_MOST_SERVICES)
         self.public = encode(self._key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
-        """As a browser takes it for `applicationServerKey`: base64url."""
+        """The public key in the form of a browser's `applicationServerKey`: base64url."""
 
     def authorization(self, origin: str) -> str:
-        """The `Authorization` for the push service at this origin; the same for hours."""
+        """The `Authorization` header for the push service at this origin; it is reused for hours."""
         now = self._clock()
         made, token = self._tokens.get(origin) or (UnixTime(0), "")
         if not 0 <= now - made < _RENEW_SECONDS:
@@ -44,5 +44,5 @@ class VapidKey:
 
 
 def p256_key(seed: bytes) -> ec.EllipticCurvePrivateKey:
-    """The private key that 64 random bytes lead to."""
+    """The private key derived from 64 random bytes."""
     return ec.derive_private_key(int.from_bytes(seed, "big") % (_P256_ORDER - 1) + 1, ec.SECP256R1())

@@ -1,6 +1,6 @@
-"""Notifications to one URL of the operator's own, for self-hosters: ntfy shows them on a phone.
+"""Notifications to one URL that the operator configures, for self-hosters: ntfy shows them on a phone.
 
-It is told when anything comes for any inbox of this server, and never for which.
+The webhook is called when anything arrives for any inbox of this server. It never learns which inbox.
 """
 
 from typing import Final
@@ -23,10 +23,10 @@ class Webhook:
             self._headers["Authorization"] = authorization
         self._tally = tally
 
-    def about(self, inbox: bytes, *, subscribed: bool) -> bytes | None:  # noqa: ARG002 — whoever it is for
+    def about(self, inbox: bytes, *, subscribed: bool) -> bytes | None:  # noqa: ARG002 — the same for every inbox
         return _WHOLE_SERVER
 
-    async def notify(self, inbox: bytes) -> None:  # noqa: ARG002 — never told
+    async def notify(self, inbox: bytes) -> None:  # noqa: ARG002 — never sent
         try:
             await self._fetcher.post(self._url, TEXT, self._headers, configured=True)
         except (Absent, Unreachable):

@@ -1,7 +1,7 @@
-"""Schedule by Web Push (RFC 8030), to whichever browsers an owner subscribed.
+"""Notifications by Web Push (RFC 8030), to the browsers that an owner subscribed.
 
-The payload is a constant, encrypted as RFC 8291 has it: neither the push service nor the payload's size tells anything
-but that it is a notification. What waits is in the list, behind a token.
+The payload is a constant, encrypted as RFC 8291 says. Neither its content nor its size reveals anything except that
+this is a notification. What waits is in the unread list, which needs a token.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ _SALT_BYTES: Final = 16
 _HEADERS: Final = {
     "Content-Encoding": "aes128gcm",
     "Content-Type": "application/octet-stream",
-    "TTL": str(DAY_SECONDS),  # a browser that was away for longer looks by itself when it is opened
-    "Topic": "inbox",  # a notification that still waits at the push service is replaced by the next
+    "TTL": str(DAY_SECONDS),  # a browser that was offline for longer checks by itself when it is opened
+    "Topic": "inbox",  # the next notification replaces one that still waits at the push service
     "Urgency": "normal",
 }
 
@@ -71,7 +71,7 @@ class WebPush:
             )
         except Absent:
             self._tally.gone += 1
-            with contextlib.suppress(Unavailable):  # the disk; the next notification meets the same
+            with contextlib.suppress(Unavailable):  # the disk failed; the next notification tries again
                 await self._store.drop_subscription(inbox, kept)
         except Unreachable:
             self._tally.failed += 1
@@ -83,7 +83,7 @@ class WebPush:
 
 
 def encrypt(payload: bytes, subscription: Subscription, random_bytes: Callable[[int], bytes]) -> bytes:
-    """The body of a push message (RFC 8291), under a key pair and a salt made for it alone."""
+    """The body of a push message (RFC 8291), encrypted with a new key pair and salt."""
     encrypted: bytes = http_ece.encrypt(
         payload,
         private_key=p256_key(random_bytes(SEED_BYTES)),

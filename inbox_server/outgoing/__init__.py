@@ -1,1 +1,1 @@
-"""Requests to other people's servers: guarded against where strangers' URLs lead, and limited in number."""
+"""Requests to other people's servers: guarded against strangers' URLs, and limited in number."""

@@ -1,6 +1,6 @@
-"""How much work strangers may cause at other people's servers: token buckets, and breakers for hosts that fail.
+"""How many requests strangers may cause at other people's servers: token buckets, and circuit breakers per host.
 
-Time is monotonic seconds, and comes in as an argument.
+Time is an argument, in monotonic seconds.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ Monotonic = Callable[[], float]
 Sleep = Callable[[float], Awaitable[None]]
 
 _MAX_HOSTS: Final = 1000
-_FAILURES: Final = 5  # in a row, before a host is left alone
+_FAILURES: Final = 5  # in a row, before we leave a host alone
 _FIRST_PAUSE_SECONDS: Final = 30.0
-_LONGEST_PAUSE_SECONDS: Final = 300.0  # a name service that comes back is noticed in time
+_LONGEST_PAUSE_SECONDS: Final = 300.0  # so that we notice soon when a name service is back
 
 
 class Budget:
@@ -54,7 +54,7 @@ class Budget:
         wait = max(0.0, (1 - self._tokens) / self._per_second)
         if wait > self._max_wait:
             return None
-        self._tokens -= 1  # below zero: those who wait have reserved
+        self._tokens -= 1  # may go below zero: waiting callers have reserved theirs
         return wait
 
 
@@ -67,7 +67,7 @@ class _Host:
 
 
 class Hosts:
-    """What each host is spared: a rate of its own, and rest after failing again and again. Bounded."""
+    """Limits for each host: a rate, and a pause after repeated failures. Bounded."""
 
     def __init__(self, per_second: float, burst: int, *, monotonic: Monotonic) -> None:
         self._per_second = per_second
@@ -81,20 +81,20 @@ class Hosts:
         return self._monotonic() >= known.closed_until and await known.budget.spend()
 
     def answered(self, host: str) -> None:
-        """It answered, whatever it said."""
+        """The host answered, no matter what."""
         known = self._known(host)
         known.failures, known.pause_seconds = 0, _FIRST_PAUSE_SECONDS
 
     def failed(self, host: str) -> None:
-        """It did not answer, or with a failure of its own. After five in a row it rests, longer each time."""
+        """The host failed or did not answer. After five failures in a row it gets a pause, longer each time."""
         known = self._known(host)
         if self._monotonic() < known.closed_until:
-            return  # it was under way before the rest began
+            return  # the request began before the pause
         known.failures += 1
         if known.failures >= _FAILURES:
             known.closed_until = self._monotonic() + known.pause_seconds
             known.pause_seconds = min(2 * known.pause_seconds, _LONGEST_PAUSE_SECONDS)
-            known.failures = _FAILURES - 1  # one more failure after the rest is enough
+            known.failures = _FAILURES - 1  # one more failure after the pause is enough
 
     def _known(self, host: str) -> _Host:
         known = self._hosts.get(host)

@@ -1,4 +1,4 @@
-"""The sockets and sessions that outgoing requests use: where they may lead, and how much of an answer is taken in.
+"""The sockets and sessions that outgoing requests use: where they may lead, and how much of an answer they read.
 
 aiohttp does not ask a resolver about numeric hosts, so only the socket sees every address that is dialled.
 """
@@ -20,12 +20,12 @@ TOTAL_SECONDS: Final = 8  # over all redirects; a sender is waiting for the answ
 READ_SECONDS: Final = 4
 _CONNECT_SECONDS: Final = 3
 _RESOLVE_SECONDS: Final = 3
-_RESOLVER_THREADS: Final = 8  # getaddrinfo cannot be cancelled, so what is stuck in it stays few
+_RESOLVER_THREADS: Final = 8  # getaddrinfo cannot be cancelled, so limit how many threads can be stuck in it
 _MAX_ADDRESSES: Final = 16
 _CONNECTIONS: Final = 64  # more than there are look-ups in flight
 _CONNECTIONS_PER_HOST: Final = 4
 _MAX_HEADER_BYTES: Final = 4096
-_MAX_INTERIM: Final = 4  # 100 and 103 come before an answer; nobody has use for more
+_MAX_INTERIM: Final = 4  # 100 and 103 come before an answer; nobody needs more
 _READ_BUFFER_BYTES: Final = 16 * 1024
 
 MayDial = Callable[[str, int], bool]
@@ -36,8 +36,8 @@ class Refusal(OSError):
 
 
 class _ResponseHandler(ResponseHandler):
-    """aiohttp's, but interim answers (1xx) come to an end: it would read them for ever, as fast as they come, and a
-    host that sends nothing else would hold up the whole process.
+    """aiohttp's handler, with a limit on interim answers (1xx). aiohttp reads them forever, as fast as they come, and
+    a host that sends nothing else would block the whole process.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -54,7 +54,7 @@ class _ResponseHandler(ResponseHandler):
 
 
 class Connector(aiohttp.TCPConnector):
-    """aiohttp's, with that handler."""
+    """aiohttp's connection, with that handler."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(limit=_CONNECTIONS, **options)
@@ -65,7 +65,7 @@ class Connector(aiohttp.TCPConnector):
 
 
 class GuardedResolver(AbstractResolver):
-    """Names as the system resolves them; one address that may not be dialled refuses the whole name."""
+    """Resolves names with the system's resolver. One address that may not be dialled refuses the whole name."""
 
     def __init__(self, is_allowed: Callable[[str], bool]) -> None:
         self._is_allowed = is_allowed
@@ -100,7 +100,7 @@ class GuardedResolver(AbstractResolver):
 
 
 def guarded_connector(guard: MayDial, resolver: AbstractResolver) -> aiohttp.TCPConnector:
-    """A connector that makes no socket to where `guard` does not let it: no address escapes this, resolved or not."""
+    """A connector that opens sockets only to addresses that `guard` allows, resolved or numeric."""
 
     def make_socket(address: tuple[Any, ...]) -> socket.socket:
         family, kind, proto, _, target = address
@@ -112,12 +112,12 @@ def guarded_connector(guard: MayDial, resolver: AbstractResolver) -> aiohttp.TCP
         resolver=resolver,
         socket_factory=make_socket,
         use_dns_cache=False,  # a name may point elsewhere the next time
-        force_close=True,  # no connection is used again under another decision
+        force_close=True,  # no connection is reused after another decision
         limit_per_host=_CONNECTIONS_PER_HOST,
     )
 
 
-# For who sets a limit that grows with what comes: a limit on the whole is one on how much a slow line can carry.
+# For callers whose time limit grows with the bytes received: a fixed one would limit how much a slow line can carry.
 SLOW_LINE: Final = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=READ_SECONDS)
 
 

@@ -3,8 +3,8 @@
 Profile and bucket URLs come from strangers. They are checked as text, again when the name is resolved, and a last time
 at the socket, for every address that is dialled (`dialling.py`). What the operator configured is trusted as written.
 
-What leaves here is bytes or one of two failures; an upstream's status, address or text never does, because that would
-make a port scanner of us.
+Callers get bytes or one of two failures. They never see an upstream's status, address or text, because that would turn
+us into a port scanner.
 """
 
 import asyncio
@@ -46,10 +46,10 @@ _HOST_PER_SECOND: Final = 45.0
 _HOST_BURST: Final = 400
 _SERVICE_PER_SECOND: Final = 100.0
 _SERVICE_BURST: Final = 1000
-_REST_SECONDS: Final = 30.0  # of a URL that said 429, and not for how long
+_REST_SECONDS: Final = 30.0  # for a URL that answered 429 without saying how long
 _LONGEST_REST_SECONDS: Final = 3600.0
 _MOST_RESTING: Final = 10_000
-_ABSENT_STATUSES: Final = frozenset({403, 404, 410})  # S3 answers 403 for a file that is not there
+_ABSENT_STATUSES: Final = frozenset({403, 404, 410})  # S3 answers 403 for a missing file
 _GONE_STATUSES: Final = frozenset({404, 410})
 REDIRECTS: Final = 2  # public hubs moved, and a subdomain's registrar is asked by way of the name service
 _REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
@@ -57,11 +57,11 @@ _GZIP: Final = zlib.MAX_WBITS | 16  # the header and the checksum of a gzip file
 
 T = TypeVar("T")
 Came = Callable[[int], None]
-"""Is told how many bytes have come."""
+"""Called with the number of bytes received."""
 
 
 class Absent(Exception):
-    """The host answered, and has nothing there."""
+    """The host answered that there is nothing at this URL."""
 
 
 class Unreachable(Exception):
@@ -69,11 +69,11 @@ class Unreachable(Exception):
 
 
 class Forbidden(Unreachable):
-    """The URL itself leads where nobody may be sent: no https, an address, a name that is not public. It stays so."""
+    """The URL itself is not allowed: not https, an address, or a name that is not public. A later try will not help."""
 
 
 class Fetcher:
-    """GET, and POST that reads no answer: no cookies, no tokens, no proxy from the environment.
+    """GET, and POST without reading the answer. No cookies, no tokens, no proxy from the environment.
 
     `guarded` is for URLs that strangers named, `trusted` for the operator's own and the origins in `allow`.
     """
@@ -90,7 +90,7 @@ class Fetcher:
         self._trusted = trusted
         self._allow = allow
         self._monotonic = monotonic
-        # Apart, so that what strangers name at a configured service's host is not held against the service.
+        # Kept apart, so that strangers' URLs at a configured service's host do not count against the service.
         self._services = Hosts(_SERVICE_PER_SECOND, _SERVICE_BURST, monotonic=monotonic)
         self._hosts = Hosts(_HOST_PER_SECOND, _HOST_BURST, monotonic=monotonic)
         self._resting: Lru[str, float] = Lru(_MOST_RESTING)
@@ -107,10 +107,10 @@ class Fetcher:
     ) -> bytes:
         """The body at `url`. `configured` says that the operator wrote this URL, so it is trusted as written.
 
-        A redirect leads to a URL that nobody configured, and goes through the whole guard. `absent` are the statuses
-        by which this kind of host says that there is nothing. `slowest`, in bytes a second, gives more time to as much
-        as comes: to a large file on a slow line. Raises `Absent` or `Unreachable`, which is `Forbidden` when the URL
-        itself is at fault.
+        A redirect leads to a URL that nobody configured, so it goes through the whole guard. `absent` are the statuses
+        that mean "nothing here" from this kind of host. `slowest`, in bytes a second, allows more time as more bytes
+        arrive, for a large file on a slow line. Raises `Absent` or `Unreachable` (`Forbidden` when the URL itself is
+        at fault).
         """
         begun = asyncio.get_running_loop().time()
         try:
@@ -127,9 +127,9 @@ class Fetcher:
             raise Unreachable from None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, configured: bool = False) -> None:
-        """Send `body` there, once; no redirect is followed and no answer read. A URL that says 429 is left alone.
+        """Send `body` there once. Follow no redirect and read no answer. A URL that answers 429 is left alone.
 
-        Path and query are sent as they are written: they are the push service's own, and nothing to tidy up.
+        Path and query are sent exactly as written: they belong to the push service and must not be normalised.
         Raises `Absent` for 404 and 410, or `Unreachable`.
         """
         if (self._resting.get(url) or 0.0) > self._monotonic():
@@ -142,7 +142,7 @@ class Fetcher:
                 )
         except (NotAllowed, TimeoutError):
             raise Unreachable from None
-        if status == 429:  # too much for this resource (RFC 8030 section 8.4), which is not its neighbours' fault
+        if status == 429:  # a limit of this resource (RFC 8030 section 8.4), not of others on the host
             rest = _REST_SECONDS if retry_after is None else min(retry_after, _LONGEST_REST_SECONDS)
             self._resting.keep(url, self._monotonic() + rest)
         if status in _GONE_STATUSES:
@@ -184,7 +184,7 @@ class Fetcher:
         start = self._monotonic()
         try:
             status, said = await ask(session)
-        except asyncio.CancelledError:  # the time of all hops is over; this one is to blame if it had its own
+        except asyncio.CancelledError:  # the time for all hops is over; blame this hop if it had its full share
             if self._monotonic() - start >= READ_SECONDS:
                 hosts.failed(host)
             raise
@@ -219,10 +219,10 @@ def read_location(base: URL, text: str) -> URL:
 async def open_fetcher(
     *, allow: frozenset[str], keep: bool = True, guard: MayDial = may_dial, monotonic: Monotonic = time.monotonic
 ) -> AsyncIterator[Fetcher]:
-    """`guard` is `guard.may_dial` outside tests, which let a part of loopback play the public Internet.
+    """`guard` is `guard.may_dial` outside tests. Tests let a part of loopback play the public Internet.
 
-    `keep` lets trusted connections be used again. One that its host meanwhile closed is noticed too late, and aiohttp
-    sends a GET once more but never a POST.
+    `keep` lets trusted connections be reused. If the host has closed one meanwhile, we notice too late; aiohttp then
+    repeats a GET, but never a POST.
     """
     connector = guarded_connector(guard, GuardedResolver(lambda address: guard(address, HTTPS_PORT)))
     plain = Connector(force_close=not keep)
@@ -273,7 +273,7 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, came: Came | N
 
 
 def _unzip(unzip: "zlib._Decompress", chunk: bytes, most: int) -> bytes:
-    """No more than `most` bytes, and what is left over is forgotten: there is too much then."""
+    """No more than `most` bytes; the rest is dropped, because then there is too much."""
     try:
         return unzip.decompress(chunk, most)
     except zlib.error:

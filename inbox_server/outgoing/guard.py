@@ -1,4 +1,4 @@
-"""Which URLs and addresses the server may be led to by strangers' zone files and profiles.
+"""Which URLs and addresses strangers' zone files and profiles may lead the server to.
 
 Python's `ipaddress.is_global` is not a guard: it calls IPv4 loopback inside IPv6 (mapped, NAT64, 6to4), multicast and
 others global, differently in each version. So IPv4 has a list of what is refused, and IPv6 a list of what is allowed.
@@ -27,11 +27,11 @@ _NO_HOSTS: Final = (
     ".test",
     ".invalid",
 )
-# Before yarl, which takes `[v1.a]`, `[::|]` and port `44_3`, and writes them as something else.
+# Checked before yarl, which accepts `[v1.a]`, `[::|]` and port `44_3`, and rewrites them.
 _WEB_URL: Final = re.compile(
     r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?P<target>[/?][^#]*)?(?:#.*)?", re.IGNORECASE
 )
-# Two labels or more, the last of which is no number in any notation: it would be an address.
+# Two labels or more. The last is not a number in any notation, or the host would be an address.
 _PUBLIC_NAME: Final = re.compile(r"(?:[a-z0-9_-]+\.)+(?!0x[0-9a-f]*$)[a-z0-9-]*[a-z][a-z0-9-]*")
 _VISIBLE: Final = re.compile(r"[!-\[\]-~]+")  # no space, no control, no backslash, ASCII only
 
@@ -58,7 +58,7 @@ _REFUSED_IPV4: Final = tuple(
         "240.0.0.0/4",  # reserved, and broadcast
     )
 )
-_ALLOWED_IPV6: Final = ipaddress.IPv6Network("2000::/3")  # what is given out; mapped, NAT64, private lie outside
+_ALLOWED_IPV6: Final = ipaddress.IPv6Network("2000::/3")  # the allocated range, without mapped, NAT64 and private
 _REFUSED_IPV6: Final = tuple(
     ipaddress.IPv6Network(network)
     for network in (
@@ -75,11 +75,11 @@ NAT64_LENGTHS: Final = (32, 40, 48, 56, 64, 96)  # RFC 6052 section 2.2
 _NAT64_ZERO_OCTET: Final = 8  # bits 64 to 71 of such an address; the IPv4 address is written around it
 
 Nat64 = tuple[ipaddress.IPv6Network, ...]
-"""Prefixes behind which a translator of the operator's network reaches IPv4."""
+"""Prefixes under which a translator in the operator's network reaches IPv4."""
 
 
 class NotAllowed(ValueError):
-    """The guard refuses; the message says why and repeats none of it."""
+    """The guard refuses a URL. The message says why, and does not quote the URL."""
 
 
 def is_public(address: str, nat64: Nat64 = ()) -> bool:
@@ -116,7 +116,7 @@ def ipv4_inside(address: ipaddress.IPv6Address, prefix: ipaddress.IPv6Network) -
 def read_nat64_prefix(text: str) -> ipaddress.IPv6Network:
     """Raises ValueError with what is wrong with it."""
     try:
-        prefix = ipaddress.IPv6Network("" if "%" in text else text)  # which takes a scope, and drops it
+        prefix = ipaddress.IPv6Network("" if "%" in text else text)  # it accepts a scope, and drops it
     except ValueError:
         raise ValueError("must be an IPv6 prefix with its length and no bits after it, such as 64:ff9b::/96") from None
     if "/" not in text or prefix.prefixlen not in NAT64_LENGTHS:
@@ -137,14 +137,14 @@ def guard_with(nat64: Nat64) -> Callable[[str, int], bool]:
 
 
 def read_url(text: str) -> URL:
-    """A URL that can be asked at all, whoever named it. Raises `NotAllowed`."""
-    if len(text) > MAX_URL_CHARACTERS or not _VISIBLE.fullmatch(text):  # before yarl, which normalises other scripts
+    """A URL that can be requested at all, no matter who named it. Raises `NotAllowed`."""
+    if len(text) > MAX_URL_CHARACTERS or not _VISIBLE.fullmatch(text):  # yarl would normalise other scripts
         raise NotAllowed("is too long, or has characters that are not visible ASCII")
     if not _WEB_URL.fullmatch(text):
         raise NotAllowed("is not an http(s) URL of a host, without user information")
     try:
         url = URL(text)
-        if not url.host:  # which decodes punycode only now
+        if not url.host:  # yarl decodes punycode only now
             raise NotAllowed("names no host")
     except ValueError:
         raise NotAllowed("is not a URL") from None
@@ -168,7 +168,7 @@ def read_url_to_the_byte(text: str) -> URL:
 
 
 def read_stranger_url(text: str, *, allow: frozenset[str]) -> URL:
-    """A URL as a stranger may name it; the origins in `allow` pass as they are. Raises `NotAllowed`."""
+    """A URL that a stranger may name; URLs at the origins in `allow` pass unchecked. Raises `NotAllowed`."""
     url = read_url(text)
     if str(url.origin()) not in allow:
         check_stranger_url(url)

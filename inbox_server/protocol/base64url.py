@@ -1,6 +1,6 @@
 """base64url without padding (RFC 4648 section 5), in its one canonical form.
 
-Python's decoder skips foreign characters and takes loose tails, so both are looked at before it.
+Python's decoder skips foreign characters and accepts loose tails, so we check for both before we call it.
 """
 
 import base64
@@ -10,7 +10,7 @@ from typing import Final
 
 _ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]*")
 _TO_BASE64: Final = bytes.maketrans(b"-_", b"+/")
-# By how many characters stand in the last group of four: what the last one may be, so that no bit of it is lost.
+# The characters that may come last, by the length of the last group of four, so that no bit is lost.
 _LAST: Final = {2: "AQgw", 3: "AEIMQUYcgkosw048"}
 
 

@@ -1,4 +1,4 @@
-"""Pages of the feed as they go over the wire: cursors, query parameters, and the page as JSON."""
+"""The wire format of feed pages: cursors, query parameters, and the page as JSON."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from inbox_server.store.contract import Cursor, Page, Unread
 
 DEFAULT_PAGE_ENTRIES: Final = 100
 MAX_PAGE_ENTRIES: Final = 1000
-PART_ENTRIES: Final = 100  # a longer page is read and sent in parts of so many: more would hold everybody up
-MAX_EVENT_ENTRIES: Final = 100  # 113 KB with the longest IDs; readers on aiohttp take no line of more than 128 KiB
+PART_ENTRIES: Final = 100  # a longer page is read and sent in parts of this size: larger ones would delay others
+MAX_EVENT_ENTRIES: Final = 100  # 113 KB with the longest IDs; aiohttp clients accept no line over 128 KiB
 MAX_WAIT_SECONDS: Final = 55  # proxies give up on an answer after 60
 PAGE_START: Final = b'{"messages":['
 _GENERATION_BYTES: Final = 8
 _CHANGE_BYTES: Final = 8
 _PLAIN: Final = re.compile(r"[ !#-\[\]-~]*")  # printable ASCII without quote and backslash
-_MOST: Final = (1 << 63) - 1  # SQLite's integers hold no more, and every inbox has less: refused there as ahead
+_MOST: Final = (1 << 63) - 1  # the largest integer in SQLite; every inbox has less, so the store refuses it as ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def parse_cursor(text: str, *, member: str = "after") -> Cursor:
 
 
 def page_json(page: Page, *, with_read: bool) -> bytes:
-    """The page, put together from pieces that need no more encoding: for 100 entries a third of what `json` takes."""
+    """The page, joined from pieces that are already JSON. For 100 entries this takes a third of the time of `json`."""
     return PAGE_START + entries_json(page.messages) + page_end(page, page.read, with_read=with_read)
 
 
@@ -105,7 +105,7 @@ def _entry_json(entry: Unread) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A JSON string. What was delivered seldom needs escaping; what a failing disk made of it may."""
+    """A JSON string. A delivered ID seldom needs escaping, but one that a failing disk has changed may."""
     return f'"{text}"' if _PLAIN.fullmatch(text) else json.dumps(text)
 
 

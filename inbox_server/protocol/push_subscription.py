@@ -1,4 +1,4 @@
-"""A push subscription as browsers hand it out: where one can be told, and the keys that it made for that (RFC 8291)."""
+"""A push subscription as browsers issue it: its endpoint, and the keys to encrypt to (RFC 8291)."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from inbox_server.clock import UnixTime
 from inbox_server.protocol.base64url import encode
 
-MAX_ENDPOINT_CHARACTERS: Final = 1024  # the longest in use, Windows', may have as many
+MAX_ENDPOINT_CHARACTERS: Final = 1024  # the longest in use, from Windows, may have this many
 POINT_BYTES: Final = 65  # RFC 8291 section 3.1: uncompressed
 AUTH_BYTES: Final = 16  # RFC 8291 section 3.2
-SHORT_ID_CHARACTERS: Final = 16  # 96 bits of a hash: enough to tell eight apart, and not to be guessed
+SHORT_ID_CHARACTERS: Final = 16  # 96 bits of a hash: enough to tell eight apart, and hard to guess
 _NEVER: Final = UnixTime(0)
 
 
@@ -28,7 +28,7 @@ class Subscription:
 
     @property
     def short_id(self) -> str:
-        """What a listing calls it: whoever has the endpoint can make it, and nobody can go back."""
+        """Its ID in a list: anyone who has the endpoint can compute it, but nobody can reverse it."""
         return encode(hashlib.sha256(self.endpoint.encode("ascii")).digest())[:SHORT_ID_CHARACTERS]
 
 

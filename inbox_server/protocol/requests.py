@@ -1,4 +1,4 @@
-"""Request bodies as the protocol has them: exact members, checked before anything else is done."""
+"""Request bodies as the protocol defines them: exact members, checked before anything else is done."""
 
 import re
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ _PRINTABLE: Final = re.compile(r"[\x20-\x7e]+")
 
 @dataclass(frozen=True, slots=True)
 class DeliveryBody:
-    """`ttl` is in seconds; None leaves the life to the owner and the server."""
+    """`ttl` is in seconds; None leaves the lifetime to the owner and the server."""
 
     message_id: str
     ttl: int | None
@@ -93,10 +93,10 @@ def parse_settings(body: bytes, *, max_retention: int, list_entries: int) -> Set
 
 
 def parse_subscription(body: bytes, *, allow: frozenset[str]) -> Subscription:
-    """What `PushSubscription.toJSON()` gives in a browser; `allow` are origins without a guard. Raises `Refused`."""
+    """What `PushSubscription.toJSON()` gives in a browser; `allow`: origins without a guard. Raises `Refused`."""
     members = _members(body, {"endpoint", "keys", "expirationTime"})
     if not isinstance(members.get("expirationTime", 0), int | None) or isinstance(members.get("expirationTime"), bool):
-        raise bad_request("expirationTime", "must be a whole number, or null")  # and not used: the push service tells
+        raise bad_request("expirationTime", "must be a whole number, or null")  # unused: the push service reports it
     keys = members.get("keys")
     if not isinstance(keys, dict) or keys.keys() != {"p256dh", "auth"}:
         raise bad_request("keys", "must have p256dh and auth, and nothing else")
@@ -110,7 +110,7 @@ def parse_subscription(body: bytes, *, allow: frozenset[str]) -> Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscription:
-    """Which subscription to drop: one of the two is there."""
+    """Which subscription to drop: exactly one of the two is set."""
 
     endpoint: str | None = field(repr=False)
     short_id: str | None
@@ -156,7 +156,7 @@ def _members(body: bytes, known: set[str]) -> dict[str, Any]:
         members = parse_object(body)
     except NotStrict as error:
         raise bad_request("body", str(error)) from None
-    if not members.keys() <= known:  # the surplus member's name is the caller's text and is not repeated
+    if not members.keys() <= known:  # the extra member's name is the caller's text and is not repeated
         raise bad_request("body", f"must hold nothing but {', '.join(sorted(known))}")
     return members
 

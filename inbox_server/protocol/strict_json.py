@@ -1,7 +1,7 @@
 """Strict JSON: one meaning for every byte sequence, or a refusal.
 
-Python's own reader takes the last of duplicate keys, knows NaN, and turns 1e400 into infinity. A second reader of the
-same bytes may see something else, so all of that is refused (RFC 8259 leaves it open; RFC 7493 does not).
+Python's parser takes the last of duplicate keys, accepts NaN, and turns 1e400 into infinity. Another parser may read
+the same bytes differently, so all of that is refused (RFC 8259 leaves it open; RFC 7493 does not).
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 
 class NotStrict(ValueError):
-    """The text is not JSON as we take it; the message says why and repeats none of it."""
+    """The text is not JSON that we accept. The message says why, and does not quote the text."""
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         raise NotStrict("is not UTF-8") from None
     try:
         parsed = _decode(text)
-        if "\\u" in text:  # half a surrogate pair, escaped, can be read but not written
+        if "\\u" in text:  # half of an escaped surrogate pair can be decoded but not encoded
             json.dumps(parsed, ensure_ascii=False).encode()
     except NotStrict:
         raise
@@ -35,11 +35,11 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 def is_whole(raw: bytes) -> bool:
     """Whether this is JSON from its start to its end.
 
-    A file that a hub is just writing is empty or breaks off; it stays so if the upload was cut off.
+    A file that a hub is still writing is empty or cut short. It stays so if the upload was cut off.
     """
     try:
         json.loads(raw)
-    except (ValueError, RecursionError):  # also for what is no UTF-8
+    except (ValueError, RecursionError):  # ValueError also when it is not UTF-8
         return False
     return True
 

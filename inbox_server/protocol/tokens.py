@@ -1,7 +1,7 @@
-"""The bearer tokens of the protocol: which are refused and why, checked in the order of what a check costs.
+"""The bearer tokens of the protocol: which are refused and why. Cheap checks come first.
 
 A token is a compact JWS (RFC 7515) with ES256K (RFC 8812). Header and claims are exact sets, so no library's idea of
-an optional member can widen them; PyJWT is the second opinion in the tests. Nothing here touches the network.
+an optional member can extend them. The tests compare with PyJWT. Nothing here touches the network.
 """
 
 import hashlib
@@ -26,16 +26,16 @@ Scope = Literal["read", "ack", "settings"]
 DELIVER: Final = "inbox-deliver+jwt"
 OWNER: Final = "inbox-owner+jwt"
 
-MAX_TOKEN_CHARACTERS: Final = 2048  # a usual one has about 520
+MAX_TOKEN_CHARACTERS: Final = 2048  # a typical one has about 520
 CLOCK_SKEW_SECONDS: Final = 60
 DELIVER_LIFE_SECONDS: Final = 300
-READ_LIFE_SECONDS: Final = 3600  # a reading token is reused by every poll
+READ_LIFE_SECONDS: Final = 3600  # every poll reuses the reading token
 OWNER_LIFE_SECONDS: Final = 300
 MOST_READ_TOKENS: Final = 4096  # about 1 KB each
 
 _DELIVER_CLAIMS: Final = frozenset({"iss", "sub", "app", "aud", "digest", "iat", "exp"})
 _OWNER_CLAIMS: Final = frozenset({"iss", "app", "aud", "scope", "iat", "exp"})
-# Any of these marks a token that opens a Gaia bucket, or delegates the right to.
+# Any of these marks a token that opens a Gaia bucket, or delegates the right to open one.
 _GAIA_CLAIMS: Final = frozenset(
     {"gaiaChallenge", "hubUrl", "gaiaHubUrl", "associationToken", "scopes", "salt", "childToAssociate"}
 )
@@ -53,13 +53,13 @@ class _Signed:
 
 @dataclass(frozen=True, slots=True)
 class DeliverToken:
-    """A sender's right to deliver one body to one recipient. Not verified until `check_signature` returned."""
+    """A sender's right to deliver one body to one recipient. Not verified until `check_signature` has returned."""
 
     sender: Name | PublicKey
     recipient: Name | PublicKey | Address
     app: str
     key: PublicKey | None
-    """The key that a named sender says it signs with; None when the bucket must be asked, or `sender` is the key."""
+    """The key that a named sender claims to sign with; None if the key must be looked up, or `sender` is the key."""
     issued: UnixTime
     _signed: _Signed
 
@@ -90,7 +90,7 @@ class OwnerToken:
 
 
 def read_deliver_token(authorization: str | None, body: bytes, *, audience: str, now: UnixTime) -> DeliverToken:
-    """Everything about a deliver token but its signature, which may need a look-up. Raises `Refused`."""
+    """Check everything in a deliver token but its signature, which may need a look-up. Raises `Refused`."""
     signed, claims = _read(authorization, DELIVER)
     named = "key" in claims
     _check_members(claims, _DELIVER_CLAIMS | {"key"} if named else _DELIVER_CLAIMS, "claims")
@@ -135,9 +135,9 @@ def read_owner_token(
 
 
 class ReadTokens:
-    """Reading tokens that were found good. A poll sends the same one again, and then only the clock has changed.
+    """Reading tokens that were verified. A poll sends the same one again, and then only the time needs a check.
 
-    They are known by their SHA-256, so that no token is kept.
+    The key is the token's SHA-256, so no token is kept.
     """
 
     def __init__(self, *, audience: str, most: int = MOST_READ_TOKENS) -> None:
@@ -162,12 +162,12 @@ class ReadTokens:
 
 
 def digest_of(body: bytes) -> str:
-    """base64url(SHA-256(body)) without padding: 43 characters. An empty body has one too."""
+    """base64url(SHA-256(body)) without padding: 43 characters. An empty body has a digest too."""
     return encode(hashlib.sha256(body).digest())
 
 
 def bad_token(member: str, rule: str, *, server_time: UnixTime | None = None) -> Refused:
-    """The refusal of a token, naming the member and the rule: it is the caller's own token, so this tells nobody.
+    """The refusal of a token. It names the member and the rule: the token is the caller's own, so nothing leaks.
 
     `server_time` is given when the clock is the reason, so that a client can correct its own once.
     """
@@ -187,7 +187,7 @@ def _read(authorization: str | None, expected_type: str) -> tuple[_Signed, dict[
     if len(parts) != 3:
         raise bad_token("token", "is not a compact JWS of three parts")
     raw_claims = _decode("claims", parts[1])
-    if _opens_a_bucket(raw_claims):  # before the length, because with an association token in it one is long
+    if _opens_a_bucket(raw_claims):  # before the length, because one with an association token inside is long
         raise _gaia_token()
     if len(token) > MAX_TOKEN_CHARACTERS:
         raise bad_token("token", f"has more than {MAX_TOKEN_CHARACTERS} characters")
@@ -205,7 +205,7 @@ def _no_token() -> Refused:
 
 
 def _opens_a_bucket(raw_claims: bytes) -> bool:
-    """Whether these are a Gaia token's claims. Read loosely, because wallets write floats and dates into them."""
+    """Whether these are a Gaia token's claims. Parsing is lenient, because wallets write floats and dates."""
     if b"\\u" not in raw_claims and not any(map(raw_claims.__contains__, _GAIA_CLAIM_BYTES)):
         return False
     try:
@@ -222,7 +222,7 @@ def _gaia_token() -> Refused:
     )
 
 
-@lru_cache(maxsize=64)  # libraries write few headers, again and again; a refusal is not remembered
+@lru_cache(maxsize=64)  # libraries write the same few headers; a refusal is not remembered
 def _header(part: str) -> Mapping[str, Any]:
     return MappingProxyType(_object("header", _decode("header", part)))
 
@@ -241,7 +241,7 @@ def _check_members(members: Mapping[str, Any], exact: frozenset[str], part: str)
     missing = sorted(exact - members.keys())
     if missing:
         raise bad_token(missing[0], "is missing")
-    # The name of a surplus member is the caller's own text: it is not repeated.
+    # The name of an extra member is the caller's own text: it is not repeated.
     raise bad_token(part, f"must have nothing but {', '.join(sorted(exact))}")
 
 

@@ -1,7 +1,7 @@
-"""Remembering look-ups, in memory and bounded, so that a known sender costs no request and an outage is survived.
+"""A bounded cache of look-ups in memory: a known sender costs no request, and we survive an outage.
 
-Strangers share a budget of look-ups. Names that are known have one of their own, and their answers lie apart from the
-refusals, so that a flood of made-up names neither queues before them nor pushes them out.
+Strangers share a budget of look-ups. Known names have their own budget, and their answers are kept apart from the
+refusals. So a flood of made-up names neither queues before them nor evicts them.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ FRESH_SECONDS: Final = 600  # a wallet's new login takes this long to be noticed
 NOT_FOUND_SECONDS: Final = 300
 STALE_SECONDS: Final = 86_400  # a signed profile a day old is better than no delivery
 FAILURE_SECONDS: Final = 45
-LAPSE_SECONDS: Final = 3 * DAY_SECONDS  # an index that is built anew, a bucket that moves: also over a weekend
-AGAIN_SECONDS: Final = 60  # how often a misfit may ask for a fresh look-up of one name
+LAPSE_SECONDS: Final = 3 * DAY_SECONDS  # time to rebuild an index or to move a bucket, also over a weekend
+AGAIN_SECONDS: Final = 60  # how often a mismatch may cause a fresh look-up of one name
 _MAX_KNOWN: Final = 10_000  # about 5 MB
 _MAX_REFUSED: Final = 5_000
 _MAX_WAIT_SECONDS: Final = 3.0
 _BUSY_RETRY_SECONDS: Final = 10
-PUT_OFF_SECONDS: Final = (0.5, 1.5)  # without it, 200 connections keep the server busy with nothing but refusals
+PUT_OFF_SECONDS: Final = (0.5, 1.5)  # without it, 200 connections keep the server busy with refusals alone
 _GOLDEN: Final = 0.6180339887498949  # its multiples fall evenly between whole numbers, however many there are
 
 
 class PutOff:
-    """How long those wait who are put off, so that one who floods and waits for answers is slowed down.
+    """How long a caller waits to hear that it is put off. This slows down a flood that waits for its answers.
 
-    Each another while, or all of them would come back at once.
+    The delays differ, because otherwise all callers would come back at once.
     """
 
     def __init__(self, least: float, most: float) -> None:
@@ -79,11 +79,11 @@ class CachedResolver:
         known, put_off = Share(budget(20, 200), flights=24), PutOff(*put_off_seconds)
         self._resolver = resolver
         self._addresses: LookUps[str] = look_ups(20, 100, 24)
-        # A key is asked for before the owner's policy was, so strangers get less of it.
+        # A key look-up comes before the owner's policy, so strangers get a smaller share of it.
         self._keys: LookUps[PublicKey] = look_ups(5, 50, 8)
 
     def ask(self, resolver: Resolver) -> None:
-        """Look up here from now on. What is remembered stays until it is old."""
+        """Look up with this resolver from now on. Cached answers stay until they are old."""
         self._resolver = resolver
 
     def remembered(self) -> dict[str, float]:
@@ -98,7 +98,7 @@ class CachedResolver:
 
 
 class Share:
-    """A part of the look-ups: so many a second, and so many in flight, because a slow host holds each for seconds."""
+    """A share of the look-ups: a rate per second, and a limit in flight, because slow hosts take seconds each."""
 
     def __init__(self, budget: Budget, *, flights: int) -> None:
         self._budget = budget
@@ -106,7 +106,7 @@ class Share:
 
     @contextlib.asynccontextmanager
     async def take(self) -> AsyncIterator[bool]:
-        """A place, given back at the end; False at once when too many wait, or when none comes free in time."""
+        """Take a place and give it back at the end. False if too many wait (at once), or none is free in time."""
         if not await self._budget.spend():
             yield False
             return
@@ -124,20 +124,20 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class _Known(Generic[V]):
-    """An answer, when it came, and since when there is none any more where it came from."""
+    """An answer, when it came, and since when it has been missing at its source."""
 
     answer: V
     at: UnixTime
     missing_since: UnixTime | None = None
 
     def holds(self, now: UnixTime, seconds: int) -> bool:
-        """Whether it is the answer for `seconds` after it came, which a missing one is not."""
+        """Whether it may be used for `seconds` after it came; one that is missing by now may not."""
         return self.missing_since is None and now - self.at < seconds
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A link that did not hold, or a failure; `until` then it is the answer."""
+    """A link that did not hold, or a failure. It is the answer until `until`."""
 
     refusal: Refused
     at: UnixTime
@@ -145,7 +145,7 @@ class _Refusal:
 
 
 class LookUps(Generic[V]):
-    """Answers by key: fresh, stale while upstream fails, not found, failed; one flight for each key."""
+    """Answers by key: fresh, stale while upstream fails, not found, or failed. Each key has one look-up in flight."""
 
     def __init__(self, clock: Clock, count: Count, *, strangers: Share, known: Share, put_off: PutOff) -> None:
         self._clock = clock
@@ -161,11 +161,11 @@ class LookUps(Generic[V]):
         return len(self._known) + len(self._refused)
 
     async def get(self, key: K, look_up: Callable[[], Awaitable[V]], *, fresh: bool) -> V:
-        """The answer, remembered or looked up. Raises what the look-up raised.
+        """The answer, cached or looked up. Raises what the look-up raised.
 
-        While upstream fails, what is remembered is the answer for a day; but not for who asks for a `fresh` one,
-        because what is remembered did not fit, and that is no last word. What was there and is `Missing` is a failure
-        for three days: nothing is accepted on its account, and nothing is final.
+        While upstream fails, the cached answer is used for a day. A caller that asks for a `fresh` one does not get it,
+        because it did not fit. If a link existed and is now `Missing`, that is a failure for three days: nothing is
+        accepted because of it, and no refusal is final.
         """
         now = self._clock()
         known = self._known.get(key)
@@ -182,12 +182,12 @@ class LookUps(Generic[V]):
             flight = asyncio.create_task(self._fly(key, look_up))
             self._flights[key] = flight
             flight.add_done_callback(lambda _: self._flights.pop(key, None))
-        # One waiting caller that leaves does not end the flight for the others.
+        # A waiting caller that leaves does not cancel the look-up for the others.
         return self._open(key, await asyncio.shield(flight), now, fresh=fresh)
 
     def _open(self, key: K, answer: V | Refused, now: UnixTime, *, fresh: bool) -> V:
-        """The answer, a remembered one instead of a failure, or the refusal raised as a new one: a raised exception
-        keeps its caller's frames alive."""
+        """The answer, or a cached one instead of a failure. A refusal is raised as a new exception, because a raised
+        one keeps its caller's frames alive."""
         if isinstance(answer, Unavailable):
             known = self._known.get(key)
             if known and not fresh and known.holds(now, STALE_SECONDS):
@@ -227,7 +227,7 @@ class LookUps(Generic[V]):
         return answer
 
     def _is_lapse(self, key: K, now: UnixTime) -> bool:
-        """Whether what is missing was known, and is missing for less than `LAPSE_SECONDS`."""
+        """Whether a missing link was known, and has been missing for less than `LAPSE_SECONDS`."""
         known = self._known.get(key)
         if known is None:
             return False

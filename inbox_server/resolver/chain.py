@@ -16,7 +16,7 @@ _WHERE: Final = "it must be an https URL of a public name, at the usual port"
 
 
 class ChainResolver:
-    """Implements `contract.Resolver` without remembering anything; `CachedResolver` goes around it."""
+    """Implements `contract.Resolver` without a cache; `CachedResolver` wraps it."""
 
     def __init__(self, fetcher: Fetcher, names: NameServices, static: Iterable[Static]) -> None:
         self._fetcher = fetcher

@@ -9,13 +9,13 @@ FAILURE_RETRY_SECONDS: Final = 45
 
 
 class Missing(Refused):
-    """A link that is not there. Where it was before, that can be a lapse; any other refusal is somebody's doing."""
+    """A link that is missing. If it existed before, this may be temporary; any other refusal is somebody's doing."""
 
 
 class Resolver(Protocol):
-    """Both methods raise `Refused` name_unproven when a link of the chain does not hold, which is `Missing` when there
-    is none, and `Unavailable` when one could not be asked, or is just being written. `fresh` asks for a new look-up,
-    because what is remembered did not fit.
+    """Both methods raise `Refused` name_unproven when a link of the chain does not hold (`Missing` when there is none),
+    and `Unavailable` when a link could not be fetched, or is just being written. `fresh` asks for a new look-up,
+    because the cached answer did not fit.
     """
 
     async def address(self, name: str, app: str, *, fresh: bool = False) -> str:
@@ -26,7 +26,7 @@ class Resolver(Protocol):
 
 
 async def leads_to(resolver: Resolver, name: str, app: str, address: str) -> bool:
-    """Whether the name's bucket for this app is at `address`; a remembered answer that does not fit is asked anew.
+    """Whether the name's bucket for this app is at `address`; a cached answer that does not fit is looked up again.
 
     Raises as `Resolver` does.
     """
@@ -36,7 +36,7 @@ async def leads_to(resolver: Resolver, name: str, app: str, address: str) -> boo
 
 
 def unproven(detail: str) -> Refused:
-    """A link that does not hold. `detail` tells its owner what to mend and repeats nothing of it."""
+    """A link that does not hold. `detail` tells its owner what to fix and does not quote the link."""
     return Refused("name_unproven", detail)
 
 

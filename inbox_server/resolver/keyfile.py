@@ -1,6 +1,6 @@
-"""App public keys as apps have written them into buckets: seven shapes, each seen in the wild.
+"""App public keys as apps have written them into buckets: seven formats, each seen in the wild.
 
-A key file is only a hint at which key to try: a key counts when it hashes to the address of the bucket.
+A key file is only a hint which key to try. A key counts when it hashes to the address of the bucket.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any, Final
 from inbox_server.identity.keys import NotAKey, PublicKey, key_from_bytes
 
 MAX_KEY_FILE_BYTES: Final = 4096
-# In the order of how common they are.
+# The most common first.
 KEY_FILES: Final = (
     "key.json",
     "public_key.json",
@@ -41,9 +41,9 @@ def read_key_file(body: bytes, address: str) -> PublicKey | None:
 
 
 def is_unfinished(body: bytes) -> bool:
-    """Whether this can be the beginning of a key file, because hubs serve what has come of a file so far.
+    """Whether this can be the beginning of a key file: hubs serve a file that is only partly uploaded.
 
-    A page that says that there is nothing here is no beginning of one.
+    A "not found" page cannot.
     """
     text = body.decode("utf-8-sig", "replace").strip()
     if text[:1] not in _JSON_BEGINS:
@@ -52,7 +52,7 @@ def is_unfinished(body: bytes) -> bool:
         json.loads(text)
     except json.JSONDecodeError:
         return True
-    except (ValueError, RecursionError):  # a number too long, or too deep: whole, and no key
+    except (ValueError, RecursionError):  # a number too long, or nested too deep: complete, and not a key
         return False
     return False
 

@@ -1,8 +1,8 @@
 """Profiles: what a name's owner signed about buckets and app keys.
 
-A profile file is a JSON array; element 0 holds a token (a JWS by the owner's key) and, beside it, a decoded copy that
-nobody signed and that is never read. Its times are ISO strings and its expiry is enforced by no client, so neither is
-checked here. Source: stacks.js `profileTokens.ts`.
+A profile file is a JSON array; element 0 holds a token (a JWS by the owner's key) and, beside it, a decoded
+copy that nobody signed and that we never read. Its times are ISO strings, and no client enforces its expiry, so neither
+is checked here. Source: stacks.js `profileTokens.ts`.
 """
 
 import json
@@ -25,7 +25,7 @@ _BUCKET_URL: Final = re.compile(
     r"""https?://[A-Za-z0-9._-]+(?::[0-9]{1,5})?/(?:[!"$->@-\[\]-~]*/)?(?P<address>[0-9A-Za-z]+)/*"""
 )
 
-# Only the signature is PyJWT's to check: ISO times are refused by its checks, and the rest are not in profiles.
+# PyJWT checks only the signature: its time checks refuse ISO times, and profiles have none of the other claims.
 _SIGNATURE_ONLY: Final[Any] = {
     "verify_signature": True,
     "verify_exp": False,
@@ -50,7 +50,7 @@ class Bucket:
 def read_profile(body: bytes, *, owner: str) -> Mapping[str, Any]:
     """The claim of a profile that a key of `owner`, an address, signed.
 
-    Raises `Refused` name_unproven, or `Unavailable` for what is not JSON: hubs serve what has come of a file so far.
+    Raises `Refused` name_unproven, or `Unavailable` for a file that is not JSON: hubs serve partly uploaded files.
     """
     try:
         token = _parse(body)[0]["token"]

@@ -13,7 +13,7 @@ from inbox_server.outgoing.fetch import Absent, Fetcher, Unreachable
 from inbox_server.resolver.contract import missing, unavailable, unproven
 
 _MAX_ANSWER_BYTES: Final = 64 * 1024  # the zone file of a namespace's operator holds its subdomains' records
-# Older services say 400 to a name that cannot be. 403 and 410 mean that the service refuses us: that is a failure.
+# Older services answer 400 to an impossible name. 403 and 410 mean that the service refuses us: that is a failure.
 _NO_SUCH_NAME: Final = frozenset({400, 404})
 
 
@@ -30,7 +30,7 @@ class NameRecord:
 
 
 class NameServices:
-    """Several services as one: the next is asked when one fails, or all when they must agree.
+    """Several services as one. The next is asked when one fails, or all are asked when they must agree.
 
     A service that says there is no such name has answered; the next is not asked.
     """
@@ -41,7 +41,7 @@ class NameServices:
         self._agreement = agreement
 
     async def look_up(self, name: str) -> NameRecord:
-        """`name` is checked already. Raises `Refused` name_unproven, or `Unavailable`."""
+        """`name` has already been checked. Raises `Refused` name_unproven, or `Unavailable`."""
         if not self._bases:
             raise unproven("No name service is configured here. Use the app public key as the identity.")
         record = await (self._all(name) if self._agreement else self._first(name))

@@ -1,4 +1,4 @@
-"""Zone files of names: the profile's URL stands in a URI record (RFC 7553), in text like RFC 1035's."""
+"""Zone files of names: the profile's URL is in a URI record (RFC 7553), in text like RFC 1035's."""
 
 import re
 from typing import Final
@@ -16,7 +16,7 @@ _URI_RECORD: Final = re.compile(
 def profile_url(zone_file: str) -> str | None:
     """The URL of the profile, or None when the zone file names none.
 
-    `_http._tcp` comes first, as stacks.js has it; `_https._tcp` is taken too, because zone files in the wild have it.
+    `_http._tcp` comes first, as in stacks.js; `_https._tcp` is accepted too, because some real zone files use it.
     A `_resolver` record points to a registrar, not to a profile.
     """
     if len(zone_file) > _MAX_CHARACTERS:

@@ -1,1 +1,1 @@
-"""What is kept, and how: the contract (`contract.py`), the SQLite store, and the thread that writes."""
+"""Storage: the contract (`contract.py`) and the SQLite store."""

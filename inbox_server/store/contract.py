@@ -1,11 +1,11 @@
 """What a store promises. `tests/store/` runs the same tests for each store that `tests/support/stores.py` lists.
 
 Inboxes, names, apps, addresses and invites come in as keyed hashes (`identity/keyed_hash.py`); a store never sees
-them in the clear. All methods may raise `Unavailable`; a write that returned is on disk. Whoever stops waiting for a
-write cannot know whether it was done, and repeats it.
+them in the clear. All methods may raise `Unavailable`; a write that returned is on disk. A caller that
+stops waiting for a write cannot know whether it was done, and repeats it.
 
-Each store does in its own way, and beside this contract: opening, adding invites, copies, inspecting, and the rows that
-the demo shows. Today they are SQLite's (`store/sqlite/`, `world/evidence.py`).
+This contract leaves to each store: opening, adding invites, copies, inspecting, and the rows that the demo shows. Today
+these exist for SQLite (`store/sqlite/`, `world/evidence.py`).
 """
 
 from collections.abc import Callable, Collection
@@ -19,18 +19,18 @@ Accept = Literal["names", "anyone", "contacts", "nobody"]
 Notice = Literal["inbox_full", "push_gone"]
 
 TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
-FORGOTTEN_AT_ONCE: Final = 200  # of too many ids that are remembered, so many of the oldest go at the most
+FORGOTTEN_AT_ONCE: Final = 200  # when too many ids are remembered, at most this many of the oldest are dropped at once
 PROLONGED_SECONDS: Final = 3 * DAY_SECONDS  # a weekend, and a day to find it (docs/decisions/0010-outages.md)
 
 Changed = Callable[[Collection[bytes]], None]
-"""Called with the inboxes that a commit changed, after whoever asked for the change was answered."""
+"""Called with the inboxes that a commit changed, after the caller that asked for the change has its answer."""
 
 Committed = Callable[[int, float], None]
-"""Called with the size of each commit and the seconds that it took."""
+"""Called with the size of each commit and how many seconds it took."""
 
 
 class BadDatabase(Exception):
-    """The database must not be used, or cannot be made; the message says why and what to do."""
+    """The database must not be used, or cannot be created; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a delivery meets: the owner's policy, and whether this sender is on a list.
+    """What decides about a delivery: the owner's policy, and whether this sender is on a list.
 
-    `subscribed` says that some browser of the owner's is told of it by push.
+    `subscribed` means that at least one of the owner's browsers gets a push notification.
     """
 
     app: bytes
@@ -70,8 +70,8 @@ class Delivered:
 class Cursor:
     """A place in the change feed of one generation of one inbox.
 
-    `listed_at` is the change number at which the list was begun that this place is in; what was read up to there is
-    not in the list, so its tombstones need not be known any more. It is at most `change` once the list is through.
+    `listed_at` is the change number at which the list with this place began. Entries read up to there are not in the
+    list, so their tombstones are no longer needed. It is at most `change` once the list is complete.
     """
 
     generation: bytes
@@ -115,7 +115,7 @@ class Settings:
     unread: int
     unread_bytes: int
     read: int
-    """Entries read, whose id is still remembered."""
+    """Read entries whose id is still remembered."""
     refused: bool
     push: int
     push_gone: bool
@@ -131,7 +131,7 @@ class Subscribed:
 
 @dataclass(frozen=True, slots=True)
 class SettingsChange:
-    """What an owner asks for; None leaves a setting as it is. A list that is given replaces the old one."""
+    """What an owner asks for; None leaves a setting as it is. A new list replaces the old one."""
 
     app: bytes
     issued: UnixTime
@@ -145,7 +145,7 @@ class SettingsChange:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """On what condition an inbox that does not exist yet may be made."""
+    """The condition for creating an inbox that does not exist yet."""
 
     generation: bytes
     """8 random bytes."""
@@ -159,9 +159,9 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How much work a store has: what waits for a commit, and what was erased but is not yet out of all files.
+    """The load of a store: jobs that wait for a commit, and erased data that is not yet out of all files.
 
-    `feed_ends` is how many inboxes are known without asking the database. What does not apply to a store is 0.
+    `feed_ends` is how many inboxes are known without a query. A value that does not apply to a store is 0.
     """
 
     waiting: int
@@ -182,7 +182,7 @@ class Store(Protocol):
         """The inbox whose owner proved this name, if any."""
 
     async def policy(self, inbox: bytes, sender: bytes) -> Policy | None:
-        """What a delivery by `sender` (hashed for this inbox) meets; None when there is no such inbox."""
+        """What decides about a delivery by `sender` (hashed for this inbox); None when there is no such inbox."""
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
         """Keep an entry; the same `id` again is the same delivery. Raises `Refused` inbox_full or not_accepted."""
@@ -196,11 +196,11 @@ class Store(Protocol):
         """
 
     def end(self, inbox: bytes) -> Cursor | None:
-        """The end of the feed, if it is known without asking: equal while nothing changes, and never again after.
+        """The end of the feed, if it is known without a query. Equal while nothing changes; no end comes twice.
 
-        A store that cannot know it, because others write to the same database, says None.
+        A store that cannot know it, because others write to the same database, returns None.
 
-        So whoever was told at this end that nothing is new may be told so once more.
+        So a reader who was told at this end that nothing is new may be told so again.
         """
 
     def load(self) -> Load: ...
@@ -213,13 +213,13 @@ class Store(Protocol):
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
         """Mark entries as read and drop their text; an unknown id is remembered. Raises `Refused` no_inbox.
 
-        Of too many ids that are remembered the oldest go, and the cursors that have not seen them are gone.
+        When too many ids are remembered, the oldest are dropped, and cursors that have not seen them become invalid.
         """
 
     async def settings(self, inbox: bytes) -> Settings | None: ...
 
     async def settle(self, inbox: bytes, change: SettingsChange, *, admission: Admission | None, now: UnixTime) -> bool:
-        """Change the settings; with an `admission` make the inbox first when there is none, and return True.
+        """Change the settings; with an `admission`, create the inbox first if there is none, and return True.
 
         Raises `Refused` no_inbox, stale_token, bad_token (another app) or not_registered.
         """
@@ -247,10 +247,10 @@ class Store(Protocol):
         """Drop what has expired, and remember that this time was seen."""
 
     async def seen(self) -> UnixTime | None:
-        """The newest time that was swept by, to some minutes; None when there was none."""
+        """The time of the newest sweep, to within some minutes; None when there was none."""
 
     async def prolong(self, since: UnixTime, now: UnixTime) -> None:
-        """Keep what lives a day or more and lapsed between the two, for some days more."""
+        """Keep for some more days what has a lifetime of a day or more and expired between the two."""
 
     async def ping(self) -> None:
         """Raises `Unavailable` when the database cannot be read or written."""
@@ -259,8 +259,8 @@ class Store(Protocol):
 def notices_of(*, refused: bool, push_gone: bool) -> tuple[Notice, ...]:
     """What an owner must know of an inbox.
 
-    A delivery was refused for want of room, and none was made since; a push subscription went, and none was changed
-    since.
+    Either a delivery was refused for lack of room, and none was stored since; or a push subscription was dropped, and
+    none was changed since.
     """
     full: tuple[Notice, ...] = ("inbox_full",) if refused else ()
     return (*full, "push_gone") if push_gone else full

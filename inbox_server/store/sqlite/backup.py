@@ -1,6 +1,6 @@
-"""Copies of the database: made while the server runs, and put back so that no client can mistake the old for the new.
+"""Copies of the database: made while the server runs, and restored so that no client mistakes old state for new.
 
-A copy is made beside its final name, checked, and only then given that name; a name that is taken is never written to.
+A copy is written beside its final name, checked, and only then given that name. An existing file is never overwritten.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from inbox_server.store.sqlite.opening import DATABASE_NAME, check_file, only_se
 
 _GENERATION_BYTES: Final = 8
 _SETTINGS_TABLES: Final = ("inbox", "name", "listed", "push", "invite", "secret_check")
-# No entry comes along, so no cursor from before may be taken for one that has seen them.
+# No entry is copied, so no earlier cursor may count as one that has seen them.
 _FORGET_MESSAGES: Final = "UPDATE inbox SET horizon = change, unread = 0, unread_bytes = 0, tombstones = 0, refused = 0"
 
 
@@ -32,8 +32,8 @@ class Copied:
 def back_up(folder: Path, target: Path, *, check_value: bytes, settings_only: bool) -> Copied:
     """Copy the database in `folder`, of a running server or not, as it is at one moment. Raises `BadDatabase`.
 
-    A database of another secret is refused: whoever kept this one beside the copy could not use it.
-    With `settings_only` no row and no page that ever held a message comes along.
+    A database of another secret is refused: the operator could not use the copy with the secret kept beside it.
+    With `settings_only`, no row and no page that ever held a message is copied.
     """
     path = folder / DATABASE_NAME
     if not path.exists():
@@ -70,7 +70,7 @@ def restore(folder: Path, source: Path, *, check_value: bytes, random_bytes: Cal
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A database that is only read."""
+    """A read-only connection to a database."""
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             yield db

@@ -1,6 +1,6 @@
-"""Entries that go: what has expired, and what lay in an inbox that is given up.
+"""Removing entries that have expired, and those of a deleted inbox.
 
-A few go in one commit, so that no delivery waits long for them.
+Each commit removes only a few, so that no delivery waits long.
 """
 
 import sqlite3
@@ -45,7 +45,7 @@ def drop_expired(db: sqlite3.Connection, inbox: bytes, now: UnixTime, *, most: i
 
 
 def drop_entries(db: sqlite3.Connection, inbox: bytes) -> bool:
-    """Drop a batch of whatever is in an inbox; whether that was the last."""
+    """Drop a batch of everything in an inbox; returns whether that was the last."""
     rows = db.execute(
         "SELECT inbox, change, slot, size FROM message WHERE inbox = ? LIMIT ?", (inbox, BATCH_ROWS)
     ).fetchall()

@@ -12,7 +12,7 @@ from inbox_server.store.sqlite.slots import text_of
 def read_feed(
     db: sqlite3.Connection, inbox: bytes, after: Cursor | None, limit: int, now: UnixTime, upto: int | None = None
 ) -> tuple[Page, FeedEnd | None]:
-    """A page of an inbox's feed, and where the inbox stands if that may be remembered.
+    """A page of an inbox's feed, and the end of the feed if it may be cached.
 
     Raises `Refused` no_inbox or cursor_gone.
     """
@@ -52,5 +52,5 @@ def read_feed(
     )
     # What has expired is not in the list, but would be again once a clock was set back: so the count must agree.
     empty = from_the_start and not rows and not unread
-    # A notice may be taken back by a sweep, of which nobody is told: so with one, nothing is remembered.
+    # A sweep may remove a notice without waking anyone: so with a notice, nothing is cached.
     return page, None if notices else FeedEnd(Cursor(generation, change, change), empty)

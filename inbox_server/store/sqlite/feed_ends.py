@@ -1,7 +1,7 @@
-"""Where inboxes stand, as last read and not written since: most polls find nothing, and need not ask the database.
+"""The ends of inboxes' feeds, cached until the next write: most polls find nothing, and need no query.
 
-One process owns the database, so every change passes through it. From before a change is committed until it is, nothing
-is known of its inbox: the moment at which others can read it lies in between, and what one reader has seen must not be
+One process owns the database, so every change passes through it. While a change is being committed, nothing is cached
+for its inbox: other readers can see the change at some moment in between, and what one reader has seen must not be
 denied to the next.
 """
 
@@ -38,7 +38,7 @@ class _Reading:
 
 
 class FeedEnds:
-    """What is known, the longest unused of it forgotten first."""
+    """The known ends; the least recently used is dropped first."""
 
     def __init__(self, most: int = _MOST) -> None:
         self._known: Lru[bytes, FeedEnd] = Lru(most)
@@ -65,7 +65,7 @@ class FeedEnds:
 
     @contextmanager
     def changing(self, inboxes: Collection[bytes]) -> Iterator[None]:
-        """While these change, which no others do, nothing is known of them; nor of what was read meanwhile."""
+        """While these inboxes change, nothing is cached for them, nor what was read of them meanwhile."""
         self._changing = inboxes
         for inbox in inboxes:
             self._known.drop(inbox)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: what is written gets its name at the end, and takes it from nobody."""
+"""Files that are complete or absent: a file gets its name once it is written, and never replaces another."""
 
 import contextlib
 import os
@@ -21,10 +21,10 @@ def new_file(target: Path) -> Iterator[Path]:
             yield partial
             sync(partial)
             try:
-                os.link(partial, target)  # unlike a rename it never takes a name that somebody took meanwhile
+                os.link(partial, target)  # unlike a rename, it never replaces a file that appeared meanwhile
             except FileExistsError:
                 raise _taken(target) from None
-            except OSError:  # not every filesystem has links
+            except OSError:  # not every filesystem has hard links
                 partial.rename(target)
         sync_folder(target.parent)
     except OSError as error:

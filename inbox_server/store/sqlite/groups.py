@@ -1,7 +1,7 @@
-"""Work in groups: whatever waits goes to the database's thread at once, and is answered when all of it is done.
+"""Jobs in groups: all waiting jobs go to the database's thread together, and are answered when all are done.
 
-A hop to the thread and back costs more than most works do, and an fsync more than all of them. So nothing travels
-alone while something else is under way: the busier the server, the larger the groups.
+A hop to the thread and back costs more than most jobs, and an fsync more than all of them. So jobs that arrive while
+a group runs wait and form the next one: the busier the server, the larger the groups.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from inbox_server.errors import Unavailable
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
-"""A unit of work: run whole on the connection's thread, so that no other task's statements come between its own."""
+"""A unit of work. It runs in one piece on the connection's thread, so no other task's statements come in between."""
 
-_GROUP_LIMIT: Final = 512  # a group's answers wait for its slowest work
+_GROUP_LIMIT: Final = 512  # a group's answers wait for its slowest job
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A work that waits. It changes `inbox`, if any; `erases` says that its old bytes must leave the files soon."""
+    """A waiting job. It changes `inbox`, if any; `erases` means that its old bytes must leave the files soon."""
 
     work: Work[Any]
     inbox: bytes | None
@@ -32,8 +32,8 @@ class Job:
 class Groups:
     """Hands groups of jobs, in order of arrival, to `run_group`, one group at a time.
 
-    It returns the outcome of each job: what its work returned, or the exception that it raised. `answered` is called
-    with the same two lists once all jobs have their answers, also those whose callers went away.
+    `run_group` returns the outcome of each job: what its work returned, or the exception that it raised. `answered` is
+    called with the same two lists once all jobs have their answers, also those whose callers went away.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Groups:
     async def _answer(self, group: list[Job]) -> None:
         try:
             outcomes = await self._run_group(group)
-        except Exception as error:  # noqa: BLE001 — the loop outlives whatever a group meets
+        except Exception as error:  # noqa: BLE001 — the loop must survive any failure of a group
             outcomes = [error] * len(group)
         for job, outcome in zip(group, outcomes, strict=True):
             if job.answer.done():  # its caller went away; the work is done all the same

@@ -1,4 +1,4 @@
-"""Whether reading or writing works: told to the operator when it stops, and when it works again."""
+"""Whether reading and writing work: logged for the operator when one fails, and when it works again."""
 
 import logging
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from sqlite3 import Error
 from typing import Any, Final
 
-_QUIET_SECONDS: Final = 60  # one damaged page fails again and again, between works that succeed
+_QUIET_SECONDS: Final = 60  # one damaged page fails again and again, between jobs that succeed
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Looking at a data directory without a trace: beside a server or without one, not even a log is merged or made."""
+"""Inspecting a data directory without a trace, beside a server or without one: no log is merged or created."""
 
 import contextlib
 import fcntl
@@ -17,7 +17,7 @@ _STEPS_BETWEEN_LOOKS: Final = 10_000  # of SQLite's machine: about a millisecond
 
 
 class LeftAlone(Exception):
-    """To read the database would be to write beside it; the message says why."""
+    """Reading the database would write files beside it; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)

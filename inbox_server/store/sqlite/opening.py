@@ -1,4 +1,4 @@
-"""Opening the database: one server a directory, the right secret, the schema up to date."""
+"""Opening the database: one server per directory, the right secret, an up-to-date schema."""
 
 import contextlib
 import fcntl
@@ -76,7 +76,7 @@ async def _open_database(folder: Path, check_value: bytes) -> AsyncIterator[Conn
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a start or a `restore` left that was killed."""
+    """Remove what a killed start or `restore` left behind."""
     for left in folder.glob(f"{DATABASE_NAME}.*.partial"):
         shutil.rmtree(left)
 

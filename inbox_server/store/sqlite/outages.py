@@ -1,4 +1,4 @@
-"""Time that passed for nobody: the newest time that the database has seen, and what lapsed while no server ran."""
+"""Outages: the newest time that the database has seen, and what expired while no server ran."""
 
 import sqlite3
 from typing import Final
@@ -34,9 +34,9 @@ def lapsed_inboxes(db: sqlite3.Connection, since: UnixTime, now: UnixTime) -> li
 
 
 def prolong(db: sqlite3.Connection, inbox: bytes, since: UnixTime, now: UnixTime) -> bool:
-    """Keep a batch of what lapsed in an inbox, for some days more; whether that was the last.
+    """Keep for some more days a batch of what expired in an inbox; returns whether that was the last.
 
-    A longer life is a change that every device must hear of.
+    A longer lifetime is a change that every device must see.
     """
     rows = db.execute(
         f"SELECT change {_LAPSED} AND inbox = ?3 LIMIT ?4",

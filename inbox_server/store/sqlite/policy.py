@@ -1,4 +1,4 @@
-"""What a delivery meets, in SQLite: whose inbox a name leads to, and the owner's policy."""
+"""What decides about a delivery, in SQLite: which inbox a name leads to, and the owner's policy."""
 
 import sqlite3
 from typing import Final
@@ -11,7 +11,7 @@ def proven(db: sqlite3.Connection, name: bytes) -> bytes | None:
     return row[0] if row else None
 
 
-# Asks the lists also for an inbox that does not exist, so that it costs the same.
+# Queries the lists even for an inbox that does not exist, so that it costs the same.
 _DOOR: Final = """
     SELECT app, accept, retention,
         EXISTS (SELECT 1 FROM listed WHERE inbox = ?1 AND kind = 'contact' AND address = ?2),

@@ -14,7 +14,7 @@ _RETRY_SECONDS = 30
 
 
 class Reader:
-    """Reads for whoever asks, on a connection of its own."""
+    """Runs reads on a connection of its own."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""Where texts are kept: slots of one size, written over in place, so that nothing of a text stays behind.
+"""Where texts are kept: slots of one size, overwritten in place, so that nothing of a text stays behind.
 
 When SQLite balances a B-tree it moves rows between pages, and what it leaves in the old page is not blanked, not even
 with `secure_delete`: of some hundred texts that were acknowledged, one could still be found (test_erasing.py). A row of

@@ -44,8 +44,8 @@ _READS_AT_ONCE: Final = 16  # of feeds: a group of so many parts of a page takes
 _LONG_WRITES_AT_ONCE: Final = 2  # those that change a hundred rows or more
 _LONGEST_LINE: Final = 64  # of an owner's writes, with bodies of up to 64 KiB each
 _FEW_IDS: Final = 10  # more of them in one acknowledgement are a long write
-_ACK_BATCH: Final = 100  # a thousand ids in one commit would hold up everybody for tens of milliseconds
-_EXPIRED_BATCH: Final = SLOT_BYTES  # so many entries, of a byte or more each, make room for any other
+_ACK_BATCH: Final = 100  # a thousand ids in one commit would delay everybody by tens of milliseconds
+_EXPIRED_BATCH: Final = SLOT_BYTES  # this many entries, of at least a byte each, make room for any other
 
 
 class SqliteStore:
@@ -188,7 +188,7 @@ def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, 
     if new:
         drop_entry(db, inbox, change, slot, size)
         return _insert(db, inbox, entry, quota, now)
-    if granted > expires:  # a longer life is a change that every device must hear of
+    if granted > expires:  # a longer lifetime is a change that every device must see
         db.execute(
             "UPDATE message SET expires = ?, forget_at = ?, change = ? WHERE inbox = ? AND change = ?",
             (granted, granted, _next_change(db, inbox), inbox, change),

@@ -1,7 +1,7 @@
 """Turns at the database: one at a time for each inbox and few for all, however many are asked for at once.
 
-A group of reads, or of writes, is answered when its slowest is through, and deliveries' own travel in it. So whoever
-asks for much waits behind the own requests, and the others in turn with everybody's.
+A group of reads, or of writes, is answered when its slowest job is done, and it includes those of deliveries. So an
+owner who asks for much waits behind their own requests, and takes turns with everybody else.
 """
 
 import asyncio

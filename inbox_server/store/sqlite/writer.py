@@ -17,7 +17,7 @@ from inbox_server.store.sqlite.database import BUSY_TIMEOUT_MS, Connection
 from inbox_server.store.sqlite.groups import Groups, Job, T, Work
 from inbox_server.store.sqlite.health import Health
 
-_SCRUB_PAUSE_SECONDS: Final = 0.2  # acknowledgements share one checkpoint; the promise is gone within 1 s
+_SCRUB_PAUSE_SECONDS: Final = 0.2  # acknowledgements share one checkpoint; we promise to erase within 1 s
 _LONGEST_SCRUB_PAUSE_SECONDS: Final = 3.2  # while somebody reads the file
 _RETRY_SECONDS: Final = 30
 
@@ -43,18 +43,18 @@ class Writer:
         self._committed = committed
         self._monotonic = monotonic
         self.remnants = 0
-        """Erasing works whose old bytes may still be in the write-ahead log."""
+        """Erasing jobs whose old bytes may still be in the write-ahead log."""
         self._groups = Groups(self._commit_group, self._tell)
         self._erased = asyncio.Event()
         self._health = Health("writing")
 
     @property
     def failing(self) -> bool:
-        """Whether the last group met a disk that refused it."""
+        """Whether the disk refused the last group."""
         return self._health.failing
 
     def __len__(self) -> int:
-        """How many works wait for a commit."""
+        """How many jobs wait for a commit."""
         return len(self._groups)
 
     async def __aenter__(self) -> Self:
@@ -75,7 +75,7 @@ class Writer:
     async def write(self, work: Work[T], *, inbox: bytes | None = None, erases: bool = False) -> T:
         """Run `work`, which may change `inbox`, in a group. A caller that is cancelled does not cancel the work.
 
-        `work` raises `Refused` only before it writes. `erases` says that its old bytes must leave the files soon.
+        `work` raises `Refused` only before it writes. `erases` means that its old bytes must leave the files soon.
         """
         try:
             return await self._groups.run(work, inbox=inbox, erases=erases)
@@ -110,7 +110,7 @@ class Writer:
         )
 
     def _run(self, db: sqlite3.Connection, jobs: list[Job]) -> list[Any]:
-        """The outcomes of a group. Without a reserve of room only what erases is done, for that is what makes room."""
+        """The outcomes of a group. Without reserve space, only erasing jobs run, because they free space."""
         if not self._connection.in_place():
             return [sqlite3.OperationalError("the database file was moved or deleted")] * len(jobs)
         if self._connection.has_reserve():
@@ -138,10 +138,10 @@ class Writer:
 
 
 def _outcomes(db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
-    """The outcome of each work, a value or an exception. A work that fails does not take the others with it."""
+    """The outcome of each job, a value or an exception. One that fails does not affect the others."""
     try:
         return _transaction(db, works)
-    except Exception as error:  # noqa: BLE001 — a worker's loop: the failure becomes the outcome of the work
+    except Exception as error:  # noqa: BLE001 — a worker's loop: the failure becomes the outcome of the job
         if len(works) == 1:
             return [error]
     return [_outcomes(db, [work])[0] for work in works]
@@ -165,7 +165,7 @@ def _attempt(db: sqlite3.Connection, work: Work[Any]) -> Any:
         return work(db)
     except Refused as refusal:
         if db.total_changes != before:
-            raise  # half a work must not be committed: the group is rolled back and run one by one
+            raise  # half a job must not be committed: the group is rolled back and run one by one
         return refusal
 
 
