@@ -80,7 +80,9 @@ class InboxSettings:
     def _check_not_forgotten(self, inbox: bytes, token: OwnerToken, now: UnixTime) -> None:
         """A settings token from before a DELETE must not bring the inbox back while it is still valid."""
         self._forgotten = {
-            known: issued for known, issued in self._forgotten.items() if now - issued < _REPLAYABLE_SECONDS
+            known: issued
+            for known, issued in self._forgotten.items()
+            if -CLOCK_SKEW_SECONDS <= now - issued < _REPLAYABLE_SECONDS
         }
         if token.issued < self._forgotten.get(inbox, UnixTime(0)):
             raise Refused("stale_token", "The inbox was deleted after this token was signed. Sign a new one to claim.")
@@ -91,7 +93,7 @@ class InboxSettings:
         if self._config.registration != "open":
             yield
             return
-        while self._opened and now - self._opened[0] >= _HOUR_SECONDS:
+        while self._opened and not 0 <= now - self._opened[0] < _HOUR_SECONDS:  # or by a clock that was ahead
             self._opened.popleft()
         if len(self._opened) >= self._config.open_per_hour:
             wait = _HOUR_SECONDS - (now - self._opened[0])
@@ -100,7 +102,8 @@ class InboxSettings:
         try:
             yield
         except BaseException:
-            self._opened.remove(now)
+            with contextlib.suppress(ValueError):  # its hour is over
+                self._opened.remove(now)
             raise
 
     def _admission(self, token: OwnerToken, asked: SettingsBody) -> Admission:

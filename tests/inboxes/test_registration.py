@@ -169,6 +169,21 @@ async def test_an_open_server_takes_so_many_new_inboxes_an_hour(world: World, tm
         check_problem(await at(first).claim(), "too_many")
 
 
+async def test_what_was_claimed_by_a_clock_that_was_ahead_does_not_count_until_then(
+    world: World, tmp_path: Path, clock: HandClock
+) -> None:
+    async with _server(world, tmp_path, open_per_hour=2, **OPEN) as first:
+        clock.advance(60 * 86_400)
+        await first.claim()
+        clock.advance(-60 * 86_400)
+        assert [(await at(first).claim()).status for _ in range(2)] == [201, 201]
+        late = await at(first).claim()
+        check_problem(late, "too_many")
+        assert int(late.headers["Retry-After"]) <= 3600
+        clock.advance(3600)
+        assert (await at(first).claim()).status == 201
+
+
 async def test_claims_that_were_refused_are_not_counted(world: World, tmp_path: Path) -> None:
     async with _server(world, tmp_path, open_per_hour=1, **OPEN) as somebody:
         for _ in range(3):

@@ -222,6 +222,13 @@ async def test_a_claim_from_before_the_giving_up_does_not_bring_the_inbox_back(o
     assert (await owner.claim()).status == 201
 
 
+async def test_a_clock_that_was_ahead_at_a_giving_up_locks_nobody_out(owner: Caller, clock: HandClock) -> None:
+    clock.advance(60 * 86_400)
+    assert (await owner.give_up()).status == 204
+    clock.advance(-60 * 86_400)
+    assert (await owner.claim()).status == 201
+
+
 async def test_an_older_giving_up_does_not_let_an_older_claim_in(owner: Caller, clock: HandClock) -> None:
     first = owner.owner_token("settings")
     clock.advance(10)
