@@ -1,4 +1,4 @@
-"""What every answer must have for apps to live with it: tokens that arrive, a clock, CORS, no caching."""
+"""What apps need from every answer: tokens that arrive, a clock, CORS, no caching."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from inbox_server.client.appkey import AppKey
 from inbox_server.client.tokens_and_cards import TOKEN_SECONDS, owner_token
 from inbox_server.clock import UnixTime
 
-_LONG_AGO: Final = UnixTime(1)  # a token of that time is refused by every clock, and the refusal tells the time
+_LONG_AGO: Final = UnixTime(1)  # every server refuses a token this old, and the refusal gives the server's time
 HALF_A_SECOND: Final = 0.5  # times in answers are whole seconds, rounded down
 _EXPOSED: Final = frozenset({"date", "retry-after", "www-authenticate"})
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE"})
@@ -25,7 +25,7 @@ _NTP: Final = "Set both clocks by NTP (`timedatectl status` tells)."
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How to sign for this server: `offset_seconds` is its clock's lead, when that is more than tokens allow."""
+    """How to sign for this server: `offset_seconds` is its clock's lead, if tokens do not allow that much."""
 
     server: Server
     audience: str
@@ -36,7 +36,7 @@ class Times:
 
 
 async def check_answers(server: Server, capabilities: Capabilities, key: AppKey, findings: Findings) -> Times | None:
-    """All of it, with a key that has no inbox; None when no token arrives."""
+    """Run all these checks with a key that has no inbox; None if no token arrives."""
     token = owner_token(key, scope="read", app=APP, inbox=capabilities.origin, now=_LONG_AGO, seconds=TOKEN_SECONDS)
     try:
         refused = await server.ask("GET", "/v1/messages", token=token)
@@ -98,7 +98,7 @@ def _check_clock(refused: Answer, skew: int, findings: Findings) -> int:
 
 
 def date_of(headers: Mapping[str, str]) -> float | None:
-    """The moment in a Date header, if there is one that can be read."""
+    """The time in a Date header, if it is there and readable."""
     try:
         return parsedate_to_datetime(headers["Date"]).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError):
@@ -106,7 +106,7 @@ def date_of(headers: Mapping[str, str]) -> float | None:
 
 
 def _check_cors(answer: Answer, findings: Findings) -> None:
-    """On a refusal, because proxies that add headers often do so to successes only."""
+    """Checks a refusal, because proxies that add headers often add them only to successes."""
     allowed = answer.headers.getall("Access-Control-Allow-Origin", [])
     exposed = _listed(answer.headers, "Access-Control-Expose-Headers")
     advice = "The server sends these headers itself: let them pass, once, on every status."
@@ -148,7 +148,7 @@ def _wrong_preflight(answer: Answer) -> str:
         return "Access-Control-Allow-Origin is not one *"
     headers = _listed(answer.headers, "Access-Control-Allow-Headers")
     methods = {method.upper() for method in _listed(answer.headers, "Access-Control-Allow-Methods")}
-    if not headers >= _NEEDED:  # a * there does not cover Authorization (Fetch standard)
+    if not headers >= _NEEDED:  # a * in this header does not cover Authorization (Fetch standard)
         return f"Access-Control-Allow-Headers lacks {', '.join(sorted(_NEEDED - headers))}"
     return "" if methods >= _METHODS else f"Access-Control-Allow-Methods lacks {', '.join(sorted(_METHODS - methods))}"
 
@@ -167,9 +167,9 @@ def _check_caching(answer: Answer, findings: Findings) -> None:
 
 
 def wrong_caching(answer: Answer) -> str:
-    """What says that a private answer is, or may be, kept by something in between; empty when nothing does."""
+    """The sign that a cache in between keeps, or may keep, a private answer; empty if there is none."""
     if "no-store" not in _listed(answer.headers, "Cache-Control"):
         return "Cache-Control is not no-store, so something in between may keep private answers"
-    if answer.headers.get("Age", "0").strip() != "0":  # a proxy that passes on may add 0, as Varnish does
+    if answer.headers.get("Age", "0").strip() != "0":  # a proxy that only passes answers on may add 0, as Varnish does
         return "an Age header says that a private answer came from a cache"
     return ""

@@ -13,18 +13,18 @@ from multidict import CIMultiDictProxy
 from inbox_server.checks.failures import why
 
 APP: Final = "https://inbox-server-ping.invalid"
-"""The web app that the checks play: in `Origin`, and in their tokens. Nobody can own it (RFC 2606)."""
+"""The app that the checks pose as, in `Origin` and in their tokens. Nobody can own this name (RFC 2606)."""
 _MOST_BYTES: Final = 256 * 1024
-_WAITS_A_REQUEST: Final = 3  # the whole of one, in its single waits
+_WAITS_A_REQUEST: Final = 3  # the limit for a whole request, in single waits
 
 
 class NoAnswer(Exception):
-    """The server could not be asked; the text says why, to be read after its name."""
+    """The server could not be asked; the text says why, and follows the server's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`moment` is when it was on its way, by this machine's clock, in seconds since 1970."""
+    """`moment` is a time while it was on its way, by this machine's clock, in seconds since 1970."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -33,7 +33,7 @@ class Answer:
 
     @property
     def members(self) -> Mapping[str, Any]:
-        """The body as a JSON object; empty when it is something else."""
+        """The body as a JSON object; empty if it is something else."""
         try:
             document = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -42,7 +42,7 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The refusal's code, when it is one of the protocol's."""
+        """The refusal's code, if it is one of the protocol's."""
         return str(self.members.get("code", "")) if self.status >= 400 else ""
 
 
@@ -66,7 +66,7 @@ class Server:
         headers: Mapping[str, str] | None = None,
         stays_open: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer, once it has begun; one that stays open is not timed. Raises `NoAnswer`, also while it is read."""
+        """The answer, once it has begun. An open-ended one has no time limit. Raises `NoAnswer`, also while reading."""
         sent = {"Origin": APP, **(headers or {})}
         if token:
             sent["Authorization"] = f"Bearer {token}"
@@ -104,7 +104,7 @@ async def open_server(
 ) -> AsyncIterator[Server]:
     """No cookies, no redirects, no proxy from the environment: what an app's `fetch` would meet at this origin.
 
-    `socket` is a Unix socket at which it listens, for one on this machine.
+    `socket` is the Unix socket at which a server on this machine listens.
     """
     connector = aiohttp.UnixConnector(str(socket)) if socket else None
     async with aiohttp.ClientSession(

@@ -1,4 +1,4 @@
-"""The first things that an app meets: the server's origin, whether it answers, and its capability document."""
+"""What an app needs first: the server's origin, whether it answers, and its capability document."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a server says of itself. `origin` is what it wants tokens to name, right or wrong."""
+    """What a server says about itself. `origin` is what it wants tokens to name, right or wrong."""
 
     origin: str
     registration: str
@@ -64,7 +64,7 @@ def is_loopback(url: str) -> bool:
 
 
 async def check_capabilities(server: Server, findings: Findings) -> Capabilities | None:
-    """Reachable, and an inbox server of this version for this origin; None when there is no use in asking on."""
+    """Check that an inbox server of this version answers for this origin; None if further checks are useless."""
     try:
         answer = await server.ask("GET", CAPABILITY_PATH)
     except NoAnswer as error:
@@ -79,7 +79,7 @@ async def check_capabilities(server: Server, findings: Findings) -> Capabilities
 
 
 def _not_a_server(answer: Answer) -> tuple[str, str] | None:
-    """What is wrong with something that answers, and what to do; None when it has a JSON document to read."""
+    """What is wrong with an answer, and what to do; None if it has a JSON document to read."""
     if answer.status == 200 and answer.members:
         return None
     if answer.status == 200:

@@ -1,4 +1,4 @@
-"""What lies on this machine's disk: configuration, secret, data directory, database, room. Nothing of it is changed."""
+"""Checks of this machine's disk: configuration, secret, data directory, database, space. They change nothing."""
 
 import os
 import stat
@@ -43,7 +43,7 @@ def check_config(path: Path, findings: Findings) -> Config | None:
 
 
 def check_secret(config: Config, findings: Findings) -> bytes | None:
-    """The secret, or None when it cannot be used."""
+    """The secret, or None if it cannot be used."""
     try:
         secret = read_secret(config.secret_file)
     except BadSecret as error:
@@ -58,7 +58,7 @@ def check_secret(config: Config, findings: Findings) -> bytes | None:
 
 
 def check_data_dir(config: Config, findings: Findings) -> bool:
-    """Whether there is one that can be looked into."""
+    """Whether there is one that can be opened."""
     folder = config.data_dir
     try:
         mode = stat.S_IMODE(folder.stat().st_mode)
@@ -83,9 +83,9 @@ def check_data_dir(config: Config, findings: Findings) -> bool:
 
 
 def check_disk(config: Config, findings: Findings, *, look: Callable[[Path], tuple[int, int]] = room) -> None:
-    """`look` tells what is left of a folder's disk and how much of it is kept back."""
+    """`look` returns how much space a folder's disk has left and how much of it is reserved."""
     folders = (config.data_dir, *config.data_dir.parents)
-    folder = next(path for path in folders if os.access(path, os.F_OK))  # it raises nothing where one may not look
+    folder = next(path for path in folders if os.access(path, os.F_OK))  # no error if access is denied
     left, reserve = look(folder)
     said = (
         f"{left // _MEGABYTE:,} MB are left for {config.data_dir}, and the last {reserve // _MEGABYTE} MB take nothing"

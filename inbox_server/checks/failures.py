@@ -1,4 +1,4 @@
-"""Why a host could not be asked, in words. For the person at the terminal only: the server tells nobody."""
+"""Why a host could not be asked, in words. Only for the person at the terminal: the server tells nobody."""
 
 import errno
 import socket
@@ -15,7 +15,7 @@ _ROUTES: Final = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL}
 
 
 def why(error: BaseException) -> str:
-    """What happened, to be read after the host's name."""
+    """What happened; the text follows the host's name."""
     cause = getattr(error, "os_error", error)
     if isinstance(cause, Refusal):
         return "leads to an address or a port that is not the public web's, which the guard refuses"

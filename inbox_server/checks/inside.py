@@ -1,4 +1,4 @@
-"""Everything that can be seen of a deployment from inside. It is only looked at: nothing is written anywhere."""
+"""All checks of a deployment from inside. They only read, and write nothing anywhere."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from inbox_server.checks.results import Findings
 from inbox_server.outgoing.fetch import open_fetcher
 from inbox_server.outgoing.guard import guard_with
 
-_READ_SECONDS: Final = 10  # through a database of some GB; a reader delays the blanking of what is acknowledged
+_READ_SECONDS: Final = 10  # enough for some GB; while a reader is active, acknowledged texts are not blanked
 
 
 async def check_deployment(
@@ -23,7 +23,7 @@ async def check_deployment(
     seconds: float,
     clock: Callable[[], float],
 ) -> None:
-    """Check the deployment of the configuration at `path`; with `name` and `app` also their chain."""
+    """Check the deployment of the configuration at `path`; with `name` and `app`, also that name's chain."""
     config = check_config(path, findings)
     if config is None:
         return

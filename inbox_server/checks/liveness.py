@@ -53,7 +53,7 @@ async def _check_ready(listen: Listen, findings: Findings, seconds: float, clock
 
 
 async def _check_listener(config: Config, findings: Findings, seconds: float, clock: Callable[[], float]) -> None:
-    """That it answers for the public URL that the configuration has now."""
+    """Check that it answers for the public URL that is now in the configuration."""
     host = {"Host": URL(config.public_url).raw_authority}
     restart = "Restart the server, if the configuration was changed since it started."
     async with open_server(_url(config.listen), seconds, clock, socket=_socket(config.listen)) as server:
@@ -72,7 +72,7 @@ async def _check_listener(config: Config, findings: Findings, seconds: float, cl
 
 
 def _url(listen: Listen) -> str:
-    """Where this machine reaches it. By number, because the admin listener answers to no name."""
+    """Where this machine reaches it: a numeric address, because the admin listener answers to no name."""
     if not isinstance(listen, Tcp):
         return "http://127.0.0.1"
     host = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104

@@ -1,4 +1,4 @@
-"""The name services as the server asks them, this machine's clock beside theirs, and one name's chain link by link."""
+"""Checks of the name services, of this machine's clock against theirs, and of each link of one name's chain."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ async def check_services(
     seconds: float,
     clock: Callable[[], float],
 ) -> None:
-    """Each service answers about a name, and is not far from this machine in time."""
+    """Check that each service answers about a name, and that its clock is close to this machine's."""
     asked = name or next((each.identity.text for each in config.listed if isinstance(each.identity, Name)), _SOME_NAME)
     leads = []
     for base in config.name_services:
@@ -63,7 +63,7 @@ async def _check_service(base: str, name: str, answer: Answer, fetcher: Fetcher,
     try:
         await NameServices(fetcher, (base,), agreement=False).look_up(name)
         findings.ok("name service", f"{base} answers, and knows {name}")
-    except Refused as refusal:  # the server's own way of asking has the last word
+    except Refused as refusal:  # the server's own look-up decides
         if refusal.code == "name_unproven":
             findings.ok("name service", f"{base} answers, and does not know {name}")
         else:
@@ -86,7 +86,7 @@ def _check_clock(now: float, leads: list[int], findings: Findings) -> None:
 
 
 async def check_chain(name: str, app: str, config: Config, fetcher: Fetcher, findings: Findings) -> None:
-    """Each link from a name to its key, in order, up to the one that does not hold."""
+    """Check each link from a name to its key, in order, up to the first broken one."""
     vouched = next((entry.key for entry in config.static if (entry.name, entry.app) == (name, app)), None)
     if vouched:
         findings.ok("key", f"{vouched.hex}, vouched for in names.static; its address is {vouched.address}")
@@ -150,7 +150,7 @@ async def _fetched(url: str, fetcher: Fetcher, findings: Findings) -> bytes | No
         return await fetcher.get(url, max_bytes=MAX_PROFILE_BYTES)
     except Absent:
         findings.fail("profile", f"there is none at {quoted(url)}", "The name's owner publishes it.")
-    except Unreachable as error:  # what it replaced is for the operator, and only here
+    except Unreachable as error:  # only here, the operator sees the original error
         said = why(error.__context__) if error.__context__ else "failed, or answered something else"
         findings.fail("profile", f"{quoted(url)} {said}", "Try later; then ask whoever runs that host.")
     return None

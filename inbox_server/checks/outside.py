@@ -1,4 +1,4 @@
-"""Everything that can be seen of a server from outside, in the order in which one thing rests on another."""
+"""All checks of a server from outside, each after those that it depends on."""
 
 from collections.abc import Callable
 from typing import Final
@@ -26,9 +26,9 @@ async def check_server(
     clock: Callable[[], float],
     random_bytes: Callable[[int], bytes],
 ) -> None:
-    """Check the server at `url`. With an `invite` one new inbox is claimed with it, and deleted.
+    """Check the server at `url`. An `invite` is used to claim one new inbox, which is then deleted.
 
-    One answer is held for `hold_seconds`, or none if they are 0.
+    The server must hold one answer for `hold_seconds`; 0 skips that.
     """
     if not check_origin(url, findings):
         return
@@ -48,7 +48,7 @@ async def check_server(
 
 
 def _not_taken(capabilities: Capabilities, invite: str | None) -> str | None:
-    """Why no throw-away inbox can be claimed, as far as is known without trying."""
+    """Why no throw-away inbox can be claimed, if that is known without trying."""
     if capabilities.registration == "invite" and invite:
         return None
     return _NOT_TAKEN.get(capabilities.registration)

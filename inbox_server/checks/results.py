@@ -1,4 +1,4 @@
-"""What a check found, in words: what was seen, and what to do about it."""
+"""The result of a check, in words: what was found, and what to do about it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _MOST_QUOTED: Final = 200  # of somebody else's text
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check's result. `advice` says what to do next, and is empty where nothing is to be done."""
+    """One check's result. `advice` says what to do next; it is empty if there is nothing to do."""
 
     check: str
     verdict: Verdict
@@ -20,7 +20,7 @@ class Finding:
 
 
 class Findings:
-    """What was found so far, in order. `told` hears of each at once, because some checks take seconds."""
+    """The results so far, in order. Calls `told` with each at once, because some checks take seconds."""
 
     def __init__(self, told: Callable[[Finding], None]) -> None:
         self._told = told
@@ -48,6 +48,6 @@ class Findings:
 
 
 def quoted(text: object) -> str:
-    """Somebody else's text, fit for a terminal: one line, not long, and no control characters that would steer it."""
+    """Somebody else's text, made safe for a terminal: one short line without control characters."""
     shown = "".join(character if character.isprintable() else "?" for character in str(text))
     return shown if len(shown) <= _MOST_QUOTED else shown[:_MOST_QUOTED] + "…"

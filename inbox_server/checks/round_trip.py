@@ -1,6 +1,6 @@
-"""The whole way of a message through a server: a throw-away inbox is claimed, gets one delivery, and is deleted.
+"""A message's whole way through a server: claim a throw-away inbox, deliver one message, and delete the inbox.
 
-Both keys are made for this and forgotten with it. Nobody else's inbox is touched.
+Both keys are made for this check and then forgotten. It touches nobody else's inbox.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from inbox_server.client.tokens_and_cards import deliver_token, owner_token
 from inbox_server.protocol.base64url import encode
 
 _MESSAGE_ID_BYTES: Final = 612  # 816 characters, as every encrypted ID has
-_RETENTION_SECONDS: Final = 3600  # the least there is, should the inbox be left behind
+_RETENTION_SECONDS: Final = 3600  # the shortest allowed, in case the inbox is left behind
 _STEPS: Final = ("claim", "deliver", "events", "waiting", "list", "acknowledge")
-_CLEAN_UPS: Final = 3  # times that the throw-away inbox is tried to be deleted
+_CLEAN_UPS: Final = 3  # attempts to delete the throw-away inbox
 _TIMEOUTS: Final = "HAProxy: `timeout client 2m`, `timeout server 2m`; h2o: `proxy.timeout.io: 120000`."
 _REMEDIES: Final = {
     "too_many": "Wait for the hour to pass.",
@@ -31,7 +31,7 @@ _REMEDIES: Final = {
 
 
 class StepFailed(Exception):
-    """A step did not do what it must. `refused` says that the server itself answered so, and did nothing."""
+    """A step failed. `refused` means that the server itself refused, and did nothing."""
 
     def __init__(self, step: str, said: str, advice: str, *, refused: bool = False) -> None:
         super().__init__(said)
@@ -41,7 +41,7 @@ class StepFailed(Exception):
 
 
 class NotTaken(Exception):
-    """Registration does not let a throw-away key in; the text says why."""
+    """Registration does not accept a throw-away key; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class RoundTrip:
         return encode(hashlib.sha256(self.message_id.encode()).digest())
 
     async def claim(self, invite: str | None) -> None:
-        """Raises `NotTaken`, too, and then nothing was claimed."""
+        """Also raises `NotTaken`; then nothing was claimed."""
         settings = {"accept": "anyone", "retention": _RETENTION_SECONDS, **({"invite": invite} if invite else {})}
         answer = await self._ask("claim", "PUT", "/v1/inbox", "settings", json.dumps(settings).encode())
         if answer.code == "too_many" or (answer.code == "not_registered" and not invite):
@@ -76,7 +76,7 @@ class RoundTrip:
             raise StepFailed("deliver", "the answer has another id than the message ID's hash", "Is it this protocol?")
 
     async def unread(self, step: str) -> list[str]:
-        """The message IDs that wait."""
+        """The unread message IDs."""
         answer = await self._ask(step, "GET", "/v1/messages", "read")
         _expect(step, answer, 200)
         wrong = wrong_caching(answer)
@@ -123,10 +123,10 @@ def _expect(step: str, answer: Answer, status: int) -> None:
 async def check_round_trip(
     times: Times, invite: str | None, hold_seconds: int, random_bytes: Callable[[int], bytes], findings: Findings
 ) -> None:
-    """Every step, an answer held for `hold_seconds` unless they are 0, and the inbox deleted, whatever came before."""
+    """Run every step, hold an answer for `hold_seconds` unless that is 0, and always delete the inbox at the end."""
     message_id = encode(random_bytes(_MESSAGE_ID_BYTES))
     trip = RoundTrip(times, AppKey(random_bytes(32)), AppKey(random_bytes(32)), message_id)
-    begun, claimed = len(findings.all), True  # one whose claim got no answer may be there
+    begun, claimed = len(findings.all), True  # an inbox whose claim got no answer may exist
     try:
         await trip.claim(invite)
         findings.ok("claim", "a throw-away inbox was claimed")
@@ -142,11 +142,11 @@ async def check_round_trip(
     finally:
         if claimed:
             await _clean_up(trip, findings)
-    skip_round_trip("for want of the step before", findings, begun=begun)
+    skip_round_trip("because an earlier step failed", findings, begun=begun)
 
 
 def skip_round_trip(why: str, findings: Findings, *, begun: int | None = None) -> None:
-    """Note every step as skipped of which nothing is among the findings since `begun`."""
+    """Report each step as skipped that has no finding since `begun`."""
     noted = {finding.check for finding in findings.all[begun:]} if begun is not None else set()
     for step in _STEPS:
         if step not in noted:
@@ -176,7 +176,7 @@ async def _walk(trip: RoundTrip, findings: Findings) -> None:
 
 
 async def _check_held(trip: RoundTrip, seconds: int, findings: Findings) -> None:
-    """That an answer in which nothing comes may be held for so long: some proxies cut it after 30 or 50 seconds."""
+    """Check that a silent answer can be held for this long: some proxies cut it after 30 or 50 seconds."""
     server, path, advice = trip.times.server, f"/v1/messages?wait={seconds}", f"Let the proxy wait longer. {_TIMEOUTS}"
     try:
         async with asyncio.timeout(seconds + server.seconds):
@@ -197,7 +197,7 @@ async def _clean_up(trip: RoundTrip, findings: Findings) -> None:
         except StepFailed as failure:
             if attempt == _CLEAN_UPS - 1:
                 said = f"the throw-away inbox may still be there: {failure}"
-                findings.fail("clean-up", said, "It has nothing that anybody needs, but takes up one inbox's place.")
+                findings.fail("clean-up", said, "It is empty and harmless, but takes the place of one inbox.")
         else:
             findings.ok("clean-up", "the throw-away inbox is deleted")
             return

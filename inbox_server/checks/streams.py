@@ -1,4 +1,4 @@
-"""Reading an event stream while something else happens, to see when its events arrive."""
+"""Reads an event stream while something else happens, to see when its events arrive."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from typing import Final
 from inbox_server.checks.asking import NoAnswer, Server
 from inbox_server.checks.results import Findings, quoted
 
-_MOST_EVENTS: Final = 16  # there are two in a stream that is right
+_MOST_EVENTS: Final = 16  # a correct stream has two
 _LATE_SECONDS: Final = 0.15  # HAProxy keeps each event for 0.2
 _UNBUFFER: Final = (
     "Turn response buffering and compression off for /v1/events (nginx: `proxy_buffering off`; lighttpd:"
@@ -19,7 +19,7 @@ _UNBUFFER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An event's name and when it came, by the loop's clock; or why there are no more. Of a comment nothing is told."""
+    """An event's name and when it came, by the loop's clock; or why there are no more. Comments are ignored."""
 
     at: float
     event: str = ""
@@ -28,7 +28,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream that is being read; `opened` is when it was asked for, `seconds` how long to wait for an event."""
+    """A stream that is being read. `opened` is the time of the request, `seconds` how long to wait for an event."""
 
     arrivals: asyncio.Queue[Arrival]
     opened: float
@@ -38,14 +38,14 @@ class Stream:
         return asyncio.get_running_loop().time()
 
     async def next(self) -> Arrival | None:
-        """What arrives next, or None when nothing does in time."""
+        """The next event, or None if none arrives in time."""
         try:
             return await asyncio.wait_for(self.arrivals.get(), self.seconds)
         except TimeoutError:
             return None
 
     async def rest(self) -> list[Arrival]:
-        """Everything until it ends, or until nothing arrives in time."""
+        """All events until it ends, or until none arrives in time."""
         found: list[Arrival] = []
         while len(found) < _MOST_EVENTS and not (found and found[-1].ended):
             arrival = await self.next()
@@ -57,7 +57,7 @@ class Stream:
 
 @contextlib.asynccontextmanager
 async def open_stream(server: Server, token: str, *, closes: bool) -> AsyncIterator[Stream]:
-    """`GET /v1/events`, read in the background; one that `closes` ends after the first event with a message."""
+    """`GET /v1/events`, read in the background. With `closes`, it ends after the first event with a message."""
     stream = Stream(asyncio.Queue(), asyncio.get_running_loop().time(), server.seconds)
     task = asyncio.create_task(_follow(server, token, stream.arrivals, closes=closes))
     try:
@@ -70,7 +70,7 @@ async def open_stream(server: Server, token: str, *, closes: bool) -> AsyncItera
 def check_events(
     stream: Stream, first: Arrival | None, rest: list[Arrival], sent: float, taken: float, findings: Findings
 ) -> None:
-    """`first` is what arrived before a delivery was `sent`, while nothing ended the stream; `rest` what came then.
+    """`first` arrived before a delivery was `sent`, while the stream was open; `rest` came afterwards.
 
     `taken` is when the delivery was answered: by then its event is on the way.
     """
@@ -98,10 +98,10 @@ def check_events(
 
 
 async def check_waiting(stream: Stream, findings: Findings) -> None:
-    """That what waits already comes while the stream is open: a first event so large that proxies compress it."""
+    """Check that unread messages come while the stream is open, in an event so large that proxies compress it."""
     first = await stream.next()
     if first is not None and first.event == "state":
-        findings.ok("waiting", f"what waits is told in {1000 * (first.at - stream.opened):.0f} ms")
+        findings.ok("waiting", f"unread messages come in {1000 * (first.at - stream.opened):.0f} ms")
     else:
         why = first.ended if first else f"no event came within {stream.seconds:g} s"
         findings.fail("waiting", f"what waits is not told while the stream is open: {why}", _UNBUFFER)
@@ -112,7 +112,7 @@ async def _follow(server: Server, token: str, arrivals: asyncio.Queue[Arrival], 
     why = "it ended without an `end` event, so something cut it off"
     try:
         path = "/v1/events?closeafter=state" if closes else "/v1/events"
-        headers = {"Accept-Encoding": "gzip"}  # as browsers ask, and some proxies keep what they compress
+        headers = {"Accept-Encoding": "gzip"}  # as browsers do; some proxies hold back what they compress
         async with server.asked("GET", path, token=token, headers=headers, stays_open=True) as response:
             kind = response.headers.get("Content-Type", "no type")
             if response.status != 200:
@@ -128,6 +128,6 @@ async def _follow(server: Server, token: str, arrivals: asyncio.Queue[Arrival], 
                             why = ""
     except NoAnswer as error:
         why = f"it {error}"
-    except ValueError:  # a line without end
-        why = "it holds what is no event stream"
+    except ValueError:  # a line that is too long
+        why = "its content is not an event stream"
     arrivals.put_nowait(Arrival(loop.time(), ended=why or "end"))

@@ -1,7 +1,7 @@
-"""The other side of the wire, for apps in Python: keys, ECIES, tokens, buckets, cards, and the five steps.
+"""The client side of the protocol, for apps in Python: keys, ECIES, tokens, buckets, cards, and the five steps.
 
-What an app needs is imported from here. It uses nothing of the server but what both sides share (addresses, keys,
-strict JSON, look-ups).
+Apps import what they need from here. The client uses only the parts of the server that both sides share (addresses,
+keys, strict JSON, look-ups).
 """
 
 from inbox_server.client.bucket import BucketFailed

@@ -1,4 +1,4 @@
-"""One identity at its inbox servers: what all steps of the client stand on."""
+"""One identity at its inbox servers: the basis of every step of the client."""
 
 import asyncio
 import random as random_numbers
@@ -21,7 +21,7 @@ Action = Callable[[Inbox], Awaitable[Mapping[str, Any] | None]]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`random` gives numbers from 0 to 1, for back-off only."""
+    """`random` returns numbers from 0 to 1, for back-off only."""
 
     user: AppUser
     sessions: Sessions
@@ -33,12 +33,12 @@ class Account:
 
     @property
     def now(self) -> UnixTime:
-        """This machine's time, corrected as little as any of the own inboxes that were asked says it must be."""
+        """This machine's time, with the smallest correction that any own inbox asked so far requires."""
         skews = [inbox.skew for inbox in self._inboxes.values() if inbox.is_timed]
         return UnixTime(self.user.clock() + min(skews, key=abs, default=0))
 
     async def is_time_known(self) -> bool:
-        """Whether an own inbox vouches for `now`; they are asked for it if none has been yet."""
+        """Whether an own inbox confirms `now`. Asks the inboxes if none has been asked yet."""
 
         async def ask(inbox: Inbox) -> None:
             await inbox.settings()
@@ -48,7 +48,7 @@ class Account:
         return any(inbox.is_timed for inbox in self._inboxes.values())
 
     def own(self, url: str) -> Inbox:
-        """One of the user's own inboxes. It stays the same object: it knows how wrong the clock is."""
+        """One of the user's own inboxes. It is always the same object, because it remembers how wrong the clock is."""
         if url not in self._inboxes:
             self._inboxes[url] = Inbox(
                 self.sessions.trusted, url, self.user.app, self.user.key, self.user.clock, self.patience
@@ -56,7 +56,7 @@ class Account:
         return self._inboxes[url]
 
     def others(self, url: str) -> Inbox:
-        """An inbox of a recipient's, named by the recipient's card. Raises `Unreachable`."""
+        """A recipient's inbox, named by the recipient's card. Raises `Unreachable`."""
         if url in self.profile.read().inboxes:
             return self.own(url)
         try:
@@ -68,7 +68,7 @@ class Account:
         return Inbox(session, url, self.user.app, self.user.key, lambda: self.now, self.patience)
 
     async def at_each(self, urls: Iterable[str], action: Action) -> tuple[Outcome, ...]:
-        """Do the same at several of the own inboxes at once; one that fails does not keep the others from it."""
+        """Do the same at several own inboxes at once. A failure at one does not affect the others."""
         return tuple(await asyncio.gather(*(self.at(url, action) for url in urls)))
 
     async def at(self, url: str, action: Action) -> Outcome:
@@ -76,7 +76,7 @@ class Account:
 
 
 async def outcome_of(url: str, ask: Callable[[], Awaitable[Mapping[str, Any] | None]]) -> Outcome:
-    """What came of asking one inbox, as a report instead of an exception."""
+    """The result of asking one inbox, as a report instead of an exception."""
     try:
         return Outcome(url, "done", answer=await ask() or {})
     except InboxRefused as refusal:

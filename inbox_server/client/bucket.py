@@ -1,4 +1,4 @@
-"""A Gaia bucket: written through a hub with a token of the bucket's key, read by anyone at its URL."""
+"""A Gaia bucket: a hub writes it for a token of the bucket's key, and anyone can read it at its URL."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from inbox_server.clock import Clock, UnixTime, system_clock
 
 _MAX_FILE_BYTES: Final = 1 << 20
 _NOT_THERE: Final = (403, 404, 410)
-_TOKEN_SECONDS: Final = 600  # a token that somebody finds later is of no use
+_TOKEN_SECONDS: Final = 600  # a token that somebody finds later is useless
 _RENEW_SECONDS: Final = 60
 _BUSY: Final = (409, 429, 503)  # another write to the same file is under way, or there are too many
 _MOST_PATIENCE_SECONDS: Final = 10
@@ -24,14 +24,14 @@ _WORDS_CHARACTERS: Final = 200
 
 
 class BucketFailed(Exception):
-    """The hub or the bucket's host did not do it; the message says what."""
+    """The hub or the bucket's host failed or refused; the message says how."""
 
 
 @dataclass(slots=True)
 class Bucket:
     """`url` is the bucket's public URL and ends with a slash; `salt` is 16 random bytes for the hub's tokens.
 
-    `association` is what a private hub wants beside them: a token by which one of its users vouches for this bucket.
+    `association` is the token that a private hub also requires: in it, one of the hub's users vouches for this bucket.
     """
 
     session: aiohttp.ClientSession
@@ -45,16 +45,16 @@ class Bucket:
     _token: str = field(default="", repr=False)
     _made: int = 0
     _skew: int = 0
-    """By how many seconds the hub's clock goes before this machine's."""
+    """By how many seconds the hub's clock is ahead of this machine's."""
 
     async def write(self, path: str, content: bytes, content_type: str = "application/json") -> str:
-        """Store a file, over an older one if there is one; its public URL. Raises `BucketFailed`."""
+        """Store a file, replacing an older one; returns its public URL. Raises `BucketFailed`."""
         return self._stored(await self._store(path, content, {"Content-Type": content_type}), path)
 
     async def create(self, path: str, content: bytes, content_type: str = "application/json") -> bool:
-        """Store a file unless there is one; whether it was stored. Raises `BucketFailed`.
+        """Store a file unless one exists; returns whether it was stored. Raises `BucketFailed`.
 
-        Nothing is read: a host's cache would remember for a while that there is no such file.
+        This reads nothing, because a host's cache would remember for a while that there is no such file.
         """
         answer = await self._store(path, content, {"Content-Type": content_type, "If-None-Match": "*"})
         return answer.status != 412 and bool(self._stored(answer, path))
@@ -69,7 +69,7 @@ class Bucket:
         raise BucketFailed(f"the bucket's host answered {answer.status} to reading {path}")
 
     async def _store(self, path: str, content: bytes, headers: Mapping[str, str]) -> Answer:
-        """What the hub says; once more where that is of use: as another token, or later, when it asks for that."""
+        """The hub's answer. Asks once more if that can help: with a new token, or after the pause that it asks for."""
         url = f"{self.hub}/store/{self.key.address}/{path}"
         is_renewed = is_repeated = False
         while True:
@@ -85,7 +85,7 @@ class Bucket:
                 return answer
 
     async def _valid_token(self) -> str:
-        """Asked for late: reading needs no hub."""
+        """Fetched only when needed, because reading needs no hub."""
         now = self.clock()
         if not self._token or not 0 <= now - self._made < _TOKEN_SECONDS - _RENEW_SECONDS:
             info = await hub_info(self.session, self.hub)
@@ -93,7 +93,7 @@ class Bucket:
         return self._token
 
     def _sign(self, challenge: str, now: UnixTime) -> str:
-        """A write key to the bucket, for its hub's eyes only."""
+        """A token that allows writing to the bucket. Only its hub may see it."""
         claims: dict[str, Any] = {"gaiaChallenge": challenge, "hubUrl": self.hub, "iss": self.key.public}
         claims |= {"salt": self.salt.hex(), "iat": now, "exp": now + _TOKEN_SECONDS}
         return self.key.token(claims | ({"associationToken": self.association} if self.association else {}))
@@ -120,13 +120,13 @@ async def open_bucket(
     association: str | None = None,
     clock: Clock = system_clock,
 ) -> Bucket:
-    """The bucket of `key` at a hub, which tells where it can be read. Raises `BucketFailed`."""
+    """The bucket of `key` at a hub. The hub says where it can be read. Raises `BucketFailed`."""
     info = await hub_info(session, hub)
     return Bucket(session, hub, f"{info['read_url_prefix']}{key.address}/", key, salt, association, clock)
 
 
 async def hub_info(session: aiohttp.ClientSession, hub: str) -> dict[str, Any]:
-    """What a hub tells of itself: `challenge_text` and `read_url_prefix` at least. Raises `BucketFailed`."""
+    """What a hub says about itself: `challenge_text` and `read_url_prefix` at least. Raises `BucketFailed`."""
     answer = await _ask(session, "GET", f"{hub}/hub_info", {})
     try:
         info = json.loads(answer.body) if answer.status == 200 else None
@@ -139,7 +139,7 @@ async def hub_info(session: aiohttp.ClientSession, hub: str) -> dict[str, Any]:
 
 
 def _words(answer: Answer, *secrets: str) -> str:
-    """What the hub says for people, in one short line that a terminal can show; or what its status means."""
+    """The hub's text for people, as one short line that is safe on a terminal; without one, what its status means."""
     try:
         message = json.loads(answer.body)["message"]
     except (ValueError, RecursionError, LookupError, TypeError):

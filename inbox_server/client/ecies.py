@@ -1,7 +1,7 @@
 """Encryption to an app key and signed envelopes, byte for byte as @stacks/encryption has them.
 
 ECDH on secp256k1 (x coordinate only), SHA-512 of it split into an AES-256-CBC key and an HMAC-SHA256 key; the MAC
-covers IV, ephemeral key and cipher text. It hides; it does not say who wrote: the envelope's signature does.
+covers IV, ephemeral key and ciphertext. Encryption does not show who wrote a text: the envelope's signature does.
 """
 
 import base64
@@ -23,15 +23,15 @@ _BLOCK_BITS = 128
 
 
 class CannotDecrypt(ValueError):
-    """The text is not encrypted to this key, or was changed."""
+    """The text is not encrypted to this key, or it was changed."""
 
 
 class BadEnvelope(ValueError):
-    """The envelope is not one, or its signature does not hold."""
+    """This is not a signed envelope, or its signature is invalid."""
 
 
 def encrypt(public: str, content: str | bytes, *, ephemeral: AppKey, iv: bytes, as_base64: bool = False) -> str:
-    """`content` encrypted to a public key in hex, as JSON text. `ephemeral` and `iv` (16 bytes) are used once."""
+    """`content` encrypted to a public key in hex, as JSON text. Use `ephemeral` and `iv` (16 bytes) only once."""
     cipher_key, mac_key = _keys(ephemeral, bytes.fromhex(public))
     plain = content.encode() if isinstance(content, str) else content
     padder = PKCS7(_BLOCK_BITS).padder()
@@ -51,7 +51,7 @@ def encrypt(public: str, content: str | bytes, *, ephemeral: AppKey, iv: bytes, 
 
 
 def decrypt(key: AppKey, text: str) -> str | bytes:
-    """What was encrypted to `key`: text or bytes, as it went in. Raises `CannotDecrypt`."""
+    """The decrypted content: text or bytes, as it was encrypted. Raises `CannotDecrypt`."""
     try:
         plain, was_string = _decrypt(key, json.loads(text))
         return plain.decode() if was_string else plain
@@ -82,7 +82,7 @@ def sign_envelope(key: AppKey, encrypted: str) -> str:
 
 
 def open_envelope(envelope: str) -> tuple[PublicKey, str]:
-    """The key that signed, and the encrypted text. The signature is checked; whose key it is, is the caller's to check.
+    """The key that signed, and the encrypted text. The caller must check whose key it is.
 
     Raises `BadEnvelope`.
     """

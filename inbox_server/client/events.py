@@ -8,12 +8,12 @@ _MAX_EVENT_BYTES: Final = 4 << 20  # a page of 1,000 entries has about 1.1 MB
 
 
 class BadStream(OSError):
-    """What comes is no event stream."""
+    """The server sent something that is not an event stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`id` is the last that was given, "" before the first; `data` is the lines of it, joined."""
+    """`id` is the last ID so far, or "" before the first; `data` is the event's data lines, joined."""
 
     id: str
     kind: str
@@ -21,7 +21,7 @@ class Event:
 
 
 class EventReader:
-    """Makes events of a stream's bytes, in whatever pieces they come. Comments are skipped."""
+    """Parses a stream's bytes into events, however the bytes are split. It skips comments."""
 
     def __init__(self) -> None:
         self._rest = b""

@@ -18,9 +18,9 @@ from inbox_server.outgoing.dialling import GuardedResolver, guarded_connector
 from inbox_server.outgoing.guard import HTTPS_PORT, check_stranger_url, may_dial, read_url
 
 SILENCE_SECONDS: Final = 30.0
-LONGEST_PAUSE_SECONDS: Final = 86_400  # more is not believed of a `Retry-After`
-SLOWEST_BYTES: Final = 16 * 1024  # a second; who is slower on the whole keeps us waiting, and is cut off
-_MOST_UNDER_WAY: Final = 4 << 20  # bytes that systems take from us before the other side has them
+LONGEST_PAUSE_SECONDS: Final = 86_400  # a longer `Retry-After` is not believed
+SLOWEST_BYTES: Final = 16 * 1024  # a second; a peer that is slower on average is cut off
+_MOST_UNDER_WAY: Final = 4 << 20  # bytes that operating systems buffer before the other side has them
 _PIECE_BYTES: Final = 64 * 1024
 _CONNECT_SECONDS: Final = 5.0
 # Each request is paced instead: a limit on the whole would be one on how much a slow line can carry.
@@ -28,12 +28,12 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECOND
 
 
 class TooMuch(OSError):
-    """An answer is larger than any that the protocol has."""
+    """The answer is larger than any answer of the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """`allow`: origins that strangers may name though they are not on the public web.
+    """`allow`: origins that strangers may name although they are not on the public web.
 
     `is_local`: the user's own hub is on this machine, as in the local world, and so may others' servers be.
     """
@@ -63,7 +63,7 @@ class Answer:
 async def open_sessions(
     allow: frozenset[str], *, is_local: bool = False, traces: tuple[aiohttp.TraceConfig, ...] = ()
 ) -> AsyncIterator[Sessions]:
-    """`traces` see every request but look-ups, so that a test can cut one off."""
+    """`traces` see every request except look-ups, so that a test can cut one off."""
     guarded = guarded_connector(may_dial, GuardedResolver(lambda address: may_dial(address, HTTPS_PORT)))
     async with _session(aiohttp.TCPConnector(), traces) as trusted, _session(guarded, traces) as of_strangers:
         yield Sessions(trusted, of_strangers, allow, is_local)
@@ -83,7 +83,7 @@ async def ask(
     content: bytes | None = None,
     silence_seconds: float = SILENCE_SECONDS,
 ) -> Answer:
-    """One request, and an answer of at most so many bytes. No redirect is followed: it would take a token elsewhere.
+    """One request, and an answer of limited size. Follows no redirect, because that would send a token elsewhere.
 
     Raises `TooMuch`, TimeoutError for silence, `aiohttp.ClientError` or OSError.
     """
@@ -114,12 +114,12 @@ async def answer_of(
 
 
 def seconds_of(text: str) -> int | None:
-    """A `Retry-After` in seconds; servers of this protocol and hubs send no dates."""
+    """A `Retry-After` in seconds. Inbox servers and hubs do not send it as a date."""
     return min(int(text), LONGEST_PAUSE_SECONDS) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
 class _Pace:
-    """A request that goes on as long as bytes move, and on the whole as fast as the slowest of lines."""
+    """A request that continues while bytes move and the average speed is not below the minimum."""
 
     def __init__(self, silence_seconds: float) -> None:
         self._silence = silence_seconds

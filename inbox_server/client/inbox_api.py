@@ -1,4 +1,4 @@
-"""One inbox server, as its clients call it: every request of the protocol, and what can go wrong with it."""
+"""One inbox server as clients call it: every request of the protocol, and what can go wrong."""
 
 import asyncio
 import contextlib
@@ -20,9 +20,9 @@ from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 PATH: Final = "/.well-known/message-inbox"
 _MAX_ANSWER_BYTES: Final = 4 << 20  # a page of 1,000 entries has about 1.1 MB
-STREAM_SECONDS: Final = 3600 - 60  # the longest life of a `read` token, less some to renew it in time
+STREAM_SECONDS: Final = 3600 - 60  # the longest life of a `read` token, minus time to renew it
 _READ_TOKEN_SECONDS: Final = 3600
-# The server comments every 45 seconds: who is silent for longer than two of them is not there any more.
+# The server sends a comment every 45 seconds: after two missed comments, it counts as gone.
 _STREAM_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=100)
 _PROBLEM_TYPE: Final = "application/problem+json"
 _FOR_NOW: Final = frozenset({408, 425, 429})  # and all from 500
@@ -31,9 +31,9 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class InboxRefused(Exception):
-    """The answer was no success: the stable `code` of the protocol's table, and the text for people.
+    """The server refused: the stable `code` of the protocol's table, and a text for people.
 
-    `code` is "" when something else than an inbox server answered, such as a proxy.
+    `code` is "" when something other than an inbox server answered, such as a proxy.
     """
 
     def __init__(self, status: int, code: str, detail: str, retry_after: int | None = None) -> None:
@@ -45,7 +45,7 @@ class InboxRefused(Exception):
 
     @property
     def is_final(self) -> bool:
-        """Whether repeating the request is of no use: only the protocol's own words say so, no status alone."""
+        """Whether repeating the request is useless. Only a code of the protocol says so, never a status alone."""
         return self.code in CODES and self.status not in _FOR_NOW and self.status < 500
 
 
@@ -55,7 +55,7 @@ class Unreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a request may wait for a server that says `Retry-After`, all its waits together."""
+    """How long a request may wait in total for a server that sends `Retry-After`."""
 
     seconds: float = 0.0
     sleep: Sleep = asyncio.sleep
@@ -68,7 +68,7 @@ NO_PATIENCE: Final = Patience()
 class Inbox:
     """`url` is the server's origin. `app` is the app's origin, and `key` the user's key for it.
 
-    Tokens are signed by this machine's clock, until the server says that it goes wrong: then by the server's.
+    Tokens use this machine's clock until the server says that it is wrong; then they use the server's.
     """
 
     session: aiohttp.ClientSession
@@ -78,7 +78,7 @@ class Inbox:
     clock: Clock
     patience: Patience = NO_PATIENCE
     skew: int = 0
-    """By how many seconds the server's clock goes before this machine's."""
+    """By how many seconds the server's clock is ahead of this machine's."""
     is_timed: bool = False
     """Whether the server has taken a token or told its time: `now` is its time, to a minute."""
 
@@ -87,7 +87,7 @@ class Inbox:
         return UnixTime(self.clock() + self.skew)
 
     async def capabilities(self) -> dict[str, Any]:
-        """The capability document, of which `origin` is checked. Raises `InboxRefused` or `Unreachable`."""
+        """The capability document. Checks its `origin`. Raises `InboxRefused` or `Unreachable`."""
         try:
             document = await self._ask("GET", PATH, None)
         except InboxRefused as refusal:
@@ -104,7 +104,7 @@ class Inbox:
         return document
 
     async def takes(self, feature: str) -> bool:
-        """Whether the server lists a feature of the protocol; one that lists none has none. Raises as the others."""
+        """Whether the server lists a feature of the protocol. Raises the same errors as the other methods."""
         features = (await self.capabilities()).get("features")
         return isinstance(features, list) and feature in features
 
@@ -122,7 +122,7 @@ class Inbox:
         return self._with("unread", await self._ask("GET", "/v1/inbox", self._owner("read")))
 
     async def subscribe(self, subscription: Mapping[str, Any]) -> None:
-        """Have a browser told by Web Push; it is what `PushSubscription.toJSON()` gave, made with this server's key."""
+        """Subscribe a browser to Web Push: the result of `PushSubscription.toJSON()`, made with this server's key."""
         body = json.dumps(subscription).encode()
         await self._ask("PUT", "/v1/inbox/push", self._owner("settings", body), body)
 
@@ -132,7 +132,7 @@ class Inbox:
         return self._with("subscriptions", await self._ask("GET", "/v1/inbox/push", self._owner("read")))
 
     async def unsubscribe(self, id: str) -> None:
-        """Drop the subscription with this short id; one that is not there is no error."""
+        """Drop the subscription with this short id. It is not an error if there is none."""
         await self._require("push-list")
         body = json.dumps({"id": id}).encode()
         await self._ask("DELETE", "/v1/inbox/push", self._owner("settings", body), body)
@@ -157,18 +157,18 @@ class Inbox:
         return await self._ask("GET", "/v1/messages" + ("?" + "&".join(query) if query else ""), self._owner("read"))
 
     async def acknowledge(self, ids: list[str]) -> None:
-        """Say that these are read; at most 1,000."""
+        """Acknowledge these entries; at most 1,000."""
         body = json.dumps({"ids": ids}).encode()
         await self._ask("POST", "/v1/messages/ack", self._owner("ack", body), body)
 
     async def forget(self) -> None:
-        """Give the inbox up, with everything in it."""
+        """Delete the inbox and everything in it."""
         await self._ask("DELETE", "/v1/inbox", self._owner("settings"))
 
     async def events(self, after: str | None) -> AsyncGenerator[Event | None, None]:
-        """The feed as it changes, from a cursor or from the start. First None, when the server has accepted.
+        """The feed as it changes, from a cursor or from the start. Yields None first, once the server has accepted.
 
-        The stream should be left after `STREAM_SECONDS`: then the token ends.
+        Callers should leave the stream after `STREAM_SECONDS`, when the token expires.
         """
         token = owner_token(
             self.key, scope="read", app=self.app, inbox=self.url, now=self.now, seconds=_READ_TOKEN_SECONDS
@@ -193,7 +193,7 @@ class Inbox:
                     yield event
 
     def _with(self, member: str, answer: dict[str, Any]) -> dict[str, Any]:
-        """The answer, which has what only an inbox server gives. Raises `Unreachable`."""
+        """The answer, checked to be one that only an inbox server gives. Raises `Unreachable`."""
         if member not in answer:
             raise Unreachable(f"{self.url} answered, but not as an inbox server does")
         return answer
@@ -239,7 +239,7 @@ class Inbox:
         return document
 
     def _correct(self, refusal: InboxRefused, problem: dict[str, Any], signed: UnixTime) -> bool:
-        """Whether the clock was the reason, and now is the server's. Of requests at once each one asks for itself."""
+        """Whether the clock was the reason; it is now set to the server's. Each of several parallel requests asks."""
         theirs = problem.get("now")
         if refusal.code != "bad_token" or type(theirs) is not int or theirs == signed:
             return False
@@ -259,7 +259,7 @@ class Inbox:
 
 
 class _Problem(Exception):
-    """A refusal with everything that the server said beside it."""
+    """A refusal with everything that the server said about it."""
 
     def __init__(self, refusal: InboxRefused, document: dict[str, Any]) -> None:
         super().__init__()
@@ -278,7 +278,7 @@ def _refusal(url: str, answer: Answer) -> tuple[InboxRefused, dict[str, Any]]:
     except NotStrict:
         document = {}
     code, detail = document.get("code"), document.get("detail")
-    if not isinstance(code, str):  # a proxy, or something else than an inbox server
+    if not isinstance(code, str):  # a proxy, or something other than an inbox server
         code, detail = "", f"{url} answered {answer.status}, and not as an inbox server does."
     retry_after = seconds_of(answer.headers.get("Retry-After", ""))
     return InboxRefused(answer.status, code, str(detail), retry_after), document

@@ -2,8 +2,8 @@
 
 The order: claim the new inbox; publish the card, so that senders follow; shut the old inbox; carry over what is unread
 (the owner may always deliver) and what was read (so that a late repeat stays read); when nothing more comes, delete the
-old one. Nothing is acknowledged at the old inbox but what was read: what was carried could not be told from that. Every
-step may be repeated, so a move that was cut off anywhere is repeated whole.
+old one. At the old inbox, only what was read is acknowledged: otherwise nobody could tell what was read from what was
+only carried. Every step may be repeated, so a move that was cut off is simply repeated from the start.
 """
 
 import math
@@ -39,7 +39,7 @@ Tell = Callable[[Step], None]
 
 
 class Moving:
-    """`on_wait` hears when a server's rate makes it wait, as soon as it does."""
+    """Calls `on_wait` as soon as a server's rate limit makes it wait."""
 
     def __init__(self, account: Account, publishing: Publishing, sleep: Sleep, on_wait: Tell | None = None) -> None:
         self._account = account
@@ -49,7 +49,7 @@ class Moving:
         self._waiting: list[str] = []
 
     async def move(self, new: str, *, old: str | None = None, invite: str | None = None) -> AsyncIterator[Step]:
-        """Every step as it is done. Raises `CannotMove`, and as `Inbox` and `Bucket` do; then repeat it."""
+        """Yields each step once it is done. Raises `CannotMove`, or what `Inbox` and `Bucket` raise; then repeat it."""
         if taken := await catch_up(self._account):
             yield Step(f"another device has published a newer card, which names {', '.join(taken)}")
         if _is_done(self._account.profile.read(), new, old):
@@ -63,7 +63,7 @@ class Moving:
         if "retention" in settings:
             settings["retention"] = min(settings["retention"], limits["max_retention_seconds"])
         await there.claim(settings)
-        self._change(move)  # noted now: a server that is none, or refuses, leaves everything as it was
+        self._change(move)  # only now: if `new` is not an inbox server or refuses, nothing has changed
         yield Step(f"claimed the inbox at {move.new}")
         if not move.is_published:
             await self._publishing.publish(_replaced(self._account.profile.read().inboxes, move))
@@ -73,14 +73,14 @@ class Moving:
         try:
             async for step in self._empty(left, self._patient(move.new)):
                 yield step
-        except InboxRefused as refusal:  # a second move beside this one may have come to the end first
+        except InboxRefused as refusal:  # another move of the same inbox may have finished first
             if refusal.code != "no_inbox" or await shown(left) is not None:
                 raise
         self._account.profile.change(lambda profile: replace(profile.without_inbox(move.old), move=None))
         yield Step(f"deleted the inbox at {move.old}: moved")
 
     async def abandon(self) -> Move | None:
-        """Leave off a move while nobody follows it; which it was. Raises `CannotMove` or `BucketFailed`.
+        """Abandon a move while no sender follows it; returns the move. Raises `CannotMove` or `BucketFailed`.
 
         What was claimed at the new server stays.
         """
@@ -91,14 +91,14 @@ class Moving:
         return profile.move
 
     async def _has_left(self, move: Move, profile: Profile) -> bool:
-        """Whether a card without the old inbox has been published, also by a move that was cut off right then."""
+        """Whether a card without the old inbox has been published, even by a move that was cut off right after."""
         if move.is_published or move.old not in profile.inboxes:
             return True
         card = await published_card(self._account)
         return card is not None and move.old not in card.inboxes
 
     async def _begin(self, new: str, old: str | None) -> Move:
-        """The move as it was begun before, or a new one; it changes nothing."""
+        """The move that was begun before, or a new one. Changes nothing."""
         profile = self._account.profile.read()
         if profile.move and profile.move.new == new and old in (None, profile.move.old):
             return profile.move
@@ -106,11 +106,11 @@ class Moving:
             raise CannotMove(f"a move from {profile.move.old} to {profile.move.new} is not finished: repeat that")
         old = old or _only(profile)
         if old not in profile.inboxes or old == new:
-            raise CannotMove(f"{old} is not an inbox on the card that could be moved to {new}")
+            raise CannotMove(f"{old} cannot be moved to {new}: it is not an inbox on the card")
         return Move(old, new, await self._settings(old, profile))
 
     async def _settings(self, old: str, profile: Profile) -> dict[str, Any]:
-        """What to ask of the new inbox. Of lists a server tells only the length: they come from the profile."""
+        """The settings for the new inbox. Servers tell only how long lists are, so the lists come from the profile."""
         known = await shown(self._account.own(old))
         if known is None:
             return dict(profile.settings)
@@ -119,8 +119,8 @@ class Moving:
             listed = list(profile.settings.get(name, ()))
             if len(listed) != known[name]:
                 raise CannotMove(
-                    f"{old} has {known[name]} {name}, and the profile knows {len(listed)}: the server keeps only hashes"
-                    " of them. Set them anew first: inbox-server client publish --help"
+                    f"{old} has {known[name]} {name}, and the profile knows {len(listed)}: the server has only hashes"
+                    " of them. Set them again first: inbox-server client publish --help"
                 )
             settings[name] = listed
         return settings
@@ -143,10 +143,10 @@ class Moving:
         await old.forget()
 
     def _patient(self, url: str) -> Inbox:
-        """A move is long, and servers have rates by the hour: it waits as often as they say so, and tells it."""
+        """A move is long, and servers limit rates by the hour: it waits whenever they ask, and reports that."""
 
         async def sleep(seconds: float) -> None:
-            if self._on_wait and url not in self._waiting:  # of deliveries at once the first tells
+            if self._on_wait and url not in self._waiting:  # only the first of several parallel deliveries reports it
                 self._on_wait(Step(f"waiting {seconds:.0f} s, as {url} asks"))
             self._waiting.append(url)
             try:
@@ -161,14 +161,14 @@ class Moving:
 
 
 def _is_done(profile: Profile, new: str, old: str | None) -> bool:
-    """Whether nothing is left to do, as after a move that was cut off when all but its last word was said."""
+    """Whether nothing is left to do, as after a move that was cut off just before its end."""
     left = old in profile.inboxes if old else len(profile.inboxes) > 1
     return profile.move is None and new in profile.inboxes and not left
 
 
 def _only(profile: Profile) -> str:
     if len(profile.inboxes) != 1:
-        raise CannotMove("the card names none, or several inboxes: say which to move with --from")
+        raise CannotMove("the card names no inbox, or several: say which to move with --from")
     return profile.inboxes[0]
 
 

@@ -8,10 +8,10 @@ from inbox_server.client.account import Account
 from inbox_server.client.inbox_api import Inbox, InboxRefused
 from inbox_server.client.reading import Listed, Page, page_of
 
-# A life is counted by the old server's clock, which is known only as well as servers take tokens for.
+# The old server's clock counts an entry's life, and we know that clock only as precisely as tokens need.
 _CLOCK_SECONDS: Final = 60
 _AT_ONCE: Final = 8
-_TOLD_AFTER: Final = 50  # entries; a page has 1,000, and a server's rate may stretch it over minutes
+_TOLD_AFTER: Final = 50  # entries; a page has 1,000, and a rate limit may stretch it over minutes
 
 
 class EntryMove:
@@ -30,7 +30,7 @@ class EntryMove:
         return len(self._delivered)
 
     async def unread(self) -> AsyncIterator[int]:
-        """Deliver the list from its start; how many so far, now and then."""
+        """Deliver the list from its start; yields the count so far from time to time."""
         while True:
             page = await page_of(self._old, self._cursor)
             async for carried in self._carry(page):
@@ -41,7 +41,7 @@ class EntryMove:
                 return
 
     async def changes(self) -> AsyncIterator[int]:
-        """Carry what changed, until nothing does: at first all that is remembered, with what was read long ago."""
+        """Carry changes until there are none: first everything that the old inbox remembers, even if read long ago."""
         if not self._is_following:
             self._cursor, self._is_following = await self._oldest_cursor(), True
         while True:
@@ -54,7 +54,7 @@ class EntryMove:
             yield self.carried
 
     async def _carry(self, page: Page) -> AsyncIterator[int]:
-        """In this order: what was read after it came must end as read. Yields only where more is to come."""
+        """In this order, so that what was read after it came ends as read. Yields only if there is more to come."""
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def deliver(entry: Listed) -> None:
@@ -70,9 +70,9 @@ class EntryMove:
             await self._new.acknowledge(list(page.read))
 
     async def _deliver(self, entry: Listed) -> None:
-        """With the life that it has left; the `id` is the same at every server.
+        """Deliver an entry with its remaining life; the `id` is the same at every server.
 
-        None is left out as expired: the old server listed it, and would not have if it were.
+        No entry is skipped as expired: the old server would not have listed it.
         """
         key, ttl = self._account.user.key.public, max(entry.expires - self._old.now, 0) + _CLOCK_SECONDS
         await self._new.deliver(entry.message_id, sender=key, recipient=key, ttl=ttl)

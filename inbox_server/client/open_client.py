@@ -1,4 +1,4 @@
-"""Making a client from a profile: the connections, the look-ups and the files that it stands on."""
+"""Making a client from a profile: its connections, look-ups and files."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from inbox_server.resolver.service import NameServices
 
 
 def profile_file(path: Path) -> InFile[Profile]:
-    """The profile in a file, which must be there."""
+    """The profile in a file, which must exist."""
     return InFile(path, parse_profile, render_profile)
 
 
@@ -44,12 +44,12 @@ async def open_client(
     patience_seconds: float = 0.0,
     traces: tuple[aiohttp.TraceConfig, ...] = (),
 ) -> AsyncIterator[InboxClient]:
-    """A client, until the context ends. It asks nobody before it has to. Raises `BadFile`.
+    """A client, until the context ends. It makes no request before it has to. Raises `BadFile`.
 
-    `patience_seconds`: how long one request may wait for a server that says `Retry-After`.
+    `patience_seconds`: how long one request may wait for a server that sends `Retry-After`.
     """
     known = profile.read()
-    # What the user chose is trusted as written; what others name must be on the public web.
+    # The user's own URLs are trusted as written; URLs from others must be on the public web.
     allow = frozenset(known.allow) | {_origin(url) for url in (*known.prefixes, known.hub)}
     async with (
         open_sessions(allow, is_local=is_loopback(known.hub), traces=traces) as sessions,

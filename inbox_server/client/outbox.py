@@ -1,7 +1,7 @@
-"""What has been sent and not yet taken by every inbox: the exact bytes, so that a retry repeats the same delivery.
+"""Sent messages that not every inbox has answered yet: the exact bytes, so that a retry repeats the same delivery.
 
-An entry is written before the first request and goes when each inbox has answered: it is stored, or refused for good.
-After 30 days by an own inbox's time it goes too, and that is told.
+An entry is written before the first request and removed when each inbox has stored it or refused it for good.
+After 30 days by an own inbox's time it is removed too, and the client reports that.
 """
 
 import json
@@ -15,14 +15,14 @@ from inbox_server.protocol.strict_json import NotStrict, parse_object
 KEPT_SECONDS: Final = 30 * DAY_SECONDS  # as long as servers keep what is unread, at their default
 
 NO_CARD_YET: Final = "no_card"
-"""The code of a place that is the URL of a card, which could not be read yet: it says where the places are."""
+"""The code of a place that is the URL of a card. The card will name the inboxes but could not be read yet."""
 
 State = Literal["waiting", "stored", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One inbox of a recipient. It is not asked before `not_before`, because it said so."""
+    """One inbox of a recipient. It asked for a pause, so it is not asked before `not_before`."""
 
     state: State = "waiting"
     code: str = ""

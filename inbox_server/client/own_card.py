@@ -1,4 +1,4 @@
-"""The card in the own bucket, which another device with the same key may have written after this one."""
+"""The card in the own bucket. Another device with the same key may have written it after this one."""
 
 from dataclasses import replace
 
@@ -9,13 +9,13 @@ from inbox_server.client.tokens_and_cards import CARD_FILE, NO_CARD, BadCard, Ca
 
 
 class OwnCardUnreadable(BucketFailed):
-    """What is published is no card that senders can read; the message says why and what to do."""
+    """Senders cannot read the published card; the message says why and what to do."""
 
 
 async def published_card(account: Account) -> Card | None:
-    """The card that is published, whether or not its time has passed; None when there is none, or it was withdrawn.
+    """The published card, even if it has expired; None if there is none or it was withdrawn.
 
-    Raises `BucketFailed`, which is `OwnCardUnreadable` when something else is there.
+    Raises `BucketFailed`, or its subclass `OwnCardUnreadable` if the file is not a valid card.
     """
     body = await account.user.published_card()
     if body is None or body.strip() == NO_CARD:
@@ -24,14 +24,14 @@ async def published_card(account: Account) -> Card | None:
         return read_card(body, address=account.user.key.address, now=None)
     except BadCard as error:
         where = account.user.bucket.url + CARD_FILE
-        raise OwnCardUnreadable(f"your own inbox card {error} ({where}); publish writes it anew") from None
+        raise OwnCardUnreadable(f"your own inbox card {error} ({where}); publish writes it again") from None
 
 
 async def catch_up(account: Account) -> tuple[str, ...]:
-    """Take the inboxes of a card over that is newer than the profile; them, or () when nothing is different.
+    """Take over the inboxes of a card that is newer than the profile; returns them, or () if nothing changed.
 
-    What was read and not told yet is told to the new ones: an entry has the same `id` everywhere. A move that is under
-    way here stays as it is. Raises `BucketFailed`.
+    Acknowledgements that are still pending go to the new inboxes: an entry has the same `id` everywhere. A move that is
+    under way here stays as it is. Raises `BucketFailed`.
     """
     card = await published_card(account)
     before = account.profile.read()

@@ -1,4 +1,4 @@
-"""A profile: who a client is, which servers it uses, and what it must remember from one run to the next."""
+"""A profile: a client's identity, its servers, and what it must remember from one run to the next."""
 
 import json
 import re
@@ -20,7 +20,7 @@ _MOST_MISSED: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A move that is not finished. `settings` are the old inbox's, from before it was shut."""
+    """An unfinished move. `settings` are those that the old inbox had before it was shut."""
 
     old: str
     new: str
@@ -32,8 +32,8 @@ class Move:
 class Profile:
     """Origins have no slash at the end; `prefixes`, below which hubs let buckets be read, have one.
 
-    `allow`: origins that a recipient's card or a sender's profile may lead to though they are not on the public web.
-    `settings`: what was last asked of the inboxes, because a server tells of lists only how long they are.
+    `allow`: origins that others' cards and profiles may lead to although they are not on the public web.
+    `settings`: the last settings sent to the inboxes, because servers tell only how long lists are.
     """
 
     key: AppKey
@@ -46,22 +46,22 @@ class Profile:
     inboxes: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     seq: int = 0
-    """Of the last card that was published."""
+    """The number of the last published card."""
     seen: Mapping[str, int] = field(default_factory=dict)
-    """The highest `seq` of others' cards, by their buckets' addresses."""
+    """The highest `seq` seen on others' cards, by bucket address."""
     cursors: Mapping[str, str] = field(default_factory=dict)
-    """By inbox: how far its news have been told."""
+    """By inbox: the cursor up to which news has been reported."""
     marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By inbox and day since 1970: cursors. A move asks from the oldest that holds what has been read since."""
+    """Cursors by inbox and day since 1970. A move asks the oldest useful one what has been read since."""
     to_ack: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By inbox: what was read, and the inbox was not told of yet."""
+    """By inbox: entries that were read but not acknowledged there yet."""
     move: Move | None = None
     told: tuple[str, ...] = ()
-    """Entries that were told and are not behind every inbox's cursor: a watch ended in the middle of a page."""
+    """Entries that were reported but are not yet behind every cursor, because a watch ended within a page."""
     missed: Mapping[str, int] = field(default_factory=dict)
-    """Entries that could not be fetched, and since when nothing has been where they lead; 0: that is not known."""
+    """Entries that could not be fetched, and the time since which their messages are missing; 0: unknown."""
     association: str | None = field(default=None, repr=False)
-    """What a private hub wants beside its tokens: one of its users vouches for this bucket. Goes to the hub alone."""
+    """The token in which a private hub's user vouches for this bucket. It is sent only to the hub."""
 
     @property
     def identity(self) -> str:
@@ -70,12 +70,12 @@ class Profile:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The inboxes to read from: those on the card, and one that is being moved away from."""
+        """The inboxes to read from: those on the card, and the old one during a move."""
         old = (self.move.old,) if self.move and self.move.old not in self.inboxes else ()
         return self.inboxes + old
 
     def with_mark(self, inbox: str, day: int, cursor: str) -> "Profile":
-        """With the first cursor of a day kept; the oldest go."""
+        """A copy that keeps the first cursor of each day and drops the oldest days."""
         marks = {str(day): cursor} | dict(self.marks.get(inbox, {}))
         kept = dict(sorted(marks.items(), key=lambda mark: int(mark[0]))[-_MOST_MARKS:])
         return replace(self, marks={**self.marks, inbox: kept})
@@ -95,19 +95,19 @@ class Profile:
         return replace(self, missed={id: since for id, since in self.missed.items() if id not in over})
 
     def with_to_ack(self, ids: tuple[str, ...]) -> "Profile":
-        """With these noted for every inbox."""
+        """A copy with these noted for every inbox."""
         noted = {url: tuple(dict.fromkeys(self.to_ack.get(url, ()) + ids))[-_MOST_TO_ACK:] for url in self.sources}
         return replace(self.without_missed(ids), to_ack={**self.to_ack, **noted})
 
     def with_acked(self, inbox: str, ids: tuple[str, ...]) -> "Profile":
-        """Without these, which the inbox has been told of."""
+        """A copy without these, which the inbox has acknowledged."""
         told = set(ids)
         left = tuple(id for id in self.to_ack.get(inbox, ()) if id not in told)
         rest = {url: noted for url, noted in self.to_ack.items() if url != inbox}
         return replace(self, to_ack={**rest, inbox: left} if left else rest)
 
     def without_inbox(self, inbox: str) -> "Profile":
-        """Without anything that is remembered about an inbox."""
+        """A copy that remembers nothing about an inbox."""
         return replace(
             self,
             inboxes=tuple(url for url in self.inboxes if url != inbox),
@@ -145,7 +145,7 @@ def render_profile(profile: Profile) -> bytes:
 
 
 def parse_profile(content: bytes) -> Profile:
-    """Raises ValueError, whose message repeats nothing of the content: it holds a private key."""
+    """Raises ValueError. Its message quotes nothing from the content, which holds a private key."""
     try:
         members = parse_object(content)
     except NotStrict as error:

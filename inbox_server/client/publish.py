@@ -1,4 +1,4 @@
-"""What an owner does: publishing the card, claiming inboxes and their settings, giving them up."""
+"""What an owner does: publish the card, claim inboxes, change their settings, delete them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,11 +15,11 @@ from inbox_server.clock import DAY_SECONDS
 from inbox_server.identity.names import is_origin
 
 _MOST_INBOXES: Final = 3
-_RENEW_SECONDS: Final = 60 * DAY_SECONDS  # of 400: time enough for whoever opens the app once in two months
+_RENEW_SECONDS: Final = 60 * DAY_SECONDS  # of 400: enough for somebody who opens the app once in two months
 
 
 async def shown(inbox: Inbox) -> dict[str, Any] | None:
-    """The inbox's settings; None when there is no such inbox (any more)."""
+    """The inbox's settings; None if there is no such inbox (any more)."""
     try:
         return await inbox.settings()
     except InboxRefused as refusal:
@@ -35,9 +35,9 @@ class Publishing:
     async def publish(self, inboxes: tuple[str, ...]) -> int:
         """Write the app key and a card that names these inboxes; its `seq`. Raises `BucketFailed` or ValueError.
 
-        The `seq` is the time where that is more: one who lost the profile and the card still publishes what senders
-        take for newer than what they saw. A profile without a card does not look for one before it has written: caches
-        of buckets remember that a file is not there, and would hide the new one.
+        The `seq` is the time if that is higher: then a user who lost the profile and the card still publishes a card
+        that senders accept as newer. A profile without a card does not look for one before it writes: the caches of
+        buckets remember that a file is missing, and would hide the new one.
         """
         inboxes = tuple(dict.fromkeys(inboxes))
         if not 1 <= len(inboxes) <= _MOST_INBOXES or not all(map(is_origin, inboxes)):
@@ -48,7 +48,7 @@ class Publishing:
         return self._account.profile.change(lambda profile: replace(profile, inboxes=inboxes)).seq
 
     async def renew(self) -> int | None:
-        """Publish anew a card that ends within 60 days; its `seq`, or None when there is no need or it is not the time.
+        """Renew a card that expires within 60 days; returns its `seq`, or None if it was not renewed.
 
         Raises `BucketFailed`.
         """
@@ -64,7 +64,7 @@ class Publishing:
         return await self.publish(profile.inboxes)
 
     async def _write_card(self, inboxes: tuple[str, ...], *, after: int, is_first: bool = False) -> bool:
-        """Whether it was written; the first is not, if one is there."""
+        """Returns whether it was written; a first card is not written over an existing one."""
         now = self._account.now
         # Counted before it is written: a number is never used for two cards.
         seq = self._account.profile.change(
@@ -75,20 +75,20 @@ class Publishing:
     async def _published_seq(self) -> int:
         try:
             card = await published_card(self._account)
-        except OwnCardUnreadable:  # this one takes its place
+        except OwnCardUnreadable:  # the new card replaces it
             return 0
         return card.seq if card else 0
 
     async def claim(self, settings: Mapping[str, Any], inboxes: tuple[str, ...] | None) -> tuple[Outcome, ...]:
-        """Claim each inbox, or change its settings; a member that is left out stays as it is.
+        """Claim each inbox, or change its settings. A member that is left out stays as it is.
 
-        An inbox that is new is told what was last asked of the others too.
+        A new inbox also gets the last settings of the others.
         """
         profile = self._account.profile.read()
         new: set[str] = set()
 
         async def claim(inbox: Inbox) -> Mapping[str, Any]:
-            await inbox.capabilities()  # a URL that is no inbox server is told so, before anything is signed for it
+            await inbox.capabilities()  # find out that a URL is not an inbox server before signing anything for it
             is_new = await shown(inbox) is None
             answer = await inbox.claim({**(profile.settings if is_new else {}), **settings})
             new.update([inbox.url] if is_new else ())
@@ -102,7 +102,7 @@ class Publishing:
         return tuple(replace(each, code="claimed") if each.inbox in new else each for each in outcomes)
 
     async def settings(self) -> tuple[Outcome, ...]:
-        """What each inbox shows its owner, in `answer`."""
+        """Each inbox's settings and state, in `answer`."""
 
         async def show(inbox: Inbox) -> Mapping[str, Any]:
             return await inbox.settings()
@@ -110,17 +110,17 @@ class Publishing:
         return await self._account.at_each(self._account.profile.read().sources, show)
 
     async def at_inboxes(self, inboxes: tuple[str, ...] | None, action: Action) -> tuple[Outcome, ...]:
-        """The same at these inboxes, or at all; it raises nothing of what they answer."""
+        """Do the same at these inboxes, or at all of them. Their errors become reports, not exceptions."""
         urls = self._account.profile.read().sources if inboxes is None else inboxes
         return await self._account.at_each(urls, action)
 
     async def forget(self, inboxes: tuple[str, ...] | None) -> tuple[Outcome, ...]:
-        """Give inboxes up, all if none is named: off the card first, so that nobody delivers to what is gone."""
+        """Delete inboxes, all if none is named. Takes them off the card first, so that nobody delivers to them."""
         listed = self._account.profile.read().inboxes
         urls = listed if inboxes is None else inboxes
         left = tuple(url for url in listed if url not in urls)
         if left != listed:
-            await self._account.is_time_known()  # a new card is dated
+            await self._account.is_time_known()  # a new card has a date
             await (self.publish(left) if left else self._account.user.bucket.write(CARD_FILE, NO_CARD))
         outcomes = await self._account.at_each(urls, Inbox.forget)
         for outcome in outcomes:

@@ -1,7 +1,7 @@
-"""Reading: what is unread at every inbox, merged; the messages behind it; and acknowledging everywhere.
+"""Reading: merge what is unread at every inbox, fetch its messages, and acknowledge it everywhere.
 
-What was read is noted in the profile before any inbox is told, and struck out when it has been: an inbox that was down
-hears of it later, and until then what it lists is not shown again.
+The profile notes what was read before any inbox is told, and drops the note afterwards. So an inbox that was down is
+told later, and until then its entries are not shown again.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from inbox_server.clock import DAY_SECONDS, UnixTime
 
 _PAGE: Final = 1000
 _ACK_IDS: Final = 1000
-# What is not there may be back: a name was renewed late, a host was repaired after a weekend. Waiting costs a line in
-# the list; giving up loses a message.
+# A missing message may come back: a name is renewed late, or a host is repaired after a weekend. Waiting costs a line
+# in the list; giving up loses a message.
 LAPSE_SECONDS: Final = 3 * DAY_SECONDS
 
 
@@ -39,7 +39,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of the feed. `read` is what was read since; `notices` are the inbox's to its owner."""
+    """A page of the feed. `read` is what was read since; `notices` are from the inbox to its owner."""
 
     messages: tuple[Listed, ...]
     read: tuple[str, ...]
@@ -49,7 +49,7 @@ class Page:
 
 
 def parse_page(document: Mapping[str, Any]) -> Page:
-    """Members that are not known are left alone. Raises ValueError."""
+    """Ignores unknown members. Raises ValueError."""
     try:
         messages = tuple(
             Listed(str(entry["id"]), str(entry["message_id"]), UnixTime(int(entry["expires"])))
@@ -62,7 +62,7 @@ def parse_page(document: Mapping[str, Any]) -> Page:
 
 
 async def page_of(inbox: Inbox, after: str | None) -> Page:
-    """A page as long as servers make them. Raises as `Inbox.unread` does."""
+    """A page of the length that servers choose. Raises the same as `Inbox.unread`."""
     try:
         return parse_page(await inbox.unread(after, _PAGE))
     except ValueError as error:
@@ -76,7 +76,7 @@ class Reading:
     async def unread(self) -> Unread:
         """Everything that is unread at any inbox, each entry once.
 
-        Where an inbox is gone, the own card may say where another device has moved it.
+        If an inbox is gone, the own card may show where another device has moved it.
         """
         unread = await self._unread()
         if any(outcome.code == "no_inbox" for outcome in unread.outcomes) and (taken := await self.catch_up()):
@@ -84,7 +84,7 @@ class Reading:
         return unread
 
     async def catch_up(self) -> tuple[str, ...]:
-        """The inboxes that another device has put on the card, if they are others; () also when nobody can tell."""
+        """The inboxes that another device has put on the card, if they differ; () also if that cannot be found out."""
         with contextlib.suppress(BucketFailed):
             return await catch_up(self._account)
         return ()
@@ -103,7 +103,7 @@ class Reading:
     def merge(self, listed: Mapping[str, Mapping[str, Listed]]) -> tuple[Entry, ...]:
         """Entries by `id` over the inboxes, and by sender and message where one was delivered twice.
 
-        What has expired the servers leave out, by their clocks; the one here may be wrong and hide what is unread.
+        Only the servers leave out expired entries, by their clocks: the clock here may be wrong and hide unread ones.
         """
         profile = self._account.profile.read()
         read = {id for ids in profile.to_ack.values() for id in ids}
@@ -120,7 +120,7 @@ class Reading:
         return tuple(merged.values())
 
     def open_pointer(self, message_id: str) -> Pointer | None:
-        """What an entry says when it is decrypted; None when it was not written for us."""
+        """The decrypted pointer of an entry; None if it was not written for us."""
         try:
             return read_pointer(decrypt(self._account.user.key, message_id))
         except (CannotDecrypt, ValueError):
@@ -129,7 +129,7 @@ class Reading:
     async def fetch(self, entry: Entry) -> Message:
         """The message of an entry, verified. Raises `NotAuthentic`, `NotReachable` or `NotForNow`.
 
-        What is not there is `NotForNow` until that has been so for `LAPSE_SECONDS`, then `NotAuthentic`.
+        A missing message is `NotForNow` until it has been missing for `LAPSE_SECONDS`, then `NotAuthentic`.
         """
         pointer = entry.pointer
         if pointer is None:
@@ -150,7 +150,7 @@ class Reading:
         return Message(pointer.id, pointer.sender, key.hex, content)
 
     async def _has_lapsed(self, id: str) -> bool:
-        """Whether nothing has been there for long, by an own inbox's time; noted from the first time on."""
+        """Whether the message has been missing for too long, by an own inbox's time. Notes the first time."""
         since, now = self._account.profile.read().missed.get(id, 0), 0
         if await self._account.is_time_known():
             now = self._account.now
@@ -163,24 +163,24 @@ class Reading:
             self._account.profile.change(partial(Profile.with_missed, id=id, since=since))
 
     def forget_missed(self, ids: Iterable[str]) -> None:
-        """These were fetched, or need not be any more."""
+        """Drop the notes on messages that were fetched or are no longer needed."""
         if over := self._account.profile.read().missed.keys() & set(ids):
             self._account.profile.change(partial(Profile.without_missed, ids=over))
 
     async def acknowledge(self, ids: Iterable[str]) -> tuple[Outcome, ...]:
-        """Say everywhere that these are read. An inbox that cannot be told now is told later."""
+        """Acknowledge these everywhere. An inbox that cannot be told now is told later."""
         noted = tuple(dict.fromkeys(ids))
         profile = self._account.profile.change(lambda profile: profile.with_to_ack(noted))
         return await self._at_each(profile, self.tell_read)
 
     async def _at_each(self, profile: Profile, action: Action) -> tuple[Outcome, ...]:
-        """At all inboxes; one that a move has deleted, and was cut off then, is none."""
+        """Ask all inboxes, except one that a move deleted just before the move was cut off."""
         outcomes = await self._account.at_each(profile.sources, action)
         left = profile.move.old if profile.move else None
         return tuple(each for each in outcomes if (each.inbox, each.code) != (left, "no_inbox"))
 
     async def tell_read(self, inbox: Inbox) -> None:
-        """Tell an inbox what was read while it could not be told. Raises as `Inbox.acknowledge` does."""
+        """Tell an inbox what was read while it was unreachable. Raises the same as `Inbox.acknowledge`."""
         while ids := self._account.profile.read().to_ack.get(inbox.url, ())[:_ACK_IDS]:
             await inbox.acknowledge(list(ids))
             self._account.profile.change(partial(Profile.with_acked, inbox=inbox.url, ids=ids))
@@ -192,7 +192,7 @@ class Reading:
             page = await page_of(inbox, cursor)
             for entry in page.messages:
                 entries[entry.id] = entry
-            for id in page.read:  # while the pages were asked for
+            for id in page.read:  # read while the pages were being fetched
                 entries.pop(id, None)
             cursor = page.cursor
             if not page.more:
@@ -201,7 +201,7 @@ class Reading:
         return entries
 
     def mark(self, url: str, cursor: str) -> None:
-        """Keep the first cursor of each day: a move asks from there what has been read."""
+        """Keep the first cursor of each day: from there, a move asks what has been read."""
         day = self._account.own(url).now // DAY_SECONDS
         if str(day) not in self._account.profile.read().marks.get(url, {}):
             self._account.profile.change(lambda profile: profile.with_mark(url, day, cursor))

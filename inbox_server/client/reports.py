@@ -1,4 +1,4 @@
-"""What a client tells about what it did: the truth about each inbox, and the entries and messages that it found."""
+"""What a client reports: the result at each inbox, and the entries and messages that it found."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ from inbox_server.clock import UnixTime
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of asking one inbox: `done`, `refused` for good, or `later`, which is repeated by itself.
+    """The result of asking one inbox: `done`, `refused` for good, or `later`, which the client repeats by itself.
 
-    `code` is the server's, `unreachable`, or `claimed` when an inbox is new; `detail` is for people. `answer` is what a
-    server said when it was done.
+    `code` is the server's, `unreachable`, or `claimed` when an inbox is new; `detail` is for people. `answer` is the
+    server's answer when it was done.
     """
 
     inbox: str
@@ -26,7 +26,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What came of a message, for each inbox of the recipient. It has arrived when one of them stored it."""
+    """The result of sending a message, for each inbox of the recipient. It has arrived once one of them stored it."""
 
     message: str
     recipient: str
@@ -43,10 +43,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One unread message ID, merged over the inboxes that list it.
+    """One unread message ID, merged from the inboxes that list it.
 
-    `ids` are more than one when a sender delivered one message twice under other encryptions. `pointer` is what its
-    writer claims until `fetch` has checked it; None when it cannot be decrypted.
+    `ids` has more than one when a sender delivered one message twice, encrypted differently. `pointer` is only the
+    writer's claim until `fetch` has checked it; None if it cannot be decrypted.
     """
 
     ids: tuple[str, ...]
@@ -57,9 +57,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """What is unread, oldest first, and how each inbox answered: one that did not is caught up with later.
+    """What is unread, oldest first, and how each inbox answered. One that did not answer is read later.
 
-    `taken_over`: the inboxes of the own card, when an inbox was gone and another device had moved it to these.
+    `taken_over`: the inboxes on the own card, if an inbox was gone because another device had moved it to these.
     """
 
     entries: tuple[Entry, ...]
@@ -68,13 +68,13 @@ class Unread:
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The inboxes that answered: nothing is known of what is unread at others."""
+        """The inboxes that answered. What is unread at the others is unknown."""
         return tuple(outcome.inbox for outcome in self.outcomes if outcome.state == "done")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that was fetched and verified: `sender`'s bucket is that of the key that signed."""
+    """A message that was fetched and verified: the key of `sender`'s bucket signed it."""
 
     id: str
     sender: str
@@ -84,7 +84,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """News: an entry that was not told before, or one that could not be fetched then and is worth another try."""
+    """News: an entry that was not reported before, or one that could not be fetched and is worth another try."""
 
     entry: Entry
     is_again: bool = False
@@ -107,7 +107,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """News: an inbox is followed now, or cannot be and is tried again after `again_seconds`."""
+    """News: the client follows an inbox now, or cannot and tries again after `again_seconds`."""
 
     inbox: str
     is_up: bool
@@ -117,7 +117,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """News: the own card would have ended soon, and was published anew under this number."""
+    """News: the own card would have expired soon, and was renewed under this number."""
 
     seq: int
 

@@ -1,7 +1,7 @@
-"""Sending: the message into the own bucket, its encrypted ID to every inbox on the recipient's card.
+"""Sending: store the message in the own bucket, and deliver its encrypted ID to every inbox on the recipient's card.
 
-The delivery is in the outbox before the first request, and every retry repeats the same bytes, so an answer that was
-lost costs nothing. The card is read anew for each retry, and once more when an inbox refuses: recipients move.
+The delivery is in the outbox before the first request, and every retry repeats the same bytes, so a lost answer does
+no harm. Each retry reads the card again, and so does a refusal, because recipients move.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ class Sending:
         self._account = account
 
     async def send(self, recipient: str, content: str | bytes, ttl: int | None) -> Sent:
-        """Raises `NotReachable`, `NotForNow` or `BucketFailed`, and then nothing was sent.
+        """Raises `NotReachable`, `NotForNow` or `BucketFailed`; then nothing was sent.
 
-        While the card cannot be read, and the key is known, the delivery waits for the card.
+        If the key is known but the card cannot be read, the delivery waits for the card.
         """
         user = self._account.user
         try:
@@ -44,7 +44,7 @@ class Sending:
         return await self._deliver(waiting, is_card_fresh=True)
 
     async def retry(self) -> tuple[Sent, ...]:
-        """Deliver what waits, but not to an inbox that asked for more time; what came of each that was tried."""
+        """Deliver what waits, but not to an inbox that asked for a pause; returns a report for each that was tried."""
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def again(waiting: Waiting) -> Sent | None:
@@ -61,22 +61,22 @@ class Sending:
             return None
         try:
             key, card = await self._look_up(waiting.recipient)
-        except (NotReachable, NotForNow):  # what the card said when it was sent still holds
+        except (NotReachable, NotForNow):  # use the card as it was when the message was sent
             return await self._deliver(waiting, is_card_fresh=True)
         if key.hex != waiting.key:
-            why = "the recipient has another key by now: send it again"
+            why = "the recipient has a new key: send it again"
             return self._keep(_given_up(waiting, "key_changed", why))
         return await self._deliver(_follow(waiting, card), is_card_fresh=True)
 
     async def _is_too_old(self, waiting: Waiting) -> bool:
-        """By the time of an own inbox: a clock that goes wrong for a moment must not empty the outbox."""
+        """By an own inbox's time: a clock that is wrong for a moment must not empty the outbox."""
         account = self._account
         if account.now - waiting.made < KEPT_SECONDS:
             return False
         return await account.is_time_known() and account.now - waiting.made >= KEPT_SECONDS
 
     async def _deliver(self, waiting: Waiting, *, is_card_fresh: bool) -> Sent:
-        """Ask every inbox that may be asked; after `not_accepted`, those on a newer card too.
+        """Ask every inbox that may be asked, and after `not_accepted` also those on a newer card.
 
         While no card can be read, `not_accepted` is not final: the recipient may have moved.
         """
@@ -94,7 +94,7 @@ class Sending:
         return self._keep(waiting)
 
     async def _with_newer_card(self, waiting: Waiting) -> Waiting | None:
-        """With the inboxes of the recipient's card that were not on it before, if there are such.
+        """A copy with the inboxes that are new on the recipient's card.
 
         Raises `NotReachable` or `NotForNow`.
         """
@@ -103,10 +103,10 @@ class Sending:
         return followed if key.hex == waiting.key and followed.places != waiting.places else None
 
     async def _ask(self, url: str, waiting: Waiting) -> Place:
-        """One delivery to one inbox, and what is to be kept of it."""
+        """One delivery to one inbox; returns what to remember of it."""
         try:
             inbox = self._account.others(url)
-            # By key: it needs no proof of the name at that server, and the card was found through it.
+            # By key, because that needs no proof of the name at that server, and the card was found by the key.
             await inbox.deliver_body(waiting.body.encode(), sender=self._account.user.identity, recipient=waiting.key)
         except InboxRefused as refusal:
             if refusal.is_final:
@@ -117,7 +117,7 @@ class Sending:
         return Place("stored")
 
     def _rested(self, waiting: Waiting) -> Waiting:
-        """With what the inboxes said about when to come back, to whatever was sent to the same recipient."""
+        """A copy with the pauses that the inboxes asked for, in any delivery to the same recipient."""
         rests: dict[str, Place] = {}
         others = [other for other in self._account.outbox.read().values() if other.key == waiting.key]
         for url, place in (named for other in others for named in other.places.items()):
@@ -131,16 +131,16 @@ class Sending:
         """The inboxes to ask now."""
         now = self._account.now
         asked = [url for url, place in waiting.places.items() if place.state == "waiting" and place.code != NO_CARD_YET]
-        # Later than a server may ask for was written by a clock that went wrong.
+        # A time later than a server may ask for comes from a clock that was wrong.
         return [url for url in asked if not now < waiting.places[url].not_before <= now + LONGEST_PAUSE_SECONDS]
 
     def _keep(self, waiting: Waiting) -> Sent:
-        """Write what is known into the outbox, or take the delivery out of it when it is over."""
+        """Update the delivery in the outbox, or remove it when it is finished."""
         kept = waiting
 
         def change(outbox: Outbox) -> Outbox:
             nonlocal kept
-            if waiting.message not in outbox:  # another command has finished it meanwhile
+            if waiting.message not in outbox:  # another command has finished it in the meantime
                 return outbox
             kept = replace(waiting, places=_merged(outbox[waiting.message].places, waiting.places))
             rest = {id: other for id, other in outbox.items() if id != waiting.message}
@@ -150,7 +150,7 @@ class Sending:
         return report_of(kept)
 
     async def _look_up(self, recipient: str) -> tuple[PublicKey, Card]:
-        """Raises `NotReachable` also for a card that is older than one that was seen: a host replays it."""
+        """Raises `NotReachable` also if the card is older than one seen before, because then its host replays it."""
         key, card = await self._read_card(recipient)
         seen = self._account.profile.read().seen.get(key.address, 0)
         if card.seq < seen:
@@ -160,7 +160,7 @@ class Sending:
         return key, card
 
     async def _read_card(self, recipient: str) -> tuple[PublicKey, Card]:
-        """By the own inboxes' time, when this machine's does not fit."""
+        """Uses the own inboxes' time if the card is not valid by this machine's."""
         account = self._account
         try:
             return await account.user.look_up(recipient, now=account.now)
@@ -172,23 +172,23 @@ class Sending:
 
 
 def _follow(waiting: Waiting, card: Card) -> Waiting:
-    """With the inboxes of the card, and without those that still wait and are not on it any more."""
+    """A copy with the inboxes of the card, without waiting ones that are no longer on it."""
     kept = {url: place for url, place in waiting.places.items() if url in card.inboxes or place.state != "waiting"}
     return replace(waiting, places={url: Place() for url in card.inboxes if url not in kept} | kept)
 
 
 def _merged(known: Mapping[str, Place], new: Mapping[str, Place]) -> dict[str, Place]:
-    """What was stored stays stored, whoever found out first."""
+    """What was stored stays stored, whichever command reported it."""
     stored = {url: place for url, place in known.items() if place.state == "stored"}
     return {**new, **{url: place for url, place in stored.items() if url in new}}
 
 
 def _undecided(waiting: Waiting, why: str) -> Waiting:
-    """With `not_accepted` waiting, to be asked again when it is known whether the recipient has moved."""
+    """A copy in which `not_accepted` waits until it is known whether the recipient has moved."""
     refused = {url: place for url, place in waiting.places.items() if place.code == "not_accepted"}
     return waiting.with_places(
         {
-            url: replace(place, state="waiting", detail=f"{place.detail} And whether it moved is not known: {why}")
+            url: replace(place, state="waiting", detail=f"{place.detail} Whether the recipient moved is unknown: {why}")
             for url, place in refused.items()
         }
     )

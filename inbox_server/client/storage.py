@@ -1,4 +1,4 @@
-"""Where a client keeps what must outlive it: in a file of its own, or only in memory.
+"""Where a client keeps its state: in a file of its own, or only in memory.
 
 A file is written whole under another name and then renamed, so that a crash leaves the old one or the new one. Two
 commands may run at once with one profile (`watch` in one terminal, `send` in another): every change reads the file anew
@@ -20,17 +20,17 @@ T = TypeVar("T")
 
 
 class BadFile(Exception):
-    """A file of the client cannot be used; the message names it and says what to do."""
+    """The client cannot use one of its files; the message names the file and says what to do."""
 
 
 class Keeper(Protocol[T]):
-    """Holds one value. Values are not changed in place: `change` puts another in place of the present one."""
+    """Holds one value. Values are not changed in place: `change` replaces the current one."""
 
     def read(self) -> T:
-        """What is kept now. Raises `BadFile`."""
+        """The current value. Raises `BadFile`."""
 
     def change(self, change: Callable[[T], T]) -> T:
-        """Keep what `change` makes of the present value; on disk when this returns. Raises `BadFile`."""
+        """Replace the current value with `change` of it; it is on disk when this returns. Raises `BadFile`."""
 
 
 class InMemory(Generic[T]):
@@ -48,7 +48,7 @@ class InMemory(Generic[T]):
 
 
 class InFile(Generic[T]):
-    """A file that only its owner may read. `missing` is the value while there is no file; None: that is an error."""
+    """A file that only its owner may read. `missing` is the value if there is no file; with None, that is an error."""
 
     def __init__(
         self, path: Path, parse: Callable[[bytes], T], render: Callable[[T], bytes], *, missing: T | None = None
@@ -73,7 +73,7 @@ class InFile(Generic[T]):
             raise BadFile(f"{self.path}: cannot be read: {error.strerror}") from None
 
     def change(self, change: Callable[[T], T]) -> T:
-        path = self.path.resolve()  # written through a link, and locked with whoever uses the file itself
+        path = self.path.resolve()  # write through a link, and lock against everybody who uses the file itself
         with _errors(self.path), _locked(path):
             value = change(self.read())
             _replace(path, self._render(value))
@@ -81,13 +81,13 @@ class InFile(Generic[T]):
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write a file that is not there yet, mode 0600, and its folder. Raises `BadFile`."""
+    """Write a new file with mode 0600, and create its folder. Raises `BadFile`."""
     with _errors(path):
         path = path.resolve()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(path):
             if path.exists():
-                raise BadFile(f"{path} is there already, and was left as it is. Name another with --profile.")
+                raise BadFile(f"{path} already exists and was not changed. Name another file with --profile.")
             _replace(path, content)
 
 
@@ -107,7 +107,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Alone with `path`. The lock is a file beside it, because the file itself is replaced."""
+    """Hold a lock on `path`. The lock is a separate file beside it, because the file itself is replaced."""
     descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # held for the time of one small write
@@ -122,6 +122,6 @@ def _errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.EBUSY:
-            how = "mount the folder that it lies in instead: only there can it be replaced without a moment of neither"
+            how = "mount its folder instead, so that the file can be replaced in one step"
             raise BadFile(f"{path}: cannot be replaced, because it is mounted as a single file; {how}") from None
         raise BadFile(f"{path}: cannot be written: {error.strerror}") from None

@@ -19,7 +19,7 @@ CARD_TYPE: Final = "inbox-card+jwt"
 CARD_FILE: Final = "inbox.json"
 KEY_FILE: Final = "key.json"
 NO_CARD: Final = b"{}"
-"""In the place of a card whose owner has no inbox any more: not every hub deletes files."""
+"""Replaces the card of an owner who has no inbox any more, because not every hub deletes files."""
 MAX_CARD_SECONDS: Final = 400 * DAY_SECONDS
 _MAX_INBOXES: Final = 3
 _NEVER: Final = UnixTime(0)
@@ -32,7 +32,7 @@ class BadCard(ValueError):
 
 
 class CardNotWhole(BadCard):
-    """The file is empty or breaks off: it is being written, or its upload was cut off. It may be whole soon."""
+    """The file is empty or incomplete: it is being written, or its upload was cut off. It may be complete soon."""
 
 
 class CardNotNow(BadCard):
@@ -41,7 +41,7 @@ class CardNotNow(BadCard):
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Where an owner takes deliveries. `seq` only grows: a lower one than seen before is a replay."""
+    """Where an owner accepts deliveries. `seq` only grows: a lower one than seen before means a replay."""
 
     inboxes: tuple[str, ...]
     seq: int
@@ -50,9 +50,9 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What a message ID says once decrypted. `sender` is a claim until the message's envelope is verified.
+    """A decrypted message ID. `sender` is a claim until the message's envelope is verified.
 
-    `url` is the bucket's, ends with a slash, and is there when the sender is a bare key: no name leads to its bucket.
+    `url` is the bucket's and ends with a slash. It is set if the sender is a bare key, whose bucket no name leads to.
     """
 
     id: str
@@ -62,7 +62,7 @@ class Pointer:
 
 
 def deliver_token(key: AppKey, body: bytes, *, sender: str, recipient: str, app: str, inbox: str, now: UnixTime) -> str:
-    """For `POST /v1/messages` with exactly this body. `sender` is a name, or the key itself in hex."""
+    """A token for `POST /v1/messages` with exactly this body. `sender` is a name, or the key itself in hex."""
     claims: dict[str, Any] = {
         "iss": sender,
         "sub": recipient,
@@ -80,7 +80,7 @@ def deliver_token(key: AppKey, body: bytes, *, sender: str, recipient: str, app:
 def owner_token(
     key: AppKey, *, scope: str, app: str, inbox: str, now: UnixTime, body: bytes = b"", seconds: int = TOKEN_SECONDS
 ) -> str:
-    """For everything that an owner does; `scope` is read, ack or settings."""
+    """A token for an owner's requests; `scope` is read, ack or settings."""
     claims: dict[str, Any] = {
         "iss": key.public,
         "app": app,
@@ -103,7 +103,7 @@ def make_card(key: AppKey, inboxes: tuple[str, ...], *, seq: int, now: UnixTime)
 def read_card(body: bytes, *, address: str, now: UnixTime | None) -> Card:
     """The card in a file of the bucket at `address`. Raises `BadCard` unless that bucket's key signed it.
 
-    `now` is None for the own card, which says what was published whether or not it still holds.
+    `now` is None for the own card: it shows what was published, even if it has expired.
     """
     if not is_whole(body):
         raise CardNotWhole("is empty or breaks off: it is being written, or an upload was cut off")
@@ -147,7 +147,7 @@ def make_message_id(pointer: Pointer, public: str, *, ephemeral: AppKey, iv: byt
 
 
 def read_pointer(plain: str | bytes) -> Pointer:
-    """Raises ValueError for what is no pointer of version 1."""
+    """Raises ValueError unless the text is a pointer of version 1."""
     members = parse_object(plain.encode() if isinstance(plain, str) else plain)
     version, id, sender, app, url = (members.get(name) for name in ("v", "id", "from", "app", "url"))
     if type(version) is not int or version != 1:

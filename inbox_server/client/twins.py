@@ -1,4 +1,4 @@
-"""Entries of one message that a sender delivered under several encryptions, over all pages and inboxes."""
+"""Finds entries of one message that a sender delivered under several encryptions, on all pages and inboxes."""
 
 from collections import OrderedDict
 
@@ -14,7 +14,7 @@ class Twins:
         self._twins: OrderedDict[str, tuple[str, ...]] = OrderedDict()
 
     def join(self, entry: Entry) -> bool:
-        """Whether the entry's message has been told as another entry."""
+        """Whether the entry's message has been reported as another entry."""
         if entry.pointer is None:
             return False
         message = (entry.pointer.sender, entry.pointer.id)
@@ -28,5 +28,5 @@ class Twins:
         return bool(earlier)
 
     def of(self, id: str) -> tuple[str, ...]:
-        """The ids of its message, itself among them; none when it is the only one."""
+        """All ids of the entry's message, including its own; empty if there is only one."""
         return self._twins.get(id, ())

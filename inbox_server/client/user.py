@@ -1,4 +1,4 @@
-"""One user of one app: what the five steps are made of, on top of a bucket, the look-ups and inbox servers.
+"""One user of one app: the parts of the five steps, built on a bucket, the look-ups and inbox servers.
 
 It remembers nothing; `inbox_client.py` does, and is what programs use.
 """
@@ -36,7 +36,7 @@ from inbox_server.protocol.strict_json import is_whole
 from inbox_server.resolver.chain import ChainResolver
 from inbox_server.resolver.profile import Bucket as Place
 
-_MAX_MESSAGE_BYTES: Final = 25 << 20  # hubs take 20 MB, and base64 or hex is not added to it here
+_MAX_MESSAGE_BYTES: Final = 25 << 20  # hubs take 20 MB; this leaves no room for base64 or hex
 _MAX_CARD_BYTES: Final = 1 << 16
 
 
@@ -45,23 +45,23 @@ class NotReachable(Exception):
 
 
 class NotValidNow(NotReachable):
-    """The card has expired or begins later, or the clock here is wrong."""
+    """The card has expired or is not valid yet, or the clock here is wrong."""
 
 
 class NotAuthentic(Exception):
-    """A fetched message is not by whom its pointer says, or is not a message at all."""
+    """A fetched message is not from the sender that its pointer names, or is not a message at all."""
 
 
 class NameNotProven(NotReachable):
-    """The name leads nowhere: it is not known, or a link of its chain does not hold."""
+    """The name leads nowhere: it is unknown, or a link of its chain is broken."""
 
 
 class NotForNow(Exception):
-    """Somebody else's server did not answer: a name service, or a bucket's host. Repeating it may help."""
+    """A name service or a bucket's host did not answer. Repeating the request may help."""
 
 
 class NotThere(NotForNow):
-    """Nothing is where a pointer leads, or not all of it. A name, a host or a write may have lapsed for a moment."""
+    """The message at a pointer is missing or incomplete. A name, a host or a write may have failed for a while."""
 
 
 class CardUnread(NotForNow):
@@ -77,7 +77,7 @@ class CardUnread(NotForNow):
 class AppUser:
     """`name` is the user's BNS name, if any, and `app` the app's origin; `random_bytes` is `secrets.token_bytes`.
 
-    `prefixes` end with a slash: below them are the buckets of those who go by a key alone.
+    `prefixes` end with a slash: below them are the buckets of people without a name.
     """
 
     name: str | None
@@ -102,9 +102,9 @@ class AppUser:
     async def publish(
         self, inboxes: tuple[str, ...], *, seq: int, now: UnixTime | None = None, is_first: bool = False
     ) -> bool:
-        """Write the app public key and the signed inbox card into the bucket. `now`: where it is known better.
+        """Write the app public key and the signed inbox card into the bucket. `now`: a better time, if known.
 
-        `is_first` leaves a card that is there as it is. Whether it was written. Raises `BucketFailed`.
+        `is_first` keeps an existing card. Returns whether the card was written. Raises `BucketFailed`.
         """
         card = make_card(self.key, inboxes, seq=seq, now=now or self.clock())
         await self.bucket.write(KEY_FILE, json.dumps(self.key.public).encode())
@@ -113,7 +113,7 @@ class AppUser:
         return bool(await self.bucket.write(CARD_FILE, card))
 
     async def published_card(self) -> bytes | None:
-        """The file of the own card, also where the hub moved to; None when there is none. Raises `BucketFailed`."""
+        """The own card's file, even if the hub has moved; None if there is none. Raises `BucketFailed`."""
         try:
             return await self.fetcher.get(self.bucket.url + CARD_FILE, max_bytes=_MAX_CARD_BYTES)
         except Absent:
@@ -124,10 +124,10 @@ class AppUser:
     async def look_up(self, recipient: str, *, now: UnixTime | None = None) -> tuple[PublicKey, Card]:
         """A recipient's app key and inbox card, both checked against the bucket's address.
 
-        Raises `NotReachable`, which is `NotValidNow` when only the time is against it, or `NotForNow`, which is
-        `CardUnread` when the key is known.
+        Raises `NotReachable` (`NotValidNow` if the card is good but not valid now) or `NotForNow` (`CardUnread` if
+        the key is known).
         """
-        reason = "no bucket is known where it could be: name the hub that it is at"
+        reason = "its bucket is unknown: name the hub that holds it"
         async for place in self._places(recipient):
             try:
                 body = await self.fetcher.get(place.url + CARD_FILE, max_bytes=_MAX_CARD_BYTES)
@@ -155,14 +155,14 @@ class AppUser:
             return NotForNow(why)
 
     async def write_message(self, content: str | bytes, recipient: PublicKey) -> str:
-        """Step 1: store the message, encrypted and signed, in the own bucket; its ID. Raises `BucketFailed`."""
+        """Step 1: store the message, encrypted and signed, in the own bucket; returns its ID. Raises `BucketFailed`."""
         id = self.random_bytes(16).hex()
         encrypted = encrypt(recipient.hex, content, ephemeral=self._ephemeral(), iv=self.random_bytes(16))
         await self.bucket.write(f"outbox/{id}.json", sign_envelope(self.key, encrypted).encode())
         return id
 
     def encrypt_id(self, id: str, recipient: PublicKey) -> str:
-        """Step 2: the message ID as the recipient's inbox gets to see it: 816 opaque characters."""
+        """Step 2: the message ID as the recipient's inbox sees it: 816 opaque characters."""
         pointer = Pointer(id, self.identity, self.app, "" if self.name else self.bucket.url)
         return make_message_id(pointer, recipient.hex, ephemeral=self._ephemeral(), iv=self.random_bytes(16))
 
@@ -220,7 +220,7 @@ class AppUser:
         address = parsed.text if isinstance(parsed, Address) else parsed.address
         stated = parsed.hex if isinstance(parsed, PublicKey) else None
         buckets = [f"{prefix}{address}/" for prefix in self.prefixes]
-        # What the pointer says only chooses among the prefixes that the user trusts.
+        # The pointer's URL only chooses among the prefixes that the user trusts.
         for bucket in sorted(buckets, key=lambda bucket: not url.startswith(bucket)):
             yield Place(bucket, address, stated)
 

@@ -1,7 +1,7 @@
 """Waiting for news: every inbox's events, merged, for as long as the program likes.
 
 Each inbox has a follower of its own, which reconnects with full-jitter back-off and resumes where it stopped. A cursor
-is kept only when the news before it have been taken: a program that dies hears the last of them again, none is lost.
+is kept only when the program has taken the news before it: after a crash it gets the last news again and loses none.
 """
 
 import asyncio
@@ -27,17 +27,17 @@ from inbox_server.clock import DAY_SECONDS
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 _MOST_KNOWN: Final = 20_000  # entries; more than the inboxes of one card hold at their default
-_MOST_QUEUED: Final = 4  # pages; a program that is slow lets the servers wait
-_STEADY_SECONDS: Final = 10.0  # a stream that lived so long was no failure
-_REPLACED_SECONDS: Final = 60  # two readers that begin anew at once would take the place from each other for ever
+_MOST_QUEUED: Final = 4  # pages; a slow program makes the servers wait
+_STEADY_SECONDS: Final = 10.0  # a stream that lived this long was not a failure
+_REPLACED_SECONDS: Final = 60  # two readers that reconnect at once would replace each other for ever
 _LIST_SECONDS: Final = 60.0  # how often an inbox is listed while its stream is refused
 _LOST_CURSOR: Final = ("cursor_gone", "bad_cursor")
-_TEND_SECONDS: Final = 60.0  # how often the outbox is looked through, on average
+_TEND_SECONDS: Final = 60.0  # how often the outbox is checked, on average
 
 
 @dataclass(frozen=True, slots=True)
 class _Came:
-    """A page of one inbox; news themselves otherwise."""
+    """A page of one inbox; the queue's other items are news."""
 
     inbox: str
     page: Page
@@ -45,7 +45,7 @@ class _Came:
 
 @dataclass(frozen=True, slots=True)
 class _Again:
-    """Entries that could not be fetched when they were told."""
+    """Entries that could not be fetched when they were reported."""
 
     entries: tuple[Entry, ...]
 
@@ -78,7 +78,7 @@ class Watching:
         self._rounds = 0
 
     async def news(self, *, count: int | None = None) -> AsyncGenerator[News, None]:
-        """Until it is closed, or so many entries have been told and taken."""
+        """Yields news until it is closed, or until it has reported `count` entries and the caller has taken them."""
         told: list[str] = []
         left = count
         tending = asyncio.create_task(self._tend())
@@ -111,7 +111,7 @@ class Watching:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _next(self, tending: asyncio.Task[None]) -> _Came | _Again | News:
-        """What comes next; a task that failed of a bug ends the watch with it."""
+        """The next item. If a task failed because of a bug, the watch ends with that error."""
         getting = asyncio.ensure_future(self._queue.get())
         try:
             done, _ = await asyncio.wait(
@@ -123,12 +123,12 @@ class Watching:
         if getting in done:
             return getting.result()
         for task in done:
-            if not task.cancelled():  # as a follower is that is not needed any more
+            if not task.cancelled():  # a cancelled one is a follower that is no longer needed
                 task.result()
         return await self._next(tending)
 
     def _news_of(self, came: _Came) -> list[News]:
-        """What of a page was not told before, by whichever inbox."""
+        """The news of a page that no inbox has brought before."""
         told: list[News] = [Notice(came.inbox, notice) for notice in came.page.notices]
         fresh = {entry.id: entry for entry in came.page.messages if entry.id not in self._known}
         told += [Arrived(entry) for entry in self._reading.merge({came.inbox: fresh}) if not self._twins.join(entry)]
@@ -140,8 +140,8 @@ class Watching:
         return told
 
     def _read_already(self, page: Page) -> tuple[str, ...]:
-        """What is unread there though it was read: here, or as another entry of the same message."""
-        # A server that was restored lists again what was read since the copy was made.
+        """Entries listed as unread there that were read here, or as another entry of the same message."""
+        # A restored server lists entries again that were read after the copy was made.
         again = [entry.id for entry in page.messages if entry.id in self._was_read]
         for id in (*page.read, *(entry.id for entry in page.messages)):
             twins = self._twins.of(id)
@@ -151,14 +151,14 @@ class Watching:
 
     def _keep_cursor(self, came: _Came) -> None:
         if came.inbox not in self._account.profile.read().sources:
-            return  # it was moved away from meanwhile
+            return  # a move has left this inbox in the meantime
         self._reading.mark(came.inbox, came.page.cursor)
         self._account.profile.change(lambda profile: profile.with_cursor(came.inbox, came.page.cursor))
 
     async def _tend(self) -> None:
-        """Follow what the profile names, also when a move changes it, and deliver what waits in the outbox."""
+        """Follow the inboxes in the profile, even when a move changes them, and deliver what waits in the outbox."""
         while True:
-            await self._come_back()  # first, so that a watch which counts does not end before it
+            await self._come_back()  # first, so that a watch with a count does not end before it
             self._adjust()
             await self._renew()
             for sent in await Sending(self._account).retry():
@@ -166,7 +166,7 @@ class Watching:
             await self._sleep(_TEND_SECONDS * (0.5 + self._account.random()))
 
     async def _renew(self) -> None:
-        """Look once a day whether the own card ends soon; a bucket that fails now is asked in the next round."""
+        """Check once a day whether the own card expires soon; if the bucket fails, try again in the next round."""
         if self._monotonic() < self._renew_at:
             return
         with contextlib.suppress(BucketFailed):
@@ -176,7 +176,7 @@ class Watching:
                 await self._queue.put(Renewed(seq))
 
     async def _come_back(self) -> None:
-        """List what could not be fetched, in the rounds 1, 2, 4, 8 and so on since something was missed."""
+        """List entries that could not be fetched, in rounds 1, 2, 4, 8 and so on after the last failure."""
         missed = frozenset(self._account.profile.read().missed)
         self._rounds = self._rounds + 1 if missed == self._missed else 1
         self._missed = missed
@@ -195,7 +195,7 @@ class Watching:
                 yield entry
 
     def _adjust(self) -> None:
-        """Begin to follow what the profile names now, and cease to follow what it does not."""
+        """Start to follow inboxes that the profile now names, and stop following the others."""
         sources = self._account.profile.read().sources
         for url in self._followers.keys() - set(sources):
             self._followers.pop(url).cancel()
@@ -203,7 +203,7 @@ class Watching:
             self._followers[url] = asyncio.create_task(self._follow(url))
 
     async def _follow(self, url: str) -> None:
-        """Stream after stream of one inbox, with pauses that grow while it fails."""
+        """Reads one stream after another from an inbox, with growing pauses while it fails."""
         inbox, failures = self._account.own(url), 0
         self._cursors[url] = self._account.profile.read().cursors.get(url)
         while True:
@@ -213,7 +213,7 @@ class Watching:
                 await self._stream(inbox)
             except InboxRefused as refusal:
                 if refusal.code in _LOST_CURSOR and self._cursors[url]:
-                    self._cursors[url] = None  # list anew; what is known already is not told again
+                    self._cursors[url] = None  # list again; known entries are not reported again
                     continue
                 why, retry_after, has_no_place = refusal.detail, refusal.retry_after or 0, refusal.status == 429
                 if refusal.code == "no_inbox":  # it may have been moved, here or by another device
@@ -233,7 +233,7 @@ class Watching:
             await self._pause(inbox, pause, lists=has_no_place)
 
     async def _pause(self, inbox: Inbox, seconds: float, *, lists: bool) -> None:
-        """Wait. Who is refused a stream, because its places are taken, lists instead of going silent, if it may."""
+        """Wait. If the inbox refuses a stream because all places are taken, list its entries instead, if allowed."""
         while lists and seconds > 0 and await self._list(inbox):
             await self._sleep(min(seconds, _LIST_SECONDS))
             seconds -= _LIST_SECONDS
@@ -241,7 +241,7 @@ class Watching:
             await self._sleep(seconds)
 
     async def _list(self, inbox: Inbox) -> bool:
-        """Tell what is new by pages; whether the inbox let us."""
+        """Report what is new from pages; returns whether the inbox allowed it."""
         try:
             while True:
                 page = await page_of(inbox, self._cursors[inbox.url])

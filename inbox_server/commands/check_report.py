@@ -1,4 +1,4 @@
-"""How findings are told: a line each, or all of them as JSON."""
+"""How findings are reported: one line for each, or all of them as JSON."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ def add_json(command: argparse.ArgumentParser) -> None:
 
 
 def findings_for(options: argparse.Namespace) -> Findings:
-    """Findings that are told as they come, unless JSON was asked for."""
+    """Findings that are printed as they come, unless the user asked for JSON."""
     return Findings(_hold if options.json else _tell)
 
 

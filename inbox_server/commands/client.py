@@ -1,4 +1,4 @@
-"""`inbox-server client`: the other side of the wire, for people and scripts."""
+"""`inbox-server client`: the protocol's client, for people and scripts."""
 
 from inbox_server.commands.client_command import EXIT_CODES, ClientParser
 from inbox_server.commands.client_keygen import add_keygen

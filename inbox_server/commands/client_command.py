@@ -1,4 +1,4 @@
-"""What all `inbox-server client` commands share: the profile's file, opening a client, and telling what came of it."""
+"""What all `inbox-server client` commands share: the profile's file, opening a client, and reporting results."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ from inbox_server.commands.terminal import USAGE_EXIT, Commands, complain, marke
 from inbox_server.identity.names import is_origin
 
 PARTLY_EXIT: Final = 3
-_PATIENCE_SECONDS: Final = 20.0  # a person waits so long for a server that says when to come back
+_PATIENCE_SECONDS: Final = 20.0  # how long a person waits for a server that asks for a pause
 
 EXIT_CODES: Final = (
     "Exit codes: 0 everything was done; 1 failed (nothing was done, or the command did not finish); 2 usage error"
@@ -36,18 +36,18 @@ _LIKE_AN_ID: Final = re.compile(r"-[A-Za-z0-9_][A-Za-z0-9_-]+|--[A-Za-z0-9_-]{10
 
 
 class AskedWrongly(Exception):
-    """The arguments fit each other or the profile in no way; the message says why."""
+    """The arguments do not fit each other or the profile; the message says why."""
 
 
 def default_profile(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the XDG base directory specification has it."""
+    """The path according to the XDG base directory specification."""
     base = environment.get("XDG_CONFIG_HOME", "")
     folder = Path(base) if base.startswith("/") else Path.home() / ".config"
     return folder / "inbox-server" / "profile.json"
 
 
 class ClientParser(argparse.ArgumentParser):
-    """Takes ids that begin with `-`, and answers a mistake with the usage of the command it was made in."""
+    """Accepts ids that begin with `-`, and answers a mistake with the usage of the command in question."""
 
     takes_ids = False
 
@@ -55,7 +55,7 @@ class ClientParser(argparse.ArgumentParser):
         given = list(args or ())
         if self.takes_ids:
             end = given.index("--") if "--" in given else len(given)
-            # A space before it, and argparse takes it for no option; the argument's type strips it.
+            # With a space before it, argparse does not take it for an option; the argument's type strips the space.
             given[:end] = [f" {text}" if _LIKE_AN_ID.fullmatch(text) else text for text in given[:end]]
         parsed, unknown = super().parse_known_args(given, namespace)
         if unknown:
@@ -84,7 +84,7 @@ def origin(text: str) -> str:
 
 
 class Output:
-    """Tells a person, or a script with `--json`: one of them."""
+    """Prints for a person or, with `--json`, for a script."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.is_json: bool = options.json
@@ -99,7 +99,7 @@ class Output:
         tell(json.dumps(document) if self.is_json else printable(text))
 
     def progress(self, text: str, document: Mapping[str, Any]) -> None:
-        """What a person may want to see while it goes on; not part of the result, so not on stdout."""
+        """Progress that a person may want to see. It is not part of the result, so it does not go to stdout."""
         if self.is_json:
             tell(json.dumps(document))
         else:
@@ -120,7 +120,7 @@ class Output:
             self.progress(text, {"taken_over": named})
 
     def outcomes(self, outcomes: Iterable[Outcome], done: str, later: str = "") -> None:
-        """`later`: what to do about what is not repeated by itself; URL stands for the inbox."""
+        """`later`: what the user must do if nothing repeats it automatically; URL in it means the inbox."""
         for outcome in outcomes:
             words = _words(outcome, done, later.replace("URL", outcome.inbox))
             self.tell(f"{outcome.inbox}: {words}", outcome_document(outcome))
@@ -156,9 +156,9 @@ def with_client(
     before: Callable[[], None] = lambda: None,
     patience_seconds: float = _PATIENCE_SECONDS,
 ) -> int:
-    """Do the work with the profile's client; what it raises becomes a sentence and an exit code.
+    """Run the job with the profile's client; its errors become a sentence and an exit code.
 
-    `before` waits for a person, which may not be done in the event loop: there Ctrl-C does not end it.
+    `before` may wait for a person. It must not run in the event loop, where Ctrl-C would not end it.
     """
     output = Output(options)
     result = 1
@@ -191,7 +191,7 @@ def with_client(
 def read_secret_text(path: Path, what: str) -> str:
     """`what` is in a file that only its owner can read. Raises `AskedWrongly`, without the file's name.
 
-    The name may be the secret itself, given in the place of a file.
+    The name may be the secret itself, given instead of a file.
     """
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -205,7 +205,7 @@ def read_secret_text(path: Path, what: str) -> str:
 def _words(outcome: Outcome, done: str, later: str = "") -> str:
     if outcome.state == "done":
         return done
-    code = f" ({marked(outcome.code)})" if outcome.code else ""  # what is no inbox server gives none
+    code = f" ({marked(outcome.code)})" if outcome.code else ""  # only inbox servers give one
     if outcome.state == "refused":
         return f"refused for good{code}: {marked(outcome.detail)}"
     when = f"; {later}" if later else ", will be repeated later"

@@ -25,14 +25,14 @@ def _save(message: Message, path: Path) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             except OSError:
-                path.unlink()  # half a message is none
+                path.unlink()  # do not leave half a message
                 raise
     except OSError as error:
         raise AskedWrongly(f"{path} cannot be written: {error.strerror}; the message stays unread") from None
 
 
 async def show_message(client: InboxClient, entry: Entry, output: Output, save: Path | None = None) -> bool:
-    """Fetch and tell a message, or save it; whether that was possible."""
+    """Fetch a message and show or save it; returns whether that was possible."""
     try:
         message = await client.fetch(entry)
     except (NotAuthentic, NotReachable, NotForNow) as error:

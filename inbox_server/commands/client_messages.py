@@ -117,7 +117,7 @@ def _retried(reports: Iterable[Sent], left: Outbox, now: UnixTime, output: Outpu
     for sent in reports:
         output.sent(sent)
     dues = [place.not_before - now for waiting in left.values() for place in waiting.places.values()]
-    rest = [due for due in dues if due > 0]  # until then a server asked not to be asked again
+    rest = [due for due in dues if due > 0]  # servers asked for a pause until then
     hint = f"; a server asks for a pause, of {span(min(rest))} from now" if rest and not reports else ""
     output.tell(f"{len(left)} still in the outbox{hint}", {"waiting": len(left)})
     if any(outcome.state == "refused" for sent in reports for outcome in sent.outcomes) or left:
@@ -135,7 +135,7 @@ def _content(options: argparse.Namespace) -> str | bytes:
             raise AskedWrongly(f"{options.file} cannot be read: {error.strerror}") from None
     try:
         text = _typed() if options.text is None else str(options.text)
-        text.encode()  # bytes of an argument that are no text are there as what cannot be encoded
+        text.encode()  # bytes of an argument that are not text cannot be encoded again
     except UnicodeError:
         raise AskedWrongly("the message is not UTF-8 text; send it with --file FILE") from None
     return text
@@ -211,7 +211,7 @@ def _ack(options: argparse.Namespace) -> int:
 
 
 async def _unread(client: InboxClient, output: Output, ids: Iterable[str] = ()) -> Unread:
-    """What is unread; told are the inboxes that could not be asked, and that nothing is unread at the others."""
+    """What is unread. Reports inboxes that could not be asked, and says if nothing is unread at the others."""
     need_inbox(client, output)
     unread = await client.unread()
     output.taken_over(unread.taken_over)
@@ -231,7 +231,7 @@ def need_inbox(client: InboxClient, output: Output) -> None:
 
 
 def _chosen(unread: Unread, ids: Iterable[str]) -> tuple[Entry, ...]:
-    """Those whose id, or message's ID, begins so. Raises `AskedWrongly`, or `NotForNow`."""
+    """The entries whose id, or whose message's ID, begins like this. Raises `AskedWrongly`, or `NotForNow`."""
     chosen: dict[str, Entry] = {}
     for id in ids:
         found = [entry for entry in unread.entries if any(text.startswith(id) for text in _names_of(entry))]

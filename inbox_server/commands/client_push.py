@@ -1,4 +1,4 @@
-"""`inbox-server client push`: which browsers are told that something waits."""
+"""`inbox-server client push`: which browsers are notified of unread messages."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ from inbox_server.commands.client_command import (
 from inbox_server.commands.client_messages import need_inbox
 from inbox_server.commands.terminal import Commands, marked
 
-_MOST: Final = 8  # that an inbox takes
+_MOST: Final = 8  # subscriptions that an inbox accepts
 
 
 def add_push(commands: Commands) -> None:
@@ -67,7 +67,7 @@ def _push(options: argparse.Namespace) -> int:
 
 
 async def _hint(client: InboxClient, output: Output) -> None:
-    """Where there are too many, how to make room with this command."""
+    """If there are too many, say how to make room with this command."""
     if any(len(_subscriptions(outcome)) >= _MOST for outcome in await client.subscriptions()):
         push = output.command("push", "")
         output.progress(f"{push}lists them, {push}--drop ID drops a stale one", {"hint": "drop a stale one"})
@@ -83,7 +83,7 @@ async def _drop(client: InboxClient, output: Output, id: str, listed: tuple[Outc
 
 
 def _subscription(path: Path) -> dict[str, Any]:
-    """Raises `AskedWrongly`, which repeats nothing of it."""
+    """Raises `AskedWrongly`, whose message quotes nothing from it."""
     try:
         document = json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
     except OSError as error:
@@ -96,7 +96,7 @@ def _subscription(path: Path) -> dict[str, Any]:
 
 
 def _inbox(options: argparse.Namespace, client: InboxClient) -> str:
-    """A subscription is made with one server's key, so it is of use to that server alone. Raises `AskedWrongly`."""
+    """The inbox to subscribe at: only the server whose key the browser used can use it. Raises `AskedWrongly`."""
     own = client.account.profile.read().inboxes
     if options.inbox and options.inbox not in own:
         raise AskedWrongly(f"{options.inbox} is not on your card")

@@ -88,8 +88,8 @@ def _publish(options: argparse.Namespace) -> int:
         if options.association_token:
             output.tell("the association token now goes to the hub with every write", {"association": True})
         if (options.names or options.association_token) and not (options.inboxes or profile.inboxes):
-            return 0  # who only sends has no inbox
-        if profile.inboxes or not options.inboxes:  # a first card is written before one is looked for
+            return 0  # a user who only sends has no inbox
+        if profile.inboxes or not options.inboxes:  # the first card is written without looking for an older one
             await _catch_up(client, output)
         profile = client.account.profile.read()
         wanted = tuple(dict.fromkeys(options.inboxes or profile.inboxes))
@@ -99,7 +99,7 @@ def _publish(options: argparse.Namespace) -> int:
         for outcome in outcomes:
             done = "claimed" if outcome.code == "claimed" else "already claimed; the settings are as requested"
             output.outcomes([outcome], done, "repeat the command when it is up")
-        # One that is down for now keeps its place on the card; one that is new has none before it took the claim.
+        # An inbox that is down stays on the card; a new one is added only after it accepted the claim.
         listed = tuple(
             o.inbox for o in outcomes if o.state == "done" or (o.state == "later" and o.inbox in profile.inboxes)
         )
@@ -113,7 +113,7 @@ def _publish(options: argparse.Namespace) -> int:
         return exit_code(outcomes)
 
     def keep_association() -> None:
-        """Before the client is opened, so that it has the token."""
+        """Runs before the client is opened, so that the client has the token."""
         if options.association_token:
             profile_file(options.profile).change(lambda profile: with_association(profile, options.association_token))
 
@@ -139,7 +139,7 @@ async def _catch_up(client: InboxClient, output: Output) -> bool:
 
 
 def _settings(options: argparse.Namespace, profile: Profile) -> dict[str, Any]:
-    """What was asked for, and the name to prove. The rest stays as it is, which another device may have changed."""
+    """The requested settings, and the name to prove. The rest stays: another device may have changed it."""
     asked = {name: getattr(options, name) for name in ("accept", "contacts", "blocked", "retention", "invite")}
     names = {"names": [profile.name]} if profile.name else {}
     return {**names, **{name: value for name, value in asked.items() if value is not None}}

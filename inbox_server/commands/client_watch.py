@@ -1,4 +1,4 @@
-"""`inbox-server client watch`: news as they come."""
+"""`inbox-server client watch`: news as it comes."""
 
 import argparse
 import asyncio

@@ -96,7 +96,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _dev(options: argparse.Namespace) -> int:
-    names = dict.fromkeys(options.names or (ALICE, BOB))  # whoever is named twice is one person
+    names = dict.fromkeys(options.names or (ALICE, BOB))  # a name given twice is one person
 
     async def dev() -> None:
         async with (
@@ -123,7 +123,7 @@ def _page_port(first_port: int) -> int:
 
 @contextlib.asynccontextmanager
 async def _second_inbox(world: World, first_port: int) -> AsyncIterator[str]:
-    """Somewhere to move to: on the port after the page's."""
+    """A second inbox server to move to, on the port after the page's."""
     port = first_port and _page_port(first_port) + 1
     with tempfile.TemporaryDirectory(prefix="inbox-server-") as folder:
         async with second_inbox(world, Path(folder), secrets.token_bytes(32), port) as url:
@@ -136,7 +136,7 @@ def _invite_to(page_url: str) -> str:
 
 
 def _told(world: World, people: list[Person], folder: Path) -> Iterator[str]:
-    """Association tokens are long, and `keygen` takes them in files: they are written into the folder."""
+    """Write the association tokens into files in the folder: they are long, and `keygen` reads them from files."""
     yield f"inbox server   {world.inbox_url}   (accepts everyone)"
     for url in world.other_inboxes:
         yield f"another        {url}   (to move to)"
@@ -151,14 +151,14 @@ def _told(world: World, people: list[Person], folder: Path) -> Iterator[str]:
             write_new(folder / f"{person.name}.token", token.encode())
             yield f"   association      {folder / person.name}.token"
     if world.hub.rules.has_whitelist:
-        yield "\nThis hub takes only writes that bring an association token: keygen --association-token FILE in Python,"
+        yield "\nThis hub accepts only writes with an association token: keygen --association-token FILE in Python,"
         yield "`associationToken` in clients/js, `gaiaAssociationToken` of the user data in @stacks/storage."
     yield f"\nIs it there?  curl {world.inbox_url}/.well-known/message-inbox"
     yield "How to sign tokens: docs/protocol.md"
 
 
 def _described(world: World, app: str, people: list[Person]) -> dict[str, Any]:
-    """The same for a script."""
+    """The same as JSON, for a script."""
     return {
         "inbox_url": world.inbox_url,
         "second_inbox_url": next(iter(world.other_inboxes)),
@@ -189,7 +189,7 @@ async def _temporary_world(first_port: int, rules: HubRules | None = None) -> As
 
 async def _until_interrupted(*, say: bool = True) -> None:
     stop = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):  # before it is said: whoever reads it may be a script, and quick
+    for each in (signal.SIGTERM, signal.SIGINT):  # before the output, as a fast script may answer it with a signal
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     if say:
         tell("\nCtrl-C stops it; nothing is kept.")

@@ -21,8 +21,8 @@ each check prints a line: ok, warning, FAILED or skipped, what was seen, and wha
   name service, clock  each service answers the server's requests; this clock is not far from theirs
   owner, zone file, profile, bucket, key   with --name and --app: each link of that name's chain
 
-doctor works whether a server is running or not, and changes nothing. While it reads the database, the bytes of what is
-acknowledged stay in the files, for up to 10 seconds. Run it as the server's own user, or as root.
+doctor works whether a server is running or not, and changes nothing. While it reads the database, nothing
+acknowledged is blanked in the files, for up to 10 seconds. Run it as the server's own user, or as root.
 it asks only the name services in the configuration. It never prints a secret.
 
 doctor cannot see what apps meet at the proxy. Use `inbox-server ping` for that, on another machine.

@@ -47,7 +47,7 @@ def _init(options: argparse.Namespace) -> int:
         "server": {"public_url": options.url or "https://inbox.example"},
         "registration": {"listed": options.listed},
     }
-    parse_config(asked, folder.resolve())  # says now what is wrong, before anything is written
+    parse_config(asked, folder.resolve())  # report errors before anything is written
     text = render_config(overrides, leave_out=frozenset() if options.url else frozenset({"server.public_url"}))
     folder.mkdir(parents=True, exist_ok=True)
     write_secret(secret_path, secrets.token_bytes(SECRET_BYTES))

@@ -75,7 +75,7 @@ def _ping(options: argparse.Namespace) -> int:
                 random_bytes=secrets.token_bytes,
             )
         )
-        # Ctrl-C cancels by itself; both ways the throw-away inbox is deleted before this ends.
+        # Ctrl-C cancels without this. In both cases the throw-away inbox is deleted before the command ends.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, checking.cancel)
         await checking
 

@@ -1,4 +1,4 @@
-"""An inbox's settings and room, as a server shows them, in words for people."""
+"""An inbox's settings and free space, in words for people."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,7 +19,7 @@ _SPANS: Final = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def settings_text(inbox: str, shown: Mapping[str, Any]) -> str:
-    """A line for each thing; what this version does not know is left out, `--json` has it."""
+    """A line for each item. It leaves out what this version does not know; `--json` shows everything."""
     quota = shown.get("quota")
     room: Mapping[str, Any] = quota if isinstance(quota, Mapping) else {}
     lines = {
@@ -40,7 +40,7 @@ def settings_text(inbox: str, shown: Mapping[str, Any]) -> str:
 
 
 def notice_text(notice: str) -> str:
-    """What an inbox has to say to its owner."""
+    """An inbox's notice to its owner, in words."""
     return _NOTICES.get(notice, notice)
 
 

@@ -1,4 +1,4 @@
-"""What commands share: arguments, the event loop, and speaking to a person."""
+"""What commands share: arguments, the event loop, and output for people."""
 
 import argparse
 import asyncio
@@ -15,11 +15,11 @@ try:
 except ImportError:  # not on every platform
     from asyncio import new_event_loop  # type: ignore[assignment]
 
-Commands = Any  # what argparse gives for subcommands has no public name
+Commands = Any  # argparse's type for subcommands has no public name
 
 USAGE_EXIT: Final = 2
 _DEFAULT_CONFIG: Final = Path("config.toml")
-# What a terminal obeys, and what turns the direction of text around. Other invisible characters belong to scripts and
+# What a terminal obeys, and what reverses the direction of text. Other invisible characters belong to scripts and
 # emoji, such as the joiners U+200C and U+200D. Halves of surrogate pairs are no characters at all.
 _OBEYED: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff]")
 
@@ -66,10 +66,10 @@ def complain(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Text of strangers without what a terminal would obey: control characters are shown as `\\x1b`."""
+    """Strangers' text without anything that a terminal would obey: control characters are shown as `\\x1b`."""
     return _OBEYED.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def marked(text: str) -> str:
-    """Text of strangers after words of ours: a mark before each further line, so that none passes for ours."""
+    """Strangers' text after our own: each further line gets a mark, so that none can be taken for ours."""
     return text.replace("\n", "\n   | ")

@@ -1,4 +1,4 @@
-"""What lets pages of any origin use the local world's servers from a browser."""
+"""Lets pages from any origin use the local world's servers in a browser."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ _MAX_AGE_SECONDS: Final = "86400"  # as the real hub
 
 
 def open_to_pages(*, methods: str, headers: str = "*", exposed: str = "") -> Middleware:
-    """Answers every preflight, and marks every other answer, also a refusal, as readable."""
+    """Answers every preflight, and marks every other answer, even a refusal, as readable."""
     preflight = {
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Allow-Methods": methods,
@@ -25,7 +25,7 @@ def open_to_pages(*, methods: str, headers: str = "*", exposed: str = "") -> Mid
         try:
             response = await handler(request)
         except web.HTTPException as refusal:
-            # An answer, not raised: what comes out of an application raised, `listening` takes for malformed.
+            # Returned, not raised: `listening` treats an exception from an application as a malformed request.
             response = web.Response(status=refusal.status, body=refusal.body, headers=refusal.headers)
         response.headers.update(readable)
         return response

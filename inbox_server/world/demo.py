@@ -1,4 +1,4 @@
-"""The five steps with Alice and Bob, over real HTTP, told to a person while they happen."""
+"""The five steps with Alice and Bob, over real HTTP, explained while they happen."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 
 
 class DemoFailed(Exception):
-    """A step of the walk did not hold; the message says which and why."""
+    """A step of the demo failed; the message says which and why."""
 
 
 async def walk(world: World, say: Say) -> tuple[Person, Person]:
@@ -101,7 +101,7 @@ def _hold(holds: bool, step: str, reason: str) -> None:
 
 
 def paste_commands(world: World, alice: Person, bob: Person) -> list[str]:
-    """Commands that work as they are while the world is up: Bob's token for an hour, Alice's for five minutes."""
+    """Commands to paste while the world is up: Bob's token works for an hour, Alice's for five minutes."""
     now = world.clock()
     body = json.dumps({"message_id": "anything printable; the server never parses it"})
     read = owner_token(bob.app_key, scope="read", app=APP, inbox=world.inbox_url, now=now, seconds=3600)
@@ -109,7 +109,7 @@ def paste_commands(world: World, alice: Person, bob: Person) -> list[str]:
         alice.app_key, body.encode(), sender=ALICE, recipient=BOB, app=APP, inbox=world.inbox_url, now=now
     )
     return [
-        "# what this server is and takes",
+        "# what this server is and accepts",
         f"curl -w '\\n' {world.inbox_url}/.well-known/message-inbox",
         "# what waits for Bob (this token works for an hour)",
         f"curl -w '\\n' -H 'Authorization: Bearer {read}' {world.inbox_url}/v1/messages",

@@ -17,7 +17,7 @@ _SHOWN_CHARACTERS: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the server's database as it is at a moment: blobs in hex, long values cut, numbers as they are."""
+    """A table of the server's database at one moment: blobs in hex, long values shortened, numbers unchanged."""
 
     name: str
     columns: list[str]
@@ -25,7 +25,7 @@ class Table:
 
 
 def read_tables(data_dir: Path) -> list[Table]:
-    """Every table of one moment, with every column and row."""
+    """Every table at one moment, with every column and row."""
     uri = f"file:{data_dir / DATABASE_NAME}?mode=ro"
     with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
         db.execute("BEGIN")
@@ -54,12 +54,12 @@ def table_lines(data_dir: Path) -> Iterator[str]:
 
 
 def _is_empty_slot(table: Table, row: list[int | str | None]) -> bool:
-    """A slot of zeros, or the number of one that is free. What fills a slot is printable, so it begins with no zero."""
+    """A slot of zeros, or the number of a free one. Texts in slots are printable, so they do not begin with a zero."""
     return table.name == "free_slot" or (table.name == "text" and set(str(row[1]).removesuffix("…")) <= {"0"})
 
 
 def marks_of(people: Iterable[Person], message_ids: Iterable[str], world: World) -> dict[str, bytes]:
-    """What must not stand in the server's files: bytes to search for, by what they are."""
+    """What must not be in the server's files: the bytes to search for, each with its description."""
     marks: dict[str, bytes] = {}
     for person in people:
         marks[f"the name {person.name}"] = person.name.encode()
@@ -77,7 +77,7 @@ def marks_of(people: Iterable[Person], message_ids: Iterable[str], world: World)
 
 
 def find_marks(data_dir: Path, marks: dict[str, bytes]) -> list[str]:
-    """Which of the marks stand in any file below `data_dir`: the database, its write-ahead log, anything else."""
+    """Which of the marks are in any file below `data_dir`: the database, its write-ahead log, anything else."""
     contents = [path.read_bytes() for path in data_dir.rglob("*") if path.is_file()]
     return [what for what, mark in marks.items() if any(mark in content for content in contents)]
 

@@ -1,4 +1,4 @@
-"""What Express makes of answers: the real hub and its reader are built on it."""
+"""How Express changes answers: the real hub and its reader are built on it."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ _UTF8_TYPES = ("application/json", "application/javascript")
 
 
 def as_express(asked: bool) -> Middleware:
-    """Nothing, unless it is `asked` for. Refusals that are not the hub's own become pages of HTML."""
+    """Does nothing unless `asked`. Refusals that are not the hub's own become HTML pages."""
 
     @web.middleware
     async def express(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,6 +1,6 @@
-"""What goes wrong at other people's servers, to be switched on while the local world runs.
+"""Faults of other people's servers, which can be switched on while the local world runs.
 
-A test sets a member of `world.faults`; times are the world's clock, so `clock.advance(…)` ends what has an end:
+A test sets a member of `world.faults`. Times are by the world's clock, so `clock.advance(…)` ends a timed fault:
 
     world.faults.names_absent_until = clock() + 2     # every name is a 404
     world.faults.names_empty_until = clock() + 2      # every zone file is empty
@@ -11,8 +11,8 @@ A test sets a member of `world.faults`; times are the world's clock, so `clock.a
     world.faults.gzip = True                          # files come gzipped, whatever was asked for
     world.faults.refused_writes.append((429, 1))      # the next write: this status, and this Retry-After in seconds
 
-Two more are done to the hub itself: `world.hub.cut(address, path, 10)` leaves the first ten bytes of a file, as an
-upload that broke off does, and `world.hub.challenge = "…"` asks for other tokens from now on.
+Two more faults are set on the hub itself: `world.hub.cut(address, path, 10)` keeps only the first ten bytes of a file,
+like an upload that was cut off, and `world.hub.challenge = "…"` requires other tokens from now on.
 """
 
 import gzip
@@ -27,7 +27,7 @@ from aiohttp.typedefs import Handler, Middleware
 from inbox_server.clock import Clock, UnixTime
 
 _NEVER: Final = UnixTime(0)
-_HOP: Final = "moved"  # in the query: how often a read was redirected
+_HOP: Final = "moved"  # in the query: how many times a read was redirected
 
 
 @dataclass(slots=True)

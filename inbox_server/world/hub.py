@@ -1,7 +1,7 @@
 """A Gaia hub's files, in memory, with the rules of the real hub (stacks-network/gaia): conditions, paths, pages.
 
-What hubs do differently from each other is in `hub_rules.py`. What the real hub has besides, and this one has not:
-scopes with their archive of old files, and proofs.
+The differences between hubs are in `hub_rules.py`. This hub lacks two features of the real one: scopes with their
+archive of old files, and proofs.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from inbox_server.world.hub_rules import HubRules
 CHALLENGE: Final = '["gaiahub","0","local.hub","blockstack_storage_please_sign"]'
 MAX_FILE_BYTES: Final = 20 << 20  # the real hub's default
 PAGE_ENTRIES: Final = 100  # the real hub's default
-_MAX_BYTES: Final = 1 << 30  # of everybody together: they stay in memory until the world stops
+_MAX_BYTES: Final = 1 << 30  # of all people together: files stay in memory until the world stops
 _MAX_PATH_BYTES: Final = 1024  # as cloud storage has it; a page's mark is a path, and its request has 4,096 bytes
 _MAX_PATH_PARTS: Final = 100
 
@@ -35,25 +35,25 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Files by their paths in order, and the mark to ask for the next page with, if there is one."""
+    """Files in the order of their paths, and the mark for the next page, if there is one."""
 
     files: dict[str, StoredFile]
     next: str | None
 
 
 class Hub:
-    """The files of the local world. `read_url` is where the read side answers, with a slash at the end."""
+    """The files of the local world. `read_url` is the read side's URL, with a slash at the end."""
 
     def __init__(self, clock: Clock, *, rules: HubRules | None = None, max_bytes: int = _MAX_BYTES) -> None:
         self.rules = rules or HubRules()
         self.read_url = ""
         self.write_url = ""
         self.challenge = CHALLENGE
-        """What tokens must hold; `hub_info` tells it."""
+        """The text that tokens must contain; `hub_info` shows it."""
         self.whitelist: set[str] = set()
-        """Addresses that may write, where the rules say so."""
+        """The addresses that may write, if the rules require a whitelist."""
         self.oldest_valid: dict[str, UnixTime] = {}
-        """By address, since `revoke-all`: tokens that were issued before then, or at no stated time, are refused."""
+        """By address: the time of `revoke-all`. Tokens issued earlier, or without a time, are refused."""
         self.clock = clock
         self._buckets: dict[str, dict[str, StoredFile]] = {}
         self._max_bytes = max_bytes
@@ -65,7 +65,7 @@ class Hub:
 
     @contextlib.contextmanager
     def working_on(self, address: str, path: str) -> Iterator[None]:
-        """Nobody else writes this file meanwhile, so that a condition still holds when it comes to storing."""
+        """Lock a file against other writers, so that a condition still holds when the file is stored."""
         if (address, path) in self._at_work:
             raise HubRefused("ConflictError", f"Somebody is storing or deleting {path} at this moment")
         self._at_work.add((address, path))
@@ -75,7 +75,7 @@ class Hub:
             self._at_work.discard((address, path))
 
     def check_condition(self, address: str, path: str, *, match: str | None, none_match: str | None) -> None:
-        """`If-Match` updates the file with that tag, or any with `*`; `If-None-Match: *` makes a new one."""
+        """`If-Match` updates the file with that tag, or any file with `*`; `If-None-Match: *` creates a new one."""
         file = self.read(address, path)
         etag = file.etag if file else None
         if match and none_match:
@@ -88,11 +88,11 @@ class Hub:
             reason = "If-None-Match can only be *"
         else:
             return
-        # The real hub's disk driver does not say what is there.
+        # The real hub's disk driver does not say what exists.
         raise HubRefused("PreconditionFailedError", reason, etag=None if self.rules.writes_in_place else etag)
 
     def check_folders(self, address: str, path: str) -> None:
-        """Where a path is a file or a folder, what is stored may not need it to be both."""
+        """If a path must be either a file or a folder, refuse to store what would need it to be both."""
         paths = self._buckets.get(address, {})
         above = {path[:end] for end, character in enumerate(path) if character == "/"}
         if self.is_folder(address, path) or (self.rules.has_folders and above & paths.keys()):
@@ -103,21 +103,21 @@ class Hub:
         return self.rules.has_folders and any(other.startswith(f"{path}/") for other in paths)
 
     def path_of(self, asked: str) -> str:
-        """The path that a URL means: without one slash at its end, which the real hub drops."""
+        """The path that a URL means: the real hub drops one slash at its end."""
         path = asked.removesuffix("/")
         return re.sub("/{2,}", "/", path).removeprefix("/") if self.rules.has_folders else path
 
     def store(self, address: str, path: str, content: bytes, content_type: str) -> StoredFile:
-        """Over an older file if there is one."""
+        """Store a file, replacing an older one."""
         return self._put(address, path, content, content_type, _etag(content))
 
     def store_part(self, address: str, path: str, content: bytes, content_type: str) -> StoredFile:
-        """What has come of an upload that is written in place, with the tag of the file before."""
+        """The part of an in-place upload that has arrived, with the tag of the previous file."""
         old = self.read(address, path)
         return self._put(address, path, content, content_type, old.etag if old else _etag(b""))
 
     def cut(self, address: str, path: str, length: int) -> None:
-        """Leave the first `length` bytes of a file, as an upload that broke off does."""
+        """Keep only the first `length` bytes of a file, like an upload that was cut off."""
         file = self._buckets[address][path]
         self.store_part(address, path, file.content[:length], file.content_type)
 

@@ -102,9 +102,9 @@ def _check_writer(request: web.Request) -> None:
 
 
 async def _content(request: web.Request) -> bytes:
-    """The body, refused before it is read when its stated length says enough.
+    """The body; if its stated length is too large, it is refused before it is read.
 
-    Where files are written in place, what has come of it can be read meanwhile, and stays when the rest does not come.
+    If files are written in place, the part that has arrived can be read, and stays if the rest never arrives.
     """
     hub, address, path = _asked(request)
     if (request.content_length or 0) > MAX_FILE_BYTES:
@@ -130,7 +130,7 @@ def _too_large() -> HubRefused:
 
 
 async def _json_request(request: web.Request) -> dict[str, Any]:
-    """An object; nothing at all is an empty one."""
+    """The JSON object in the body; an empty body counts as an empty object."""
     body = await request.read()
     if len(body) > _MAX_JSON_BYTES:
         raise _bad_json("too long")
@@ -162,5 +162,5 @@ async def _refusals(request: web.Request, handler: Handler) -> web.StreamRespons
         response = await handler(request)
     except HubRefused as refusal:
         response = web.json_response(refusal.document(), status=refusal.status)
-    response.headers["Date"] = formatdate(request.app[HUB].clock(), usegmt=True)  # which may be moved by hand
+    response.headers["Date"] = formatdate(request.app[HUB].clock(), usegmt=True)  # tests may move it
     return response

@@ -1,4 +1,4 @@
-"""The hub's read side over HTTP, which a bucket's URL leads to."""
+"""The hub's read side over HTTP, to which a bucket's URL leads."""
 
 from email.utils import formatdate
 from typing import Final
@@ -22,7 +22,7 @@ def make_reader(hub: Hub, faults: Faults) -> web.Application:
 
 
 async def read(request: web.Request) -> web.Response:
-    """The file, or 304 to whom has it already, where the rules know that."""
+    """The file, or 304 for a client that already has it, if the rules support that."""
     hub, address = request.app[_HUB], request.match_info["address"]
     path = hub.path_of(request.match_info["path"])
     file = hub.read(address, path)

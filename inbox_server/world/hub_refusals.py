@@ -22,7 +22,7 @@ class HubRefused(Exception):
         self.error = error
         self.status = _STATUSES[error]
         self.etag = etag
-        """What is stored now, beside a condition that did not hold."""
+        """The tag of what is stored now, in the refusal of a condition that did not hold."""
 
     def document(self) -> dict[str, str]:
         if self.status == 500:

@@ -11,11 +11,11 @@ from typing import Final
 @dataclass(frozen=True, slots=True)
 class HubRules:
     writes_in_place: bool = False
-    """A file is emptied when an upload begins and grows while it lasts; what is there is served with the old ETag."""
+    """An upload first empties the file, which then grows; meanwhile the hub serves it with the old ETag."""
     requires_hub_url: bool = False
     """`requireCorrectHubUrl`: a token without `hubUrl` is refused."""
     has_whitelist: bool = False
-    """Only addresses in `Hub.whitelist` may write, and those whom one of them vouches for in an association token."""
+    """Only addresses in `Hub.whitelist` may write, and addresses that they vouch for in an association token."""
     knows_not_modified: bool = True
     """A read with the file's ETag in `If-None-Match` is answered 304."""
     has_folders: bool = False
@@ -24,7 +24,7 @@ class HubRules:
     read_path: str = "/hub/"
     """The path of the read URL's prefix."""
     is_express: bool = False
-    """What is not there is told in HTML, and files of text or JSON are said to be UTF-8 (`express.py`)."""
+    """The 404 for a missing file is HTML, and text and JSON files are marked as UTF-8 (`express.py`)."""
 
 
 STRICT: Final = HubRules(

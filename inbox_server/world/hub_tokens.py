@@ -1,6 +1,6 @@
 """Who may write to a bucket: version 1 tokens of the Gaia hub, checked in the order of the real hub.
 
-Scopes, and tokens of the time before version 1, are refused, not ignored.
+Scopes, and tokens older than version 1, are refused, not ignored.
 """
 
 from typing import Any, Final
@@ -13,12 +13,12 @@ from inbox_server.identity.keys import NotAKey, key_from_bytes
 from inbox_server.world.hub import Hub
 from inbox_server.world.hub_refusals import HubRefused
 
-# Only the signature is PyJWT's to check: the real hub looks at no other registered claim but `exp`.
+# PyJWT checks only the signature: the only registered claim that the real hub checks is `exp`.
 _SIGNATURE_ONLY: Final[Any] = {f"verify_{claim}": False for claim in ("exp", "iat", "nbf", "aud", "iss", "sub", "jti")}
 
 
 def check_token(authorization: str, address: str, hub: Hub) -> None:
-    """Raises `HubRefused` unless the token, by the bucket's key, may write to the bucket at `address`."""
+    """Raises `HubRefused` unless the token, signed by the bucket's key, may write to the bucket at `address`."""
     if authorization[:6].lower() != "bearer" or not authorization[7:].startswith("v1:"):
         raise _invalid("Failed to parse authentication header.")
     token = authorization[10:]
@@ -40,7 +40,7 @@ def check_token(authorization: str, address: str, hub: Hub) -> None:
 
 
 def _read(token: str) -> tuple[dict[str, Any], str, EllipticCurvePublicKey]:
-    """Claims that nobody vouches for yet, the bucket of the key in `iss`, and that key."""
+    """The claims, not yet verified, the address of the key in `iss`, and that key."""
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
         raw_key = bytes.fromhex(claims["iss"])
@@ -51,7 +51,7 @@ def _read(token: str) -> tuple[dict[str, Any], str, EllipticCurvePublicKey]:
 
 
 def _voucher(association: Any, address: str, now: UnixTime) -> str:
-    """The address of who says in an association token that the bucket at `address` is one of theirs."""
+    """The address whose association token says that the bucket at `address` belongs to it."""
     claims, voucher, key = _read(association)
     try:
         child = key_from_bytes(bytes.fromhex(claims["childToAssociate"])).address

@@ -30,7 +30,7 @@ from inbox_server.world.name_service import LEGACY, NameRegister, make_name_serv
 from inbox_server.world.people import Person, make_association_token, make_person, settle_person
 
 _SERVERS: Final = 4  # inbox, names, hub, reader: on four ports in a row
-PORTS: Final = _SERVERS + 2  # and for people the page and a second inbox server (second_inbox.py), after them
+PORTS: Final = _SERVERS + 2  # then, for people, the page and a second inbox server (second_inbox.py)
 
 
 class PortsTaken(Exception):
@@ -39,7 +39,7 @@ class PortsTaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Where everything is. URLs have no slash at the end, but `read_url`, which is a prefix."""
+    """The URLs of everything. They have no slash at the end, except `read_url`, which is a prefix."""
 
     inbox_url: str
     names_url: str
@@ -53,26 +53,26 @@ class World:
     session: aiohttp.ClientSession
     clock: Clock
     people: list[Person] = field(default_factory=list)
-    """Who was settled, in this order."""
+    """The people who were settled, in this order."""
     other_inboxes: dict[str, Path] = field(default_factory=dict)
-    """Further inbox servers in it (second_inbox.py), by URL, and where each has its files."""
+    """More inbox servers in it (second_inbox.py), by URL, with the folder of each one's files."""
 
     @property
     def legacy_names_url(self) -> str:
-        """For clients of the time before the Stacks API."""
+        """For clients that are older than the Stacks API."""
         return self.names_url + LEGACY
 
     @property
     def reader_origin(self) -> str:
-        """Of the read side, without the prefix's path."""
+        """The read side's origin, without the prefix's path."""
         return self.read_url.removesuffix(self.hub.rules.read_path)
 
     def bucket_url(self, person: Person) -> str:
-        """Of the bucket that the person has for the app."""
+        """The URL of the person's bucket for the app."""
         return f"{self.read_url}{person.app_key.address}/"
 
     def association_token(self, person: Person) -> str | None:
-        """What the person's app needs to write, where the hub has a whitelist."""
+        """What the person's app needs for writing if the hub has a whitelist."""
         if not self.hub.rules.has_whitelist:
             return None
         return make_association_token(person, self.clock(), secrets.token_bytes)
@@ -122,7 +122,7 @@ async def running_world(
 ) -> AsyncIterator[World]:
     """Run it on `first_port` and the three after it; 0 lets the system choose. Raises `PortsTaken`.
 
-    `client_address` is where the people in it call from, if not from 127.0.0.1. `rules` make the hub stricter
+    `client_address` is the address that people in it call from, if not 127.0.0.1. `rules` make the hub stricter
     (`hub_rules.py`); `World.faults` lets things go wrong while it runs (`faults.py`).
     """
     register, hub, faults = NameRegister(), Hub(clock, rules=rules), Faults(clock)
@@ -143,7 +143,7 @@ async def running_world(
 
 
 def world_config(data_dir: Path, inbox_url: str, names_url: str, reader_url: str) -> Config:
-    """An inbox server that takes everyone and looks only at this world."""
+    """An inbox server that accepts everyone and looks names up only in this world."""
     document = {
         "server": {"public_url": inbox_url, "data_dir": str(data_dir), "admin_listen": ""},
         "names": {"services": [names_url]},
@@ -154,7 +154,7 @@ def world_config(data_dir: Path, inbox_url: str, names_url: str, reader_url: str
 
 
 def port_or_any(first_port: int) -> int:
-    """`first_port` when it and the five after it are free now, else 0."""
+    """`first_port` if it and the five after it are free now, else 0."""
     with contextlib.ExitStack() as stack:
         try:
             for port in range(first_port, first_port + PORTS):
@@ -165,12 +165,12 @@ def port_or_any(first_port: int) -> int:
 
 
 def free_socket() -> socket.socket:
-    """Bound to a port of loopback that was free."""
+    """A socket bound to a free port on loopback."""
     return bind(0)
 
 
 def bind(port: int) -> socket.socket:
-    """A socket on a port of loopback; 0 lets the system choose. Raises `PortsTaken`."""
+    """A socket on a loopback port; 0 lets the system choose. Raises `PortsTaken`."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

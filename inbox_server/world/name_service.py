@@ -1,7 +1,7 @@
 """A name service in the shape of the Stacks API, `GET /v1/names/{name}`, and, below `/legacy`, of the one before it.
 
-Both kinds of clients need their own: @stacks/profile takes a profile only from an owner written in c32, blockstack.js
-only from one written in base58.
+Each kind of client needs its own: @stacks/profile accepts a profile only if the owner is in c32, blockstack.js only if
+it is in base58.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from inbox_server.world.cors import open_to_pages
 from inbox_server.world.faults import Faults
 
 LEGACY: Final = "/legacy"
-"""What stands before `/v1/names/` for the answers of core.blockstack.org, which is gone."""
+"""The prefix of `/v1/names/` for answers like those of core.blockstack.org, which no longer exists."""
 _BITCOIN_MAINNET_VERSION: Final = 0
 
 

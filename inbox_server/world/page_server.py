@@ -1,9 +1,9 @@
-"""A page to look at: people of the local world in windows of their own, and beside them what the server holds.
+"""The demo's page: each person of the local world in a window, and beside them what the server holds.
 
-It hands out private keys. They are thrown away with the world and open nothing else, but while it runs, whoever has
-them is Alice. So nobody but this page may read them: it answers only where its host is a numeric loopback address (else
-any site could point a name of its own at 127.0.0.1 and read along), it lets no other origin in (no CORS, and
-`Cross-Origin-Resource-Policy`), and its Content-Security-Policy lets no script run but the files beside it.
+It hands out private keys. They are thrown away with the world and open nothing else, but while it runs, anybody who
+has them can act as Alice. So only this page may read them. It answers only if its host is a numeric loopback address:
+otherwise any site could point a name of its own at 127.0.0.1 and read the keys. It lets no other origin in (no CORS,
+and `Cross-Origin-Resource-Policy`), and its Content-Security-Policy allows only the scripts beside it.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ async def get_bundle(request: web.Request) -> web.StreamResponse:
 
 
 async def get_world(request: web.Request) -> web.Response:
-    """Where everything is, who is in it, and their keys."""
+    """The world's URLs, its people, and their keys."""
     world = request.app[_WORLD]
     people = [
         {
@@ -107,7 +107,7 @@ async def get_world(request: web.Request) -> web.Response:
 
 
 async def get_rows(request: web.Request) -> web.Response:
-    """What an inbox server's database holds now, and whether anybody's names or keys stand in its files."""
+    """What an inbox server's database holds now, and whether its files contain anybody's names or keys."""
     world = request.app[_WORLD]
     data_dirs = {world.inbox_url: world.data_dir, **world.other_inboxes}
     inbox_url = request.query.get("inbox", world.inbox_url)
@@ -143,7 +143,7 @@ async def _for_this_machine(request: web.Request, handler: Handler) -> web.Strea
         try:
             response = await handler(request)
         except web.HTTPException as refusal:
-            # An answer, not raised: what comes out of an application raised, `listening` takes for malformed.
+            # Returned, not raised: `listening` treats an exception from an application as a malformed request.
             response = web.Response(status=refusal.status, text=refusal.text, headers=refusal.headers)
     response.headers.update(_HEADERS)
     return response

@@ -40,7 +40,7 @@ def make_person(name: str, app: str, random_bytes: Callable[[int], bytes]) -> Pe
 
 
 def make_association_token(person: Person, now: UnixTime, random_bytes: Callable[[int], bytes]) -> str:
-    """By which a hub with a whitelist lets the app write: the wallet says that the app's bucket is its user's."""
+    """Lets the app write at a hub with a whitelist: the wallet vouches that the app's bucket is its user's."""
     claims = {
         "childToAssociate": person.app_key.public,
         "iss": person.data.public,
@@ -62,7 +62,7 @@ async def settle_person(
 ) -> None:
     """Do what a wallet does at sign-up: publish the profile through the hub, and register the name.
 
-    Before that the hub's operator lets the person in.
+    Before that, the hub's operator puts the person on the whitelist.
     """
     hub.whitelist.add(person.data.address)
     bucket = await open_bucket(session, hub.write_url, person.data, random_bytes(16), clock=hub.clock)

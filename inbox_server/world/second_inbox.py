@@ -1,4 +1,4 @@
-"""A second inbox server in a local world, so that people in it have one to move to."""
+"""A second inbox server in a local world, so that its people can move an inbox."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from inbox_server.world.local_world import World, bind, world_config
 
 @contextlib.asynccontextmanager
 async def second_inbox(world: World, data_dir: Path, secret: bytes, port: int = 0) -> AsyncIterator[str]:
-    """Run it, on a port that the system chooses if it is 0; yields its URL. Raises `PortsTaken`."""
+    """Run it on this port (0: the system chooses one); yields its URL. Raises `PortsTaken`."""
     with bind(port) as bound:
         url = f"http://127.0.0.1:{bound.getsockname()[1]}"
         config = world_config(data_dir, url, world.names_url, str(URL(world.read_url).origin()))

@@ -67,7 +67,7 @@ async def test_an_owner_is_told_of_an_own_card_that_cannot_be_read_and_publishes
     world: World, alice: InboxClient, bob: InboxClient, length: int
 ) -> None:
     world.hub.cut(_address(bob), "inbox.json", length)
-    with pytest.raises(OwnCardUnreadable, match=r"your own inbox card is empty or breaks off.*publish writes it anew"):
+    with pytest.raises(OwnCardUnreadable, match=r"your own inbox card is empty or breaks off.*publish writes it again"):
         await bob.catch_up()
     await bob.publish((world.inbox_url,))
     assert await bob.catch_up() == ()

@@ -73,7 +73,7 @@ def test_a_file_that_others_can_read_is_refused(path: Path, mode: int) -> None:
 
 
 def test_a_profile_is_never_written_over(path: Path) -> None:
-    with pytest.raises(BadFile, match="there already"):
+    with pytest.raises(BadFile, match="already exists"):
         write_new(path, b"other")
     assert same(profile_file(path).read(), PROFILE)
 

@@ -42,7 +42,7 @@ def test_a_profile_behind_a_link_is_written_through_it(tmp_path: Path) -> None:
     assert (kept_in(link).read(), real.read_bytes()) == (b"abc", b"abc")
     assert real.stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]  # one lock: beside the file
-    with pytest.raises(BadFile, match="is there already"):
+    with pytest.raises(BadFile, match="already exists"):
         write_new(link, b"x")
 
 
@@ -65,7 +65,7 @@ def test_a_profile_that_is_mounted_as_a_single_file_says_what_to_do(tmp_path: Pa
     if "Operation not permitted" in ended.stderr or "permission denied" in ended.stderr.lower():
         pytest.skip("needs the right to mount")
     said, left = ended.stdout.splitlines()
-    assert "mounted as a single file; mount the folder that it lies in instead" in said
+    assert "mounted as a single file; mount its folder instead" in said
     assert left == "b'a'"
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")) == ["mounted", "real"]
 
