@@ -238,9 +238,9 @@ def _reload(
     try:
         taken, left = adopt(config, reread())
     except BadConfig as error:
-        announce(f"not reloaded, nothing was changed:\n{error}")
+        announce(f"not reloaded, and nothing was changed:\n{error}")
         return
     reloaded()
-    announce(f"reloaded: {', '.join(taken) or 'nothing that can be had changed'}")
+    announce(f"reloaded: {', '.join(taken)}" if taken else "reloaded, and nothing takes effect that did not before")
     if left:
-        announce(f"changed too, but only by a restart: {', '.join(left)}")
+        announce(f"takes effect only after a restart: {', '.join(left)}")

@@ -39,7 +39,7 @@ async def test_limits_and_registration_are_reloaded_and_the_rest_is_named(tmp_pa
         rewrite(place, 'data_dir = "data"', 'data_dir = "elsewhere"')
         said = await reloaded(process, until="restart")
         assert "reloaded: registration.mode, limits.inbox_entries\n" in said
-        assert "only by a restart: server.data_dir" in said
+        assert "takes effect only after a restart: server.data_dir" in said
         assert (await at(owner).deliver("one", recipient=owner.key.address)).status == 201
         check_problem(await at(owner).deliver("two", recipient=owner.key.address), "inbox_full")
         other = Caller(session, place.url, new_key(), system_clock)

@@ -57,10 +57,16 @@ def _restore(options: argparse.Namespace) -> int:
     copied = restore(config.data_dir, options.file, check_value=hashes.check_value(), random_bytes=secrets.token_bytes)
     if copied.unread:
         tell(f"restored {copied.inboxes} inboxes with {copied.unread} unread to {config.data_dir}")
-        tell("What was read since the copy was made is unread again. Clients notice, and list everything again.")
+        tell(
+            "What was read since the copy was made is unread again, and what arrived since is missing. Clients notice,"
+            " and list everything again."
+        )
     else:
         tell(
             f"restored {copied.inboxes} inboxes and their settings to {config.data_dir}; nothing is unread in the copy"
         )
-        tell("What was unread on the old server is not here. Clients notice, and list everything anew.")
+        tell(
+            "What waited on the old server is missing, and so is what arrived since. Clients notice, and list"
+            " everything again."
+        )
     return 0

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -23,6 +25,12 @@ _KEEPALIVE_SECONDS: Final = 180  # longer than proxies keep an idle connection, 
 TAKING_SECONDS: Final = 30.0  # a client that reads next to nothing of its answer for so long does not want it
 _SLOWEST_BYTES_PER_SECOND: Final = 1024
 _LINGER_SECONDS: Final = 2  # to read the rest of a body that nobody needs
+_ADVICE: Final[dict[int, str]] = {
+    errno.EADDRINUSE: "Another process or file has it: stop or move that one, or choose another address.",
+    errno.EADDRNOTAVAIL: "Choose an address of this machine.",
+    errno.EACCES: "Choose a port above 1023, or a directory in which this user may write.",
+    errno.ENOENT: "Make the directory first.",
+}
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +72,10 @@ async def _start(runner: web.AppRunner, listen: Listen | socket.socket, stack: c
             site = web.SockSite(runner, bound, backlog=_BACKLOG)
         await site.start()
     except OSError as error:
-        raise CannotListen(f"cannot listen at {_place(listen)}: {error.strerror or error}") from error
+        number = error.errno or 0
+        said = os.strerror(number) if number in _ADVICE else error.strerror or str(error)
+        advice = _ADVICE.get(number, "")
+        raise CannotListen(f"cannot listen at {_place(listen)}: {said}. {advice}".rstrip()) from error
 
 
 def _place(listen: Listen | socket.socket) -> str:

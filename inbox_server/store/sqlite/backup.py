@@ -6,6 +6,7 @@ A copy is written beside its final name, checked, and only then given that name.
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,7 +57,7 @@ def restore(folder: Path, source: Path, *, check_value: bytes, random_bytes: Cal
     """
     check_file(source, check_value, advice="Take another copy.")
     make_private(folder)
-    with only_server(folder), new_file(folder / DATABASE_NAME) as partial, _opened(source) as copy:
+    with only_server(folder), _place(folder) as partial, _opened(source) as copy:
         copy_database(copy, partial)
         with contextlib.closing(sqlite3.connect(partial, isolation_level=None)) as database:
             database.execute("BEGIN")
@@ -66,6 +67,16 @@ def restore(folder: Path, source: Path, *, check_value: bytes, random_bytes: Cal
             database.execute("COMMIT")
         keep_owner(partial, folder)
         return _content(partial)
+
+
+def _place(folder: Path) -> AbstractContextManager[Path]:
+    """Where to write the database of a folder that has none. Raises `BadDatabase`."""
+    if (folder / DATABASE_NAME).exists():
+        raise BadDatabase(
+            f"{folder} holds a database already, which was left as it is. Move everything in that directory away first,"
+            " the log too."
+        )
+    return new_file(folder / DATABASE_NAME)
 
 
 @contextlib.contextmanager

@@ -49,6 +49,8 @@ def _taken(target: Path) -> BadDatabase:
 
 def make_private(folder: Path) -> None:
     """Make a directory that only its owner can read, or take the one that is there. Raises `BadDatabase`."""
+    if folder.is_symlink() and not folder.exists():
+        raise BadDatabase(f"{folder} is a link to {folder.readlink()}, which is not there. Put that directory back.")
     try:
         if not folder.exists():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from inbox_server.errors import Refused
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.backup import Copied, back_up, restore
 from inbox_server.store.sqlite.database import schema_steps
-from inbox_server.store.sqlite.files import new_file
+from inbox_server.store.sqlite.files import make_private, new_file
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
 from tests.support.stores import CAROL, CHECK_VALUE, QUOTA, Box, claimed_box, file_names, id_of, read_rows, texts_of
 
@@ -109,7 +109,7 @@ async def test_what_is_there_is_never_written_over(box: Box, tmp_path: Path) -> 
     _copy(tmp_path / "running", tmp_path / "second")
     async with claimed_box(tmp_path / "other") as other:
         await other.deliver("kept")
-    with pytest.raises(BadDatabase, match="exists already"):
+    with pytest.raises(BadDatabase, match="Move everything in that directory away"):
         _put_back(tmp_path / "other", tmp_path / "second")
     async for other in _reopened(tmp_path / "other", box):
         assert await other.texts() == ["kept"]
@@ -285,7 +285,7 @@ def test_the_commands_say_what_they_did_and_what_is_missing(tmp_path: Path, caps
     assert main(["backup", "--config", str(config), str(copy)]) == 1
     assert "exists already" in capsys.readouterr().err
     assert main(["restore", "--config", str(config), str(copy)]) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "Move everything in that directory away" in capsys.readouterr().err
     (tmp_path / "data").rename(tmp_path / "old")
     assert main(["restore", "--config", str(config), str(copy)]) == 0
     said = capsys.readouterr().out
@@ -293,3 +293,9 @@ def test_the_commands_say_what_they_did_and_what_is_missing(tmp_path: Path, caps
     assert "unread again" not in said
     assert main(["restore", "--config", str(config), str(tmp_path / "nowhere")]) == 1
     assert capsys.readouterr().err == f"There is no file {tmp_path / 'nowhere'}.\n"
+
+
+def test_a_data_directory_that_was_moved_from_behind_its_link_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to("private")
+    with pytest.raises(BadDatabase, match="a link to private, which is not there"):
+        make_private(tmp_path / "data")
