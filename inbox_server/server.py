@@ -6,6 +6,7 @@ This is the only place in the server that names them.
 import asyncio
 import contextlib
 import gc
+import os
 import secrets
 import signal
 import time
@@ -60,6 +61,7 @@ from inbox_server.resolver.chain import ChainResolver
 from inbox_server.resolver.service import NameServices
 from inbox_server.store.contract import Quota, Store
 from inbox_server.store.sqlite.opening import open_store
+from inbox_server.systemd import notify_ready
 
 RELOADED: Final = web.AppKey[Callable[[], None]]("reloaded")
 """Call these when the configuration has new values: most parts read it each time, but some do not."""
@@ -227,6 +229,7 @@ async def serve(
         announce(f"inbox-server for {config.public_url} listens at {', '.join(public)}")
         if admin:
             announce(f"health, readiness and metrics at {', '.join(admin)}")
+        notify_ready(os.environ)
         await stop.wait()
         announce("stopping")
 

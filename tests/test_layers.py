@@ -19,6 +19,7 @@ FLOORS = (
     "client",
     "server",
     "hardening",
+    "systemd",
     "http",
     "inboxes",
     "notify",

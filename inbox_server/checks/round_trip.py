@@ -22,7 +22,10 @@ _MESSAGE_ID_BYTES: Final = 612  # 816 characters, as every encrypted ID has
 _RETENTION_SECONDS: Final = 3600  # the shortest allowed, in case the inbox is left behind
 _STEPS: Final = ("claim", "deliver", "events", "waiting", "list", "acknowledge")
 _CLEAN_UPS: Final = 3  # attempts to delete the throw-away inbox
-_TIMEOUTS: Final = "HAProxy: `timeout client 2m`, `timeout server 2m`; h2o: `proxy.timeout.io: 120000`."
+_TIMEOUTS: Final = (
+    "nginx: `proxy_read_timeout 2m`; HAProxy: `timeout client 2m`, `timeout server 2m`;"
+    " h2o: `proxy.timeout.io: 120000`."
+)
 _REMEDIES: Final = {
     "too_many": "Wait for the hour to pass.",
     "storage_full": "The server's disk is full: make room (docs/operations.md).",
