@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import stat
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -186,6 +187,12 @@ def with_client(
     else:
         return result
     return 1
+
+
+def check_seen() -> None:
+    """What nobody can see must not be acknowledged. Raises `AskedWrongly` if we were started without an output."""
+    if sys.__stdout__ is None:
+        raise AskedWrongly("--ack needs an output: standard output is closed, so nobody would see the messages")
 
 
 def read_secret_text(path: Path, what: str) -> str:

@@ -15,6 +15,7 @@ from inbox_server.commands.client_command import (
     AskedWrongly,
     Output,
     add_command,
+    check_seen,
     exit_code,
     outcome_document,
     with_client,
@@ -170,6 +171,10 @@ def _inbox(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace) -> int:
+    def check() -> None:
+        if options.ack and not options.save:
+            check_seen()
+
     async def read(client: InboxClient, output: Output) -> int:
         unread = await _unread(client, output, ids=options.ids)
         if not unread.asked:
@@ -182,7 +187,7 @@ def _read(options: argparse.Namespace) -> int:
             return PARTLY_EXIT if shown else 1
         return acked or exit_code(unread.outcomes)
 
-    return with_client(options, read)
+    return with_client(options, read, before=check)
 
 
 def _check_save(options: argparse.Namespace, entries: Iterable[Entry]) -> None:

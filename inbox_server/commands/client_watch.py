@@ -7,7 +7,7 @@ import signal
 
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Arrived, Connection, News, Notice, Renewed, Sent, WasRead
-from inbox_server.commands.client_command import AskedWrongly, Output, add_command, with_client
+from inbox_server.commands.client_command import AskedWrongly, Output, add_command, check_seen, with_client
 from inbox_server.commands.client_entries import entry_document, entry_text, show_message
 from inbox_server.commands.client_messages import need_inbox
 from inbox_server.commands.settings_text import notice_text
@@ -35,6 +35,8 @@ def _watch(options: argparse.Namespace) -> int:
     async def watch(client: InboxClient, output: Output) -> int:
         if options.ack and not options.read:
             raise AskedWrongly("--ack needs --read, because only what was shown is acknowledged")
+        if options.ack:
+            check_seen()
         need_inbox(client, output)
         telling = asyncio.create_task(_tell_all(client, output, options))
         for each in (signal.SIGTERM, signal.SIGINT):
