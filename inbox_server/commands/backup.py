@@ -4,7 +4,7 @@ import argparse
 import secrets
 from pathlib import Path
 
-from inbox_server.commands.terminal import Commands, add_config, tell
+from inbox_server.commands.terminal import Commands, add_config, counted, tell
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
 from inbox_server.identity.keyed_hash import KeyedHash
@@ -46,7 +46,8 @@ def _backup(options: argparse.Namespace) -> int:
     check_value = KeyedHash(read_secret(config.secret_file)).check_value()
     copied = back_up(config.data_dir, options.file, check_value=check_value, settings_only=options.settings_only)
     what = "no messages" if options.settings_only else f"{copied.unread} unread"
-    tell(f"wrote {options.file}: {copied.inboxes} inboxes, {what}; opened and checked")
+    inboxes = counted(copied.inboxes, "inbox", "inboxes")
+    tell(f"wrote {options.file}: {inboxes}, {what}; opened and checked")
     tell(f"The secret ({config.secret_file}) is not in it. Nobody can use this copy without it: keep it elsewhere.")
     return 0
 
@@ -55,16 +56,15 @@ def _restore(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     hashes = KeyedHash(read_secret(config.secret_file))
     copied = restore(config.data_dir, options.file, check_value=hashes.check_value(), random_bytes=secrets.token_bytes)
+    inboxes = counted(copied.inboxes, "inbox", "inboxes")
     if copied.unread:
-        tell(f"restored {copied.inboxes} inboxes with {copied.unread} unread to {config.data_dir}")
+        tell(f"restored {inboxes} with {copied.unread} unread to {config.data_dir}")
         tell(
             "What was read since the copy was made is unread again, and what arrived since is missing. Clients notice,"
             " and list everything again."
         )
     else:
-        tell(
-            f"restored {copied.inboxes} inboxes and their settings to {config.data_dir}; nothing is unread in the copy"
-        )
+        tell(f"restored {inboxes} with settings to {config.data_dir}; nothing is unread in the copy")
         tell(
             "What waited on the old server is missing, and so is what arrived since. Clients notice, and list"
             " everything again."

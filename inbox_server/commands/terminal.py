@@ -65,6 +65,11 @@ def complain(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """`1 inbox`, `2 inboxes`."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def printable(text: str) -> str:
     """Strangers' text without anything that a terminal would obey: control characters are shown as `\\x1b`."""
     return _OBEYED.sub(lambda found: repr(found[0])[1:-1], text)

@@ -121,6 +121,8 @@ def check_file(path: Path, check_value: bytes, *, advice: str = _ADVICE, exact: 
     Raises `BadDatabase`, whose text ends with the advice.
     """
     newest = len(schema_steps())
+    if path.is_dir():
+        raise BadDatabase(f"{path} is a directory. Name the file in it.")
     try:
         if not path.stat().st_size:
             raise BadDatabase(f"{path} is empty, so it is not a database of this server. {advice}")

@@ -287,6 +287,8 @@ def test_the_commands_say_what_they_did_and_what_is_missing(tmp_path: Path, caps
     assert main(["restore", "--config", str(config), str(copy)]) == 1
     assert "Move everything in that directory away" in capsys.readouterr().err
     (tmp_path / "data").rename(tmp_path / "old")
+    assert main(["restore", "--config", str(config), str(tmp_path)]) == 1
+    assert "is a directory. Name the file in it." in capsys.readouterr().err
     assert main(["restore", "--config", str(config), str(copy)]) == 0
     said = capsys.readouterr().out
     assert "nothing is unread in the copy" in said
