@@ -56,17 +56,17 @@ async def test_what_would_be_typed_is_asked_for_in_another_way(tmp_path: Path, a
 @pytest.mark.parametrize("arguments", [("read", "--ack"), ("watch", "--read", "--ack")])
 async def test_what_nobody_could_see_is_not_acknowledged(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     profile = tmp_path / "bob.json"
-    async with running_world(tmp_path / "world", clock=system_clock) as world:
-        async with (
-            client_of(world, "alice.id", app=APP) as alice,
-            client_of(world, "bob.id", world.inbox_url, app=APP) as bob,
-        ):
-            write_new(profile, render_profile(bob.account.profile.read()))
-            assert (await alice.send("bob.id", "hello")).stored
-            process = await _started(">&-", "client", arguments[0], "--profile", str(profile), *arguments[1:])
-            _, complained = await process.communicate()
-            assert (process.returncode, b"standard output is closed" in complained) == (2, True)
-            assert len((await bob.unread()).entries) == 1
+    async with (
+        running_world(tmp_path / "world", clock=system_clock) as world,
+        client_of(world, "alice.id", app=APP) as alice,
+        client_of(world, "bob.id", world.inbox_url, app=APP) as bob,
+    ):
+        write_new(profile, render_profile(bob.account.profile.read()))
+        assert (await alice.send("bob.id", "hello")).stored
+        process = await _started(">&-", "client", arguments[0], "--profile", str(profile), *arguments[1:])
+        _, complained = await process.communicate()
+        assert (process.returncode, b"standard output is closed" in complained) == (2, True)
+        assert len((await bob.unread()).entries) == 1
 
 
 @pytest.mark.parametrize("closed", ["<&-", "<&- 2>&-"])
