@@ -1,25 +1,43 @@
-"""`inbox-server init`: a configuration and a secret for a real deployment."""
+"""`inbox-server init`: a configuration and a secret for a real deployment, and a file for the proxy in front of it."""
 
 import argparse
 import json
 import secrets
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, Final
 
+from inbox_server.commands.proxy_files import HEADER, PROXIES
 from inbox_server.commands.terminal import Commands, complain, tell
+from inbox_server.config.config import BadConfig
 from inbox_server.config.file import parse_config, render_config
 from inbox_server.config.secret import write_secret
 from inbox_server.identity.keyed_hash import SECRET_BYTES
+
+_EXAMPLE_URL: Final = "https://inbox.example"
+_LISTEN: Final = "127.0.0.1:8710"  # the default of server.listen
+_MODES: Final = ("listed", "invite", "open")
+_EPILOG: Final = """
+On a terminal, it asks for what you leave out: the URL, who may claim an inbox, and which proxy is in front. Enter takes
+what is in brackets. Without a terminal it asks nothing, and says what is left to do.
+"""
 
 
 def add_init(commands: Commands) -> None:
     command = commands.add_parser(
         "init",
         help="write a configuration and a secret for a real deployment",
-        description="Write a commented config.toml and a secret file (mode 0600). Nothing is overwritten.",
+        description="Write a commented config.toml and a secret file (mode 0600), and with --proxy a file for the TLS"
+        " proxy in front. Nothing is overwritten.",
+        epilog=_EPILOG,
     )
     command.add_argument("folder", nargs="?", type=Path, default=Path(), help="where to write them (default: here)")
     command.add_argument(
         "--url", metavar="ORIGIN", help="the public origin of this server, such as https://inbox.example"
+    )
+    command.add_argument(
+        "--registration", choices=_MODES, help="who may claim an inbox (default: listed, the identities of --listed)"
     )
     command.add_argument(
         "--listed",
@@ -28,34 +46,109 @@ def add_init(commands: Commands) -> None:
         default=[],
         help="a name, app public key or app address that may claim an inbox (repeatable)",
     )
+    command.add_argument(
+        "--proxy", choices=(*PROXIES, "none"), help="also write the site's file for this proxy, and believe its header"
+    )
     command.set_defaults(run=_init)
 
 
 def _init(options: argparse.Namespace) -> int:
+    _check(options)  # report errors before anything is asked or written
+    try:
+        if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+            _ask_for_the_rest(options)
+    except EOFError:
+        complain("\nnothing was written")
+        return 1
     folder: Path = options.folder
-    config_path, secret_path = folder / "config.toml", folder / "secret"
-    taken = [str(path) for path in (config_path, secret_path) if path.exists()]
-    if taken:
+    proxies = [PROXIES[options.proxy]] if options.proxy in PROXIES else []
+    if proxies and not (options.url or "").startswith("https://"):
+        raise BadConfig([f"--proxy {options.proxy}: needs an https URL, which the proxy will serve"])
+    paths = [folder / "config.toml", folder / "secret", *(folder / proxy.name for proxy in proxies)]
+    if taken := [str(path) for path in paths if path.exists()]:
         complain(f"{' and '.join(taken)} already exist; nothing was written. Move them away, or edit them.")
         return 1
+    folder.mkdir(parents=True, exist_ok=True)
+    config_path, secret_path, *proxy_paths = paths
+    write_secret(secret_path, secrets.token_bytes(SECRET_BYTES))
+    config_path.write_text(_config_text(options), encoding="utf-8")
+    tell(f"wrote {config_path} and {secret_path} (keep a copy of the secret somewhere else)")
+    steps = []
+    for proxy, path in zip(proxies, proxy_paths, strict=True):
+        path.write_text(proxy.render(options.url, _LISTEN), encoding="utf-8")
+        tell(f"wrote {path}")
+        steps.append(proxy.next_step.format(file=path))
+    _tell_next(options, config_path, steps)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises `BadConfig`."""
+    document = {"server": {"public_url": options.url or _EXAMPLE_URL}, "registration": {"listed": options.listed}}
+    parse_config(document, Path("/"))
+    if options.listed and options.registration in ("invite", "open"):
+        raise BadConfig([f"--listed: has no effect with --registration {options.registration}; leave one out"])
+
+
+def _ask_for_the_rest(options: argparse.Namespace) -> None:
+    """Raises `EOFError` when the person has no answer (Ctrl-D)."""
+    if not options.url:
+        options.url = _answer(f"The public URL of this server, such as {_EXAMPLE_URL}", _url)
+    if not options.listed and not options.registration:
+        question = "Who may claim an inbox: names or app keys with spaces between them, or invite, or open [nobody yet]"
+        options.registration, options.listed = _answer(question, _registration)
+    if not options.proxy:
+        options.proxy = _answer(f"The proxy in front of it: {', '.join(PROXIES)} or none [none]", _proxy)
+
+
+def _url(answer: str) -> str:
+    parse_config({"server": {"public_url": answer}}, Path("/"))
+    return answer
+
+
+def _registration(answer: str) -> tuple[str, list[str]]:
+    if answer in ("invite", "open"):
+        return answer, []
+    listed = answer.replace(",", " ").split()
+    parse_config({"server": {"public_url": _EXAMPLE_URL}, "registration": {"listed": listed}}, Path("/"))
+    return "listed", listed
+
+
+def _proxy(answer: str) -> str:
+    if answer not in ("", "none", *PROXIES):
+        raise BadConfig([f"is not one of {', '.join(PROXIES)} and none"])
+    return answer or "none"
+
+
+def _answer(question: str, read: Callable[[str], Any]) -> Any:
+    """Asks until the answer can be used."""
+    while True:
+        try:
+            return read(input(f"{question}: ").strip())
+        except BadConfig as error:
+            complain(str(error))
+
+
+def _config_text(options: argparse.Namespace) -> str:
     overrides = {}
     if options.url:
         overrides["server.public_url"] = json.dumps(options.url)
+    if options.proxy in PROXIES:
+        overrides["server.proxy_header"] = json.dumps(HEADER)
+    if options.registration:
+        overrides["registration.mode"] = json.dumps(options.registration)
     if options.listed:
         overrides["registration.listed"] = json.dumps(options.listed)
-    asked = {
-        "server": {"public_url": options.url or "https://inbox.example"},
-        "registration": {"listed": options.listed},
-    }
-    parse_config(asked, folder.resolve())  # report errors before anything is written
-    text = render_config(overrides, leave_out=frozenset() if options.url else frozenset({"server.public_url"}))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_secret(secret_path, secrets.token_bytes(SECRET_BYTES))
-    config_path.write_text(text, encoding="utf-8")
-    tell(f"wrote {config_path} and {secret_path} (keep a copy of the secret somewhere else)")
+    return render_config(overrides, leave_out=frozenset() if options.url else frozenset({"server.public_url"}))
+
+
+def _tell_next(options: argparse.Namespace, config_path: Path, proxy_steps: Iterable[str]) -> None:
     if not options.url:
         tell(f"next: set server.public_url in {config_path}")
-    if not options.listed:
+    if options.registration == "invite":
+        tell(f"next: make invite codes with inbox-server invite new --config {config_path}")
+    elif options.registration != "open" and not options.listed:
         tell(f"next: list who may claim an inbox in {config_path}, registration.listed")
+    for step in proxy_steps:
+        tell(f"next: {step}")
     tell(f"then: inbox-server serve --config {config_path}")
-    return 0

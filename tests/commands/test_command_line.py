@@ -93,10 +93,39 @@ def test_init_without_a_url_says_what_is_next(tmp_path: Path, capsys: pytest.Cap
     assert "server.public_url: is missing" in capsys.readouterr().err
 
 
+def test_init_says_what_is_next_for_each_way_to_register(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for mode, said in (
+        ("invite", "inbox-server invite new"),
+        ("open", "then: inbox-server serve"),
+        ("listed", "list who"),
+    ):
+        assert _init(tmp_path / mode, "--url", URL, "--registration", mode) == 0
+        assert load_config(tmp_path / mode / "config.toml").registration == mode
+        assert said in capsys.readouterr().out.replace("next: ", "", 1)
+    assert _init(tmp_path / "both", "--url", URL, "--registration", "open", "--listed", "bob.id") == 2
+    assert "leave one out" in capsys.readouterr().err
+    assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize(("proxy", "name"), [("nginx", "nginx-site.conf"), ("caddy", "Caddyfile")])
+def test_init_writes_the_proxys_file(tmp_path: Path, proxy: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _init(tmp_path / "new", "--url", URL, "--listed", "bob.id", "--proxy", proxy) == 0
+    assert load_config(tmp_path / "new" / "config.toml").proxy_header == "X-Real-IP"
+    assert f"wrote {tmp_path / 'new' / name}" in capsys.readouterr().out
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / name).write_text("mine")
+    assert _init(tmp_path / "taken", "--url", URL, "--proxy", proxy) == 1
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == [name]
+    for url in ((), ("--url", "http://127.0.0.1:8710")):
+        assert _init(tmp_path / "plain", *url, "--proxy", proxy) == 2
+        assert "needs an https URL" in capsys.readouterr().err
+    assert not (tmp_path / "plain").exists()
+
+
 COMMANDS = {
     (): ("demo", "init", "serve", "invite", "doctor", "ping", "dev"),
     ("demo",): ("--once", "local world"),
-    ("init",): ("--url", "--listed", "0600", "overwritten"),
+    ("init",): ("--url", "--listed", "--registration", "--proxy", "0600", "overwritten", "terminal"),
     ("serve",): ("--config", "SIGTERM", "exit code 2"),
     ("invite",): ("new",),
     ("invite", "new"): ("--count", "--days", "--config", "one-time", "While the server runs".lower()),
