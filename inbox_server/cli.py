@@ -5,25 +5,24 @@ import io
 import logging
 import os
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 from inbox_server import __version__
-from inbox_server.commands.backup import add_backup, add_restore
 from inbox_server.commands.client import add_client
-from inbox_server.commands.dev import add_demo, add_dev
-from inbox_server.commands.doctor import add_doctor
-from inbox_server.commands.init import add_init
-from inbox_server.commands.invite import add_invites
 from inbox_server.commands.ping import add_ping
-from inbox_server.commands.serve import add_serve
 from inbox_server.commands.terminal import USAGE_EXIT, complain
 from inbox_server.config.config import BadConfig
 from inbox_server.config.secret import BadSecret
 from inbox_server.hardening import open_standard_streams
-from inbox_server.http.listening import CannotListen
-from inbox_server.store.contract import BadDatabase
-from inbox_server.world.demo import DemoFailed
-from inbox_server.world.local_world import PortsTaken
+
+_SERVER_LIBRARIES: Final = frozenset({"aiosqlite", "http_ece", "prometheus_client"})
+
+try:
+    from inbox_server.commands.server_commands import COMMANDS, FAILURES
+except ModuleNotFoundError as lacking:
+    if lacking.name not in _SERVER_LIBRARIES:
+        raise
+    COMMANDS, FAILURES = (), ()  # type: ignore[assignment]  # a client's installation, without the extra `server`
 
 _PIPE_EXIT: Final = 141  # like a program that SIGPIPE ended
 
@@ -44,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains about the rest at exit
         return _PIPE_EXIT
-    except (BadDatabase, CannotListen, PortsTaken, DemoFailed, OSError) as error:
+    except (*FAILURES, OSError) as error:
         complain(str(error))
         return 1
     except KeyboardInterrupt:
@@ -52,26 +51,26 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_code
 
 
+class _ClientParser(argparse.ArgumentParser):
+    """Where only the client is installed: says so to whoever asks for more."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(
+            f"{message}\nOnly the client is installed here, so `client` and `ping` are all that there is. For the other"
+            " commands, install inbox-server again, with [server] after the name or the file."
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = (argparse.ArgumentParser if COMMANDS else _ClientParser)(
         prog="inbox-server",
         description="A message-ID inbox server. It stores that Bob got something, and nothing else.",
         epilog="Try `inbox-server demo` first. To run your own: `inbox-server init`, then `inbox-server serve`.",
     )
     parser.add_argument("--version", action="version", version=f"inbox-server {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (
-        add_demo,
-        add_init,
-        add_serve,
-        add_invites,
-        add_backup,
-        add_restore,
-        add_doctor,
-        add_ping,
-        add_dev,
-        add_client,
-    ):
+    parser_class = argparse.ArgumentParser  # not the class of this one: what it says is of the whole command
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=parser_class)
+    for add in (*COMMANDS, add_ping, add_client):
         add(commands)
     return parser
 
