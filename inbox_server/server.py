@@ -9,17 +9,21 @@ import gc
 import os
 import secrets
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
 from inbox_server.clock import Clock, system_clock
 from inbox_server.clock_guard import ClockGuard
-from inbox_server.config.config import BadConfig, Config
-from inbox_server.config.file import adopt
+from inbox_server.config.config import BadConfig, Config, Listen, Tcp, Unix
+from inbox_server.config.file import NOT_LOOPBACK, adopt, is_private
+from inbox_server.errors import Unavailable
 from inbox_server.http.admin import make_admin_app
 from inbox_server.http.hosts import hosts_of
 from inbox_server.http.listening import listening
@@ -61,7 +65,7 @@ from inbox_server.resolver.chain import ChainResolver
 from inbox_server.resolver.service import NameServices
 from inbox_server.store.contract import Quota, Store
 from inbox_server.store.sqlite.opening import open_store
-from inbox_server.systemd import notify_ready
+from inbox_server.systemd import giving_signs_of_life, inherited_sockets, notify
 
 RELOADED: Final = web.AppKey[Callable[[], None]]("reloaded")
 """Call these when the configuration has new values: most parts read it each time, but some do not."""
@@ -170,20 +174,36 @@ async def _end_waiting(app: web.Application) -> None:
 
 @contextlib.asynccontextmanager
 async def running(
-    config: Config, secret: bytes, *, clock: Clock = system_clock
+    config: Config, secret: bytes, *, clock: Clock = system_clock, environment: Mapping[str, str] = os.environ
 ) -> AsyncIterator[tuple[web.Application, list[str], list[str]]]:
     """A server that listens: its application, and the URLs of its public and admin listeners.
 
-    It stops gracefully when the context ends.
+    Sockets that systemd holds take the place of those in the configuration. It stops gracefully when the context ends.
     """
+    inherited, inherited_admin = inherited_sockets(environment, os.getpid())
+    for each in (*inherited, *inherited_admin):
+        if not config.behind_proxy and not is_private(_place(each)):
+            raise BadConfig([f"systemd's socket at {each.getsockname()[0]} {NOT_LOOPBACK}"])
     opening = open_app(config, secret, clock=clock, monotonic=time.monotonic)
     async with opening as (app, store), contextlib.AsyncExitStack() as stack:
-        public = await stack.enter_async_context(listening(app, config.listen))
+        public = await stack.enter_async_context(listening(app, *(inherited or (config.listen,))))
         admin: list[str] = []
-        if config.admin_listen:
+        if admin_listens := inherited_admin or ((config.admin_listen,) if config.admin_listen else ()):
             admin_app = make_admin_app(store, app[METRICS], app[CLOCK_GUARD], config.admin_hosts)
-            admin = await stack.enter_async_context(listening(admin_app, config.admin_listen))
+            admin = await stack.enter_async_context(listening(admin_app, *admin_listens))
+        await stack.enter_async_context(giving_signs_of_life(environment, os.getpid(), partial(_touch, store)))
         yield app, public, admin
+
+
+def _place(inherited: socket.socket) -> Listen:
+    address = inherited.getsockname()
+    return Unix(Path(address)) if inherited.family == socket.AF_UNIX else Tcp(*address[:2])
+
+
+async def _touch(store: Store) -> None:
+    """Comes back when the database answers, with whatever answer: a restart does not help against a full disk."""
+    with contextlib.suppress(Unavailable):
+        await store.ping()
 
 
 @contextlib.asynccontextmanager
@@ -229,8 +249,9 @@ async def serve(
         announce(f"inbox-server for {config.public_url} listens at {', '.join(public)}")
         if admin:
             announce(f"health, readiness and metrics at {', '.join(admin)}")
-        notify_ready(os.environ)
+        notify(os.environ, "READY=1")
         await stop.wait()
+        notify(os.environ, "STOPPING=1")
         announce("stopping")
 
 

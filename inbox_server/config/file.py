@@ -20,6 +20,9 @@ from inbox_server.config.values import Mistakes, credentials
 
 _RELOADED_SECTIONS: Final = ("limits.", "registration.", "names.")
 _RELOADED: Final = ("notify.pause_seconds", "notify.jitter_seconds", "server.proxy_header")
+NOT_LOOPBACK: Final = (
+    "is not loopback, and this server speaks no TLS: put a TLS proxy in front, and set server.behind_proxy = true"
+)
 WEBHOOK_CREDENTIAL: Final = "inbox-webhook-authorization"
 
 
@@ -83,10 +86,7 @@ def parse_config(document: Mapping[str, Any], base: Path) -> Config:
         mistakes.append("server.secret_file: must not be in server.data_dir, or who copies one has both")
     for field in ("listen", "admin_listen"):
         if not values.get("behind_proxy") and not is_private(values.get(field)):
-            mistakes.append(
-                f"server.{field}: is not loopback, and this server speaks no TLS: put a TLS proxy in front, and set"
-                " server.behind_proxy = true"
-            )
+            mistakes.append(f"server.{field}: {NOT_LOOPBACK}")
     if mistakes:
         raise BadConfig(mistakes)
     return Config(**values)

@@ -42,12 +42,11 @@ class CannotListen(Exception):
 @contextlib.asynccontextmanager
 async def listening(
     app: web.Application,
-    listen: Listen | socket.socket,
-    *,
+    *listens: Listen | socket.socket,
     taking_seconds: float = TAKING_SECONDS,
     connections: Connections | None = None,
 ) -> AsyncIterator[list[str]]:
-    """Serve `app` at `listen`, or on a socket that is already bound; yields the URLs that were actually bound.
+    """Serve `app` at these places, or on sockets that are already bound; yields the URLs that were actually bound.
 
     A client that reads next to nothing of its answer for `taking_seconds` is cut off. By default, the limit on
     `connections` is the number of files that the process may open.
@@ -56,7 +55,8 @@ async def listening(
     await runner.setup()
     try:
         with contextlib.ExitStack() as stack:
-            await _start(runner, listen, stack)
+            for listen in listens:
+                await _start(runner, listen, stack)
             yield _urls(runner)
     finally:
         await runner.cleanup()

@@ -6,7 +6,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,11 @@ class Deployment:
     def data(self) -> Path:
         return self.folder / "data"
 
-    async def start(self, *under: str) -> asyncio.subprocess.Process:
-        """The server, once it answers; `under` is a command that runs it, such as one that sets a limit."""
+    async def start(self, *under: str, files: Collection[int] = ()) -> asyncio.subprocess.Process:
+        """The server, once it answers; `under` is a command that runs it, such as one that sets a limit.
+
+        It gets these open files under the same numbers.
+        """
         process = await asyncio.create_subprocess_exec(
             *under,
             sys.executable,
@@ -53,6 +56,7 @@ class Deployment:
             self.folder / "config.toml",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            pass_fds=tuple(files),
         )
         assert process.stdout
         async with asyncio.timeout(START_SECONDS):
@@ -64,9 +68,9 @@ class Deployment:
         return process
 
     @contextlib.asynccontextmanager
-    async def running(self, *under: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def running(self, *under: str, files: Collection[int] = ()) -> AsyncIterator[asyncio.subprocess.Process]:
         """The server, killed at the end if it still runs."""
-        process = await self.start(*under)
+        process = await self.start(*under, files=files)
         try:
             yield process
         finally:
