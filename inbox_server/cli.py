@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 
 from inbox_server import __version__
 from inbox_server.commands.client import add_client
+from inbox_server.commands.conformance import add_conformance
 from inbox_server.commands.ping import add_ping
 from inbox_server.commands.terminal import USAGE_EXIT, complain
 from inbox_server.config.config import BadConfig
@@ -56,8 +57,8 @@ class _ClientParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         super().error(
-            f"{message}\nOnly the client is installed here, so `client` and `ping` are all that there is. For the other"
-            " commands, install inbox-server again, with [server] after the name or the file."
+            f"{message}\nOnly the client is installed here, so `client`, `ping` and `conformance` are all that there"
+            " is. For the other commands, install inbox-server again, with [server] after the name or the file."
         )
 
 
@@ -70,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"inbox-server {__version__}")
     parser_class = argparse.ArgumentParser  # not the class of this one: what it says is of the whole command
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=parser_class)
-    for add in (*COMMANDS, add_ping, add_client):
+    for add in (*COMMANDS, add_ping, add_conformance, add_client):
         add(commands)
     return parser
 

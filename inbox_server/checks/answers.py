@@ -18,7 +18,7 @@ _LONG_AGO: Final = UnixTime(1)  # every server refuses a token this old, and the
 HALF_A_SECOND: Final = 0.5  # times in answers are whole seconds, rounded down
 _EXPOSED: Final = frozenset({"date", "retry-after", "www-authenticate"})
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE"})
-_NEEDED: Final = frozenset({"authorization", "content-type", "last-event-id"})
+NEEDED: Final = frozenset({"authorization", "content-type", "last-event-id"})
 _PREFLIGHTS: Final = (("PUT", "/v1/inbox"), ("GET", "/v1/events"))
 _NTP: Final = "Set both clocks by NTP (`timedatectl status` tells)."
 
@@ -108,7 +108,7 @@ def date_of(headers: Mapping[str, str]) -> float | None:
 def _check_cors(answer: Answer, findings: Findings) -> None:
     """Checks a refusal, because proxies that add headers often add them only to successes."""
     allowed = answer.headers.getall("Access-Control-Allow-Origin", [])
-    exposed = _listed(answer.headers, "Access-Control-Expose-Headers")
+    exposed = listed_in(answer.headers, "Access-Control-Expose-Headers")
     advice = "The server sends these headers itself: let them pass, once, on every status."
     if allowed != ["*"]:
         said = "is there twice, which browsers refuse" if len(allowed) > 1 else "is missing, so no page may read it"
@@ -126,9 +126,9 @@ def _check_cors(answer: Answer, findings: Findings) -> None:
 
 async def _check_preflights(server: Server, findings: Findings) -> None:
     for method, path in _PREFLIGHTS:
-        asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": ",".join(sorted(_NEEDED))}
+        asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": ",".join(sorted(NEEDED))}
         try:
-            wrong = _wrong_preflight(await server.ask("OPTIONS", path, headers=asked))
+            wrong = wrong_preflight(await server.ask("OPTIONS", path, headers=asked))
         except NoAnswer as error:
             wrong = str(error)
         if wrong:
@@ -141,19 +141,21 @@ async def _check_preflights(server: Server, findings: Findings) -> None:
     findings.ok("preflight", "browsers may send Authorization and Last-Event-ID, with every method")
 
 
-def _wrong_preflight(answer: Answer) -> str:
+def wrong_preflight(answer: Answer) -> str:
+    """What a browser would miss in the answer to a preflight; empty if nothing."""
     if not 200 <= answer.status < 300:
         return f"answered {answer.status}"
     if answer.headers.getall("Access-Control-Allow-Origin", []) != ["*"]:
         return "Access-Control-Allow-Origin is not one *"
-    headers = _listed(answer.headers, "Access-Control-Allow-Headers")
-    methods = {method.upper() for method in _listed(answer.headers, "Access-Control-Allow-Methods")}
-    if not headers >= _NEEDED:  # a * in this header does not cover Authorization (Fetch standard)
-        return f"Access-Control-Allow-Headers lacks {', '.join(sorted(_NEEDED - headers))}"
+    headers = listed_in(answer.headers, "Access-Control-Allow-Headers")
+    methods = {method.upper() for method in listed_in(answer.headers, "Access-Control-Allow-Methods")}
+    if not headers >= NEEDED:  # a * in this header does not cover Authorization (Fetch standard)
+        return f"Access-Control-Allow-Headers lacks {', '.join(sorted(NEEDED - headers))}"
     return "" if methods >= _METHODS else f"Access-Control-Allow-Methods lacks {', '.join(sorted(_METHODS - methods))}"
 
 
-def _listed(headers: CIMultiDictProxy[str], name: str) -> set[str]:
+def listed_in(headers: CIMultiDictProxy[str], name: str) -> set[str]:
+    """The values of a header that holds a list, in lower case."""
     values: list[Any] = headers.getall(name, [])
     return {part.strip().lower() for value in values for part in value.split(",")}
 
@@ -168,7 +170,7 @@ def _check_caching(answer: Answer, findings: Findings) -> None:
 
 def wrong_caching(answer: Answer) -> str:
     """The sign that a cache in between keeps, or may keep, a private answer; empty if there is none."""
-    if "no-store" not in _listed(answer.headers, "Cache-Control"):
+    if "no-store" not in listed_in(answer.headers, "Cache-Control"):
         return "Cache-Control is not no-store, so something in between may keep private answers"
     if answer.headers.get("Age", "0").strip() != "0":  # a proxy that only passes answers on may add 0, as Varnish does
         return "an Age header says that a private answer came from a cache"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from inbox_server.checks.failures import why
 
@@ -48,12 +48,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server at an origin; `seconds` is how long each single wait may last, `clock` this machine's time."""
+    """A server at an origin; `seconds` is how long each single wait may last, `clock` this machine's time.
+
+    An answer of more than `most_bytes` is not read.
+    """
 
     session: aiohttp.ClientSession
     url: str
     seconds: float
     clock: Callable[[], float]
+    most_bytes: int = _MOST_BYTES
 
     @contextlib.asynccontextmanager
     async def asked(
@@ -67,7 +71,8 @@ class Server:
         stays_open: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer, once it has begun. An open-ended one has no time limit. Raises `NoAnswer`, also while reading."""
-        sent = {"Origin": APP, **(headers or {})}
+        sent = CIMultiDict({"Origin": APP}) if "Origin" not in (headers or {}) else CIMultiDict[str]()
+        sent.extend(headers or {})
         if token:
             sent["Authorization"] = f"Bearer {token}"
         try:
@@ -95,12 +100,18 @@ class Server:
         begun = self.clock()
         async with self.asked(method, path, **more) as response:
             moment = (begun + self.clock()) / 2
-            return Answer(response.status, response.headers, await _read(response), moment)
+            return Answer(response.status, response.headers, await _read(response, self.most_bytes), moment)
 
 
 @contextlib.asynccontextmanager
 async def open_server(
-    url: str, seconds: float, clock: Callable[[], float], *, socket: Path | None = None
+    url: str,
+    seconds: float,
+    clock: Callable[[], float],
+    *,
+    socket: Path | None = None,
+    most_bytes: int = _MOST_BYTES,
+    user_agent: str = "inbox-server-ping",
 ) -> AsyncIterator[Server]:
     """No cookies, no redirects, no proxy from the environment: what an app's `fetch` would meet at this origin.
 
@@ -108,15 +119,15 @@ async def open_server(
     """
     connector = aiohttp.UnixConnector(str(socket)) if socket else None
     async with aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "inbox-server-ping"}
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": user_agent}
     ) as session:
-        yield Server(session, url, seconds, clock)
+        yield Server(session, url, seconds, clock, most_bytes)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
     body = b""
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > _MOST_BYTES:
+        if len(body) > most_bytes:
             raise NoAnswer("answers with more than any answer of this protocol has")
     return body
