@@ -49,7 +49,7 @@ async def _measure(server: Server, asking: Requests, quiet: Person, sender: Pers
 
 def _ask(server: Server, asking: Requests, seconds: int) -> Run:
     """Raises `WrongAnswers` unless the pages are full."""
-    run = run_wrk(server.url, asking, connections=asking.count, seconds=seconds, again=True)
+    run = run_wrk(server, asking, connections=asking.count, seconds=seconds, again=True)
     if run.answered and run.bytes_each < _ENTRIES * _ENTRY_BYTES:
         raise WrongAnswers(f"pages have {run.bytes_each:.0f} bytes")
     return run

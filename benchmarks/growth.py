@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.delivering import Delivering
-from benchmarks.filling import fill
-from benchmarks.ratios import Pace
+from benchmarks.filling import fill, stored
 from benchmarks.servers import SECRET, Server, deployment, inbox_server
 from benchmarks.signing import Person, deliveries, people, query, write_requests
+from benchmarks.turns import Pace
 from benchmarks.wrk import Run, run_wrk
 from tests.support.serving import Deployment
 
@@ -43,28 +43,28 @@ def filled(folder: Path, inboxes: int) -> Filled:
     return Filled(deployed, owners)
 
 
-def measure_growth(folder: Path, pace: Pace, large: Filled) -> dict[str, Any]:
-    """The medians of p50 and p99 on the large database as ratios to those on the small one."""
+def measure_growth(folder: Path, pace: Pace, *larger: Filled) -> dict[str, Any]:
+    """Medians of p50 and p99 in milliseconds, by how much is stored, and ratios of the first larger to the small."""
     small = filled(folder / "small", _SMALL_INBOXES)
     kept = folder / "small-kept"
     shutil.copytree(small.deployed.data, kept)
-    runs: dict[str, list[Run]] = {f"{size}_{what}": [] for size in ("small", "large") for what in ("deliver", "list")}
+    lists: list[list[Run]] = [[] for _ in (small, *larger)]
+    delivers: list[list[Run]] = [[] for _ in (small, *larger)]
     for _ in range(pace.rounds):
         shutil.rmtree(small.deployed.data)
         shutil.copytree(kept, small.deployed.data)
-        for size, database in (("small", small), ("large", large)):
+        for number, database in enumerate((small, *larger)):
             with inbox_server(database.deployed) as server:
-                runs[f"{size}_list"].append(_list(server, folder / "requests", database, pace))
-                runs[f"{size}_deliver"].append(_deliver(server, folder / "requests", database, pace))
+                lists[number].append(_list(server, folder / "requests", database, pace))
+                delivers[number].append(_deliver(server, folder / "requests", database, pace))
 
-    found: dict[str, Any] = {"small_stored": ENTRIES * _SMALL_INBOXES, "large_stored": ENTRIES * len(large.owners)}
-    for what, percentile in itertools.product(("deliver", "list"), ("p50", "p99")):
-        small_ms, large_ms = (
-            statistics.median(getattr(run, f"{percentile}_ms") for run in runs[f"{size}_{what}"])
-            for size in ("small", "large")
-        )
-        found[f"{what}_{percentile}"] = large_ms / small_ms
-        found[f"{what}_{percentile}_ms"] = {"small": small_ms, "large": large_ms}
+    found: dict[str, Any] = {}
+    for (what, runs), percentile in itertools.product((("deliver", delivers), ("list", lists)), ("p50", "p99")):
+        taken = [statistics.median(getattr(run, f"{percentile}_ms") for run in of) for of in runs]
+        found[f"{what}_{percentile}"] = taken[1] / taken[0]
+        found[f"{what}_{percentile}_ms"] = {
+            f"{ENTRIES * len(database.owners):,}": ms for database, ms in zip((small, *larger), taken, strict=True)
+        }
     return found
 
 
@@ -73,13 +73,13 @@ def _list(server: Server, path: Path, database: Filled, pace: Pace) -> Run:
     count = max(_TOKENS, len(database.owners))
     asking = [query(database.owners[n % len(database.owners)], server.url, variant=n) for n in range(count)]
     requests = write_requests(path, iter(random.sample(asking, count)), count)
-    run_wrk(server.url, requests, connections=_CONNECTIONS, seconds=1, again=True)
-    return run_wrk(server.url, requests, connections=_CONNECTIONS, seconds=pace.seconds, again=True)
+    run_wrk(server, requests, connections=_CONNECTIONS, seconds=1, again=True)
+    return run_wrk(server, requests, connections=_CONNECTIONS, seconds=pace.seconds, again=True)
 
 
 def _deliver(server: Server, path: Path, database: Filled, pace: Pace) -> Run:
     """A number of deliveries to inboxes in any order, the same for both sizes; the first ones warm up."""
-    delivering = Delivering(server, connections=_CONNECTIONS)
+    delivering = Delivering(server, lambda: stored(server.data), connections=_CONNECTIONS)
     endless = deliveries(people(_SENDERS), random.sample(database.owners, len(database.owners)), server.url)
 
     def run(count: int, *, seconds: int) -> Run:

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.builds import Build, this_build
 from benchmarks.delivering import Delivering
 from benchmarks.filling import fill, stored
-from benchmarks.ratios import Pace
-from benchmarks.servers import SECRET, Server, ask, deployment, inbox_server
+from benchmarks.servers import SECRET, UNLIMITED, Server, ask, deployment, inbox_server
 from benchmarks.signing import Person, capabilities, delivery, people, write_requests
+from benchmarks.turns import BASE, Pace
 
 _IDLE_CONNECTIONS: Final = 1_000
 _FIRST_CONNECTIONS: Final = 100  # what the first ones cost is the server's, not theirs
@@ -25,12 +26,13 @@ _STEPS: Final = 4
 _MANY: Final = 1_000_000_000
 
 
-def measure_memory(folder: Path, pace: Pace, senders: int) -> dict[str, Any]:
-    return _idle(folder / "idle") | _after_senders(folder / "senders", pace, senders)
+def measure_memory(folder: Path, pace: Pace, senders: int, base: Build | None) -> dict[str, Any]:
+    found = _idle(folder / "idle", this_build()) | _after_senders(folder / "senders", pace, senders)
+    return found | ({BASE: _idle(folder / "base", base)} if base else {})
 
 
-def _idle(folder: Path) -> dict[str, Any]:
-    with inbox_server(deployment(folder)) as server, contextlib.ExitStack() as stack:
+def _idle(folder: Path, build: Build) -> dict[str, float]:
+    with inbox_server(deployment(folder), build) as server, contextlib.ExitStack() as stack:
         ask(server, capabilities(server.url))
         idle = resident_kb(server)
         for _ in range(_FIRST_CONNECTIONS):
@@ -55,13 +57,11 @@ def _idle_connection(server: Server) -> Iterator[None]:
 def _after_senders(folder: Path, pace: Pace, senders: int) -> dict[str, Any]:
     """Deliveries that each have another sender. Limits by the hour are on, because they count by sender."""
     owners = people(_OWNERS)
-    deployed = deployment(
-        folder, limits__sender_per_hour=_MANY, limits__inbox_per_hour=_MANY, limits__network_per_hour=_MANY
-    )
+    deployed = deployment(folder, dict.fromkeys(UNLIMITED, _MANY))
     fill(deployed.data, SECRET, owners, entries=0)
     megabytes = []
     with inbox_server(deployed) as server:
-        delivering = Delivering(server, connections=_CONNECTIONS)
+        delivering = Delivering(server, lambda: stored(deployed.data), connections=_CONNECTIONS)
         for _ in range(_STEPS):
             _deliver(delivering, folder / "requests", owners, senders // _STEPS, seconds=pace.seconds)
             megabytes.append(resident_kb(server) / 1024)

@@ -1,22 +1,12 @@
-"""What is told at the end: a table with the targets on the terminal and as Markdown, and everything as JSON."""
+"""What is told at the end: tables on the terminal and as Markdown, and everything as JSON."""
 
 import json
-import os
-import platform
-import sqlite3
-import statistics
-import subprocess
-import time
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass
-from importlib import metadata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.pinning import generator_core, server_core
-
-_LIBRARIES: Final = ("aiohttp", "uvloop", "aiosqlite", "coincurve")
-_FSYNCS: Final = 50
+from benchmarks.turns import BARE, BASE, LIMITED, NOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +23,20 @@ class Target:
 
 
 TARGETS: Final = (
-    Target("deliver.ratio", "deliveries, of a bare POST", 0.35, at_least=True),
-    Target("list_empty.ratio", "queries that find nothing, of a bare GET", 0.70, at_least=True),
-    Target("list_100.ratio", "pages of 100 entries, of a bare GET", 0.40, at_least=True),
-    Target("growth.deliver_p50", "deliveries when much is stored, p50, times", 1.5),
-    Target("growth.deliver_p99", "deliveries when much is stored, p99, times", 3),
-    Target("growth.list_p50", "pages when much is stored, p50, times", 1.5),
-    Target("growth.list_p99", "pages when much is stored, p99, times", 3),
-    Target("memory.idle_mb", "resident when idle, MB", 60),
-    Target("memory.per_connection_kb", "for each idle connection, KB", 25),
+    Target("deliver.ratio", "durable deliveries, of a bare POST", 0.19, at_least=True),
+    Target("deliver.to_base", "durable deliveries, of the base", 1.8, at_least=True),
+    Target("deliver.limited_ratio", "the same with the default rate limits, of without", 0.95, at_least=True),
+    Target("list_empty.ratio", "polls that find nothing, of a bare GET of the same bytes", 1.1, at_least=True),
+    Target("list_100.ratio", "pages of 100 entries, of a bare GET of the same bytes", 0.15, at_least=True),
+    Target("list_100.to_base", "pages of 100 entries, of the base", 3, at_least=True),
+    Target("growth.deliver_p50", "deliveries at a million stored, of ten thousand, p50", 1.5),
+    Target("growth.deliver_p99", "deliveries at a million stored, of ten thousand, p99", 3),
+    Target("growth.list_p50", "pages at a million stored, of ten thousand, p50", 1.5),
+    Target("growth.list_p99", "pages at a million stored, of ten thousand, p99", 1.5),
+    Target("memory.idle_mb", "resident when idle, MB", 52),
+    Target("memory.per_connection_kb", "for each idle connection, KB", 10),
     Target("memory.second_half_growth_mb", "grown by the second half of all senders, MB", 5),  # what is bounded is full
-    Target("live.streams_mb", "resident with 5,000 open streams, MB", 200),
+    Target("live.streams_mb", "resident with 5,000 open streams, MB", 130),
     Target("live.reached_p99_ms", "from a delivery to its waiting reader, p99, ms", 20),
     Target("busy.page_last_to_first", "last pages of a large inbox, of the first", 1.5),
     Target("busy.acking_p99_ms", "deliveries while 10,000 are acknowledged, p99, ms", 50),
@@ -51,58 +44,125 @@ TARGETS: Final = (
     Target("busy.sweeping_p99_ms", "deliveries while the sweeper works, p99, ms", 50),
     Target("fair.peak_mb", "resident while one owner asks for 400 full pages at once, MB", 150),
     Target("fair.afterwards_mb", "resident afterwards, MB", 100),
-    Target("fair.p99_to_alone", "deliveries meanwhile, p99, times", 10),
-    Target("start.empty_s", "start on an empty database, s", 0.5),
-    Target("start.large_s", "start on a filled database, s", 1.0),
+    Target("fair.p99_to_alone", "deliveries meanwhile, of alone, p99", 10),
+    Target("start.empty_s", "start to first answer, s", 0.35),
+    Target("start.large_s", "start on a million stored, s", 0.5),
 )
 
+_SIDES: Final = (
+    ("deliver.{}.per_second", "deliveries a second"),
+    ("deliver.{}.processor_us", "processor time of one, µs"),
+    ("list_empty.{}.per_second", "polls that find nothing, a second"),
+    ("list_empty.{}.processor_us", "processor time of one, µs"),
+    ("list_100.{}.per_second", "pages of 100 entries, a second"),
+    ("list_100.{}.processor_us", "processor time of one, µs"),
+    ("latency.{}.at_100_p50_ms", "a delivery, 100 offered a second, p50, ms"),
+    ("latency.{}.at_100_p99_ms", "the same, p99, ms"),
+    ("latency.{}.at_1000_p50_ms", "a delivery, 1,000 offered a second, p50, ms"),
+    ("latency.{}.at_1000_p99_ms", "the same, p99, ms"),
+    ("memory.{}.idle_mb", "resident when idle, MB"),
+    ("memory.{}.per_connection_kb", "for each idle connection, KB"),
+    ("start.{}.empty_s", "start to first answer, s"),
+)
+Table = list[tuple[str, ...]]
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One row of the table, as it is printed."""
 
-    what: str
-    value: str
-    bound: str
-    verdict: str
-    detail: str
+def tables(results: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
+    """Each table with its heading; the first row is the head. Only what was measured."""
+    for heading, table in (
+        ("Targets", _targets(results)),
+        ("Builds side by side", _builds(results)),
+        ("Growth, ms", _growth(results.get("growth", {}))),
+        ("Processor time of a delivery's steps, each alone, µs", _ladder(results.get("ladder", {}))),
+    ):
+        if len(table) > 1:
+            yield heading, table
 
 
-def lines(results: Mapping[str, Any]) -> list[Line]:
-    """Whatever was measured and has a target."""
-    found = []
+def _targets(results: Mapping[str, Any]) -> Table:
+    rows: Table = [("what", "measured", "target", "", "")]
     for target in TARGETS:
         part, _, name = target.path.partition(".")
-        if part not in results:
+        if name not in results.get(part, {}):
             continue
         value: float = results[part][name]
         bound = f"{'≥' if target.at_least else '≤'} {target.bound:g}"
-        verdict = "pass" if target.met(value) else "MISS"
-        found.append(Line(target.what, f"{value:.2f}", bound, verdict, _detail(results[part], name)))
-    return found
+        verdict = "met" if target.met(value) else "missed"
+        rows.append((target.what, f"{value:.2f}", bound, verdict, _detail(results[part], name)))
+    return rows
 
 
 def _detail(found: Mapping[str, Any], name: str) -> str:
-    """What a ratio is made of."""
-    if name == "ratio":
-        low, high = found["spread"]
-        return f"{found['per_second']:,.0f} of {found['bare_per_second']:,.0f} a second; runs {low:.2f} to {high:.2f}"
-    taken = found.get(f"{name}_ms")
-    return f"{taken['small']:.2f} and {taken['large']:.2f} ms" if taken else ""
+    """The ratios of the single rounds, or what a ratio is made of."""
+    if rounds := found.get(f"{name}_rounds"):
+        by_processor = found[f"{name}_by_processor"]
+        return f"rounds {rounds[0]:.2f} to {rounds[1]:.2f}; by processor time {by_processor:.2f}"
+    return ", ".join(f"{ms:.2f} ms" for ms in found.get(f"{name}_ms", {}).values())
 
 
-def as_text(results: Mapping[str, Any]) -> str:
+def _builds(results: Mapping[str, Any]) -> Table:
+    names = [name for name in (BARE, BASE, NOW, LIMITED) if any(_of(results, path, name) for path, _ in _SIDES)]
+    both = {BASE, NOW} <= set(names)
+    rows: Table = [("", *names, *(["now / base"] if both else []))]
+    for path, what in _SIDES:
+        values = {name: _of(results, path, name) for name in names}
+        if any(values.values()):
+            now, base = values.get(NOW), values.get(BASE)
+            ratio = [f"{now / base:.2f}" if now and base else "–"] if both else []
+            rows.append((what, *(_number(value) if value else "–" for value in values.values()), *ratio))
+    return rows
+
+
+def _of(results: Mapping[str, Any], path: str, side: str) -> float | None:
+    """A figure of one side. Where there are no sides but this build and the base, this one's stand by themselves."""
+    part, _, name = path.split(".")
+    found: Mapping[str, Any] = results.get(part, {})
+    value: float | None = found.get(side, found if side == NOW else {}).get(name)
+    return value
+
+
+def _growth(found: Mapping[str, Any]) -> Table:
+    rows: Table = [("stored", *found.get("list_p50_ms", ()))]
+    for what in ("deliver", "list"):
+        for percentile in ("p50", "p99"):
+            if of := found.get(f"{what}_{percentile}_ms"):
+                name = "deliveries" if what == "deliver" else "pages of 100"
+                rows.append((f"{name}, {percentile}", *(f"{ms:.2f}" for ms in of.values())))
+    return rows
+
+
+def _ladder(found: Mapping[str, Mapping[str, float]]) -> Table:
+    steps = list(dict.fromkeys(step for of in found.values() for step in of))
+    rows: Table = [("step", *found)]
+    rows += [(step, *(f"{of[step]:.1f}" if step in of else "–" for of in found.values())) for step in steps]
+    return [*rows, ("sum", *(f"{sum(of.values()):.1f}" for of in found.values()))] if steps else rows
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def text_of(table: Table) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join(
-        f"{line.what:60} {line.value:>8}   {line.bound:7} {line.verdict}   {line.detail}".rstrip()
-        for line in lines(results)
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in table
     )
 
 
+def markdown_of(table: Table) -> str:
+    head, *rows = (f"| {' | '.join(row)} |" for row in table)
+    return "\n".join([head, "|---" * len(table[0]) + "|", *rows])
+
+
+def as_text(results: Mapping[str, Any]) -> str:
+    return "\n\n".join(f"{heading}\n{text_of(table)}" for heading, table in tables(results))
+
+
 def as_markdown(results: Mapping[str, Any]) -> str:
-    table = ["| what | measured | target | | |", "|---|---|---|---|---|"]
-    table += [f"| {' | '.join(astuple(line))} |" for line in lines(results)]
-    versions = [f"* {name}: {value}" for name, value in results["versions"].items()]
-    return "\n".join([f"# Measured {results['time']}", "", *table, "", *versions, ""])
+    parts = [f"# Measured {results['time']}"]
+    parts += [f"## {heading}\n\n{markdown_of(table)}" for heading, table in tables(results)]
+    parts.append("\n".join(f"* {name}: {value}" for name, value in results["versions"].items()))
+    return "\n\n".join(parts) + "\n"
 
 
 def write(results: Mapping[str, Any], folder: Path) -> Path:
@@ -111,44 +171,3 @@ def write(results: Mapping[str, Any], folder: Path) -> Path:
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     path.with_suffix(".md").write_text(as_markdown(results), encoding="utf-8")
     return path
-
-
-def versions(folder: Path, wrk: str) -> dict[str, str]:
-    """What the figures depend on; `folder` is where the databases are."""
-    return {
-        "commit": _commit(),
-        "python": platform.python_version(),
-        **{library: metadata.version(library) for library in _LIBRARIES},
-        "sqlite": sqlite3.sqlite_version,
-        "wrk": wrk,
-        "processor": _processor(),
-        "cores": f"{os.cpu_count()}; server on {server_core()}, generator on {generator_core()}",
-        "load": f"{os.getloadavg()[0]:.1f} in the minute before",  # of other programs: they spoil the figures
-        "fsync": f"{_fsync_microseconds(folder):.0f} µs",
-    }
-
-
-def _commit() -> str:
-    """With a + when the files differ from it."""
-    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    said = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)  # noqa: S603
-    return said.stdout.strip() or "none"
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _fsync_microseconds(folder: Path) -> float:
-    """The median for a page. Where it is next to nothing, as on tmpfs, deliveries are measured too well."""
-    taken = []
-    with (folder / "fsync").open("wb", buffering=0) as file:
-        for _ in range(_FSYNCS):
-            file.write(bytes(4096))
-            start = time.perf_counter()
-            os.fsync(file.fileno())
-            taken.append(1e6 * (time.perf_counter() - start))
-    return statistics.median(taken)

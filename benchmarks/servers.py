@@ -1,27 +1,31 @@
-"""The two servers that are measured, each a process of its own on the server's core."""
+"""The servers that are measured, each a process of its own on the server's core."""
 
 import contextlib
 import http.client
 import json
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.builds import Build, this_build
 from benchmarks.pinning import pinned, server_core
-from tests.support.serving import Deployment, deploy, free_port
+from inbox_server.config.secret import write_secret
+from tests.support.serving import Deployment, free_port
 
 _STOP_SECONDS: Final = 30
-_UNLIMITED: Final = {
-    "limits__sender_per_hour": 0,
-    "limits__inbox_per_hour": 0,
-    "limits__network_per_hour": 0,
-    "limits__inbox_entries": 10_000_000,
-    "limits__inbox_bytes": 1 << 40,
+_SETTINGS: Final[dict[str, Any]] = {
+    "server.admin_listen": "",
+    "names.services": [],
+    "registration.mode": "open",
+    "registration.open_to_keys": True,
+    "registration.open_per_hour": 1_000_000,
+    "limits.inbox_entries": 10_000_000,
+    "limits.inbox_bytes": 1 << 40,
 }
-SECRET: Final = bytes(range(32))  # what deploy() writes
+UNLIMITED: Final = {"limits.sender_per_hour": 0, "limits.inbox_per_hour": 0, "limits.network_per_hour": 0}
+SECRET: Final = bytes(range(32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +42,26 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
 
-def deployment(folder: Path, **settings: Any) -> Deployment:
-    """An inbox server that refuses nobody."""
-    return deploy(folder, **(_UNLIMITED | settings))
+def deployment(folder: Path, settings: Mapping[str, Any] = UNLIMITED) -> Deployment:
+    """An inbox server that refuses nobody. Its file has only keys that differ, so that older builds read it too."""
+    port = free_port()
+    url = {"server.public_url": f"http://127.0.0.1:{port}", "server.listen": f"127.0.0.1:{port}"}
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in (_SETTINGS | url | dict(settings)).items()]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.toml").write_text("".join(lines))
+    write_secret(folder / "secret", SECRET)
+    return Deployment(folder, port)
 
 
-def serve_command(deployed: Deployment) -> list[str]:
-    return [sys.executable, "-m", "inbox_server", "serve", "--config", str(deployed.folder / "config.toml")]
+def serve_command(deployed: Deployment, build: Build) -> list[str]:
+    return build.command("inbox_server", "serve", "--config", str(deployed.folder / "config.toml"))
 
 
 @contextlib.contextmanager
-def inbox_server(deployed: Deployment) -> Iterator[Server]:
-    """`inbox-server serve`, once it listens."""
-    with launched(serve_command(deployed)) as process:
+def inbox_server(deployed: Deployment, build: Build | None = None) -> Iterator[Server]:
+    """`inbox-server serve` of a build, or else of this one, once it listens."""
+    build = build or this_build()
+    with launched(serve_command(deployed, build), build.environment()) as process:
         _wait_until_it_listens(process)
         yield Server(process.pid, deployed.port, deployed.data)
 
@@ -60,16 +71,18 @@ def bare_server(folder: Path, answer: dict[str, Any] | None = None) -> Iterator[
     """The baseline; `answer` is what a GET answers."""
     path, port = folder / "answer.json", free_port()
     path.write_text(json.dumps(answer or {"headers": {}, "body": ""}))
-    with launched([sys.executable, "-m", "benchmarks.bare", str(port), str(path)]) as process:
+    build = this_build()
+    command = build.command("benchmarks.bare", str(port), str(path))
+    with launched(command, build.environment()) as process:
         _wait_until_it_listens(process)
         yield Server(process.pid, port, folder)
 
 
 @contextlib.contextmanager
-def launched(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+def launched(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     """A process on the server's core, ended at the end."""
     with subprocess.Popen(  # noqa: S603
-        pinned(command, server_core()), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        pinned(command, server_core()), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
             yield process

@@ -52,9 +52,9 @@ def message_id(characters: int = MESSAGE_ID_CHARACTERS) -> str:
     return base64.urlsafe_b64encode(os.urandom(characters * 3 // 4)).decode()
 
 
-def delivery(sender: Person, recipient: Person, url: str) -> bytes:
+def delivery(sender: Person, recipient: Person, url: str, characters: int = MESSAGE_ID_CHARACTERS) -> bytes:
     """`POST /v1/messages` as it goes over the wire."""
-    body = b'{"message_id":"%s"}' % message_id().encode()
+    body = b'{"message_id":"%s"}' % message_id(characters).encode()
     now = int(time.time())
     claims = {
         "iss": sender.public,
@@ -70,17 +70,23 @@ def delivery(sender: Person, recipient: Person, url: str) -> bytes:
 
 def query(owner: Person, url: str, parameters: str = "", *, variant: int = 0) -> bytes:
     """`GET /v1/messages` with a token that lasts longer than any run; another `variant` gives another token."""
-    now = int(time.time())
-    expires = now + _READ_SECONDS - variant % _VARIANTS
-    claims = {"iss": owner.public, "app": APP, "aud": url, "scope": "read", "iat": now, "exp": expires}
-    return _head("GET", "/v1/messages" + parameters, url, _token(owner, "inbox-owner+jwt", claims))
+    return _reading(owner, url, "/v1/messages" + parameters, lifetime=_READ_SECONDS - variant % _VARIANTS)
 
 
 def events(owner: Person, url: str) -> bytes:
     """`GET /v1/events`."""
+    return _reading(owner, url, "/v1/events")
+
+
+def settings(owner: Person, url: str) -> bytes:
+    """`GET /v1/inbox`."""
+    return _reading(owner, url, "/v1/inbox")
+
+
+def _reading(owner: Person, url: str, target: str, *, lifetime: int = _READ_SECONDS) -> bytes:
     now = int(time.time())
-    claims = {"iss": owner.public, "app": APP, "aud": url, "scope": "read", "iat": now, "exp": now + _READ_SECONDS}
-    return _head("GET", "/v1/events", url, _token(owner, "inbox-owner+jwt", claims))
+    claims = {"iss": owner.public, "app": APP, "aud": url, "scope": "read", "iat": now, "exp": now + lifetime}
+    return _head("GET", target, url, _token(owner, "inbox-owner+jwt", claims))
 
 
 def claim(owner: Person, url: str) -> bytes:
@@ -154,11 +160,13 @@ def write_requests(path: Path, requests: Iterator[bytes], count: int) -> Request
     return Requests(path, size, count)
 
 
-def deliveries(senders: Sequence[Person], recipients: Sequence[Person], url: str) -> Iterator[bytes]:
+def deliveries(
+    senders: Sequence[Person], recipients: Sequence[Person], url: str, characters: int = MESSAGE_ID_CHARACTERS
+) -> Iterator[bytes]:
     """Without end, all different, the senders and the recipients in turn."""
     number = 0
     while True:
         # Another sender for the same recipient each time around.
         sender = senders[(number + number // len(recipients)) % len(senders)]
-        yield delivery(sender, recipients[number % len(recipients)], url)
+        yield delivery(sender, recipients[number % len(recipients)], url, characters)
         number += 1

@@ -5,6 +5,7 @@ about speed, because machines are noisy; but a run whose answers or stored entri
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,50 +15,74 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import report
+from benchmarks.builds import Build, NoSuchBuild, base_build
 from benchmarks.busy import measure_busy
 from benchmarks.fair import measure_fair
 from benchmarks.growth import ENTRIES, Filled, filled, measure_growth
+from benchmarks.ladder import measure_ladder
+from benchmarks.latency import measure_latency
 from benchmarks.live import measure_live
+from benchmarks.machine import versions
 from benchmarks.memory import measure_memory
 from benchmarks.pinning import generator_core, server_core
-from benchmarks.ratios import Pace, measure_deliver, measure_list_100, measure_list_empty
+from benchmarks.ratios import measure_deliver, measure_list_100, measure_list_empty
 from benchmarks.startup import measure_start
+from benchmarks.turns import Pace
 from benchmarks.wrk import wrk_version
 
 _RESULTS: Final = Path(__file__).with_name("results")
+_LARGE: Final = 5_000_000
+_SIZES: Final = {  # in the quick form, and else
+    "seconds": (1, 4),
+    "rounds": (1, 5),
+    "stored": (50_000, 1_000_000),
+    "senders": (5_000, 100_000),
+    "streams": (100, 5_000),
+    "pages": (20, 400),
+    "unread": (5_000, 100_000),
+    "offered": (2, 15),  # seconds
+    "steps": (1_000, 20_000),
+}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run of the program: where it may write, how long it measures, and how much is stored and sent."""
+    """One run of the program: where it may write, how long it measures, how much is stored and sent, beside what."""
 
     folder: Path
     pace: Pace
-    inboxes: int
-    senders: int
-    streams: int
-    unread: int
-    pages: int
+    base: Build | None
+    options: argparse.Namespace
 
     @cached_property
     def large(self) -> Filled:
         """The large database, filled when it is first needed."""
+        return self._filled("large", self.options.stored)
+
+    @cached_property
+    def larger(self) -> list[Filled]:
+        """The larger databases that growth is measured on."""
+        return [self.large] + ([self._filled("huge", _LARGE)] if self.options.large else [])
+
+    def _filled(self, name: str, entries: int) -> Filled:
         started = time.monotonic()
-        database = filled(self.folder / "large", self.inboxes)
-        print(f"   {ENTRIES * self.inboxes:,} entries were put in, in {time.monotonic() - started:.0f} s", flush=True)
+        database = filled(self.folder / name, entries // ENTRIES)
+        print(f"   {entries:,} entries were put in, in {time.monotonic() - started:.0f} s", flush=True)
         return database
 
 
-PARTS: Final[dict[str, Callable[[Plan], dict[str, Any]]]] = {
-    "deliver": lambda plan: measure_deliver(plan.folder, plan.pace),
-    "list_empty": lambda plan: measure_list_empty(plan.folder, plan.pace),
-    "list_100": lambda plan: measure_list_100(plan.folder, plan.pace),
-    "growth": lambda plan: measure_growth(plan.folder, plan.pace, plan.large),
-    "memory": lambda plan: measure_memory(plan.folder, plan.pace, plan.senders),
-    "live": lambda plan: measure_live(plan.folder / "live", plan.streams, plan.pace.seconds * 250),
-    "busy": lambda plan: measure_busy(plan.folder / "busy", plan.unread),
-    "fair": lambda plan: measure_fair(plan.folder / "fair", plan.pace.seconds, plan.pages),
-    "start": lambda plan: measure_start(plan.folder, plan.large.deployed),
+PARTS: Final[dict[str, Callable[[Plan, Path], dict[str, Any]]]] = {
+    "deliver": lambda plan, folder: measure_deliver(folder, plan.pace, plan.base),
+    "list_empty": lambda plan, folder: measure_list_empty(folder, plan.pace, plan.base),
+    "list_100": lambda plan, folder: measure_list_100(folder, plan.pace, plan.base),
+    "latency": lambda plan, folder: measure_latency(folder, plan.options.offered, plan.base),
+    "ladder": lambda plan, _: measure_ladder(plan.base, plan.options.steps),
+    "growth": lambda plan, folder: measure_growth(folder, plan.pace, *plan.larger),
+    "memory": lambda plan, folder: measure_memory(folder, plan.pace, plan.options.senders, plan.base),
+    "live": lambda plan, folder: measure_live(folder, plan.options.streams, plan.pace.seconds * 250),
+    "busy": lambda plan, folder: measure_busy(folder, plan.options.unread),
+    "fair": lambda plan, folder: measure_fair(folder, plan.pace.seconds, plan.options.pages),
+    "start": lambda plan, folder: measure_start(folder, plan.large.deployed, plan.base),
 }
 
 
@@ -69,44 +94,45 @@ def main() -> None:
     options.results.mkdir(exist_ok=True)
     # On the disk of the results, because a temporary folder may be kept in memory, where a commit costs nothing.
     with tempfile.TemporaryDirectory(dir=options.results, prefix="work-") as name:
-        folder = Path(name)
-        results: dict[str, Any] = {
-            "time": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()),
-            "versions": report.versions(folder, wrk),
-            "pace": {"seconds": options.seconds, "rounds": options.rounds},
-        }
-        plan = Plan(
-            folder,
-            Pace(options.seconds, options.rounds),
-            inboxes=options.stored // ENTRIES,
-            senders=options.senders,
-            streams=options.streams,
-            unread=options.unread,
-            pages=options.pages,
-        )
-        for part in options.only:
-            print(f"{part} …", flush=True)
-            results[part] = PARTS[part](plan)
+        results = _measure(Path(name), options, wrk)
     path = report.write(results, options.results)
     print(f"\n{report.as_text(results)}\n\n{path}")
+
+
+def _measure(folder: Path, options: argparse.Namespace, wrk: str) -> dict[str, Any]:
+    try:
+        base = base_build(options.base, folder) if options.base else None
+    except NoSuchBuild as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    plan = Plan(folder, Pace(options.seconds, options.rounds), base, options)
+    results: dict[str, Any] = {
+        "time": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()),
+        "versions": versions(folder, base, wrk),
+        "pace": {"seconds": options.seconds, "rounds": options.rounds},
+    }
+    for part in options.only:
+        started = time.monotonic()
+        print(f"{part} …", flush=True)
+        (folder / part).mkdir()
+        results[part] = PARTS[part](plan, folder / part)
+        print(f"   {time.monotonic() - started:.0f} s", flush=True)
+    return results
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description="How fast is it, and is it enough?")
     parser.add_argument("--only", metavar="PART,…", type=_parts, default=list(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--base", metavar="COMMIT", help="measure that commit too, in turn, and print the ratios")
     parser.add_argument("--quick", action="store_true", help="see that it works, in a minute; figures mean little")
-    parser.add_argument("--large", action="store_true", help="5 million stored entries instead of 1 million")
+    parser.add_argument("--large", action="store_true", help="growth on 5 million stored entries too (needs 8 GB)")
     parser.add_argument("--seconds", type=int, help="how long one run is (default: 4)")
     parser.add_argument("--rounds", type=int, help="how many runs there are of each server (default: 5)")
     parser.add_argument("--results", metavar="FOLDER", type=Path, default=_RESULTS, help="where results are written")
     options = parser.parse_args()
-    options.seconds = options.seconds or (1 if options.quick else 4)
-    options.rounds = options.rounds or (1 if options.quick else 5)
-    options.stored = 50_000 if options.quick else 5_000_000 if options.large else 1_000_000
-    options.senders = 5_000 if options.quick else 100_000
-    options.streams = 100 if options.quick else 5_000
-    options.pages = 20 if options.quick else 400
-    options.unread = 5_000 if options.quick else 100_000
+    for name, (quick, full) in _SIZES.items():
+        if getattr(options, name, None) is None:
+            setattr(options, name, quick if options.quick else full)
     return options
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.pinning import generator_core, pinned
+from benchmarks.processor import processor_seconds
+from benchmarks.servers import Server
 from benchmarks.signing import Requests
 
 _TOOLS: Final = {"wrk": "wrk", "taskset": "util-linux"}  # and the packages that have them
@@ -22,7 +24,10 @@ class WrongAnswers(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What wrk saw. `ended` says that the file ran out, so that the rate is not to be used."""
+    """What wrk saw. `ended` says that the file ran out, so that the rate is not to be used.
+
+    `processor_us` is the server's processor time for each answer, in microseconds.
+    """
 
     answered: int
     sent: int
@@ -30,6 +35,7 @@ class Run:
     p50_ms: float
     p99_ms: float
     bytes_each: float
+    processor_us: float
     ended: bool
 
 
@@ -43,26 +49,31 @@ def wrk_version() -> str:
     return said.split()[1]
 
 
-def run_wrk(url: str, requests: Requests, *, connections: int, seconds: int, skip: int = 0, again: bool = False) -> Run:
+def run_wrk(
+    server: Server, requests: Requests, *, connections: int, seconds: int, skip: int = 0, again: bool = False
+) -> Run:
     """Raises `WrongAnswers`."""
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
     command += ["--timeout", f"{_TIMEOUT_SECONDS}s"]
-    script = ["--script", str(_SCRIPT), url, "--", str(requests.path), str(requests.size), str(skip)]
+    script = ["--script", str(_SCRIPT), server.url, "--", str(requests.path), str(requests.size), str(skip)]
+    before = processor_seconds(server.pid)
     said = subprocess.run(  # noqa: S603
         pinned([*command, *script, "again" if again else "once"], generator_core()),
         capture_output=True,
         text=True,
         check=True,
     ).stdout
+    used = processor_seconds(server.pid) - before
     measured = json.loads(said.splitlines()[-1])
     if measured["refused"] or measured["broken"]:
         raise WrongAnswers(f"{measured['refused']} refused, {measured['broken']} broken off: {said}")
     return Run(
-        measured["answered"],
-        measured["sent"],
-        measured["answered"] / measured["seconds"],
-        measured["p50_ms"],
-        measured["p99_ms"],
-        measured["bytes"] / max(1, measured["answered"]),
-        measured["ended"],
+        answered=measured["answered"],
+        sent=measured["sent"],
+        per_second=measured["answered"] / measured["seconds"],
+        p50_ms=measured["p50_ms"],
+        p99_ms=measured["p99_ms"],
+        bytes_each=measured["bytes"] / max(1, measured["answered"]),
+        processor_us=1e6 * used / max(1, measured["answered"]),
+        ended=measured["ended"],
     )

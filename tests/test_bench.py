@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,20 @@ from typing import Any
 import pytest
 
 from benchmarks import report
+from benchmarks.builds import ROOT, base_build
 from benchmarks.delivering import Delivering
 from benchmarks.filling import fill, stored
-from benchmarks.ratios import compared
-from benchmarks.servers import SECRET, Server, ask_json, bare_server, deployment, inbox_server
+from benchmarks.servers import SECRET, ask_json, bare_server, deployment, inbox_server
+from benchmarks.settling import settle, unread
 from benchmarks.signing import capabilities, deliveries, people, query, write_requests
-from benchmarks.wrk import WrongAnswers, run_wrk
+from benchmarks.turns import Pace, compared, in_turn
+from benchmarks.wrk import Run, WrongAnswers, run_wrk
 from tests.support.javascript import missing
 from tests.support.stores import read_rows
 
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).parent.parent
-PARTS = ("deliver", "list_empty", "list_100")
+RATIOS = ("deliver", "list_empty", "list_100")
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +43,27 @@ def bench(*options: str, env: Mapping[str, str] = os.environ) -> subprocess.Comp
 
 @pytest.mark.timeout(180)
 @pytest.mark.usefixtures("wrk")
-def test_a_quick_run_tells_ratios_and_writes_them(tmp_path: Path) -> None:
-    done = bench("--quick", "--only", ",".join(PARTS), "--results", str(tmp_path))
+def test_a_quick_run_tells_ratios_to_bare_handlers_and_to_an_older_build(tmp_path: Path) -> None:
+    parts = (*RATIOS, "latency", "ladder")
+    done = bench("--quick", "--only", ",".join(parts), "--base", "HEAD", "--results", str(tmp_path))
     assert done.returncode == 0, done.stderr
     [written] = tmp_path.glob("*.json")
     results: dict[str, Any] = json.loads(written.read_text())
-    assert {"wrk", "python", "aiohttp", "uvloop", "sqlite", "commit"} <= results["versions"].keys()
-    for part in PARTS:
-        assert len(results[part]["runs"]) == len(results[part]["bare_runs"]) == results["pace"]["rounds"]
-        assert results[part]["ratio"] == results[part]["per_second"] / results[part]["bare_per_second"]
-        assert min(results[part]["runs"] + results[part]["bare_runs"]) > 0
-    for line in report.lines(results):
-        assert f"{line.what:60} {line.value:>8}" in done.stdout
-        assert f"| {line.what} | {line.value} |" in written.with_suffix(".md").read_text()
-    assert len(report.lines(results)) == len(PARTS)
+    assert {"wrk", "python", "aiohttp", "uvloop", "sqlite", "commit", "base"} <= results["versions"].keys()
+    for part in RATIOS:
+        for side in ("now", "base", "bare"):
+            assert len(results[part][side]["runs"]) == results["pace"]["rounds"]
+            assert min(results[part][side]["runs"]) > 0
+        assert results[part]["ratio"] > 0 < results[part]["to_base"]
+    assert results["deliver"]["limited_ratio"] > 0
+    assert 0 < results["latency"]["base"]["at_1000_p50_ms"] <= results["latency"]["base"]["at_1000_p99_ms"]
+    assert results["ladder"]["now"].keys() == results["ladder"]["base"].keys() > {"signature"}
+    headings = []
+    for heading, table in report.tables(results):
+        headings.append(heading)
+        assert f"{heading}\n{report.text_of(table)}" in done.stdout
+        assert f"## {heading}\n\n{report.markdown_of(table)}" in written.with_suffix(".md").read_text()
+    assert len(headings) == 3
     assert sorted(tmp_path.iterdir()) == sorted([written, written.with_suffix(".md")])  # no database is left behind
 
 
@@ -72,6 +80,21 @@ def test_waiting_readers_and_long_work_are_measured(tmp_path: Path) -> None:
     assert all(results["busy"][f"{work}_deliveries"] >= 2 for work in ("acking", "giving_up", "sweeping"))
 
 
+def test_a_base_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    done = bench("--base", "nowhere", "--results", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no commit called nowhere" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_base_runs_its_own_files(tmp_path: Path) -> None:
+    base = base_build("HEAD", tmp_path)
+    (base.root / "inbox_server" / "__init__.py").write_text('__version__ = "the base"\n')
+    command = base.command("inbox_server", "--version")
+    said = subprocess.run(command, env=base.environment(ROOT), capture_output=True, text=True, check=True).stdout
+    assert "the base" in said
+
+
 def test_without_the_generator_it_says_what_to_install(tmp_path: Path) -> None:
     done = bench("--results", str(tmp_path), env={**os.environ, "PATH": str(tmp_path)})
     assert (done.returncode, done.stdout) == (2, "")
@@ -84,7 +107,7 @@ def test_every_delivery_of_a_run_is_stored_once(tmp_path: Path) -> None:
     fill(deployed.data, SECRET, owners, entries=0)
     with inbox_server(deployed) as server:
         requests = write_requests(tmp_path / "requests", deliveries(people(2), owners, server.url), count)
-        run = Delivering(server, connections=4).run(requests, seconds=1)
+        run = Delivering(server, lambda: stored(deployed.data), connections=4).run(requests, seconds=1)
         assert 0 < run.answered <= stored(deployed.data) <= count
         kept = sum(len(ask_json(server, query(owner, server.url, "?limit=1000"))["messages"]) for owner in owners)
         assert kept == stored(deployed.data)
@@ -96,7 +119,7 @@ def test_answers_without_anything_stored_are_noticed(tmp_path: Path) -> None:
     fill(deployed.data, SECRET, owners, entries=2)
     with bare_server(tmp_path) as bare:
         requests = write_requests(tmp_path / "requests", deliveries(owners, owners, bare.url), 1000)
-        delivering = Delivering(Server(bare.pid, bare.port, deployed.data), connections=4)
+        delivering = Delivering(bare, lambda: stored(deployed.data), connections=4)
         with pytest.raises(WrongAnswers, match="0 are stored"):
             delivering.run(requests, seconds=1)
 
@@ -106,7 +129,7 @@ def test_refusals_are_noticed(tmp_path: Path) -> None:
     with bare_server(tmp_path) as bare:
         requests = write_requests(tmp_path / "requests", cycle([capabilities(bare.url)]), 10)
         with pytest.raises(WrongAnswers, match="refused"):
-            run_wrk(bare.url, requests, connections=4, seconds=1, again=True)
+            run_wrk(bare, requests, connections=4, seconds=1, again=True)
 
 
 def test_a_filled_database_is_as_deliveries_would_leave_it(tmp_path: Path) -> None:
@@ -127,7 +150,40 @@ def test_a_filled_database_is_as_deliveries_would_leave_it(tmp_path: Path) -> No
         assert read_rows(deployed.data, wrong) == []
 
 
+def test_entries_that_are_put_in_over_http_are_counted(tmp_path: Path) -> None:
+    owners = people(3)
+    with inbox_server(deployment(tmp_path)) as server:
+        settle(server, owners, people(2), entries=4)
+        assert unread(server, owners) == 12
+        assert unread(server, owners[:1]) == 4
+
+
+def run_of(per_second: float) -> Run:
+    """One that only a rate is asked of."""
+    return Run(1, 1, per_second, 1.0, 1.0, 1.0, 1e6 / per_second, False)
+
+
+def test_a_ratio_is_the_median_of_rounds_and_not_of_runs() -> None:
+    """A busy minute halves both sides of one round, and leaves the ratio as it is."""
+    runs = {"now": [run_of(20), run_of(10), run_of(22)], "bare": [run_of(100), run_of(50), run_of(100)]}
+    assert compared(runs)["ratio"] == 0.2
+    assert compared(runs)["ratio_rounds"] == [0.2, 0.22]
+
+
+def test_sides_take_turns_to_begin() -> None:
+    order: list[str] = []
+
+    def side(name: str) -> Callable[[int], Run]:
+        return lambda _: order.append(name) or run_of(1)  # type: ignore[func-returns-value]
+
+    runs = in_turn({name: side(name) for name in "abc"}, Pace(seconds=1, rounds=3))
+    assert "".join(order) == "abc" + "abc" + "bca" + "cab"
+    assert {name: len(of) for name, of in runs.items()} == {"a": 3, "b": 3, "c": 3}
+
+
 def test_what_misses_its_target_is_marked() -> None:
-    slow, fast = compared([1, 34, 90], [99, 100, 101]), compared([39, 40, 41], [100, 100, 100])
-    results = {"deliver": slow, "list_100": fast, "start": {"empty_s": 0.5, "large_s": 1.01}}
-    assert [line.verdict for line in report.lines(results)] == ["MISS", "pass", "pass", "MISS"]
+    slow, fast = (compared({"now": [run_of(ours)], "bare": [run_of(100)]}) for ours in (18, 40))
+    results = {"deliver": slow, "list_100": fast, "start": {"empty_s": 0.3, "large_s": 1.01}}
+    [(heading, (_, *rows)), *_] = report.tables(results)
+    assert heading == "Targets"
+    assert [verdict for _, _, _, verdict, _ in rows] == ["missed", "met", "met", "missed"]
