@@ -30,7 +30,7 @@ _LOOK_UPS: Final[tuple[LookUp, ...]] = ("remembered", "found", "refused", "faile
 _COMMIT_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _COMMIT_WORKS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
-Read = Callable[[], float] | Callable[[], Mapping[str, float]]
+Read = Callable[[], float] | Callable[[], Mapping[str, float]] | Callable[[], Mapping[tuple[str, str], float]]
 
 
 class Metrics:
@@ -74,12 +74,12 @@ class Metrics:
         self._works.observe(works)
         self._seconds.observe(seconds)
 
-    def watch(self, name: str, help: str, read: Read, *, label: str | None = None, counts: bool = False) -> None:
-        """A number that is read at each scrape, or with a `label`, one number for each of its values.
+    def watch(self, name: str, help: str, read: Read, *, labels: tuple[str, ...] = (), counts: bool = False) -> None:
+        """A number that is read at each scrape, or with `labels`, one number for each of their values.
 
         `counts` means that it only grows, as a counter does.
         """
-        self._watched.add(name, help, read, label, counts=counts)
+        self._watched.add(name, help, read, labels, counts=counts)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
@@ -91,13 +91,13 @@ class _Watched(Collector):
     def __init__(self) -> None:
         self._makers: list[Callable[[], Metric]] = []
 
-    def add(self, name: str, help: str, read: Read, label: str | None, *, counts: bool) -> None:
+    def add(self, name: str, help: str, read: Read, labels: tuple[str, ...], *, counts: bool) -> None:
         family = CounterMetricFamily if counts else GaugeMetricFamily
 
         def make() -> Metric:
-            metric, value = family(name, help, labels=[label] if label else None), read()
-            for of, number in value.items() if isinstance(value, Mapping) else ((None, value),):
-                metric.add_metric([] if of is None else [of], number)
+            metric, value = family(name, help, labels=labels), read()
+            for of, number in value.items() if isinstance(value, Mapping) else (((), value),):
+                metric.add_metric((of,) if isinstance(of, str) else of, number)
             return metric
 
         self._makers.append(make)

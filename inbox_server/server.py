@@ -11,7 +11,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,6 @@ from inbox_server.http.routes import (
     METRICS,
     READING,
     SUBSCRIPTIONS,
-    VAPID_KEY,
     add_routes,
     edge,
 )
@@ -51,7 +50,8 @@ from inbox_server.inboxes.subscriptions import Subscriptions
 from inbox_server.inboxes.sweeping import sweeping
 from inbox_server.inboxes.wakeups import Wakeups
 from inbox_server.metrics import Metrics
-from inbox_server.notify.channel import Channel, Tally
+from inbox_server.notify.channel import Channel, OwnerChannel
+from inbox_server.notify.owners import Owners
 from inbox_server.notify.schedule import Pace, Schedule
 from inbox_server.notify.sealing import Sealer
 from inbox_server.notify.vapid import VapidKey
@@ -87,8 +87,6 @@ async def open_app(
     accepted.
     """
     hashes, wakeups, metrics = KeyedHash(secret), Wakeups(), Metrics()
-    sealer = Sealer(hashes.sealing_key(), random_bytes)
-    vapid = VapidKey(hashes.vapid_seed(), subject=config.public_url, clock=clock)
     async with (
         open_store(
             config.data_dir,
@@ -98,7 +96,9 @@ async def open_app(
             committed=metrics.committed,
         ) as store,
         open_fetcher(allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64)) as fetcher,
-        _notifying(store, config, sealer, vapid, random_bytes) as schedule,
+        # Slow channels must not delay look-ups, so they have a fetcher of their own.
+        open_fetcher(allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64), keep=False) as telling,
+        _notifying(config, telling, store, hashes, clock, random_bytes) as (schedule, subscriptions),
         _judging(store, clock, monotonic) as clock_guard,
         sweeping(store, clock_guard),
     ):
@@ -111,19 +111,17 @@ async def open_app(
         app[DELIVERIES] = Deliveries(store, resolver, hashes, rates, config, metrics, schedule.soon)
         app[IS_OURS] = hosts_of(config)
         following = Following(store, wakeups, clock, random_bytes, lapsing=clock_guard.believed)
-        app[INBOX_SETTINGS] = InboxSettings(store, resolver, hashes, config, random_bytes)
-        app[SUBSCRIPTIONS] = Subscriptions(store, hashes, sealer, config)
+        app[INBOX_SETTINGS] = InboxSettings(store, resolver, hashes, config, random_bytes, subscriptions)
+        app[SUBSCRIPTIONS] = subscriptions
         app[READING] = Reading(store, following, hashes, audience=config.public_url)
         app[METRICS] = metrics
-        app[VAPID_KEY] = vapid.public
         app[WAKEUPS] = wakeups
         _watch(metrics, store, resolver, app[READING], wakeups, schedule)
-        add_routes(app)
+        add_routes(app, subscriptions)
 
         def reloaded() -> None:
             store.limit(_quota(config))
             resolver.ask(_chain(config, fetcher))
-            schedule.pace = _pace(config)
 
         app[RELOADED] = reloaded
         app.on_shutdown.append(_end_waiting)
@@ -137,10 +135,6 @@ def _quota(config: Config) -> Quota:
 def _chain(config: Config, fetcher: Fetcher) -> ChainResolver:
     names = NameServices(fetcher, config.name_services, agreement=config.agreement)
     return ChainResolver(fetcher, names, config.static)
-
-
-def _pace(config: Config) -> Pace:
-    return Pace(config.hint_pause_seconds, config.hint_jitter_seconds)
 
 
 def _watch(
@@ -157,13 +151,17 @@ def _watch(
         "inbox_cache_entries",
         "What is remembered in memory.",
         lambda: {**resolver.remembered(), **reading.remembered(), "feed_ends": store.load().feed_ends},
-        label="cache",
+        labels=("cache",),
     )
     metrics.watch(
         "inbox_notifications",
-        "What became of notifications.",
-        lambda: asdict(schedule.tally),
-        label="outcome",
+        "What became of notifications, by channel.",
+        lambda: {
+            (channel, outcome): count
+            for channel, tally in schedule.tallies().items()
+            for outcome, count in asdict(tally).items()
+        },
+        labels=("channel", "outcome"),
         counts=True,
     )
 
@@ -211,22 +209,38 @@ async def _judging(store: Store, clock: Clock, monotonic: Callable[[], float] | 
     yield ClockGuard(clock, monotonic, await store.seen()) if monotonic else ClockGuard(clock, clock, None)
 
 
+def owner_channels(
+    config: Config, fetcher: Fetcher, hashes: KeyedHash, clock: Clock, random_bytes: Callable[[int], bytes]
+) -> Iterator[OwnerChannel]:
+    """Those to which owners can subscribe here."""
+    vapid = VapidKey(hashes.vapid_seed(), subject=config.public_url, clock=clock)
+    yield WebPush(fetcher, vapid, random_bytes, allow=config.outgoing_allow)
+
+
 @contextlib.asynccontextmanager
 async def _notifying(
-    store: Store, config: Config, sealer: Sealer, vapid: VapidKey, random_bytes: Callable[[int], bytes]
-) -> AsyncIterator[Schedule]:
-    """Every configured channel. They have their own fetcher, so slow channels do not delay look-ups."""
-    tally = Tally()
-    async with open_fetcher(
-        allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64), keep=False
-    ) as fetcher:
-        channels: list[Channel] = [WebPush(store, fetcher, sealer, vapid, tally, random_bytes)]
-        if config.webhook_url:
-            channels.append(Webhook(fetcher, config.webhook_url, config.webhook_authorization, tally))
-        async with Schedule(
-            channels, _pace(config), tally, random_bytes=random_bytes, monotonic=time.monotonic
-        ) as schedule:
-            yield schedule
+    config: Config,
+    fetcher: Fetcher,
+    store: Store,
+    hashes: KeyedHash,
+    clock: Clock,
+    random_bytes: Callable[[int], bytes],
+) -> AsyncIterator[tuple[Schedule, dict[str, Subscriptions]]]:
+    """Every configured channel, and by their names the subscriptions of those that owners subscribe to."""
+    channels: list[Channel] = []
+    subscriptions = {}
+    for channel in owner_channels(config, fetcher, hashes, clock, random_bytes):
+        sealer = Sealer(hashes.sealing_key(channel.kind.name), channel.kind, random_bytes)
+        channels.append(Owners(channel, sealer, store))
+        subscriptions[channel.kind.name] = Subscriptions(channel, sealer, store, hashes, config)
+    if config.webhook_url:
+        channels.append(Webhook(fetcher, config.webhook_url, config.webhook_authorization))
+
+    def pace() -> Pace:
+        return Pace(config.hint_pause_seconds, config.hint_jitter_seconds)
+
+    async with Schedule(channels, pace, random_bytes=random_bytes, monotonic=time.monotonic) as schedule:
+        yield schedule, subscriptions
 
 
 async def serve(

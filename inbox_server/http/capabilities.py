@@ -1,10 +1,12 @@
 """The capability document: what this server is and what it accepts, for everyone to read."""
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from inbox_server import __version__
 from inbox_server.config.config import Config
 from inbox_server.inboxes.wakeups import MAX_WAITING_READERS
+from inbox_server.notify.channel import OwnerChannel
 from inbox_server.protocol.feed_json import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_WAIT_SECONDS
 from inbox_server.protocol.requests import (
     MAX_ACK_IDS,
@@ -17,18 +19,18 @@ from inbox_server.protocol.requests import (
 from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS, MAX_TOKEN_CHARACTERS
 
 PROTOCOL_VERSION: Final = 1
-FEATURES: Final = ("push-list",)
-"""What this server accepts beyond the first version 1, sorted; docs/protocol.md says what each name means."""
+FEATURES: Final[tuple[str, ...]] = ()
+"""What every server of this version accepts beyond the first version 1; docs/protocol.md says what each name means."""
 
 
-def capabilities(config: Config, *, vapid_key: str) -> dict[str, Any]:
-    """What an app needs to know before it signs anything."""
+def capabilities(config: Config, channels: Collection[OwnerChannel]) -> dict[str, Any]:
+    """What an app needs to know before it signs anything. `channels` are those to which owners can subscribe here."""
     return {
         "protocol": "message-inbox",
         "version": PROTOCOL_VERSION,
         "origin": config.public_url,
         "registration": config.registration,
-        "features": list(FEATURES),
+        "features": sorted({*FEATURES, *(channel.kind.feature for channel in channels)}),
         "limits": {
             "message_id_characters": MAX_MESSAGE_ID_CHARACTERS,
             "token_characters": MAX_TOKEN_CHARACTERS,
@@ -49,6 +51,6 @@ def capabilities(config: Config, *, vapid_key: str) -> dict[str, Any]:
             "waiting_readers": MAX_WAITING_READERS,
             "push_subscriptions": MAX_SUBSCRIPTIONS,
         },
-        "push": {"vapid_key": vapid_key},
+        **{channel.kind.name: channel.capability() for channel in channels},
         "software": f"inbox-server/{__version__}",
     }

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
@@ -34,9 +34,9 @@ CONFIG: Final = web.AppKey("config", Config)
 DELIVERIES: Final = web.AppKey("deliveries", Deliveries)
 METRICS: Final = web.AppKey("metrics", Metrics)
 INBOX_SETTINGS: Final = web.AppKey("inbox_settings", InboxSettings)
-SUBSCRIPTIONS: Final = web.AppKey("pushing", Subscriptions)
+SUBSCRIPTIONS: Final = web.AppKey[Mapping[str, Subscriptions]]("subscriptions")
+"""Those of each channel, by its name."""
 READING: Final = web.AppKey("reading", Reading)
-VAPID_KEY: Final = web.AppKey("vapid_key", str)
 WAITS: Final = web.RequestKey("waits", bool)
 """Marks a request that may be held for long: when its client leaves, the request is cancelled."""
 LARGE_BODIES: Final = web.AppKey("large_bodies", asyncio.Lock)
@@ -68,11 +68,13 @@ _STREAM: Final = {
     "X-Accel-Buffering": "no",  # otherwise nginx holds events back until its buffer is full
 }
 _BODY_SECONDS: Final = 10
+_CHANNEL: Final = "/v1/inbox/"
 
 log = logging.getLogger(__name__)
 
 
-def add_routes(app: web.Application) -> None:
+def add_routes(app: web.Application, channels: Iterable[str]) -> None:
+    """`channels` are the names of those to which owners can subscribe."""
     app[LARGE_BODIES] = asyncio.Lock()
     for method, path, handler in (
         ("GET", "/.well-known/message-inbox", capability_document),
@@ -80,19 +82,21 @@ def add_routes(app: web.Application) -> None:
         ("PUT", "/v1/inbox", put_inbox),
         ("GET", "/v1/inbox", get_inbox),
         ("DELETE", "/v1/inbox", delete_inbox),
-        ("GET", "/v1/inbox/push", get_push),
-        ("PUT", "/v1/inbox/push", put_push),
-        ("DELETE", "/v1/inbox/push", delete_push),
         ("POST", "/v1/messages", post_message),
         ("GET", "/v1/messages", get_messages),
         ("POST", "/v1/messages/ack", post_ack),
         ("GET", "/v1/events", get_events),
     ):
         app.router.add_route(method, path, handler)
+    for channel in channels:
+        app.router.add_route("GET", _CHANNEL + channel, get_subscriptions)
+        app.router.add_route("PUT", _CHANNEL + channel, put_subscription)
+        app.router.add_route("DELETE", _CHANNEL + channel, delete_subscription)
 
 
 async def capability_document(request: web.Request) -> web.Response:
-    document = capabilities(request.app[CONFIG], vapid_key=request.app[VAPID_KEY])
+    channels = [each.channel for each in request.app[SUBSCRIPTIONS].values()]
+    document = capabilities(request.app[CONFIG], channels)
     return answer(200, document, {"Cache-Control": "max-age=300"})
 
 
@@ -113,21 +117,25 @@ async def delete_inbox(request: web.Request) -> web.Response:
     return _empty(204)
 
 
-async def get_push(request: web.Request) -> web.Response:
+async def get_subscriptions(request: web.Request) -> web.Response:
     _refuse_query(request)
-    return answer(200, await request.app[SUBSCRIPTIONS].subscriptions(_authorization(request), request.app[CLOCK]()))
+    return answer(200, await _subscriptions(request).subscriptions(_authorization(request), request.app[CLOCK]()))
 
 
-async def put_push(request: web.Request) -> web.Response:
+async def put_subscription(request: web.Request) -> web.Response:
     body = await _body(request, MAX_OWNER_BYTES)
-    await request.app[SUBSCRIPTIONS].subscribe(_authorization(request), body, request.app[CLOCK]())
+    await _subscriptions(request).subscribe(_authorization(request), body, request.app[CLOCK]())
     return _empty(204)
 
 
-async def delete_push(request: web.Request) -> web.Response:
+async def delete_subscription(request: web.Request) -> web.Response:
     body = await _body(request, MAX_OWNER_BYTES)
-    await request.app[SUBSCRIPTIONS].unsubscribe(_authorization(request), body, request.app[CLOCK]())
+    await _subscriptions(request).unsubscribe(_authorization(request), body, request.app[CLOCK]())
     return _empty(204)
+
+
+def _subscriptions(request: web.Request) -> Subscriptions:
+    return request.app[SUBSCRIPTIONS][request.path.removeprefix(_CHANNEL)]
 
 
 async def post_message(request: web.Request) -> web.Response:

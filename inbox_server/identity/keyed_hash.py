@@ -47,13 +47,13 @@ class KeyedHash:
         """A settings request, to recognise a repeat. Keyed, because its body may hold a name that can be guessed."""
         return self._blind(b"request", method.encode(), body)
 
-    def endpoint(self, inbox: bytes, endpoint: str) -> bytes:
-        """Where an inbox's notifications are pushed to; different for each inbox."""
-        return self._blind(b"push", inbox, endpoint.encode())
+    def endpoint(self, inbox: bytes, where: str) -> bytes:
+        """Where an inbox's owner is told, by whatever channel; different for each inbox."""
+        return self._blind(b"push", inbox, where.encode())
 
-    def sealing_key(self) -> bytes:
-        """The AES key that push subscriptions are sealed with, 32 bytes."""
-        return hmac.digest(self._secret, b"seal\0push", "sha256")
+    def sealing_key(self, channel: str) -> bytes:
+        """The AES key that the addresses of a channel are sealed with, 32 bytes."""
+        return hmac.digest(self._secret, b"seal\0" + channel.encode(), "sha256")
 
     def vapid_seed(self) -> bytes:
         """The seed of the key that identifies this server to push services, 64 bytes."""

@@ -5,6 +5,7 @@ is refused before the look-ups costs us a hash, a signature and two reads, also 
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,7 +35,7 @@ class Receipt:
 class Soon(Protocol):
     """Sends the owner of an inbox a notification that something new waits. Returns at once, and may lose it."""
 
-    def __call__(self, inbox: bytes, *, subscribed: bool) -> None: ...
+    def __call__(self, inbox: bytes, channels: Collection[str]) -> None: ...
 
 
 class Deliveries:
@@ -88,7 +89,7 @@ class Deliveries:
         delivered = await self._store.deliver(inbox, id, parsed.message_id, expires=expires, now=now)
         self._metrics.delivered(new=delivered.new)
         if delivered.new:  # on disk by now
-            self._notify(inbox, subscribed=policy.subscribed)
+            self._notify(inbox, policy.channels)
         return Receipt(id, delivered.expires, delivered.new)
 
     async def _check_signature(self, token: DeliverToken) -> PublicKey:

@@ -12,7 +12,7 @@ from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import Refused
 from inbox_server.inboxes.wakeups import Listener, Wakeups
 from inbox_server.protocol.feed_json import Asked, AskedEvents, page_json, write_cursor
-from inbox_server.store.contract import Cursor, Notice, Page, Store
+from inbox_server.store.contract import Cursor, Page, Store
 
 PING_SECONDS: Final = 45  # proxies close a connection that is silent for a minute
 _PING: Final = b": ping\n\n"
@@ -87,7 +87,7 @@ class Following:
         after: Cursor | None,
         limit: int,
         seconds: float,
-        told: tuple[Notice, ...] | None = None,
+        told: tuple[str, ...] | None = None,
     ) -> tuple[Page, bool]:
         """The next page, and whether anything in it is new. If nothing is after `seconds`, it is the last page read.
 

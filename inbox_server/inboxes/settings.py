@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
 from inbox_server.clock import UnixTime
@@ -22,7 +22,10 @@ _HOUR_SECONDS: Final = 3600
 
 
 class InboxSettings:
-    """Answers owners' requests about their inbox. `random_bytes` is `secrets.token_bytes` outside tests."""
+    """Answers owners' requests about their inbox. `random_bytes` is `secrets.token_bytes` outside tests.
+
+    `channels` are the names of those to which owners can subscribe here.
+    """
 
     def __init__(
         self,
@@ -31,8 +34,10 @@ class InboxSettings:
         hashes: KeyedHash,
         config: Config,
         random_bytes: Callable[[int], bytes],
+        channels: Collection[str],
     ) -> None:
         self._store = store
+        self._channels = channels
         self._resolver = resolver
         self._hashes = hashes
         self._config = config
@@ -167,10 +172,10 @@ class InboxSettings:
         settings = await self._store.settings(inbox)
         if settings is None:
             raise no_inbox()
-        return settings_document(settings, self._config)
+        return settings_document(settings, self._config, self._channels)
 
 
-def settings_document(settings: Settings, config: Config) -> dict[str, Any]:
+def settings_document(settings: Settings, config: Config, channels: Iterable[str]) -> dict[str, Any]:
     """What an owner sees. Lists and names are kept as keyed hashes, so only their sizes are known."""
     return {
         "retention": settings.retention,
@@ -186,6 +191,6 @@ def settings_document(settings: Settings, config: Config) -> dict[str, Any]:
             "bytes_used": settings.unread_bytes,
             "read_entries": config.inbox_read_entries,
         },
-        "push": settings.push,
-        "notices": notices_of(refused=settings.refused, push_gone=settings.push_gone),
+        **{channel: settings.subscriptions.get(channel, 0) for channel in channels},
+        "notices": notices_of(refused=settings.refused, gone=settings.gone),
     }

@@ -6,7 +6,7 @@ Memory only: a restart forgets what was due, and a notification may be lost.
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -14,8 +14,7 @@ from inbox_server.errors import Unavailable
 from inbox_server.notify.channel import Channel, Tally
 from inbox_server.outgoing.budget import Monotonic
 
-_MOST_KNOWN: Final = 16_384  # about 500 bytes each
-_MOST_IN_FLIGHT: Final = 32  # each goes to at most 8 browsers
+_MOST_KNOWN: Final = 16_384  # of each channel; about 500 bytes each
 
 log = logging.getLogger(__name__)
 
@@ -32,74 +31,96 @@ class Pace:
 class _Turn:
     """The state of one subject: it waits, or was sent a moment ago. `inbox` is one inbox that it is about."""
 
-    channel: Channel
     inbox: bytes
     waits: bool = True
 
 
 class Schedule:
-    """Collects notifications and sends them. `random_bytes` is `secrets.token_bytes` outside tests."""
+    """Collects notifications and sends them by every channel. `random_bytes` is `secrets.token_bytes` outside tests.
+
+    `pace` is asked each time, because the operator may change it.
+    A channel that is slow, or has to wait, does not delay the others.
+    """
 
     def __init__(
         self,
-        channels: Sequence[Channel],
-        pace: Pace,
-        tally: Tally,
+        channels: Iterable[Channel],
+        pace: Callable[[], Pace],
         *,
         random_bytes: Callable[[int], bytes],
         monotonic: Monotonic,
         most_known: int = _MOST_KNOWN,
     ) -> None:
-        self._channels = channels
-        self.pace = pace
-        self.tally = tally
-        self._random_bytes = random_bytes
-        self._monotonic = monotonic
-        self._most_known = most_known
-        self._turns: dict[tuple[int, bytes], _Turn] = {}
-        self._due: list[tuple[float, tuple[int, bytes]]] = []  # one entry for each turn
-        self._in_flight: set[asyncio.Task[None]] = set()
-        self._news = asyncio.Event()
+        self._lines = tuple(_Line(channel, pace, random_bytes, monotonic, most_known) for channel in channels)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._send_due())
+        self._tasks = [asyncio.create_task(line.send_due()) for line in self._lines]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop at once; what waits or is under way is lost."""
-        tasks = {self._task, *self._in_flight}
+        tasks = {*self._tasks, *(task for line in self._lines for task in line.in_flight)}
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        if tasks:
+            await asyncio.wait(tasks)
 
-    def soon(self, inbox: bytes, *, subscribed: bool) -> None:
-        """Something new waits in this inbox. `subscribed` says whether any browser asked to be told."""
-        for number, channel in enumerate(self._channels):
-            about = channel.about(inbox, subscribed=subscribed)
-            if about is None:
-                continue
-            key = number, about
-            turn = self._turns.get(key)
-            if turn is not None:
-                turn.waits = True  # already due, or sent a moment ago: then send once more after the pause
-                turn.inbox = inbox
-            elif len(self._turns) >= self._most_known:
-                self.tally.dropped += 1
-            else:
-                self._turns[key] = _Turn(channel, inbox)
-                self._schedule(key, self._monotonic())
+    def soon(self, inbox: bytes, channels: Collection[str]) -> None:
+        """Something new waits in this inbox, whose owner subscribed to these channels."""
+        for line in self._lines:
+            line.soon(inbox, channels)
 
-    def _schedule(self, key: tuple[int, bytes], at: float) -> None:
+    def tallies(self) -> dict[str, Tally]:
+        """By the channels' names."""
+        return {line.channel.name: line.channel.tally for line in self._lines}
+
+
+class _Line:
+    """What waits for one channel. The task of `send_due` sends it; `in_flight` is what it has begun."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        pace: Callable[[], Pace],
+        random_bytes: Callable[[int], bytes],
+        monotonic: Monotonic,
+        most_known: int,
+    ) -> None:
+        self.channel = channel
+        self.in_flight: set[asyncio.Task[None]] = set()
+        self._pace = pace
+        self._random_bytes = random_bytes
+        self._monotonic = monotonic
+        self._most_known = most_known
+        self._turns: dict[bytes, _Turn] = {}
+        self._due: list[tuple[float, bytes]] = []  # one entry for each turn
+        self._news = asyncio.Event()
+
+    def soon(self, inbox: bytes, channels: Collection[str]) -> None:
+        about = self.channel.about(inbox, channels)
+        if about is None:
+            return
+        turn = self._turns.get(about)
+        if turn is not None:
+            turn.waits = True  # already due, or sent a moment ago: then send once more after the pause
+            turn.inbox = inbox
+        elif len(self._turns) >= self._most_known:
+            self.channel.tally.dropped += 1
+        else:
+            self._turns[about] = _Turn(inbox)
+            self._schedule(about, self._monotonic())
+
+    def _schedule(self, about: bytes, at: float) -> None:
         chance = int.from_bytes(self._random_bytes(4), "big") / 2**32
-        heapq.heappush(self._due, (at + chance * self.pace.jitter_seconds, key))
+        heapq.heappush(self._due, (at + chance * self._pace().jitter_seconds, about))
         self._news.set()
 
-    async def _send_due(self) -> None:
+    async def send_due(self) -> None:
         while True:
             self._news.clear()
             while self._due and self._due[0][0] <= self._monotonic():
-                _, key = heapq.heappop(self._due)
-                await self._take(key)
+                _, about = heapq.heappop(self._due)
+                await self._take(about)
             wait = self._due[0][0] - self._monotonic() if self._due else None
             try:
                 async with asyncio.timeout(wait):
@@ -107,19 +128,19 @@ class Schedule:
             except TimeoutError:
                 pass
 
-    async def _take(self, key: tuple[int, bytes]) -> None:
+    async def _take(self, about: bytes) -> None:
         """Send a notification that waits. If none does, its pause is over, and it is forgotten."""
-        turn = self._turns[key]
+        turn = self._turns[about]
         if not turn.waits:
-            del self._turns[key]
+            del self._turns[about]
             return
-        while len(self._in_flight) >= _MOST_IN_FLIGHT:
-            await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+        while len(self.in_flight) >= self.channel.at_once:
+            await asyncio.wait(self.in_flight, return_when=asyncio.FIRST_COMPLETED)
         turn.waits = False
-        task = asyncio.create_task(_send(turn.channel, turn.inbox))
-        self._in_flight.add(task)
-        task.add_done_callback(self._in_flight.discard)
-        self._schedule(key, self._monotonic() + self.pace.pause_seconds)
+        task = asyncio.create_task(_send(self.channel, turn.inbox))
+        self.in_flight.add(task)
+        task.add_done_callback(self.in_flight.discard)
+        self._schedule(about, self._monotonic() + self._pace().pause_seconds)
 
 
 async def _send(channel: Channel, inbox: bytes) -> None:

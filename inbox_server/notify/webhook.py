@@ -3,6 +3,7 @@
 The webhook is called when anything arrives for any inbox of this server. It never learns which inbox.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from inbox_server.notify.channel import Tally
@@ -13,23 +14,26 @@ _WHOLE_SERVER: Final = b"any inbox"
 
 
 class Webhook:
-    """Implements `contract.Channel`. The URL is trusted as the operator wrote it."""
+    """Implements `channel.Channel`. The URL is trusted as the operator wrote it."""
 
-    def __init__(self, fetcher: Fetcher, url: str, authorization: str, tally: Tally) -> None:
+    name: Final = "webhook"
+    at_once: Final = 1
+
+    def __init__(self, fetcher: Fetcher, url: str, authorization: str) -> None:
         self._fetcher = fetcher
         self._url = url
         self._headers = {"Content-Type": "text/plain; charset=utf-8"}
         if authorization:
             self._headers["Authorization"] = authorization
-        self._tally = tally
+        self.tally = Tally()
 
-    def about(self, inbox: bytes, *, subscribed: bool) -> bytes | None:  # noqa: ARG002 — the same for every inbox
+    def about(self, inbox: bytes, channels: Collection[str]) -> bytes | None:  # noqa: ARG002 — the same for every inbox
         return _WHOLE_SERVER
 
     async def notify(self, inbox: bytes) -> None:  # noqa: ARG002 — never sent
         try:
             await self._fetcher.post(self._url, TEXT, self._headers, configured=True)
         except (Absent, Unreachable):
-            self._tally.failed += 1
+            self.tally.failed += 1
         else:
-            self._tally.sent += 1
+            self.tally.sent += 1

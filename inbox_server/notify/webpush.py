@@ -4,23 +4,18 @@ The payload is a constant, encrypted as RFC 8291 says. Neither its content nor i
 this is a notification. What waits is in the unread list, which needs a token.
 """
 
-import asyncio
-import contextlib
-import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import http_ece
 from yarl import URL
 
 from inbox_server.clock import DAY_SECONDS
-from inbox_server.errors import Unavailable
-from inbox_server.notify.channel import Tally
-from inbox_server.notify.sealing import NotOurs, Sealer
+from inbox_server.notify.channel import Address, Kind
 from inbox_server.notify.vapid import SEED_BYTES, VapidKey, p256_key
-from inbox_server.outgoing.fetch import Absent, Fetcher, Unreachable
-from inbox_server.protocol.push_subscription import Subscription
-from inbox_server.store.contract import Store, Subscribed
+from inbox_server.outgoing.fetch import Fetcher
+from inbox_server.protocol.push_subscription import AUTH_BYTES, MAX_ENDPOINT_CHARACTERS, POINT_BYTES
+from inbox_server.protocol.requests import MAX_SUBSCRIPTIONS, parse_subscription
 
 PAYLOAD: Final = b'{"message-inbox":1}'  # the protocol and its version: nothing of what waits
 _SALT_BYTES: Final = 16
@@ -32,64 +27,58 @@ _HEADERS: Final = {
     "Urgency": "normal",
 }
 
-log = logging.getLogger(__name__)
-
 
 class WebPush:
-    """Implements `contract.Channel`. `random_bytes` is `secrets.token_bytes` outside tests."""
+    """Implements `channel.OwnerChannel`. `random_bytes` is `secrets.token_bytes` outside tests.
+
+    An address is an endpoint, and its keys are the browser's: p256dh, then auth.
+    """
+
+    kind: Final = Kind(
+        name="push",
+        feature="push-list",  # the rest of it was there from the beginning
+        member="endpoint",
+        most=MAX_SUBSCRIPTIONS,
+        where_characters=MAX_ENDPOINT_CHARACTERS,
+        keys_bytes=POINT_BYTES + AUTH_BYTES,
+        at_once=32,  # each goes to at most 8 browsers
+    )
 
     def __init__(
-        self,
-        store: Store,
-        fetcher: Fetcher,
-        sealer: Sealer,
-        vapid: VapidKey,
-        tally: Tally,
-        random_bytes: Callable[[int], bytes],
+        self, fetcher: Fetcher, vapid: VapidKey, random_bytes: Callable[[int], bytes], *, allow: frozenset[str]
     ) -> None:
-        self._store = store
         self._fetcher = fetcher
-        self._sealer = sealer
         self._vapid = vapid
-        self._tally = tally
         self._random_bytes = random_bytes
+        self._allow = allow
 
-    def about(self, inbox: bytes, *, subscribed: bool) -> bytes | None:
-        return inbox if subscribed else None
+    def capability(self) -> dict[str, Any]:
+        return {"vapid_key": self._vapid.public}
 
-    async def notify(self, inbox: bytes) -> None:
-        kept = await self._store.subscriptions(inbox)
-        await asyncio.gather(*(self._tell(inbox, each) for each in kept))
+    def parse(self, body: bytes) -> Address:
+        subscription = parse_subscription(body, allow=self._allow)
+        return Address(subscription.endpoint, subscription.p256dh + subscription.auth)
 
-    async def _tell(self, inbox: bytes, kept: Subscribed) -> None:
-        try:
-            subscription = self._sealer.open(kept.sealed, inbox)
-            await self._fetcher.post(
-                subscription.endpoint,
-                encrypt(PAYLOAD, subscription, self._random_bytes),
-                {**_HEADERS, "Authorization": self._vapid.authorization(str(URL(subscription.endpoint).origin()))},
-            )
-        except Absent:
-            self._tally.gone += 1
-            with contextlib.suppress(Unavailable):  # the disk failed; the next notification tries again
-                await self._store.drop_subscription(inbox, kept)
-        except Unreachable:
-            self._tally.failed += 1
-        except NotOurs:
-            self._tally.failed += 1
-            log.error("a push subscription cannot be opened: the database is damaged")  # noqa: TRY400 — no traceback
-        else:
-            self._tally.sent += 1
+    async def admit(self, address: Address) -> None:
+        """Nobody can tell: a push service answers when it is pushed to."""
+
+    def service(self, address: Address) -> str:
+        return str(URL(address.where).origin())
+
+    async def tell(self, address: Address) -> None:
+        authorization = self._vapid.authorization(self.service(address))
+        body = encrypt(PAYLOAD, address, self._random_bytes)
+        await self._fetcher.post(address.where, body, {**_HEADERS, "Authorization": authorization})
 
 
-def encrypt(payload: bytes, subscription: Subscription, random_bytes: Callable[[int], bytes]) -> bytes:
+def encrypt(payload: bytes, address: Address, random_bytes: Callable[[int], bytes]) -> bytes:
     """The body of a push message (RFC 8291), encrypted with a new key pair and salt."""
     encrypted: bytes = http_ece.encrypt(
         payload,
         private_key=p256_key(random_bytes(SEED_BYTES)),
         salt=random_bytes(_SALT_BYTES),
-        dh=subscription.p256dh,
-        auth_secret=subscription.auth,
+        dh=address.keys[:POINT_BYTES],
+        auth_secret=address.keys[POINT_BYTES:],
         version="aes128gcm",
     )
     return encrypted

@@ -112,19 +112,19 @@ def parse_subscription(body: bytes, *, allow: frozenset[str]) -> Subscription:
 class Unsubscription:
     """Which subscription to drop: exactly one of the two is set."""
 
-    endpoint: str | None = field(repr=False)
+    where: str | None = field(repr=False)
     short_id: str | None
 
 
-def parse_unsubscription(body: bytes) -> Unsubscription | None:
-    """The subscription to drop; None for all. Raises `Refused`."""
+def parse_unsubscription(body: bytes, member: str) -> Unsubscription | None:
+    """The subscription to drop, whose address the channel calls `member`; None for all. Raises `Refused`."""
     if not body:
         return None
-    members = _members(body, {"endpoint", "id"})
+    members = _members(body, {member, "id"})
     if len(members) != 1:
-        raise bad_request("endpoint", "or `id` must be there, and not both; an empty body drops all subscriptions")
-    endpoint = _text(members, "endpoint") if "endpoint" in members else None
-    return Unsubscription(endpoint, _text(members, "id") if endpoint is None else None)
+        raise bad_request(member, "or `id` must be there, and not both; an empty body drops all subscriptions")
+    where = _text(members, member) if member in members else None
+    return Unsubscription(where, _text(members, "id") if where is None else None)
 
 
 def _endpoint(members: dict[str, Any], allow: frozenset[str]) -> str:

@@ -8,7 +8,7 @@ This contract leaves to each store: opening, adding invites, copies, inspecting,
 these exist for SQLite (`store/sqlite/`, `world/evidence.py`).
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -16,7 +16,6 @@ from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.errors import Refused
 
 Accept = Literal["names", "anyone", "contacts", "nobody"]
-Notice = Literal["inbox_full", "push_gone"]
 
 TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
 FORGOTTEN_AT_ONCE: Final = 200  # when too many ids are remembered, at most this many of the oldest are dropped at once
@@ -47,7 +46,7 @@ class Quota:
 class Policy:
     """What decides about a delivery: the owner's policy, and whether this sender is on a list.
 
-    `subscribed` means that at least one of the owner's browsers gets a push notification.
+    `channels` are those by which the owner asked to be told that something waits.
     """
 
     app: bytes
@@ -55,7 +54,7 @@ class Policy:
     retention: int
     contact: bool
     blocked: bool
-    subscribed: bool = False
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class Page:
     read: tuple[bytes, ...]
     cursor: Cursor
     more: bool
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[str, ...] = ()
     end: int = 0
 
 
@@ -117,14 +116,20 @@ class Settings:
     read: int
     """Read entries whose id is still remembered."""
     refused: bool
-    push: int
-    push_gone: bool
+    subscriptions: Mapping[str, int]
+    """How many there are of each channel that has any."""
+    gone: tuple[str, ...]
+    """The channels of which one was dropped since the owner last changed them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """A push subscription: a keyed hash of its endpoint, and all of it sealed (`notify/sealing.py`)."""
+    """Where an owner is told by one channel: a keyed hash of the address, and all of it sealed (`notify/sealing.py`).
 
+    `channel` is its name in the protocol: lower-case letters. A store knows no list of them.
+    """
+
+    channel: str
     id: bytes
     sealed: bytes
 
@@ -229,19 +234,25 @@ class Store(Protocol):
 
     async def subscribe(
         self, inbox: bytes, change: SettingsChange, subscription: Subscribed, *, most: int, now: UnixTime
-    ) -> None:
-        """Keep a subscription; one with the same `id` is replaced. `change` changes nothing else.
+    ) -> bool:
+        """Keep a subscription; one of the same channel with the same `id` is replaced. `change` changes nothing else.
 
-        Raises `Refused` no_inbox, stale_token, bad_token (another app), or bad_request when there are `most` others.
+        False when the channel has `most` others: then nothing was changed. Raises `Refused` no_inbox, stale_token or
+        bad_token (another app).
         """
 
-    async def unsubscribe(self, inbox: bytes, change: SettingsChange, id: bytes | None, *, now: UnixTime) -> None:
-        """Drop a subscription, or with None all. Raises as `subscribe`; one that is not there is no error."""
+    async def unsubscribe(
+        self, inbox: bytes, change: SettingsChange, channel: str, id: bytes | None, *, now: UnixTime
+    ) -> None:
+        """Drop a subscription, or with None all of the channel. Raises as `subscribe`; it may be gone already."""
 
-    async def subscriptions(self, inbox: bytes) -> tuple[Subscribed, ...]: ...
+    async def subscriptions(self, inbox: bytes, channel: str) -> tuple[Subscribed, ...]: ...
 
     async def drop_subscription(self, inbox: bytes, subscription: Subscribed) -> None:
-        """Drop one that its push service does not know any more; the owner gets a notice until the next change."""
+        """Drop one that the service behind the channel does not know any more.
+
+        The owner gets the notice `{channel}_gone` until the subscriptions of this channel are next changed.
+        """
 
     async def sweep(self, now: UnixTime) -> None:
         """Drop what has expired, and remember that this time was seen."""
@@ -256,14 +267,13 @@ class Store(Protocol):
         """Raises `Unavailable` when the database cannot be read or written."""
 
 
-def notices_of(*, refused: bool, push_gone: bool) -> tuple[Notice, ...]:
+def notices_of(*, refused: bool, gone: Iterable[str]) -> tuple[str, ...]:
     """What an owner must know of an inbox.
 
-    Either a delivery was refused for lack of room, and none was stored since; or a push subscription was dropped, and
-    none was changed since.
+    `inbox_full`: a delivery was refused for lack of room, and none was stored since. `{channel}_gone`: a subscription
+    of this channel was dropped, and none was changed since.
     """
-    full: tuple[Notice, ...] = ("inbox_full",) if refused else ()
-    return (*full, "push_gone") if push_gone else full
+    return (*(("inbox_full",) if refused else ()), *(f"{channel}_gone" for channel in sorted(gone)))
 
 
 def no_inbox() -> Refused:

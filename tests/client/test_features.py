@@ -18,7 +18,7 @@ def inbox_at(world: World, url: str) -> Inbox:
 
 async def test_a_server_takes_what_it_lists_and_nothing_else(world: World) -> None:
     inbox = inbox_at(world, world.inbox_url)
-    assert all([await inbox.takes(feature) for feature in FEATURES])
+    assert all([await inbox.takes(feature) for feature in (*FEATURES, "push-list")])
     assert not await inbox.takes("example.none")
 
 

@@ -156,4 +156,4 @@ async def test_nothing_in_them_tells_of_anybody(world: World, alice: AppUser, bo
     for secret in (live.owner.key.address, live.owner.key.public, APP, "chat", "127.0.0.1", "opaque"):
         assert secret not in text
     labels = {label for family in text_string_to_metric_families(text) for s in family.samples for label in s.labels}
-    assert labels == {"code", "outcome", "cache", "state", "le"}
+    assert labels == {"code", "outcome", "cache", "channel", "state", "le"}

@@ -45,6 +45,7 @@ from inbox_server.protocol.requests import (
 )
 from inbox_server.server import WAKEUPS
 from tests.conftest import APP, HandClock
+from tests.support.channels import all_channels
 from tests.support.edges import LiveServer, serving
 
 DOCUMENT: Final[dict[str, Any]] = json.loads(
@@ -92,9 +93,10 @@ def nodes(node: Any) -> Iterator[dict[str, Any]]:
         yield from nodes(child)
 
 
-def test_the_document_has_the_routes_of_the_router_and_preflights() -> None:
+async def test_the_document_has_the_routes_of_the_router_and_preflights() -> None:
     app = web.Application()
-    add_routes(app)
+    async with all_channels() as channels:
+        add_routes(app, [channel.kind.name for channel in channels])
     routes = {(route.method.lower(), route.resource.canonical) for route in app.router.routes() if route.resource}
     paths = {path for _, path in routes}
     assert {(method, path) for method, path, _ in operations()} == routes | {("options", path) for path in paths}
@@ -178,9 +180,10 @@ def test_the_limits_are_those_of_the_code() -> None:
         assert f"{most:,} bytes" in DOCUMENT["paths"][path][method]["requestBody"]["description"]
 
 
-def test_the_capability_document_is_as_described() -> None:
+async def test_the_capability_document_is_as_described() -> None:
     config = parse_config({"server": {"public_url": "https://inbox.example"}}, Path("/"))
-    told = capabilities(config, vapid_key="")
+    async with all_channels() as channels:
+        told = capabilities(config, channels)
     described = schema("Limits")["properties"]
     assert schema("Capabilities")["properties"].keys() == told.keys()
     assert {name: each.get("const", each.get("default")) for name, each in described.items()} == told["limits"]

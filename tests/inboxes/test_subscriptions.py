@@ -400,7 +400,7 @@ async def test_giving_the_inbox_up_ends_its_subscriptions(scene: Scene, clock: H
     browser = await scene.browser()
     clock.advance(1)
     assert (await scene.owner.give_up()).status == 204
-    assert read_rows(scene.folder, "SELECT count(*) FROM push") == [(0,)]
+    assert read_rows(scene.folder, "SELECT count(*) FROM subscription") == [(0,)]
     clock.advance(1)
     assert (await scene.owner.claim({"accept": "anyone"})).status == 201
     assert await scene.shown() == (0, [], [])
@@ -420,7 +420,7 @@ async def test_the_database_shows_no_endpoint_nor_keys(scene: Scene) -> None:
     marks += [text.encode() for text in subscription["keys"].values()]
     assert b"opaque" in content
     assert [mark for mark in marks if mark in content] == []
-    ((size,),) = read_rows(scene.folder, "SELECT DISTINCT length(sealed) FROM push")
+    ((size,),) = read_rows(scene.folder, "SELECT DISTINCT length(sealed) FROM subscription")
     assert size > MAX_ENDPOINT_CHARACTERS
 
 

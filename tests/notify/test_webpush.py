@@ -11,11 +11,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.identity.keyed_hash import KeyedHash
+from inbox_server.notify.channel import Address
 from inbox_server.notify.sealing import NotOurs, Sealer
 from inbox_server.notify.vapid import VapidKey, p256_key
-from inbox_server.notify.webpush import PAYLOAD, encrypt
+from inbox_server.notify.webpush import PAYLOAD, WebPush, encrypt
 from inbox_server.protocol.base64url import decode, encode
-from inbox_server.protocol.push_subscription import MAX_ENDPOINT_CHARACTERS, Subscription, is_point
+from inbox_server.protocol.push_subscription import MAX_ENDPOINT_CHARACTERS, is_point
 from tests.conftest import HandClock
 
 # RFC 8291, section 5 and appendix A.
@@ -33,8 +34,12 @@ SERVICE = "https://push.example"
 _UNCOMPRESSED = (Encoding.X962, PublicFormat.UncompressedPoint)
 
 
-def subscription(endpoint: str = f"{SERVICE}/x") -> Subscription:
-    return Subscription(endpoint, UA_PUBLIC, AUTH, since=UnixTime(20_000 * DAY_SECONDS))
+def subscription(endpoint: str = f"{SERVICE}/x") -> Address:
+    return Address(endpoint, UA_PUBLIC + AUTH, since=UnixTime(20_000 * DAY_SECONDS))
+
+
+def sealer_of(secret: bytes = bytes(32), channel: str = WebPush.kind.name) -> Sealer:
+    return Sealer(KeyedHash(secret).sealing_key(channel), WebPush.kind, secrets.token_bytes)
 
 
 def vapid(clock: HandClock, secret: bytes = bytes(32)) -> VapidKey:
@@ -56,7 +61,7 @@ def test_every_message_has_one_size_and_a_key_and_salt_of_its_own() -> None:
     for browser in browsers:
         point = browser.public_key().public_bytes(*_UNCOMPRESSED)
         auth = secrets.token_bytes(16)
-        body = encrypt(PAYLOAD, Subscription(SERVICE + "/" + "x" * len(bodies), point, auth), secrets.token_bytes)
+        body = encrypt(PAYLOAD, Address(SERVICE + "/" + "x" * len(bodies), point + auth), secrets.token_bytes)
         assert http_ece.decrypt(body, private_key=browser, auth_secret=auth) == PAYLOAD
         bodies.append(body)
     assert len({len(body) for body in bodies}) == 1
@@ -101,7 +106,7 @@ def test_a_token_is_kept_for_hours_and_never_until_it_ends(clock: HandClock) -> 
 
 
 def test_what_is_sealed_comes_out_and_has_one_size() -> None:
-    sealer = Sealer(KeyedHash(bytes(32)).sealing_key(), secrets.token_bytes)
+    sealer = sealer_of()
     endpoints = [SERVICE + "/", SERVICE + "/" + "x" * 300, "https://a.example/".ljust(MAX_ENDPOINT_CHARACTERS, "y")]
     sealed = [sealer.seal(subscription(endpoint), INBOX) for endpoint in endpoints]
     assert [sealer.open(each, INBOX) for each in sealed] == [subscription(endpoint) for endpoint in endpoints]
@@ -110,13 +115,13 @@ def test_what_is_sealed_comes_out_and_has_one_size() -> None:
 
 
 def test_what_is_sealed_opens_for_its_inbox_and_under_its_secret_only() -> None:
-    sealer = Sealer(KeyedHash(bytes(32)).sealing_key(), secrets.token_bytes)
+    sealer = sealer_of()
     sealed = sealer.seal(subscription(), INBOX)
-    other = Sealer(KeyedHash(b"\1" * 32).sealing_key(), secrets.token_bytes)
     bent = [sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :] for place in range(0, len(sealed), 97)]
     for key, attempt, inbox in (
         (sealer, sealed, OTHER_INBOX),
-        (other, sealed, INBOX),
+        (sealer_of(b"\1" * 32), sealed, INBOX),
+        (sealer_of(channel="other"), sealed, INBOX),
         *((sealer, each, INBOX) for each in (b"", sealed[:-1], sealed + b"x", *bent)),
     ):
         with pytest.raises(NotOurs):
@@ -131,7 +136,8 @@ def test_no_representation_shows_where_a_browser_is() -> None:
 def test_the_uses_of_the_secret_are_apart() -> None:
     hashes = KeyedHash(bytes(range(32)))
     made = (
-        hashes.sealing_key(),
+        hashes.sealing_key("push"),
+        hashes.sealing_key("matrix"),
         hashes.vapid_seed(),
         hashes.endpoint(INBOX, "seal"),
         hashes.endpoint(OTHER_INBOX, "seal"),
@@ -140,7 +146,7 @@ def test_the_uses_of_the_secret_are_apart() -> None:
     )
     for one, other in itertools.combinations(made, 2):
         assert one[:16] != other[:16]
-    assert (len(made[0]), len(made[1]), len(made[2])) == (32, 64, 16)
+    assert (len(made[0]), len(made[2]), len(made[3])) == (32, 64, 16)
 
 
 def test_a_point_is_on_the_curve_and_uncompressed() -> None:

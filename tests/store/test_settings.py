@@ -60,8 +60,8 @@ async def test_a_new_inbox_has_the_defaults(box: Box) -> None:
         unread_bytes=0,
         read=0,
         refused=False,
-        push=0,
-        push_gone=False,
+        subscriptions={},
+        gone=(),
     )
 
 

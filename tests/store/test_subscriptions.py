@@ -1,4 +1,4 @@
-"""Push subscriptions in the store: whose they are, how many, in which order they change, and that they go."""
+"""Where owners are told, in the store: whose they are, how many, in which order they change, and that they go."""
 
 import asyncio
 from pathlib import Path
@@ -8,14 +8,16 @@ import pytest
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
-from inbox_server.store.contract import SettingsChange, Subscribed
+from inbox_server.store.contract import SettingsChange, Subscribed, notices_of
 from tests.support.stores import APP_HASH, BOB, CAROL, Box, Kind, claimed_box
 
 MOST = 3
+PUSH = "push"
+OTHER = "matrix"
 
 
-def kept(number: int, edition: int = 0) -> Subscribed:
-    return Subscribed(b"endpoint %07d" % number, b"<sealed %d %d>" % (number, edition) * 80)
+def kept(number: int, edition: int = 0, channel: str = PUSH) -> Subscribed:
+    return Subscribed(channel, b"endpoint %07d" % number, b"<sealed %d %d>" % (number, edition) * 80)
 
 
 def change_of(
@@ -24,21 +26,21 @@ def change_of(
     return SettingsChange(app=app, issued=UnixTime(box.clock() - earlier), request=request)
 
 
-async def subscribe(box: Box, subscription: Subscribed, **bent: Any) -> None:
+async def subscribe(box: Box, subscription: Subscribed, **bent: Any) -> bool:
     change = change_of(box, **bent)
-    await box.store.subscribe(box.inbox, change, subscription, most=MOST, now=box.clock())
+    return await box.store.subscribe(box.inbox, change, subscription, most=MOST, now=box.clock())
 
 
-async def unsubscribe(box: Box, id: bytes | None, **bent: Any) -> None:
-    await box.store.unsubscribe(box.inbox, change_of(box, **bent), id, now=box.clock())
+async def unsubscribe(box: Box, id: bytes | None, channel: str = PUSH, **bent: Any) -> None:
+    await box.store.unsubscribe(box.inbox, change_of(box, **bent), channel, id, now=box.clock())
 
 
-async def seen(box: Box) -> tuple[list[Subscribed], int, tuple[str, ...]]:
-    """The subscriptions, how many the settings count, and the notices of a list."""
+async def seen(box: Box, channel: str = PUSH) -> tuple[list[Subscribed], int, tuple[str, ...]]:
+    """The subscriptions of a channel, how many the settings count, and the notices of a list."""
     settings = await box.settings()
     notices = (await box.page()).notices
-    assert settings.push_gone == ("push_gone" in notices)
-    return list(await box.store.subscriptions(box.inbox)), settings.push, notices
+    assert notices_of(refused=settings.refused, gone=settings.gone) == notices
+    return list(await box.store.subscriptions(box.inbox, channel)), settings.subscriptions.get(channel, 0), notices
 
 
 async def test_subscriptions_are_kept_by_their_inbox_and_counted(box: Box) -> None:
@@ -62,16 +64,14 @@ async def test_one_more_than_may_be_is_refused_and_changes_nothing(box: Box) -> 
     for number in range(MOST):
         await subscribe(box, kept(number))
     before = await seen(box)
-    with pytest.raises(Refused, match="bad_request") as refusal:
-        await subscribe(box, kept(MOST), earlier=-1)
-    assert refusal.value.member == "endpoint"
-    await subscribe(box, kept(0), request=b"another request.")  # the refused token counts as unused
+    assert not await subscribe(box, kept(MOST), earlier=-1)
+    assert await subscribe(box, kept(0), request=b"another request.")  # the refused token counts as unused
     assert await seen(box) == before
 
 
 async def test_many_that_subscribe_at_once_do_not_pass_the_limit(box: Box) -> None:
-    outcomes = await asyncio.gather(*(subscribe(box, kept(number)) for number in range(20)), return_exceptions=True)
-    assert outcomes.count(None) == MOST
+    outcomes = await asyncio.gather(*(subscribe(box, kept(number)) for number in range(20)))
+    assert outcomes.count(True) == MOST
     assert (await seen(box))[1] == MOST
 
 
@@ -104,20 +104,43 @@ async def test_an_inbox_that_nobody_claimed_has_none(box: Box) -> None:
     with pytest.raises(Refused, match="no_inbox"):
         await unsubscribe(carol, None)
     await box.store.drop_subscription(CAROL, kept(1))
-    assert await box.store.subscriptions(CAROL) == ()
+    assert await box.store.subscriptions(CAROL, PUSH) == ()
 
 
-async def test_the_policy_says_whether_anybody_is_told(box: Box) -> None:
-    async def subscribed() -> bool:
+async def test_the_policy_says_by_which_channels_the_owner_is_told(box: Box) -> None:
+    async def channels() -> list[str]:
         policy = await box.store.policy(BOB, b"some sender.....")
         assert policy
-        return policy.subscribed
+        return sorted(policy.channels)
 
-    assert not await subscribed()
+    assert await channels() == []
     await subscribe(box, kept(1))
-    assert await subscribed()
+    await subscribe(box, kept(2))
+    assert await channels() == [PUSH]
+    await subscribe(box, kept(1, channel=OTHER))
+    assert await channels() == sorted([PUSH, OTHER])
     await unsubscribe(box, None)
-    assert not await subscribed()
+    assert await channels() == [OTHER]
+
+
+async def test_channels_do_not_touch_each_other(box: Box) -> None:
+    """Not even with equal ids: each has its own room, its own rows and its own notice."""
+    for number in range(MOST):
+        assert await subscribe(box, kept(number))
+    mine = kept(0, edition=1, channel=OTHER)
+    assert await subscribe(box, mine)
+    assert await seen(box, OTHER) == ([mine], 1, ())
+    await unsubscribe(box, None)
+    assert (await seen(box))[:2] == ([], 0)
+    await subscribe(box, kept(0))
+    await box.store.drop_subscription(BOB, mine)
+    assert await seen(box) == ([kept(0)], 1, ("matrix_gone",))
+    await box.store.drop_subscription(BOB, kept(0))
+    assert (await seen(box))[2] == ("matrix_gone", "push_gone")
+    await unsubscribe(box, None)
+    assert (await seen(box))[2] == ("matrix_gone",)
+    await subscribe(box, mine)
+    assert await seen(box, OTHER) == ([mine], 1, ())
 
 
 @pytest.mark.parametrize("again", [subscribe, unsubscribe])

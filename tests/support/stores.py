@@ -64,7 +64,7 @@ class Sqlite:
         return {table: counts[table] for table in COUNTED}
 
 
-COUNTED: Final = ("inbox", "name", "listed", "push", "message", "invite")
+COUNTED: Final = ("inbox", "name", "listed", "subscription", "message", "invite")
 STORES: Final[dict[str, Kind]] = {"sqlite": Sqlite()}
 """Every store that there is; every test of the contract runs for each."""
 

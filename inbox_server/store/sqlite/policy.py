@@ -16,13 +16,14 @@ _DOOR: Final = """
     SELECT app, accept, retention,
         EXISTS (SELECT 1 FROM listed WHERE inbox = ?1 AND kind = 'contact' AND address = ?2),
         EXISTS (SELECT 1 FROM listed WHERE inbox = ?1 AND kind = 'blocked' AND address = ?2),
-        EXISTS (SELECT 1 FROM push WHERE inbox = ?1)
+        (SELECT group_concat(DISTINCT channel) FROM subscription WHERE inbox = ?1)
     FROM (SELECT ?1 AS inbox) LEFT JOIN inbox USING (inbox)
 """
 
 
 def read_policy(db: sqlite3.Connection, inbox: bytes, sender: bytes) -> Policy | None:
-    app, accept, retention, contact, blocked, subscribed = db.execute(_DOOR, (inbox, sender)).fetchone()
+    app, accept, retention, contact, blocked, channels = db.execute(_DOOR, (inbox, sender)).fetchone()
     if app is None:
         return None
-    return Policy(app, accept, retention, contact=bool(contact), blocked=bool(blocked), subscribed=bool(subscribed))
+    told = tuple(channels.split(",")) if channels else ()
+    return Policy(app, accept, retention, contact=bool(contact), blocked=bool(blocked), channels=told)

@@ -19,15 +19,27 @@ def read_settings(db: sqlite3.Connection, inbox: bytes) -> Settings | None:
         " (SELECT count(*) FROM listed WHERE listed.inbox = inbox.inbox AND kind = 'contact'),"
         " (SELECT count(*) FROM listed WHERE listed.inbox = inbox.inbox AND kind = 'blocked'),"
         " (SELECT count(*) FROM name WHERE name.inbox = inbox.inbox),"
-        " unread, unread_bytes, tombstones, refused,"
-        " (SELECT count(*) FROM push WHERE push.inbox = inbox.inbox), push_gone FROM inbox WHERE inbox = ?",
+        " unread, unread_bytes, tombstones, refused, gone FROM inbox WHERE inbox = ?",
         (inbox,),
     ).fetchone()
     if row is None:
         return None
-    retention, accept, contacts, blocked, names, unread, unread_bytes, read, refused, push, push_gone = row
+    retention, accept, contacts, blocked, names, unread, unread_bytes, read, refused, gone = row
+    subscribed = db.execute(
+        "SELECT channel, count(*) FROM subscription WHERE inbox = ? GROUP BY channel", (inbox,)
+    ).fetchall()
     return Settings(
-        retention, accept, contacts, blocked, names, unread, unread_bytes, read, bool(refused), push, bool(push_gone)
+        retention,
+        accept,
+        contacts,
+        blocked,
+        names,
+        unread,
+        unread_bytes,
+        read,
+        refused=bool(refused),
+        subscriptions=dict(subscribed),
+        gone=tuple(gone.split()),
     )
 
 
@@ -113,6 +125,6 @@ def forget(db: sqlite3.Connection, inbox: bytes, issued: UnixTime, request: byte
         # Should it break off here: what is gone was not told, so devices that had it must list anew.
         db.execute("UPDATE inbox SET change = change + 1, horizon = change + 1 WHERE inbox = ?", (inbox,))
         return None
-    for table in ("listed", "name", "push", "inbox"):
+    for table in ("listed", "name", "subscription", "inbox"):
         db.execute(f"DELETE FROM {table} WHERE inbox = ?", (inbox,))  # noqa: S608 — names above
     return True

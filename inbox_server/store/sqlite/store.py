@@ -129,16 +129,19 @@ class SqliteStore:
 
     async def subscribe(
         self, inbox: bytes, change: SettingsChange, subscription: Subscribed, *, most: int, now: UnixTime
-    ) -> None:
-        await self._writer.write(
+    ) -> bool:
+        return await self._writer.write(
             lambda db: subscribe(db, inbox, change, subscription, most, now), inbox=inbox, erases=True
         )
 
-    async def unsubscribe(self, inbox: bytes, change: SettingsChange, id: bytes | None, *, now: UnixTime) -> None:
-        await self._writer.write(lambda db: unsubscribe(db, inbox, change, id, now), inbox=inbox, erases=True)
+    async def unsubscribe(
+        self, inbox: bytes, change: SettingsChange, channel: str, id: bytes | None, *, now: UnixTime
+    ) -> None:
+        work = partial(unsubscribe, inbox=inbox, change=change, channel=channel, id=id, now=now)
+        await self._writer.write(work, inbox=inbox, erases=True)
 
-    async def subscriptions(self, inbox: bytes) -> tuple[Subscribed, ...]:
-        return await self._reader.read(lambda db: subscriptions(db, inbox))
+    async def subscriptions(self, inbox: bytes, channel: str) -> tuple[Subscribed, ...]:
+        return await self._reader.read(lambda db: subscriptions(db, inbox, channel))
 
     async def drop_subscription(self, inbox: bytes, subscription: Subscribed) -> None:
         await self._writer.write(lambda db: drop_subscription(db, inbox, subscription), inbox=inbox, erases=True)

@@ -13,7 +13,7 @@ const TABLES = new Map([
   ['inbox', { key: ['inbox'], says: 'One row for each inbox: its owner and app as keyed hashes, the rules that the owner set, and counts.' }],
   ['name', { key: ['name'], says: 'Names that were proved, as keyed hashes. Without the server’s secret nobody can tell whose they are.' }],
   ['listed', { key: ['inbox', 'kind', 'address'], says: 'Whom owners blocked or listed, as keyed hashes.' }],
-  ['push', { key: ['inbox', 'id'], says: 'Where browsers of owners are woken up, sealed under the server’s secret.' }],
+  ['subscription', { key: ['inbox', 'channel', 'id'], says: 'Where owners are told that something waits, sealed under the server’s secret.' }],
   ['free_slot', { key: ['slot'], says: 'Places where the next texts may go.' }],
   ['invite', { key: ['code'], says: 'Invitations that nobody used yet, as keyed hashes.' }],
   ['seen', { key: [], says: 'When the server was last at work, so that it notices a clock that jumps.' }],

@@ -18,10 +18,10 @@ from tests.support.stores import CHECK_VALUE, QUOTA, claimed_box, read_rows, row
 
 COLUMNS = {
     "inbox": "inbox app generation change horizon retention accept unread unread_bytes tombstones refused"
-    " settings_at settings_request push_gone",
+    " settings_at settings_request gone",
     "name": "name inbox",
     "listed": "inbox kind address",
-    "push": "inbox id sealed",
+    "subscription": "inbox channel id sealed",
     "message": "inbox change id slot size expires forget_at",
     "text": "slot body",
     "free_slot": "slot",

@@ -1,4 +1,4 @@
-"""Push subscriptions in SQLite's files: that they leave them, are in copies, and came by an upgrade."""
+"""Subscriptions in SQLite's files: that they leave them, are in copies, and came by an upgrade."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ async def test_what_was_dropped_leaves_the_files_soon(box: Box, tmp_path: Path, 
         assert time.monotonic() - done <= SOON_SECONDS
         await asyncio.sleep(0.02)
     if act is _give_up:
-        assert read_rows(tmp_path, "SELECT count(*) FROM push") == [(0,)]
+        assert read_rows(tmp_path, "SELECT count(*) FROM subscription") == [(0,)]
 
 
 async def _nothing_to_erase(box: Box) -> None:
@@ -103,10 +103,30 @@ async def test_a_file_from_before_push_is_upgraded_with_everything_in_it(tmp_pat
     assert path.with_name(f"{DATABASE_NAME}.before-step-2").exists()
 
 
+async def test_push_subscriptions_from_before_other_channels_are_kept(tmp_path: Path) -> None:
+    """As versions with three schema steps wrote them."""
+    path = tmp_path / DATABASE_NAME
+    async with claimed_box(tmp_path / "today") as box, open_connection(path) as connection:
+        script = "".join(schema_steps()[:3])
+        await connection.run(lambda db: db.executescript(f"{script}\nPRAGMA user_version=3;"))
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("ATTACH ? AS today", (str(tmp_path / "today" / DATABASE_NAME),))
+        columns = ", ".join(name for (name,) in db.execute("SELECT name FROM pragma_table_info('inbox', 'today')"))
+        columns = columns.replace("gone", "push_gone")
+        db.execute(f"INSERT INTO main.inbox ({columns}) SELECT {columns.replace('push_gone', '1')} FROM today.inbox")
+        db.execute("INSERT INTO main.secret_check SELECT * FROM today.secret_check")
+        db.execute("INSERT INTO push VALUES (?, ?, ?)", (BOB, kept(1).id, kept(1).sealed))
+        db.commit()
+    async with open_store(tmp_path, check_value=CHECK_VALUE, quota=QUOTA) as box.store:
+        assert await seen(box) == ([kept(1)], 1, ("push_gone",))
+        await subscribe(box, kept(2))
+        assert await seen(box) == ([kept(1), kept(2)], 2, ())
+
+
 async def test_the_step_runs_once(tmp_path: Path) -> None:
     path = tmp_path / DATABASE_NAME
     async with open_connection(path) as connection:
         await upgrade(connection, path)
-        await connection.run(lambda db: db.execute("INSERT INTO push VALUES (x'00', x'01', x'02')"))
+        await connection.run(lambda db: db.execute("INSERT INTO subscription VALUES (x'00', 'push', x'01', x'02')"))
         await upgrade(connection, path)
-        assert await connection.run(lambda db: db.execute("SELECT count(*) FROM push").fetchone()) == (1,)
+        assert await connection.run(lambda db: db.execute("SELECT count(*) FROM subscription").fetchone()) == (1,)

@@ -1,0 +1,20 @@
+"""Every channel to which owners can subscribe, as a server has them whose operator turned all of them on."""
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from inbox_server.config.file import parse_config
+from inbox_server.identity.keyed_hash import KeyedHash
+from inbox_server.notify.channel import OwnerChannel
+from inbox_server.outgoing.fetch import open_fetcher
+from inbox_server.server import owner_channels
+from tests.conftest import HandClock
+
+
+@contextlib.asynccontextmanager
+async def all_channels() -> AsyncIterator[list[OwnerChannel]]:
+    config = parse_config({"server": {"public_url": "https://inbox.example"}}, Path("/"))
+    async with open_fetcher(allow=frozenset()) as fetcher:
+        yield list(owner_channels(config, fetcher, KeyedHash(bytes(32)), HandClock(), secrets.token_bytes))
