@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -67,12 +67,12 @@ class Server:
         *,
         token: str | None = None,
         body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
         stays_open: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer, once it has begun. An open-ended one has no time limit. Raises `NoAnswer`, also while reading."""
-        sent = CIMultiDict({"Origin": APP}) if "Origin" not in (headers or {}) else CIMultiDict[str]()
-        sent.extend(headers or {})
+        sent = CIMultiDict(headers or ())
+        sent.setdefault("Origin", APP)
         if token:
             sent["Authorization"] = f"Bearer {token}"
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from inbox_server.checks.asking import APP, Answer, NoAnswer, Server
@@ -21,6 +21,7 @@ _OLD: Final = 1  # a time at which no token is valid any more: the refusal tells
 ABSENT: Final = object()
 """As a claim's value: leave the claim out."""
 
+Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -95,7 +96,7 @@ class Bench:
         *,
         token: str | None = None,
         body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         patient: bool = True,
         stays_open: bool = False,
     ) -> Reply:

@@ -4,9 +4,10 @@ from collections.abc import Collection
 from typing import Final
 
 from inbox_server.conformance.cases import Case, Group
-from inbox_server.conformance.groups import ack, deliver, errors, headers
+from inbox_server.conformance.groups import ack, deliver, errors, headers, tokens
 
 GROUPS: Final[tuple[Group, ...]] = (
+    tokens.GROUP,
     deliver.GROUP,
     ack.GROUP,
     errors.GROUP,
