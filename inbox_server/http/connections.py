@@ -24,14 +24,17 @@ class Connections:
         self._silent: OrderedDict[Connection, None] = OrderedDict()
         self._idle: OrderedDict[Connection, None] = OrderedDict()
         self._busy: OrderedDict[Connection, None] = OrderedDict()
+        self._places: dict[Connection, OrderedDict[Connection, None]] = {}
+        """In which of them each connection is."""
 
     def came(self, connection: Connection) -> None:
-        if len(self._silent) + len(self._idle) + len(self._busy) >= self._most:
+        if len(self._places) >= self._most:
             oldest = next(iter(self._silent or self._idle), connection)
             self.left(oldest)
             oldest.abort()
             if oldest is connection:
                 return
+        self._places[connection] = self._silent
         self._silent[connection] = None
 
     def asked(self, connection: Connection) -> None:
@@ -44,14 +47,16 @@ class Connections:
 
     def left(self, connection: Connection) -> None:
         """The connection has ended, or is about to."""
-        for each in (self._silent, self._idle, self._busy):
-            each.pop(connection, None)
+        place = self._places.pop(connection, None)
+        if place is not None:
+            del place[connection]
 
     def _move(self, connection: Connection, to: OrderedDict[Connection, None]) -> None:
-        known = any(connection in each for each in (self._silent, self._idle, self._busy))
-        self.left(connection)
-        if known:  # a connection that was closed may still send its last bytes
+        place = self._places.get(connection)
+        if place is not None:  # a connection that was closed may still send its last bytes
+            del place[connection]
             to[connection] = None
+            self._places[connection] = to
 
 
 def most_connections() -> int:
