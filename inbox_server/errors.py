@@ -1,7 +1,7 @@
 """The closed table of error codes, and the two kinds of failure that a caller can do something about.
 
 *Refused*: understood, and not done. *Unavailable*: somebody else's server, or our disk, failed for now.
-Anything else that is raised is a bug and becomes a bare 500. Raise where you know; `http/routes.py` translates once.
+Anything else that is raised is a bug and becomes a bare 500. Raise where you know; `http/edge.py` translates once.
 """
 
 from dataclasses import dataclass

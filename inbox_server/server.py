@@ -25,9 +25,7 @@ from inbox_server.config.config import BadConfig, Config, Listen, Tcp, Unix
 from inbox_server.config.file import NOT_LOOPBACK, adopt, is_private
 from inbox_server.errors import Unavailable
 from inbox_server.http.admin import make_admin_app
-from inbox_server.http.hosts import hosts_of
-from inbox_server.http.listening import listening
-from inbox_server.http.routes import (
+from inbox_server.http.app_keys import (
     CLOCK,
     CLOCK_GUARD,
     CONFIG,
@@ -37,9 +35,11 @@ from inbox_server.http.routes import (
     METRICS,
     READING,
     SUBSCRIPTIONS,
-    add_routes,
-    edge,
 )
+from inbox_server.http.edge import edge
+from inbox_server.http.hosts import hosts_of
+from inbox_server.http.listening import listening
+from inbox_server.http.routes import add_routes
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.inboxes.deliver import Deliveries
 from inbox_server.inboxes.follow import Following

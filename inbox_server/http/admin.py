@@ -8,8 +8,10 @@ from aiohttp import web
 
 from inbox_server.clock_guard import ClockGuard
 from inbox_server.errors import Unavailable
+from inbox_server.http.answers import answer
+from inbox_server.http.app_keys import CLOCK_GUARD, IS_OURS, METRICS
+from inbox_server.http.edge import edge
 from inbox_server.http.hosts import host_name, is_numeric_host
-from inbox_server.http.routes import CLOCK_GUARD, IS_OURS, METRICS, answer, edge
 from inbox_server.metrics import CONTENT_TYPE, Metrics
 from inbox_server.store.contract import Store
 

@@ -13,8 +13,10 @@ from aiohttp import StreamReader, web
 
 from inbox_server.config.config import Listen, Tcp, Unix
 from inbox_server.errors import Refused
+from inbox_server.http.answers import WRITTEN, internal, malformed, problem
+from inbox_server.http.app_keys import DELIVERIES, METRICS, WAITS
 from inbox_server.http.connections import Connections, most_connections
-from inbox_server.http.routes import METRICS, WAITS, internal, malformed, problem
+from inbox_server.http.fast_path import FastPath
 from inbox_server.http.unix_socket import bound_socket
 from inbox_server.metrics import Metrics
 
@@ -187,7 +189,7 @@ class QuietRequestHandler(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         if isinstance(resp, web.HTTPException):  # aiohttp refused before any middleware: `Expect`
             resp = self.handle_error(request, 400)
-        finished = await super().finish_response(request, resp, start_time)
+        finished = (resp, False) if resp is WRITTEN else await super().finish_response(request, resp, start_time)
         if not self._messages:  # none arrived in the meantime
             self._connections.answered(self)
         return finished
@@ -234,6 +236,12 @@ class QuietRunner(web.AppRunner):
         self._taking_seconds = taking_seconds
         self._connections = connections
         self._metrics = app.get(METRICS)  # the local world's stand-ins for other servers have none
+
+    async def setup(self) -> None:
+        await super().setup()
+        server = super().server
+        if server and DELIVERIES in self.app:  # the public application; the others have no fast path
+            server.request_handler = FastPath(self.app, server.request_handler)
 
     @property
     def server(self) -> web.Server | None:

@@ -8,8 +8,10 @@ import pytest
 from aiohttp import web
 
 from inbox_server.client.tokens_and_cards import owner_token
+from inbox_server.http.app_keys import IS_OURS, METRICS
+from inbox_server.http.edge import edge
 from inbox_server.http.listening import listening
-from inbox_server.http.routes import IS_OURS, edge
+from inbox_server.metrics import Metrics
 from tests.conftest import APP, HandClock
 from tests.support.edges import (
     BOB,
@@ -84,7 +86,7 @@ async def test_a_bug_is_answered_with_nothing_of_it(caplog: pytest.LogCaptureFix
         raise RuntimeError("SECRET")
 
     app = web.Application(middlewares=[edge])
-    app[IS_OURS] = lambda _: True
+    app[IS_OURS], app[METRICS] = lambda _: True, Metrics()
     app.router.add_get("/", fail)
     with caplog.at_level(logging.DEBUG):
         async with listening(app, await free_socket()) as (url,):

@@ -6,9 +6,9 @@ from typing import Final
 import pytest
 
 from inbox_server.http.admin import make_admin_app
+from inbox_server.http.app_keys import CLOCK_GUARD, METRICS
 from inbox_server.http.hosts import hosts_of
 from inbox_server.http.listening import listening
-from inbox_server.http.routes import CLOCK_GUARD, METRICS
 from inbox_server.metrics import Metrics
 from tests.support.edges import PUBLIC, LiveServer, ask_once, code_of, free_socket, make_config, request_bytes
 

@@ -11,8 +11,8 @@ from inbox_server.client.user import AppUser
 from inbox_server.config.config import Tcp
 from inbox_server.errors import CODES
 from inbox_server.http.admin import make_admin_app
+from inbox_server.http.app_keys import CLOCK_GUARD, METRICS
 from inbox_server.http.listening import listening
-from inbox_server.http.routes import CLOCK_GUARD, METRICS
 from inbox_server.metrics import Metrics
 from inbox_server.world.local_world import World
 from tests.conftest import APP

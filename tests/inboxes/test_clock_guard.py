@@ -12,8 +12,8 @@ from inbox_server.clock import DAY_SECONDS, end_of_day
 from inbox_server.clock_guard import FORWARD_SECONDS, HOLD_SECONDS
 from inbox_server.config.config import Tcp
 from inbox_server.http.admin import make_admin_app
+from inbox_server.http.app_keys import CLOCK_GUARD, METRICS
 from inbox_server.http.listening import listening
-from inbox_server.http.routes import CLOCK_GUARD, METRICS
 from inbox_server.inboxes.sweeping import sweep_once
 from inbox_server.store.contract import PROLONGED_SECONDS
 from tests.conftest import HandClock
