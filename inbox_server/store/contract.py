@@ -270,7 +270,7 @@ class Store(Protocol):
 def notices_of(*, refused: bool, gone: Iterable[str]) -> tuple[str, ...]:
     """What an owner must know of an inbox.
 
-    `inbox_full`: a delivery was refused for lack of room, and none was stored since. `{channel}_gone`: a subscription
+    `inbox_full`: a delivery was refused for lack of room, and no room was made since. `{channel}_gone`: a subscription
     of this channel was dropped, and none was changed since.
     """
     return (*(("inbox_full",) if refused else ()), *(f"{channel}_gone" for channel in sorted(gone)))
