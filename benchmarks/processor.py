@@ -8,26 +8,34 @@ from typing import Final
 
 from benchmarks.pinning import generator_core
 
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
-_USER, _SYSTEM = 11, 12  # fields of /proc/PID/stat after the name (proc(5) counts from 1 and has the name second)
+_GONE: Final = (FileNotFoundError, ProcessLookupError)
 
 
 def processor_seconds(pid: int) -> float:
-    """Of all its threads, and of its children that are still alive, to a hundredth of a second."""
+    """Of all threads of it and its children that are alive. The kernel counts in nanoseconds in `schedstat`."""
     return sum(_own_seconds(each) for each in processes(pid))
 
 
 def processes(pid: int) -> Iterator[int]:
     """A process and all that descend from it."""
     yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
+    for children in _of_each_thread(pid, "children"):
+        for child in children.split():
             yield from processes(int(child))
 
 
 def _own_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS
+    return sum(int(told.split()[0]) for told in _of_each_thread(pid, "schedstat")) / 1e9
+
+
+def _of_each_thread(pid: int, file: str) -> list[str]:
+    """Such a file of each thread that still is there."""
+    found = []
+    with contextlib.suppress(*_GONE):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(*_GONE):
+                found.append((task / file).read_text())
+    return found
 
 
 @contextlib.contextmanager

@@ -42,9 +42,9 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
 
-def deployment(folder: Path, settings: Mapping[str, Any] = UNLIMITED) -> Deployment:
+def deployment(folder: Path, settings: Mapping[str, Any] = UNLIMITED, *, port: int = 0) -> Deployment:
     """An inbox server that refuses nobody. Its file has only keys that differ, so that older builds read it too."""
-    port = free_port()
+    port = port or free_port()
     url = {"server.public_url": f"http://127.0.0.1:{port}", "server.listen": f"127.0.0.1:{port}"}
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in (_SETTINGS | url | dict(settings)).items()]
     folder.mkdir(parents=True, exist_ok=True)

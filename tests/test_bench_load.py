@@ -4,7 +4,8 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from itertools import repeat
+from itertools import count
+from math import inf
 
 import pytest
 
@@ -34,6 +35,11 @@ def answering(answer: Callable[[socket.socket, int], None]) -> Iterator[Open]:
         thread.join()
 
 
+def asking(most: float = inf) -> Callable[[int], bytes]:
+    asked = count(1)
+    return lambda _: b"?" if next(asked) <= most else b""
+
+
 def yes(answer: bytes) -> bool:
     if answer[:1] != b"!":
         raise WrongAnswers(answer.decode())
@@ -52,9 +58,9 @@ def test_each_request_is_answered_once_in_parts_or_whole() -> None:
 
 def test_it_ends_with_the_requests_or_with_the_time() -> None:
     with answering(lambda connection, _: connection.sendall(b"!.")) as opening:
-        assert len(as_fast_as_possible(opening, repeat(b"?", 7), yes, at_once=1, seconds=60).taken_ms) == 7
+        assert len(as_fast_as_possible(opening, asking(7), yes, at_once=1, seconds=60).taken_ms) == 7
     with answering(lambda connection, _: connection.sendall(b"!.")) as opening:
-        assert len(as_fast_as_possible(opening, repeat(b"?"), yes, at_once=1, seconds=0.0).taken_ms) == 1
+        assert len(as_fast_as_possible(opening, asking(), yes, at_once=1, seconds=0.0).taken_ms) == 1
 
 
 def test_who_waits_behind_a_stall_is_counted_from_when_it_was_due() -> None:
@@ -76,10 +82,10 @@ def test_wrong_answers_and_closed_connections_are_noticed() -> None:
         answering(lambda connection, _: connection.sendall(b"-no")) as opening,
         pytest.raises(WrongAnswers, match="-no"),
     ):
-        as_fast_as_possible(opening, repeat(b"?"), yes, at_once=1, seconds=60)
+        as_fast_as_possible(opening, asking(), yes, at_once=1, seconds=60)
 
     def hang_up(connection: socket.socket, _: int) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
     with answering(hang_up) as opening, pytest.raises(WrongAnswers, match="closed a connection"):
-        as_fast_as_possible(opening, repeat(b"?"), yes, at_once=1, seconds=60)
+        as_fast_as_possible(opening, asking(), yes, at_once=1, seconds=60)
