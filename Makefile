@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test long browser readers check torture bench page wheel format clean
+.PHONY: help demo run test long browser readers check torture bench page wheel cut release deb \
+	reproducible lock format clean
 
 MINUTES ?= 30
 
@@ -20,6 +21,11 @@ help:
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
 	@echo "make page    build the JavaScript client, clients/js/dist/inbox-client.js, and give it to the example page"
 	@echo "make wheel   the page, then sdist and wheel in dist/, with the page in them"
+	@echo "make release everything that is released, in dist/: packages for Python, npm and Debian, what is in them, checksums"
+	@echo "make deb     the same (on Debian only; needs debhelper)"
+	@echo "make reproducible  build the release twice, and compare"
+	@echo "make cut     VERSION=X.Y.Z: the version, its section of the changelog, a commit and a tag"
+	@echo "make lock    choose the newest libraries for the Debian package, within pyproject.toml"
 	@echo "make bench   speed, memory and floods, as ratios to a bare server (needs wrk; about 10 minutes)"
 	@echo "             BASE=<commit> measures that build too, in turn; LARGE=1 grows to 5 million entries,"
 	@echo "             PEERS=1 also asks Redis, NATS, PostgreSQL and Mosquitto what an acknowledgement costs there"
@@ -76,6 +82,23 @@ wheel: page
 	@$(BIN)/python -m build --outdir dist .
 	@$(BIN)/python -m zipfile -l dist/*.whl | grep world/page/inbox-client.js > /dev/null || { echo "the wheel has no page" >&2; exit 1; }
 
+cut: $(VENV)/installed-release
+	@$(BIN)/python -m release.cut "$(VERSION)"
+
+release: $(VENV)/installed-release
+	@$(BIN)/python -m release.build
+
+deb: release
+
+reproducible: release
+	@$(BIN)/python -m release.build build/again > /dev/null
+	@diff dist/SHA256SUMS build/again/SHA256SUMS
+	@echo "built twice: equal byte for byte"
+
+lock: $(VENV)/installed-release
+	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --extra server --generate-hashes --strip-extras --allow-unsafe \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file release/libraries.txt pyproject.toml
+
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -95,6 +118,10 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/installed-node: $(VENV)/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[node]'
+	@touch $@
+
+$(VENV)/installed-release: $(VENV)/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[node,release]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
