@@ -57,3 +57,12 @@ def test_a_token_is_the_one_of_the_file(vector: Vector, case: dict[str, Any]) ->
     assert vector.reason == case["reason"]
     if not vector.name.endswith(BY_CHANCE):
         assert folded(vector.token) == folded(case["token"])
+
+
+def test_the_standard_alphabet_is_another_token_whatever_the_signature() -> None:
+    """With each of these keys; the signatures of a few would have had neither `-` nor `_`."""
+    for number in range(1, 61):
+        people = {name: AppKey(bytes([number + place]) * 32) for place, name in enumerate(KEYS)}
+        table = vectors(Recipes(FILE["now"], FILE["audience"], "https://chat.example", **people, names=NAMES))
+        (token,) = (vector.token for vector in table if vector.name == "signature: the standard alphabet")
+        assert set("+/").intersection(token.rpartition(".")[2])

@@ -51,8 +51,17 @@ def _loose(recipes: Recipes) -> Iterator[Vector]:
     # No good claims have a `+` or a `/` to write: of ASCII only `>`, `?` and `~` give them.
     text = {"claims_text": lambda _: f'{{"a":"{">" * 6}{"?" * 6}"}}', "edit": recipes.edit_and_sign(1, _standard)}
     yield recipes.refused("claims: the standard alphabet", "deliver", "claims", "+ and / are - and _ here", **text)
-    how = {"edit": edit_part(2, _standard)}
+    how = {"edit": edit_part(2, _standard), "claims": _claims_with_marks(recipes)}
     yield recipes.refused("signature: the standard alphabet", "deliver", "signature", "+ and / are - and _ here", **how)
+
+
+def _claims_with_marks(recipes: Recipes) -> dict[str, int]:
+    """An `exp` with which the signature has a character that the alphabets write differently: one in 15 has none."""
+    for seconds in range(300, 0, -1):
+        claims = {"exp": recipes.now + seconds}
+        if set("-_").intersection(recipes.make("deliver", claims=claims).rpartition(".")[2]):
+            return claims
+    raise AssertionError("300 signatures of letters and digits alone")
 
 
 def _not_compact(token: str) -> str:
