@@ -15,7 +15,7 @@ from inbox_server.store.sqlite.database import schema_steps
 from tests.support.channels import all_channels
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("clients/*/README.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[ce]*/*/README.md")])
 
 
 def table_in(page: str, name: str) -> list[list[str]]:

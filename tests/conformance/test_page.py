@@ -40,3 +40,13 @@ def test_a_case_quotes_the_page(case: Case) -> None:
 def test_each_case_has_a_name_of_its_own_and_a_rule() -> None:
     assert len({case.id for case in CASES}) == len(CASES)
     assert [case.id for case in CASES if not case.rule.endswith(".")] == []
+
+
+def test_the_second_server_links_to_sections_of_the_page() -> None:
+    links = [
+        link
+        for file in (Path(__file__).parent.parent.parent / "examples" / "second-server").glob("*.mjs")
+        for link in re.findall(r"(?<!\w)#([a-z][a-z0-9]*-[a-z0-9-]+)|protocol\.md#([\w-]+)", file.read_text())
+    ]
+    assert len(links) > 10
+    assert [each for each in map("".join, links) if each not in SECTIONS] == []

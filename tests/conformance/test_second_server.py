@@ -1,0 +1,114 @@
+"""A server that was written from the protocol page alone (examples/second-server): the suite passes it, and both
+clients work with it as with ours."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from inbox_server.client.reports import Arrived, WasRead
+from inbox_server.clock import Clock, system_clock
+from inbox_server.world.local_world import World
+from tests.conftest import APP
+from tests.support.clients import client_of
+from tests.support.conformance import report_on, said, timely_world
+from tests.support.javascript import Node, build_client, open_node, search_path
+from tests.support.pages import page_of
+from tests.support.second_server import second_server
+
+pytestmark = pytest.mark.timeout(300, func_only=True)
+
+_WAIT_SECONDS = 10
+
+
+@pytest.fixture(scope="module")
+def node() -> Node:
+    build_client(search_path())
+    return open_node(search_path())
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The second server goes by the machine's."""
+    return system_clock
+
+
+@pytest.fixture
+async def second(world: World, tmp_path: Path) -> AsyncIterator[str]:
+    """In the local world: names lead to it as to ours."""
+    async with second_server(tmp_path, "--names", world.names_url, "--allow-private") as url:
+        yield url
+
+
+@pytest.mark.parametrize("registration", ["open", "invite"])
+async def test_the_suite_passes_it(tmp_path: Path, registration: str) -> None:
+    invites = [f"code-{number}" for number in range(6)]
+    claims = {"open": ["--any-key"], "invite": ["--invites", ",".join(invites)]}[registration]
+    async with (
+        timely_world(tmp_path / "data") as (world, names),
+        second_server(tmp_path, "--names", world.names_url, "--allow-private", *claims) as url,
+    ):
+        report = await report_on(url, names=names, invites=invites)
+    assert said(report) == {}
+    assert report.conforms
+    assert report.left == ()
+
+
+async def test_the_python_client_sends_watches_reads_and_moves(world: World, second: str) -> None:
+    told: list[str | bytes] = []
+    async with client_of(world, "alice.id", app=APP) as alice, client_of(world, "bob.id", second, app=APP) as bob:
+        assert (await alice.send("bob.id", "before")).stored == (second,)
+        async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(bob.watch()) as all_news:
+            async for news in all_news:
+                if isinstance(news, Arrived):
+                    told.append((await bob.fetch(news.entry)).content)
+                    if told == ["before"]:
+                        await alice.send("bob.id", "meanwhile")
+                    else:
+                        await bob.acknowledge([news.entry])
+                if isinstance(news, WasRead):
+                    break
+        assert told == ["before", "meanwhile"]
+        (entry,) = (await bob.unread()).entries
+
+        async for _ in bob.move(world.inbox_url):  # what is unread goes with it, to ours and back
+            pass
+        assert [each.inboxes for each in (await bob.unread()).entries] == [(world.inbox_url,)]
+        async for _ in bob.move(second):
+            pass
+        moved = await bob.unread()
+        assert [(each.ids, each.inboxes) for each in moved.entries] == [(entry.ids, (second,))]
+        assert [outcome.state for outcome in await bob.forget()] == ["done"]
+
+
+async def test_the_javascript_client_sends_watches_and_reads(node: Node, world: World, second: str) -> None:
+    people = [await world.settle(name, APP) for name in ("alice.id", "bob.id")]
+    alice, bob = (page_of(node, world, person.app_key, person.name) for person in people)
+    await bob.call("publish", [second])
+    (claimed,) = await bob.call("claim", {"names": ["bob.id"]})
+    assert claimed["result"]["names"] == 1
+    watching = {"options": bob.options, "now": world.clock(), "reads": True}
+    async with asyncio.timeout(_WAIT_SECONDS), node.start("inbox_watch.mjs", watching) as lines:
+        for text in ("one", "two"):
+            report = await alice.call("send", "bob.id", text)
+            assert [stored["inbox"] for stored in report["stored"]] == [second]
+            message, read = await lines.next_of("message"), await lines.next_of("read")
+            assert (message["content"], message["entry"]["id"]) == (text, read["id"])
+    assert (await bob.call("unread"))["entries"] == []
+
+
+async def test_what_was_accepted_is_there_after_a_restart(world: World, tmp_path: Path) -> None:
+    async with client_of(world, "alice.id", app=APP) as alice, contextlib.AsyncExitStack() as running:
+        options = ("--names", world.names_url, "--allow-private")
+        url = await running.enter_async_context(second_server(tmp_path, *options))
+        async with client_of(world, "bob.id", url, app=APP) as bob:
+            await alice.send("bob.id", "read me")
+            (entry,) = (await bob.unread()).entries
+            await alice.send("bob.id", "keep me")
+            await bob.acknowledge([entry])
+            await running.aclose()
+            async with second_server(tmp_path, *options, at=url):
+                unread = [(await bob.fetch(each)).content for each in (await bob.unread()).entries]
+                assert unread == ["keep me"]
