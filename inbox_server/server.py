@@ -116,7 +116,7 @@ async def open_app(
         app[READING] = Reading(store, following, hashes, audience=config.public_url)
         app[METRICS] = metrics
         app[WAKEUPS] = wakeups
-        _watch(metrics, store, resolver, app[READING], wakeups, schedule)
+        _watch(metrics, store, resolver, app[READING], hashes, wakeups, schedule)
         add_routes(app, subscriptions)
 
         def reloaded() -> None:
@@ -138,7 +138,13 @@ def _chain(config: Config, fetcher: Fetcher) -> ChainResolver:
 
 
 def _watch(
-    metrics: Metrics, store: Store, resolver: CachedResolver, reading: Reading, wakeups: Wakeups, schedule: Schedule
+    metrics: Metrics,
+    store: Store,
+    resolver: CachedResolver,
+    reading: Reading,
+    hashes: KeyedHash,
+    wakeups: Wakeups,
+    schedule: Schedule,
 ) -> None:
     metrics.watch("inbox_write_queue", "Works that wait for a commit.", lambda: store.load().waiting)
     metrics.watch(
@@ -150,7 +156,12 @@ def _watch(
     metrics.watch(
         "inbox_cache_entries",
         "What is remembered in memory.",
-        lambda: {**resolver.remembered(), **reading.remembered(), "feed_ends": store.load().feed_ends},
+        lambda: {
+            **resolver.remembered(),
+            **reading.remembered(),
+            **hashes.remembered(),
+            "feed_ends": store.load().feed_ends,
+        },
         labels=("cache",),
     )
     metrics.watch(

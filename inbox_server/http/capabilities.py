@@ -7,6 +7,7 @@ from inbox_server import __version__
 from inbox_server.config.config import Config
 from inbox_server.inboxes.wakeups import MAX_WAITING_READERS
 from inbox_server.notify.channel import OwnerChannel
+from inbox_server.protocol.bearer import MAX_TOKEN_CHARACTERS
 from inbox_server.protocol.feed_json import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_WAIT_SECONDS
 from inbox_server.protocol.requests import (
     MAX_ACK_IDS,
@@ -16,7 +17,7 @@ from inbox_server.protocol.requests import (
     MIN_RETENTION_SECONDS,
     MIN_TTL_SECONDS,
 )
-from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS, MAX_TOKEN_CHARACTERS
+from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS
 
 PROTOCOL_VERSION: Final = 1
 FEATURES: Final[tuple[str, ...]] = ()

@@ -6,34 +6,53 @@ operator, who has both.
 """
 
 import hmac
+from functools import lru_cache
 from typing import Final
 
 SECRET_BYTES: Final = 32
 HASH_BYTES: Final = 16
+MOST_REMEMBERED: Final = 4096  # of each kind that is remembered; about 300 bytes each
 
 
 class KeyedHash:
-    """HMAC-SHA256 under the server's secret, cut to 16 bytes, with a label for each use."""
+    """HMAC-SHA256 under the server's secret, cut to 16 bytes, with a label for each use.
+
+    The hashes of recipients and owners are remembered: of their addresses, of their names, and of their inboxes' apps.
+    Those of senders, and of pairs, are made anew each time.
+    """
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != SECRET_BYTES:
             raise ValueError("the secret must have 32 bytes")
         self._secret = secret
+        remembering = lru_cache(maxsize=MOST_REMEMBERED)
+        self._inboxes = remembering(self._inbox)
+        self._names = remembering(self._name)
+        self._apps = remembering(self._app)
 
     def __repr__(self) -> str:
         return "KeyedHash(<secret>)"
 
+    def remembered(self) -> dict[str, float]:
+        """How many hashes are remembered, by their kind."""
+        kinds = {"hashed_inboxes": self._inboxes, "hashed_names": self._names, "hashed_apps": self._apps}
+        return {kind: hashes.cache_info().currsize for kind, hashes in kinds.items()}
+
     def inbox(self, address: str) -> bytes:
-        """The inbox of an app address."""
-        return self._blind(b"inbox", address.encode())
+        """The inbox of a recipient's or owner's app address."""
+        return self._inboxes(address)
+
+    def is_inbox_of(self, inbox: bytes, address: str) -> bool:
+        """Whether this is the inbox of an address, which may be a sender's: it is not remembered."""
+        return self._inbox(address) == inbox
 
     def name(self, name: str, app: str) -> bytes:
-        """A name within one app."""
-        return self._blind(b"name", name.encode(), app.encode())
+        """A recipient's or owner's name within one app."""
+        return self._names(name, app)
 
     def app(self, inbox: bytes, app: str) -> bytes:
         """The app that an inbox was claimed for; different for each inbox, so that users of one app do not group."""
-        return self._blind(b"app", inbox, app.encode())
+        return self._apps(inbox, app)
 
     def listed(self, inbox: bytes, address: str) -> bytes:
         """An address on one inbox's contact or block list."""
@@ -62,6 +81,15 @@ class KeyedHash:
     def check_value(self) -> bytes:
         """Kept in the database, so that a start with another secret is noticed."""
         return self._blind(b"check")
+
+    def _inbox(self, address: str) -> bytes:
+        return self._blind(b"inbox", address.encode())
+
+    def _name(self, name: str, app: str) -> bytes:
+        return self._blind(b"name", name.encode(), app.encode())
+
+    def _app(self, inbox: bytes, app: str) -> bytes:
+        return self._blind(b"app", inbox, app.encode())
 
     def _blind(self, *parts: bytes) -> bytes:
         return hmac.digest(self._secret, b"\0".join(parts), "sha256")[:HASH_BYTES]

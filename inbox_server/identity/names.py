@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from inbox_server.identity.addresses import is_app_address
@@ -44,6 +45,7 @@ def parse_sender(text: str) -> Name | PublicKey:
         raise NotAnIdentity("is neither a name nor an app public key of 66 lower-case hex characters") from None
 
 
+@lru_cache(maxsize=4096)  # reading an address costs as much as reading all of a token
 def parse_recipient(text: str) -> Name | PublicKey | Address:
     """Raises `NotAnIdentity`."""
     if is_app_address(text):
@@ -61,6 +63,7 @@ def parse_name(text: str) -> Name:
     return Name(text)
 
 
+@lru_cache(maxsize=256)
 def is_origin(text: str) -> bool:
     """Whether this is a web origin as browsers write it: scheme, host, port if unusual, no slash at the end."""
     match = _ORIGIN.fullmatch(text) if len(text) <= _MAX_ORIGIN_CHARACTERS else None

@@ -70,7 +70,7 @@ class Deliveries:
         inbox = await self._inbox(token)
         if network is not None:
             self._rates.check(("network", network, self._config.network_per_hour))
-        app, own = self._hashes.app(inbox, token.app), inbox == self._hashes.inbox(key.address)
+        app, own = self._hashes.app(inbox, token.app), self._is_own(token, key, inbox)
         policy = await self._store.policy(inbox, self._hashes.listed(inbox, key.address))
         if policy is None or not may_deliver(
             policy, same_app=policy.app == app, named=isinstance(token.sender, Name), own=own
@@ -114,9 +114,13 @@ class Deliveries:
         if isinstance(token.recipient, Name):
             name = self._hashes.name(token.recipient.text, token.app)
             return await self._store.proven(name) or name  # no inbox has this hash, and each name has its own limits
-        return self._hashes.inbox(
-            token.recipient.text if isinstance(token.recipient, Address) else token.recipient.address
-        )
+        return self._hashes.inbox(_address(token.recipient))
+
+    def _is_own(self, token: DeliverToken, key: PublicKey, inbox: bytes) -> bool:
+        """Whether senders deliver to themselves."""
+        if isinstance(token.recipient, Name):
+            return self._hashes.is_inbox_of(inbox, key.address)
+        return _address(token.recipient) == key.address
 
     async def _check_names(self, token: DeliverToken, key: PublicKey, inbox: bytes) -> None:
         """Check that the names in the token still lead where they must. These are the only look-ups, both cached."""
@@ -133,6 +137,10 @@ class Deliveries:
                 raise not_accepted() from None
             if self._hashes.inbox(address) != inbox:
                 raise not_accepted()
+
+
+def _address(recipient: PublicKey | Address) -> str:
+    return recipient.text if isinstance(recipient, Address) else recipient.address
 
 
 def may_deliver(policy: Policy, *, same_app: bool, named: bool, own: bool) -> bool:

@@ -3,13 +3,13 @@
 Python's decoder skips foreign characters and accepts loose tails, so we check for both before we call it.
 """
 
-import base64
 import binascii
 import re
 from typing import Final
 
 _ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]*")
 _TO_BASE64: Final = bytes.maketrans(b"-_", b"+/")
+_FROM_BASE64: Final = bytes.maketrans(b"+/", b"-_")
 # The characters that may come last, by the length of the last group of four, so that no bit is lost.
 _LAST: Final = {2: "AQgw", 3: "AEIMQUYcgkosw048"}
 
@@ -19,7 +19,7 @@ class NotBase64Url(ValueError):
 
 
 def encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return binascii.b2a_base64(raw, newline=False).translate(_FROM_BASE64).rstrip(b"=").decode()
 
 
 def decode(text: str) -> bytes:

@@ -24,6 +24,11 @@ MAX_SUBSCRIPTIONS: Final = 8  # browsers and devices of one owner
 
 _INVITE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]+")
+# As clients write it. An encrypted ID is itself JSON, so its quotes are escaped, and nothing else is.
+_PLAIN: Final = r"[ !#-\[\]-~]*+"
+_USUAL_DELIVERY: Final = re.compile(
+    rf'{{"message_id": ?"({_PLAIN}(?:\\"{_PLAIN})*+)"(?:, ?"ttl": ?([1-9][0-9]{{0,15}}))?}}'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,22 @@ class SettingsBody:
 
 def parse_delivery(body: bytes) -> DeliveryBody:
     """Raises `Refused`."""
+    return parse_usual_delivery(body) or parse_any_delivery(body)
+
+
+def parse_usual_delivery(body: bytes) -> DeliveryBody | None:
+    """A body of the usual form in a fifth of the time. None of any other, which may be good or bad."""
+    match = _USUAL_DELIVERY.fullmatch(body.decode("latin-1"))
+    if match is None:
+        return None
+    message_id, ttl = match[1].replace('\\"', '"'), None if match[2] is None else int(match[2])
+    if not 1 <= len(message_id) <= MAX_MESSAGE_ID_CHARACTERS or (ttl is not None and ttl < MIN_TTL_SECONDS):
+        return None
+    return DeliveryBody(message_id, ttl)
+
+
+def parse_any_delivery(body: bytes) -> DeliveryBody:
+    """Every body that is taken. Raises `Refused`."""
     members = _members(body, {"message_id", "ttl"})
     if "message_id" not in members:
         raise bad_request("message_id", "is missing")

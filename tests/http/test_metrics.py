@@ -121,6 +121,17 @@ async def test_what_is_remembered_is_counted(live: Live) -> None:
         assert after[f"inbox_cache_entries{{{cache}}}"] == before[f"inbox_cache_entries{{{cache}}}"] + 1
 
 
+async def test_hashes_of_recipients_are_remembered_and_those_of_senders_are_not(live: Live) -> None:
+    before = counted(live)
+    await live.deliver("one", "two", "three")  # by a new key each time
+    by_name = await at(live.owner).deliver("four", recipient="nobody.id")
+    assert by_name.status == 403
+    after = counted(live)
+    series = {kind: f"inbox_cache_entries{{hashed_{kind}}}" for kind in ("inboxes", "names", "apps")}
+    added = {kind: after[name] - before[name] for kind, name in series.items()}
+    assert added == {"inboxes": 0, "names": 1, "apps": 1}  # the owner's were there since the claim
+
+
 def test_there_is_no_second_series_for_each_counter() -> None:
     assert "_created" not in Metrics().text().decode()
 

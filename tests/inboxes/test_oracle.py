@@ -16,7 +16,8 @@ from inbox_server.client.appkey import AppKey
 from inbox_server.client.inbox_api import Inbox
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import PublicKey
-from inbox_server.protocol.tokens import DELIVER, DELIVER_LIFE_SECONDS, digest_of
+from inbox_server.protocol.bearer import DELIVER
+from inbox_server.protocol.tokens import DELIVER_LIFE_SECONDS, digest_of
 from inbox_server.world.local_world import World, running_world
 from tests.conftest import APP, HandClock
 from tests.support.edges import Answer, ask_once, request_bytes

@@ -12,6 +12,9 @@ from inbox_server.client.ecies import decrypt, encrypt, sign_envelope
 from inbox_server.client.tokens_and_cards import Pointer, make_card, make_message_id, read_pointer
 from inbox_server.client.user import AppUser, NotReachable
 from inbox_server.clock import system_clock
+from inbox_server.protocol.bearer import DELIVER, OWNER
+from inbox_server.protocol.requests import parse_usual_delivery
+from inbox_server.protocol.usual_bearer import read_usual_bearer
 from inbox_server.world.local_world import World
 from tests.conftest import APP, START, HandClock
 from tests.support.javascript import CLIENT, Node
@@ -88,6 +91,19 @@ async def test_cards_are_read_by_the_other_side(alice: AppUser, bob_page: Page, 
     await alice.publish((world.inbox_url,), seq=card.seq)
     await alice.inbox(world.inbox_url).claim({"names": ["alice.id"]})
     assert (await bob_page.call("send", "alice.id", MESSAGE))["stored"] != []
+
+
+async def test_its_tokens_and_bodies_are_read_the_fast_way(alice_page: Page, bob_page: Page) -> None:
+    await alice_page.call("send", "bob.id", MESSAGE)
+    unread = await bob_page.call("unread")
+    await bob_page.call("acknowledge", unread["entries"])
+    sent = [
+        request for page in (alice_page, bob_page) for request in page.requests if request["type"] in (DELIVER, OWNER)
+    ]
+    assert {request["type"] for request in sent} == {DELIVER, OWNER}
+    for request in sent:
+        assert read_usual_bearer(request["authorization"], request["type"]), request
+        assert request["type"] != DELIVER or parse_usual_delivery(request["body"].encode())
 
 
 # Between pages in JavaScript

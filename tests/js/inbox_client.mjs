@@ -16,9 +16,10 @@ const remembering = {
 };
 const requests = [];
 const fetching = (url, what = {}) => {
-  const token = new Headers(what.headers).get('Authorization')?.split(/ |v1:/).at(-1);
+  const authorization = new Headers(what.headers).get('Authorization');
+  const token = authorization?.split(/ |v1:/).at(-1);
   const header = token?.includes('.') ? JSON.parse(Buffer.from(token.split('.')[0], 'base64url')) : {};
-  requests.push({ origin: new URL(url).origin, type: header.typ ?? null, body: what.body ?? null });
+  requests.push({ origin: new URL(url).origin, type: header.typ ?? null, body: what.body ?? null, authorization });
   return down.includes(new URL(url).origin) ? Promise.reject(new TypeError('fetch failed')) : fetch(url, what);
 };
 const clock = () => now;
