@@ -19,7 +19,7 @@ for (const [address, bits] of [['2001::', 23], ['2001:db8::', 32], ['2002::', 16
 const global6 = new net.BlockList()
 global6.addSubnet('2000::', 3, 'ipv6')
 
-function isPublic(address) {
+export function isPublic(address) {
   if (net.isIPv4(address)) return !inside.check(address, 'ipv4')
   return global6.check(address, 'ipv6') && !inside.check(address, 'ipv6')
 }

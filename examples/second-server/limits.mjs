@@ -1,4 +1,4 @@
-// docs/protocol.md#limits, at their defaults. There is no Web Push here, so no limit of subscriptions.
+// docs/protocol.md#limits, at their defaults; `--limits` changes them. There is no Web Push here, so no limit of subscriptions.
 export const LIMITS = {
   message_id_characters: 1024,
   token_characters: 2048,

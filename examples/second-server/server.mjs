@@ -1,6 +1,7 @@
 // A message inbox server with nothing but Node: docs/protocol.md. This file has its options, its start and its stop.
 import { parseArgs } from 'node:util'
 import { serve } from './http.mjs'
+import { LIMITS } from './limits.mjs'
 import { Names } from './names.mjs'
 import { Readers } from './readers.mjs'
 import { makeRoutes } from './routes.mjs'
@@ -14,6 +15,7 @@ const OPTIONS = {
   invites: ['', 'one-time codes, separated by commas: only who has one may claim'],
   'any-key': [false, 'without invites: any key may claim, not only one with a name'],
   'allow-private': [false, 'let names lead to http and to private addresses, for tests on one machine'],
+  limits: ['', 'limits other than those of limits.mjs, such as inbox_entries=500,inbox_read_entries=2000'],
   proxied: [false, 'a proxy in front adds X-Forwarded-For: count requests by its last address'],
   restored: [false, 'the database is a copy from a backup: make the cursors of all inboxes invalid'],
 }
@@ -36,6 +38,7 @@ if (options.help) {
 const [, host, port] = /^(.+):(\d+)$/.exec(options.listen)
 const origin = options.origin || `http://${options.listen}`
 const split = text => text.split(',').filter(Boolean)
+for (const [name, value] of split(options.limits).map(text => text.split('='))) LIMITS[name] = Number(value)
 const now = () => Math.floor(Date.now() / 1000)
 
 process.umask(0o077)

@@ -3,6 +3,7 @@ clients work with it as with ours."""
 
 import asyncio
 import contextlib
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from inbox_server.world.local_world import World
 from tests.conftest import APP
 from tests.support.clients import client_of
 from tests.support.conformance import report_on, said, timely_world
-from tests.support.javascript import Node, build_client, open_node, search_path
+from tests.support.javascript import Node, build_client, find_node, open_node, search_path
 from tests.support.pages import page_of
-from tests.support.second_server import second_server
+from tests.support.second_server import FOLDER, OLDEST_NODE, second_server
 
 pytestmark = pytest.mark.timeout(300, func_only=True)
 
@@ -42,15 +43,21 @@ async def second(world: World, tmp_path: Path) -> AsyncIterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("registration", ["open", "invite"])
-async def test_the_suite_passes_it(tmp_path: Path, registration: str) -> None:
-    invites = [f"code-{number}" for number in range(6)]
-    claims = {"open": ["--any-key"], "invite": ["--invites", ",".join(invites)]}[registration]
+INVITES = [f"code-{number}" for number in range(6)]
+SMALL = "inbox_entries=500,inbox_bytes=300000,inbox_read_entries=1000"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--any-key", "--limits", SMALL), ("--invites", ",".join(INVITES))],
+    ids=["open and small", "by invite"],
+)
+async def test_the_suite_passes_it(tmp_path: Path, options: tuple[str, ...]) -> None:
     async with (
         timely_world(tmp_path / "data") as (world, names),
-        second_server(tmp_path, "--names", world.names_url, "--allow-private", *claims) as url,
+        second_server(tmp_path, "--names", world.names_url, "--allow-private", *options) as url,
     ):
-        report = await report_on(url, names=names, invites=invites)
+        report = await report_on(url, names=names, invites=INVITES)
     assert said(report) == {}
     assert report.conforms
     assert report.left == ()
@@ -97,6 +104,29 @@ async def test_the_javascript_client_sends_watches_and_reads(node: Node, world: 
             message, read = await lines.next_of("message"), await lines.next_of("read")
             assert (message["content"], message["entry"]["id"]) == (text, read["id"])
     assert (await bob.call("unread"))["entries"] == []
+
+
+async def test_its_own_tests_pass() -> None:
+    running = await asyncio.create_subprocess_exec(
+        find_node(search_path(), oldest=OLDEST_NODE),
+        "--test",
+        FOLDER / "second-server.test.mjs",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    said, _ = await running.communicate()
+    assert running.returncode == 0, said.decode()
+
+
+async def test_names_lead_it_to_no_private_address(world: World, tmp_path: Path) -> None:
+    """The world's hub is at one, and the server was not told to allow that."""
+    async with (
+        second_server(tmp_path, "--names", world.names_url) as url,
+        client_of(world, "bob.id", app=APP) as bob,
+    ):
+        (claimed,) = await bob.claim({"names": ["bob.id"]}, inboxes=(url,))
+    assert (claimed.state, claimed.code) == ("refused", "name_unproven")
+    assert "not an https URL" in claimed.detail
 
 
 async def test_what_was_accepted_is_there_after_a_restart(world: World, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Final
 from tests.support.javascript import find_node, search_path
 from tests.support.serving import START_SECONDS, free_port
 
-_SCRIPT: Final = Path(__file__).parent.parent.parent / "examples" / "second-server" / "server.mjs"
-_OLDEST_NODE: Final = 22  # the first with node:sqlite
+FOLDER: Final = Path(__file__).parent.parent.parent / "examples" / "second-server"
+OLDEST_NODE: Final = 22  # the first with node:sqlite
 
 
 @contextlib.asynccontextmanager
@@ -22,9 +22,9 @@ async def second_server(folder: Path, *options: str, at: str = "") -> AsyncItera
     """
     address = at.removeprefix("http://") or f"127.0.0.1:{free_port()}"
     process = await asyncio.create_subprocess_exec(
-        find_node(search_path(), oldest=_OLDEST_NODE),
+        find_node(search_path(), oldest=OLDEST_NODE),
         "--disable-warning=ExperimentalWarning",
-        _SCRIPT,
+        FOLDER / "server.mjs",
         *("--listen", address, "--database", str(folder / "second.db"), *options),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
