@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test long browser readers check torture bench page wheel cut release deb \
+.PHONY: help demo run test long browser readers check torture powercut bench page wheel cut release deb \
 	reproducible lock format clean
 
 MINUTES ?= 30
+STATES ?= 5000
 
 help:
 	@echo "make demo    walk the whole workflow with Alice and Bob on this machine"
@@ -19,6 +20,7 @@ help:
 	@echo "make readers what docs/reading-the-stream.md says, with each library (a minute; needs npm and PyPI)"
 	@echo "make check   lint, types, layers, docs"
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
+	@echo "make powercut  start the server on 5,000 disks whose power was cut; half an hour (STATES=300; needs strace)"
 	@echo "make page    build the JavaScript client, clients/js/dist/inbox-client.js, and give it to the example page"
 	@echo "make wheel   the page, then sdist and wheel in dist/, with the page in them"
 	@echo "make release everything that is released, in dist/: packages for Python, npm and Debian, what is in them, checksums"
@@ -59,6 +61,9 @@ readers: $(VENV)/installed-dev
 
 torture: $(VENV)/installed-dev
 	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) --kills 200
+
+powercut: $(VENV)/installed-dev
+	$(BIN)/python -m tests.powercut.powercut --states $(STATES)
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.speed $(if $(BASE),--base $(BASE)) $(if $(LARGE),--large)

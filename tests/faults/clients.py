@@ -171,16 +171,19 @@ async def read_page(caller: Caller, reading: Reading, limit: int) -> bool:
     return reading.take(answer.json(), asked)
 
 
-async def check_box(caller: Caller, box: Box, devices: list[Device], faults: Faults, limit: int) -> None:
-    """Compare everything that can be read of an inbox that nobody else asks, in pages of `limit`."""
+async def check_box(caller: Caller, box: Box, devices: list[Reading], faults: Faults, limit: int) -> None:
+    """Compare everything that can be read of an inbox that nobody else asks, in pages of `limit`.
+
+    `devices` go on from the cursors that they have.
+    """
     listing = Reading(box.ledger)
     while await read_page(caller, listing, limit):
         pass
     for device in devices:
-        while await read_page(caller, device.reading, limit):
+        while await read_page(caller, device, limit):
             pass
-        if device.reading.unread.keys() != listing.unread.keys():
-            ours, theirs = len(device.reading.unread), len(listing.unread)
+        if device.unread.keys() != listing.unread.keys():
+            ours, theirs = len(device.unread), len(listing.unread)
             faults.add("apart", f"a device knows {ours} entries, a new list holds {theirs}")
     box.ledger.settle(listing.unread)
     answer = await caller.settings()

@@ -1,62 +1,21 @@
 """No answer is sent before what it promises is synced: the server's system calls under load, as strace saw them."""
 
 import asyncio
-import contextlib
 import itertools
-import os
 import secrets
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from inbox_server.clock import system_clock
 from tests.faults.trace import COMMAND, answers_in, calls_in, early_truncations
-from tests.support.javascript import missing
 from tests.support.requests import Caller, new_key
-from tests.support.serving import Deployment, client_session, deploy
+from tests.support.serving import client_session, deploy
+from tests.support.tracing import need_strace, traced_server
 
 SENDERS = 8
 EACH = 5
-START_SECONDS = 30
-
-
-@pytest.fixture
-def strace() -> None:
-    """Skips where nothing can be traced."""
-    if shutil.which("strace") is None:
-        missing("strace is not there: apt install strace")
-    tried = subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, text=True, check=False)
-    if tried.returncode != 0:
-        missing(f"strace cannot trace here: {tried.stderr.strip()}")
-
-
-@contextlib.asynccontextmanager
-async def _traced(place: Deployment, trace: Path) -> AsyncIterator[None]:
-    """The server under strace, until it has stopped."""
-    tracer = await asyncio.create_subprocess_exec(
-        *(*COMMAND, "-o", trace, "sh", "-c", 'echo $$; exec "$@"', "sh"),
-        *(sys.executable, "-m", "inbox_server", "serve", "--config", place.folder / "config.toml"),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert tracer.stdout
-    pid = 0
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            pid = int(await tracer.stdout.readline())
-            assert b"listens at" in await tracer.stdout.readline()
-        yield
-    finally:
-        if pid:
-            os.kill(pid, signal.SIGTERM)
-        else:
-            tracer.kill()
-        await tracer.communicate()
-    assert tracer.returncode == 0
 
 
 async def _deliver(owner: Caller, texts: Sequence[str]) -> None:
@@ -79,11 +38,11 @@ async def _read(owner: Caller, entries: int) -> int:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("strace")
 async def test_every_answer_is_sent_after_the_sync_of_what_it_says(tmp_path: Path) -> None:
+    need_strace()
     place, trace = deploy(tmp_path / "inbox"), tmp_path / "trace"
     texts = [[f"text-{secrets.token_hex(16)}" for _ in range(EACH)] for _ in range(SENDERS)]
-    async with _traced(place, trace), client_session() as session:
+    async with traced_server(COMMAND, trace, place.command), client_session() as session:
         owner = Caller(session, place.url, new_key(), system_clock)
         assert (await owner.claim({"accept": "anyone"})).status == 201
         reading = asyncio.create_task(_read(owner, SENDERS * EACH))

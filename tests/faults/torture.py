@@ -168,7 +168,7 @@ class Torture:
 
     async def _check(self) -> None:
         for box in self._boxes:
-            devices = [device for device in self._devices if device.key is box.key]
+            devices = [device.reading for device in self._devices if device.key is box.key]
             async with _caller(self._place.url, box.key) as caller:
                 limit = self._random.choice((7, 100, 1000))
                 await check_box(caller, box, devices, self._figures.faults, limit)

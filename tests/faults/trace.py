@@ -28,9 +28,10 @@ _LOG: Final = f"/{DATABASE_NAME}-wal"
 _FILE: Final = f"/{DATABASE_NAME}"
 _FRAME_HEADER_BYTES: Final = 24
 
-_WHOLE: Final = re.compile(r"(\d+) +(\w+)\((.*)\) += (-?\d+)")
-_BEGUN: Final = re.compile(r"(\d+) +(\w+)\((.*) <unfinished \.\.\.>$")
-_ENDED: Final = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>(.*)\) += (-?\d+)")
+_HEAD: Final = r"(\d+) +(?:(\d+\.\d+) )?"  # the thread, and with -ttt the time
+_WHOLE: Final = re.compile(_HEAD + r"(\w+)\((.*)\) += (-?\d+)")
+_BEGUN: Final = re.compile(_HEAD + r"(\w+)\((.*) <unfinished \.\.\.>$")
+_ENDED: Final = re.compile(_HEAD + r"<\.\.\. (\w+) resumed>(.*)\) += (-?\d+)")
 _DESCRIPTOR: Final = re.compile(r"\d+<(TCP:\[[^]]*\]|[^>]*)>")
 _STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _STATUS: Final = re.compile(r'"HTTP/1\.1 (\d{3}) ')
@@ -39,7 +40,11 @@ _MESSAGE_ID: Final = re.compile(r'\{\\"message_id\\": \\"([^\\]*)\\"')
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One system call. `begun` and `ended` are lines of the trace; `file` is a path, or both ends of a connection."""
+    """One system call. `begun` and `ended` are lines of the trace.
+
+    `file` is the path of the descriptor in the first argument, or both ends of a connection, or "". `time` is 0 when
+    the trace has none.
+    """
 
     name: str
     file: str
@@ -47,6 +52,7 @@ class Call:
     result: int
     begun: int
     ended: int
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +66,22 @@ class Sent:
 
 
 def calls_in(lines: Iterable[str]) -> list[Call]:
-    """The calls on files and connections that ended, in the order in which they began."""
-    calls, begun = [], dict[str, tuple[int, str]]()
+    """The calls that ended, in the order in which they began."""
+    calls, begun = [], dict[str, tuple[int, str | None, str]]()
     for number, line in enumerate(lines):
         if match := _BEGUN.match(line):
-            begun[match[1]] = number, match[3]
+            begun[match[1]] = number, match[2], match[4]
         elif match := _ENDED.match(line):
-            start, arguments = begun.pop(match[1])
-            calls.append(_call(match[2], arguments + match[3], match[4], start, number))
+            start, time, arguments = begun.pop(match[1])
+            calls.append(_call(match[3], arguments + match[4], match[5], start, number, time))
         elif match := _WHOLE.match(line):
-            calls.append(_call(match[2], match[3], match[4], number, number))
-    return sorted((call for call in calls if call), key=lambda call: call.begun)
+            calls.append(_call(match[3], match[4], match[5], number, number, match[2]))
+    return sorted(calls, key=lambda call: call.begun)
 
 
-def _call(name: str, arguments: str, result: str, begun: int, ended: int) -> Call | None:
+def _call(name: str, arguments: str, result: str, begun: int, ended: int, time: str | None) -> Call:
     descriptor = _DESCRIPTOR.match(arguments)
-    return Call(name, descriptor[1], arguments, int(result), begun, ended) if descriptor else None
+    return Call(name, descriptor[1] if descriptor else "", arguments, int(result), begun, ended, float(time or 0))
 
 
 def answers_in(calls: Sequence[Call], statuses: Iterable[int]) -> list[Sent]:

@@ -41,6 +41,10 @@ class Deployment:
     def data(self) -> Path:
         return self.folder / "data"
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        return sys.executable, "-m", "inbox_server", "serve", "--config", str(self.folder / "config.toml")
+
     async def start(self, *under: str, files: Collection[int] = ()) -> asyncio.subprocess.Process:
         """The server, once it answers; `under` is a command that runs it, such as one that sets a limit.
 
@@ -48,12 +52,7 @@ class Deployment:
         """
         process = await asyncio.create_subprocess_exec(
             *under,
-            sys.executable,
-            "-m",
-            "inbox_server",
-            "serve",
-            "--config",
-            self.folder / "config.toml",
+            *self.command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=tuple(files),
