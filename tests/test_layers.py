@@ -35,7 +35,7 @@ FLOORS = (
     "lru",
     "clock_guard",
     "clock",
-    "sync_folder",
+    "synced_files",
     "errors",
     "",
 )
@@ -97,7 +97,7 @@ ALLOWED = {
 SHARED = (
     "errors",
     "clock",
-    "sync_folder",
+    "synced_files",
     "protocol.base64url",
     "protocol.strict_json",
     "identity.",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from inbox_server.sync_folder import sync_folder
+from inbox_server.synced_files import make_folder, sync_folder
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ def write_new(path: Path, content: bytes) -> None:
     """Write a new file with mode 0600, and create its folder. Raises `BadFile`."""
     with _errors(path):
         path = path.resolve()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent, mode=0o700)
         with _locked(path):
             if path.exists():
                 raise BadFile(f"{path} already exists and was not changed. Name another file with --profile.")

@@ -1,6 +1,5 @@
 """How `inbox-server client` shows entries and messages: as text, as JSON, or saved to a file."""
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
 from inbox_server.commands.client_command import AskedWrongly, Output
 from inbox_server.commands.terminal import marked
 from inbox_server.protocol.base64url import encode
+from inbox_server.synced_files import write_new_file
 
 _SHOWN = 12  # characters of an id: enough to tell entries apart
 
@@ -19,14 +19,7 @@ def _save(message: Message, path: Path) -> None:
     """Raises `AskedWrongly`."""
     content = message.content.encode() if isinstance(message.content, str) else message.content
     try:
-        with path.open("xb") as file:
-            try:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                path.unlink()  # do not leave half a message
-                raise
+        write_new_file(path, content)
     except OSError as error:
         raise AskedWrongly(f"{path} cannot be written: {error.strerror}; the message stays unread") from None
 

@@ -14,6 +14,7 @@ from inbox_server.config.config import BadConfig
 from inbox_server.config.file import parse_config, render_config
 from inbox_server.config.secret import write_secret
 from inbox_server.identity.keyed_hash import SECRET_BYTES
+from inbox_server.synced_files import make_folder, write_new_file
 
 _EXAMPLE_URL: Final = "https://inbox.example"
 _LISTEN: Final = "127.0.0.1:8710"  # the default of server.listen
@@ -65,17 +66,17 @@ def _init(options: argparse.Namespace) -> int:
     if proxies and not (options.url or "").startswith("https://"):
         raise BadConfig([f"--proxy {options.proxy}: needs an https URL, which the proxy will serve"])
     paths = [folder / "config.toml", folder / "secret", *(folder / proxy.name for proxy in proxies)]
-    if taken := [str(path) for path in paths if path.exists()]:
+    if taken := [str(path) for path in paths if path.exists() or path.is_symlink()]:
         complain(f"{' and '.join(taken)} already exist; nothing was written. Move them away, or edit them.")
         return 1
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     config_path, secret_path, *proxy_paths = paths
     write_secret(secret_path, secrets.token_bytes(SECRET_BYTES))
-    config_path.write_text(_config_text(options), encoding="utf-8")
+    write_new_file(config_path, _config_text(options).encode())
     tell(f"wrote {config_path} and {secret_path} (keep a copy of the secret somewhere else)")
     steps = []
     for proxy, path in zip(proxies, proxy_paths, strict=True):
-        path.write_text(proxy.render(options.url, _LISTEN), encoding="utf-8")
+        write_new_file(path, proxy.render(options.url, _LISTEN).encode())
         tell(f"wrote {path}")
         steps.append(proxy.next_step.format(file=path))
     _tell_next(options, config_path, steps)

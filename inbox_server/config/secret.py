@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from inbox_server.identity.keyed_hash import SECRET_BYTES
+from inbox_server.synced_files import write_new_file
 
 CREDENTIAL_NAME: Final = "inbox-secret"
 
@@ -40,6 +41,4 @@ def read_secret(path: Path, environment: Mapping[str, str] = os.environ) -> byte
 
 def write_secret(path: Path, secret: bytes) -> None:
     """Write a new secret file, mode 0600. Raises `FileExistsError`: a secret is never overwritten."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secret.hex() + "\n")
+    write_new_file(path, f"{secret.hex()}\n".encode(), mode=0o600)

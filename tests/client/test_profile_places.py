@@ -10,7 +10,7 @@ import pytest
 
 from inbox_server.client.storage import BadFile, InFile, write_new
 from inbox_server.store.sqlite.files import new_file
-from inbox_server.sync_folder import sync_folder
+from inbox_server.synced_files import sync_folder
 
 NO_SYNC = Path("/proc")  # a folder of a filesystem that answers EINVAL, as some shares do
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inbox_server.store.contract import BadDatabase
-from inbox_server.sync_folder import sync_folder
+from inbox_server.synced_files import make_folder, sync_folder
 
 
 @contextlib.contextmanager
@@ -52,9 +52,7 @@ def make_private(folder: Path) -> None:
     if folder.is_symlink() and not folder.exists():
         raise BadDatabase(f"{folder} is a link to {folder.readlink()}, which is not there. Put that directory back.")
     try:
-        if not folder.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync_folder(folder.parent)
+        make_folder(folder, mode=0o700)
     except OSError as error:
         raise BadDatabase(
             f"{folder} cannot be created: {error.strerror}. Create it, or set server.data_dir."
