@@ -5,13 +5,17 @@ import io
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Final, NoReturn
 
-from inbox_server import __version__
+import shtab
+
+from inbox_server.commands import exit_codes
 from inbox_server.commands.client import add_client
 from inbox_server.commands.conformance import add_conformance
 from inbox_server.commands.ping import add_ping
-from inbox_server.commands.terminal import USAGE_EXIT, complain
+from inbox_server.commands.terminal import complain
+from inbox_server.commands.versions import ShowVersions
 from inbox_server.config.config import BadConfig
 from inbox_server.config.secret import BadSecret
 from inbox_server.hardening import open_standard_streams
@@ -25,30 +29,28 @@ except ModuleNotFoundError as lacking:
         raise
     COMMANDS, FAILURES = (), ()  # type: ignore[assignment]  # a client's installation, without the extra `server`
 
-_PIPE_EXIT: Final = 141  # like a program that SIGPIPE ended
-
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code: 0 done, 1 failed, 2 usage error (arguments or configuration)."""
+    """Run one command; returns its exit code (`commands/exit_codes.py`)."""
     open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII-only terminal still gets the rest
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     _quiet_libraries()
     try:
         exit_code: int = options.run(options)
     except (BadConfig, BadSecret) as error:
         complain(str(error))
-        return USAGE_EXIT
+        return exit_codes.USAGE
     except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains about the rest at exit
-        return _PIPE_EXIT
+        return exit_codes.PIPE
     except (*FAILURES, OSError) as error:
         complain(str(error))
         return 1
     except KeyboardInterrupt:
-        return 130
+        return exit_codes.INTERRUPTED
     return exit_code
 
 
@@ -62,18 +64,29 @@ class _ClientParser(argparse.ArgumentParser):
         )
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     parser = (argparse.ArgumentParser if COMMANDS else _ClientParser)(
         prog="inbox-server",
         description="A message-ID inbox server. It stores that Bob got something, and nothing else.",
         epilog="Try `inbox-server demo` first. To run your own: `inbox-server init`, then `inbox-server serve`.",
     )
-    parser.add_argument("--version", action="version", version=f"inbox-server {__version__}")
+    parser.add_argument("--version", action=ShowVersions, help="show the version, and those of what it stands on")
+    shtab.add_argument_to(parser, "--print-completion", help="print a shell's completion script, for you to install")
     parser_class = argparse.ArgumentParser  # not the class of this one: what it says is of the whole command
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=parser_class)
     for add in (*COMMANDS, add_ping, add_conformance, add_client):
         add(commands)
+    _complete_files(parser)
     return parser
+
+
+def _complete_files(parser: argparse.ArgumentParser) -> None:
+    """Let shells offer files where an argument is one, in this command and those below it."""
+    for action in parser._actions:  # noqa: SLF001 — as shtab itself reads them; argparse has no other way
+        if action.type is Path:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        for below in action.choices.values() if isinstance(action.choices, dict) else ():
+            _complete_files(below)
 
 
 def _quiet_libraries() -> None:

@@ -4,6 +4,7 @@ It is for the release of Debian and the processor on which it is built, because 
 """
 
 import shutil
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,10 @@ from release.version import Version
 HOME: Final = "usr/lib/inbox-server"
 _SYSTEM_PYTHON: Final = Path("/usr/bin/python3")
 _VERSION_OF: Final = "import sys; print('{}.{}'.format(*sys.version_info))"
+_COMPLETIONS: Final = {
+    "bash": "usr/share/bash-completion/completions/inbox-server",
+    "zsh": "usr/share/zsh/vendor-completions/_inbox-server",
+}
 _CONFIG: Final = """
 from inbox_server.config.file import render_config
 path = '"/var/lib/inbox-server"'
@@ -35,6 +40,7 @@ def build_debian_package(tree: Path, wheel: Path, work: Path, version: Version) 
     root = work / "root"
     _install(root / HOME, python, wheel, tree, version)
     _write_config(root, version)
+    _write_help(root, work, version)
     shutil.copytree(tree / "release" / "debian", work / "debian")
     for unit in (tree / "systemd").iterdir():
         shutil.copy(unit, work / "debian" / unit.name)
@@ -69,6 +75,18 @@ def _write_config(root: Path, version: Version) -> None:
     folder.mkdir(parents=True)
     text = run(root / HOME / "bin" / "python3", "-IB", "-c", _CONFIG, folder=root, epoch=version.epoch)
     (folder / "config.toml").write_text(text)
+
+
+def _write_help(root: Path, work: Path, version: Version) -> None:
+    """The manual page, and completion for shells."""
+    (work / "inbox-server.1").write_text(
+        run(sys.executable, "-m", "release.manual", folder=Path().resolve(), epoch=version.epoch)
+    )
+    python = root / HOME / "bin" / "python3"
+    for shell, place in _COMPLETIONS.items():
+        script = run(python, "-IB", "-m", "inbox_server", "--print-completion", shell, folder=root, epoch=version.epoch)
+        (root / place).parent.mkdir(parents=True)
+        (root / place).write_text(script)
 
 
 def _changelog(version: Version) -> str:

@@ -65,7 +65,7 @@ ALLOWED = {
     "http_ece": ("notify.webpush",),
     "prometheus_client": ("metrics",),
     "jwt": ("resolver.profile", "notify.vapid", "world.hub_tokens"),
-    "sqlite3": ("store.sqlite.", "world.evidence"),
+    "sqlite3": ("store.sqlite.", "world.evidence", "commands.versions"),
     "inbox_server.store.sqlite": ("store.sqlite.", "server", "checks.", "commands.", "world.evidence"),
     "inbox_server.store.sqlite.store": ("store.sqlite.opening",),
     "inbox_server.resolver.chain": (

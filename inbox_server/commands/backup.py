@@ -1,9 +1,12 @@
 """`inbox-server backup` and `inbox-server restore`: copies of the database."""
 
 import argparse
+import json
 import secrets
+from dataclasses import asdict
 from pathlib import Path
 
+from inbox_server.commands.check_report import add_json
 from inbox_server.commands.terminal import Commands, add_config, counted, tell
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
@@ -24,6 +27,7 @@ def add_backup(commands: Commands) -> None:
         "--settings-only", action="store_true", help="copy inboxes and their settings, but no messages"
     )
     command.add_argument("file", type=Path, metavar="FILE", help="the copy, a file that does not exist yet")
+    add_json(command)
     command.set_defaults(run=_backup)
 
 
@@ -38,6 +42,7 @@ def add_restore(commands: Commands) -> None:
     )
     add_config(command)
     command.add_argument("file", type=Path, metavar="FILE", help="a copy made by `inbox-server backup`")
+    add_json(command)
     command.set_defaults(run=_restore)
 
 
@@ -45,6 +50,9 @@ def _backup(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     check_value = KeyedHash(read_secret(config.secret_file)).check_value()
     copied = back_up(config.data_dir, options.file, check_value=check_value, settings_only=options.settings_only)
+    if options.json:
+        tell(json.dumps({"file": str(options.file), **asdict(copied)}))
+        return 0
     what = "no messages" if options.settings_only else f"{copied.unread} unread"
     inboxes = counted(copied.inboxes, "inbox", "inboxes")
     tell(f"wrote {options.file}: {inboxes}, {what}; opened and checked")
@@ -56,6 +64,9 @@ def _restore(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     hashes = KeyedHash(read_secret(config.secret_file))
     copied = restore(config.data_dir, options.file, check_value=hashes.check_value(), random_bytes=secrets.token_bytes)
+    if options.json:
+        tell(json.dumps({"data_dir": str(config.data_dir), **asdict(copied)}))
+        return 0
     inboxes = counted(copied.inboxes, "inbox", "inboxes")
     if copied.unread:
         tell(f"restored {inboxes} with {copied.unread} unread to {config.data_dir}")

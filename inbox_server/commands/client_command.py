@@ -20,10 +20,10 @@ from inbox_server.client.open_client import open_client, outbox_file, profile_fi
 from inbox_server.client.reports import Outcome, Sent
 from inbox_server.client.storage import BadFile
 from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
-from inbox_server.commands.terminal import USAGE_EXIT, Commands, complain, marked, printable, run, tell
+from inbox_server.commands import exit_codes
+from inbox_server.commands.terminal import Commands, complain, marked, printable, run, tell
 from inbox_server.identity.names import is_origin
 
-PARTLY_EXIT: Final = 3
 _PATIENCE_SECONDS: Final = 20.0  # how long a person waits for a server that asks for a pause
 
 EXIT_CODES: Final = (
@@ -144,7 +144,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
     states = [outcome.state == "done" for outcome in outcomes]
-    return 0 if all(states) else PARTLY_EXIT if any(states) else 1
+    return 0 if all(states) else exit_codes.PARTLY if any(states) else 1
 
 
 Work = Callable[[InboxClient, Output], Awaitable[int]]
@@ -176,7 +176,7 @@ def with_client(
         run(open_and_work())
     except (AskedWrongly, BadFile) as error:
         output.fail(str(error), "asked_wrongly")
-        return USAGE_EXIT
+        return exit_codes.USAGE
     except InboxRefused as refusal:
         how = "refused" if refusal.is_final else "not now, repeat the command"
         output.fail(f"{how}: {marked(refusal.detail)} ({marked(refusal.code) or refusal.status})", refusal.code)

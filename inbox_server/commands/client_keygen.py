@@ -14,8 +14,9 @@ from inbox_server.client.appkey import AppKey
 from inbox_server.client.bucket import BucketFailed, hub_info
 from inbox_server.client.profile_file import Profile, check_profile, render_profile
 from inbox_server.client.storage import BadFile, write_new
+from inbox_server.commands import exit_codes
 from inbox_server.commands.client_command import AskedWrongly, Output, add_command, origin, read_secret_text
-from inbox_server.commands.terminal import USAGE_EXIT, Commands, run
+from inbox_server.commands.terminal import Commands, run
 
 
 def add_keygen(commands: Commands) -> None:
@@ -81,7 +82,7 @@ def _keygen(options: argparse.Namespace) -> int:
         return 1
     except (AskedWrongly, BadFile, ValueError) as error:
         output.fail(str(error), "asked_wrongly")
-        return USAGE_EXIT
+        return exit_codes.USAGE
     output.tell(
         f"wrote {options.profile} (keep a copy: it holds your app key)\n"
         f"   identity         {profile.identity}\n"

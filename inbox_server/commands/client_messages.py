@@ -10,8 +10,8 @@ from inbox_server.client.outbox import Outbox
 from inbox_server.client.reports import Entry, Outcome, Sent, Unread
 from inbox_server.client.user import NotForNow
 from inbox_server.clock import UnixTime
+from inbox_server.commands import exit_codes
 from inbox_server.commands.client_command import (
-    PARTLY_EXIT,
     AskedWrongly,
     Output,
     add_command,
@@ -108,7 +108,7 @@ def _send(options: argparse.Namespace) -> int:
         for earlier in await client.retry():
             if earlier.message != sent.message:
                 output.sent(earlier)
-        return 0 if sent.is_everywhere else PARTLY_EXIT if sent.stored else 1
+        return 0 if sent.is_everywhere else exit_codes.PARTLY if sent.stored else 1
 
     return with_client(options, send, before=take)
 
@@ -122,7 +122,7 @@ def _retried(reports: Iterable[Sent], left: Outbox, now: UnixTime, output: Outpu
     hint = f"; a server asks for a pause, of {span(min(rest))} from now" if rest and not reports else ""
     output.tell(f"{len(left)} still in the outbox{hint}", {"waiting": len(left)})
     if any(outcome.state == "refused" for sent in reports for outcome in sent.outcomes) or left:
-        return PARTLY_EXIT if any(sent.stored for sent in reports) else 1
+        return exit_codes.PARTLY if any(sent.stored for sent in reports) else 1
     return 0
 
 
@@ -184,7 +184,7 @@ def _read(options: argparse.Namespace) -> int:
         shown = [entry for entry in entries if await show_message(client, entry, output, options.save)]
         acked = exit_code(await client.acknowledge(shown)) if options.ack and shown else 0
         if len(shown) < len(entries):
-            return PARTLY_EXIT if shown else 1
+            return exit_codes.PARTLY if shown else 1
         return acked or exit_code(unread.outcomes)
 
     return with_client(options, read, before=check)

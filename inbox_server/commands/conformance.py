@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from inbox_server import __version__
-from inbox_server.commands.terminal import USAGE_EXIT, Commands, complain, printable, run, tell, whole
+from inbox_server.commands import exit_codes
+from inbox_server.commands.terminal import Commands, complain, printable, run, tell, whole
 from inbox_server.conformance.cases import Case, Result
 from inbox_server.conformance.identities import BadNames, Identity, read_names
 from inbox_server.conformance.report import as_json, as_junit, as_markdown
@@ -19,7 +20,7 @@ from inbox_server.conformance.suite import GROUPS, NoSuchCase, chosen
 
 CONFORMS_EXIT: Final = 0
 FAILED_EXIT: Final = 1
-CANNOT_RUN_EXIT: Final = USAGE_EXIT
+CANNOT_RUN_EXIT: Final = exit_codes.USAGE
 _DEFAULT_SECONDS: Final = 10
 _SHOWN: Final = {"passed": "passed", "failed": "FAILED", "not run": "not run"}
 _TERMINATED_EXIT: Final = 128 + signal.SIGTERM

@@ -1,10 +1,12 @@
 """`inbox-server invite`: codes that let somebody claim an inbox."""
 
 import argparse
+import json
 import secrets
 from typing import Final
 
 from inbox_server.clock import DAY_SECONDS, UnixTime, system_clock
+from inbox_server.commands.check_report import add_json
 from inbox_server.commands.terminal import Commands, add_config, complain, run, tell, whole
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
@@ -26,6 +28,7 @@ def add_invites(commands: Commands) -> None:
     add_config(command)
     command.add_argument("--count", type=whole(1, 1000), default=1, help="how many (default: 1)")
     command.add_argument("--days", type=whole(1, 3650), default=7, help="for how many days they are valid (default: 7)")
+    add_json(command)
     command.set_defaults(run=_invite_new)
 
 
@@ -42,6 +45,9 @@ def _invite_new(options: argparse.Namespace) -> int:
             await add_invite(config.data_dir, hashes.invite(code), expires=expires, check_value=hashes.check_value())
 
     run(add())
+    if options.json:
+        tell(json.dumps({"codes": codes, "expires": expires}))
+        return 0
     for code in codes:
         tell(code)
     return 0

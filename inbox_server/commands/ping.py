@@ -8,8 +8,9 @@ import time
 from typing import Final
 
 from inbox_server.checks.outside import check_server
+from inbox_server.commands import exit_codes
 from inbox_server.commands.check_report import add_json, conclude, findings_for
-from inbox_server.commands.terminal import USAGE_EXIT, Commands, run, whole
+from inbox_server.commands.terminal import Commands, run, whole
 from inbox_server.identity.names import is_origin
 from inbox_server.protocol.feed_json import MAX_WAIT_SECONDS
 
@@ -84,4 +85,4 @@ def _ping(options: argparse.Namespace) -> int:
     except asyncio.CancelledError:
         return _TERMINATED_EXIT
     exit_code = conclude(findings, options, options.url)
-    return exit_code if is_origin(options.url) else USAGE_EXIT
+    return exit_code if is_origin(options.url) else exit_codes.USAGE

@@ -17,7 +17,6 @@ except ImportError:  # not on every platform
 
 Commands = Any  # argparse's type for subcommands has no public name
 
-USAGE_EXIT: Final = 2
 _DEFAULT_CONFIG: Final = Path("config.toml")
 # What a terminal obeys, and what reverses the direction of text. Other invisible characters belong to scripts and
 # emoji, such as the joiners U+200C and U+200D. Halves of surrogate pairs are no characters at all.

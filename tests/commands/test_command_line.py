@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from inbox_server import __version__
 from inbox_server.cli import main
 from inbox_server.client.appkey import AppKey
 from inbox_server.config.file import load_config, render_config
@@ -160,12 +159,6 @@ def test_help_says_what_a_command_does(
     said = " ".join(capsys.readouterr().out.split())
     missing = [word for word in words if word not in said and word not in said.lower()]
     assert not missing
-
-
-def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main(["--version"])
-    assert capsys.readouterr().out.strip() == f"inbox-server {__version__}"
 
 
 @pytest.mark.parametrize(

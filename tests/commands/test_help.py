@@ -1,0 +1,88 @@
+"""What the command says of itself: versions, completion, the manual page, exit codes."""
+
+import argparse
+import re
+import shutil
+import subprocess
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from inbox_server import __version__
+from inbox_server.cli import make_parser
+from inbox_server.commands.exit_codes import EXIT_CODES
+from release.manual import manual
+from tests.test_docs import table_in
+
+ROOT = Path(__file__).parents[2]
+
+
+def _names_of(parser: argparse.ArgumentParser) -> list[str]:
+    (commands,) = (action for action in parser._actions if isinstance(action.choices, dict))  # noqa: SLF001
+    return list(commands.choices or ())
+
+
+def test_the_versions_name_what_it_stands_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        make_parser().parse_args(["--version"])
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == f"inbox-server {__version__}"
+    for name in ("Python", "SQLite", "OpenSSL", "aiohttp", "coincurve"):
+        assert re.search(rf"{name} \d+\.\d+", "\n".join(rest)), name
+
+
+def _completed(line: str, script: Path, folder: Path) -> list[str]:
+    """What bash offers at the end of the line."""
+    ask = """
+    source "$1"; read -ra COMP_WORDS <<< "$2"; [[ $2 == *" " ]] && COMP_WORDS+=("")
+    COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+    $(complete -p inbox-server | sed 's/.*-F \\([^ ]*\\).*/\\1/') inbox-server; printf '%s\n' "${COMPREPLY[@]}"
+    """
+    command = ["bash", "-c", ask, "bash", str(script), line]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("inbox-server inv", ["invite"]),
+        ("inbox-server client wa", ["watch"]),
+        ("inbox-server init --pro", ["--proxy"]),
+        ("inbox-server init --proxy ", ["nginx", "caddy", "none"]),
+        ("inbox-server serve --config conf", ["config.toml"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_files(
+    tmp_path: Path, line: str, offered: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not shutil.which("bash"):
+        pytest.skip("no bash here")
+    with pytest.raises(SystemExit, match="0"):
+        make_parser().parse_args(["--print-completion", "bash"])
+    script = tmp_path / "completion"
+    script.write_text(capsys.readouterr().out)
+    (tmp_path / "config.toml").touch()
+    assert _completed(line, script, tmp_path) == offered
+
+
+def test_the_manual_page_has_every_command_and_exit_code() -> None:
+    page = manual(date(2026, 11, 28))
+    for name in _names_of(make_parser()):
+        assert f".SS inbox\\-server {name}\n" in page
+    for name in ("invite new", "client send"):
+        assert f".SS inbox\\-server {name}\n" in page
+    for code in EXIT_CODES:
+        assert f".TP\n{code}\n" in page
+    assert '.TH INBOX-SERVER 1 "2026-11-28"' in page
+    if man := shutil.which("mandoc") or shutil.which("groff"):
+        check = ["-T", "lint", "-W", "error"] if "mandoc" in man else ["-man", "-ww", "-z", "-Tutf8"]
+        said = subprocess.run([man, *check], input=page, capture_output=True, text=True, check=False)
+        assert (said.returncode, said.stderr) == (0, "")
+
+
+def test_the_commands_page_has_every_command_and_exit_code() -> None:
+    listed = [row[0].strip("`") for row in table_in("docs/commands.md", "commands")]
+    assert sorted(name.split()[0] for name in listed) == sorted(_names_of(make_parser()))
+    rows = [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()]
+    assert "\n".join(["| exit code | means |", "|---|---|", *rows]) in (ROOT / "docs" / "commands.md").read_text()
