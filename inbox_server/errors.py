@@ -52,6 +52,9 @@ CODES: Final[dict[str, Code]] = {
     "names_unavailable": Code(
         503, "A name cannot be looked up right now", "Repeat the same request after `Retry-After` seconds."
     ),
+    "channel_unavailable": Code(
+        503, "The service behind this channel cannot be asked", "Repeat the same request after `Retry-After` seconds."
+    ),
     "stopping": Code(503, "The server is stopping", "Repeat the same request after `Retry-After` seconds."),
     "clock_jumped": Code(503, "The server's clock jumped", "Repeat the same request after `Retry-After` seconds."),
     "inbox_full": Code(507, "The inbox is full", "Repeat the same request after `Retry-After` seconds."),

@@ -23,6 +23,7 @@ from inbox_server.clock import Clock, system_clock
 from inbox_server.clock_guard import ClockGuard
 from inbox_server.config.config import BadConfig, Config, Listen, Tcp, Unix
 from inbox_server.config.file import NOT_LOOPBACK, adopt, is_private
+from inbox_server.config.secret import read_matrix_token
 from inbox_server.errors import Unavailable
 from inbox_server.http.admin import make_admin_app
 from inbox_server.http.app_keys import (
@@ -51,6 +52,7 @@ from inbox_server.inboxes.sweeping import sweeping
 from inbox_server.inboxes.wakeups import Wakeups
 from inbox_server.metrics import Metrics
 from inbox_server.notify.channel import Channel, OwnerChannel
+from inbox_server.notify.matrix import HomeServer, Matrix
 from inbox_server.notify.owners import Owners
 from inbox_server.notify.schedule import Pace, Schedule
 from inbox_server.notify.sealing import Sealer
@@ -223,9 +225,13 @@ async def _judging(store: Store, clock: Clock, monotonic: Callable[[], float] | 
 def owner_channels(
     config: Config, fetcher: Fetcher, hashes: KeyedHash, clock: Clock, random_bytes: Callable[[int], bytes]
 ) -> Iterator[OwnerChannel]:
-    """Those to which owners can subscribe here."""
+    """Those to which owners can subscribe here. Raises `BadSecret` when the token of one cannot be read."""
     vapid = VapidKey(hashes.vapid_seed(), subject=config.public_url, clock=clock)
     yield WebPush(fetcher, vapid, random_bytes, allow=config.outgoing_allow)
+    if config.matrix_homeserver:
+        token = read_matrix_token(config.matrix_token_file)
+        home = HomeServer(fetcher, config.matrix_homeserver, token, monotonic=time.monotonic)
+        yield Matrix(home, config, hashes, clock=clock, monotonic=time.monotonic)
 
 
 @contextlib.asynccontextmanager

@@ -76,6 +76,7 @@ ALLOWED = {
         "checks.name_chain",
     ),
     "inbox_server.resolver.cache": ("server",),
+    "inbox_server.notify.matrix": ("server", "checks.matrix"),
     "inbox_server.notify.owners": ("server",),
     "inbox_server.notify.schedule": ("server",),
     "inbox_server.notify.webhook": ("server",),

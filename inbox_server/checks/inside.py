@@ -6,6 +6,7 @@ from typing import Final
 
 from inbox_server.checks.deployment import check_config, check_data_dir, check_database, check_disk, check_secret
 from inbox_server.checks.liveness import check_running
+from inbox_server.checks.matrix import check_matrix
 from inbox_server.checks.name_chain import check_chain, check_services
 from inbox_server.checks.results import Findings
 from inbox_server.outgoing.fetch import open_fetcher
@@ -34,6 +35,7 @@ async def check_deployment(
     await check_running(config, findings, seconds=seconds, clock=clock)
     async with open_fetcher(allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64)) as fetcher:
         await check_services(config, name, fetcher, findings, seconds=seconds, clock=clock)
+        await check_matrix(config, fetcher, findings)
         if name and app:
             await check_chain(name, app, config, fetcher, findings)
     findings.skip(

@@ -19,6 +19,7 @@ each check prints a line: ok, warning, FAILED or skipped, what was seen, and wha
   disk                 there is more space than the reserve below which deliveries are refused
   server, listener, ready   the server runs, answers for public_url, and can write; left out if no server runs
   name service, clock  each service answers the server's requests; this clock is not far from theirs
+  matrix               the home server accepts the bot's token, if there is a bot
   owner, zone file, profile, bucket, key   with --name and --app: each link of that name's chain
 
 doctor works whether a server is running or not, and changes nothing. While it reads the database, nothing

@@ -92,5 +92,8 @@ class Config:
     hint_jitter_seconds: int
     webhook_url: str
     webhook_authorization: str = field(repr=False)
+    matrix_homeserver: str
+    matrix_user_id: str
+    matrix_token_file: Path
     outgoing_allow: frozenset[str]
     outgoing_nat64: Nat64

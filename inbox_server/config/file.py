@@ -65,8 +65,10 @@ def parse_config(document: Mapping[str, Any], base: Path) -> Config:
     mistakes = _unknown_keys(document)
     values: dict[str, Any] = {}
     for key in KEYS:
-        section, name = key.path.split(".")
-        table = document.get(section, {})
+        section, _, name = key.path.rpartition(".")
+        table: Any = document
+        for step in section.split("."):
+            table = table.get(step, {}) if isinstance(table, dict) else {}
         given = isinstance(table, dict) and name in table
         if key.required and not given:
             mistakes.append(f"{key.path}: is missing; for example {key.default}")
@@ -81,6 +83,8 @@ def parse_config(document: Mapping[str, Any], base: Path) -> Config:
     default, most = values.get("default_retention_seconds"), values.get("max_retention_seconds")
     if default is not None and most is not None and default > most:
         mistakes.append("limits.default_retention_seconds: must not be more than limits.max_retention_seconds")
+    if values.get("matrix_homeserver") and values.get("matrix_user_id") == "":
+        mistakes.append("notify.matrix.user_id: is missing; the bot's own ID, such as @inbox:matrix.example")
     data, secret = values.get("data_dir"), values.get("secret_file")
     if data and secret and secret.is_relative_to(data):
         mistakes.append("server.secret_file: must not be in server.data_dir, or who copies one has both")
@@ -103,20 +107,30 @@ def is_private(listen: Listen | None) -> bool:
 
 
 def _unknown_keys(document: Mapping[str, Any]) -> list[str]:
-    known = {key.path for key in KEYS}
-    sections = {path.split(".")[0] for path in known}
+    sections = {key.path.split(".")[0] for key in KEYS}
     mistakes = []
     for section, table in document.items():
         if section not in sections:
             mistakes.append(f"{section}: unknown section; known are {', '.join(sorted(sections))}")
-        elif not isinstance(table, dict):
-            mistakes.append(f"{section}: must be a table, [{section}]")
         else:
-            for name in table:
-                path = f"{section}.{name}"
-                if path not in known:
-                    close = difflib.get_close_matches(path, known, n=1)
-                    mistakes.append(f"{path}: unknown key" + (f"; did you mean {close[0]}?" if close else ""))
+            mistakes += _unknown_in(section, table)
+    return mistakes
+
+
+def _unknown_in(section: str, table: Any) -> list[str]:
+    """Unknown keys in a section and in the sections below it."""
+    if not isinstance(table, dict):
+        return [f"{section}: must be a table, [{section}]"]
+    known = {key.path for key in KEYS}
+    below = {path.rpartition(".")[0] for path in known}
+    mistakes = []
+    for name, value in table.items():
+        path = f"{section}.{name}"
+        if path in below:
+            mistakes += _unknown_in(path, value)
+        elif path not in known:
+            close = difflib.get_close_matches(path, known, n=1)
+            mistakes.append(f"{path}: unknown key" + (f"; did you mean {close[0]}?" if close else ""))
     return mistakes
 
 
@@ -129,7 +143,7 @@ def render_config(overrides: Mapping[str, str] | None = None, *, leave_out: froz
     lines = ["# The configuration of inbox-server. Every key is listed here with its default. Unknown keys are errors."]
     section = ""
     for key in KEYS:
-        of_key, name = key.path.split(".")
+        of_key, _, name = key.path.rpartition(".")
         if of_key != section:
             section = of_key
             lines += ["", f"[{section}]"]

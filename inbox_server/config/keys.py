@@ -253,6 +253,29 @@ KEYS: Final[tuple[Key, ...]] = (
         values.credentials,
     ),
     Key(
+        "notify.matrix.homeserver",
+        "matrix_homeserver",
+        '""',
+        "The home server of a Matrix bot of yours, which tells owners in a direct chat with it (docs/operations.md),\n"
+        'such as "https://matrix.example" or "http://127.0.0.1:8008". It is trusted as written. "" turns it off.',
+        values.optional_service,
+    ),
+    Key(
+        "notify.matrix.user_id",
+        "matrix_user_id",
+        '""',
+        'The bot\'s own ID, such as "@inbox:matrix.example". Owners see it in the capability document.',
+        values.optional_user_id,
+    ),
+    Key(
+        "notify.matrix.token_file",
+        "matrix_token_file",
+        '"matrix-token"',
+        "The file of the bot's access token, mode 0600. A systemd credential named `inbox-matrix-token` takes its\n"
+        "place.",
+        values.path,
+    ),
+    Key(
         "outgoing.allow",
         "outgoing_allow",
         "[]",

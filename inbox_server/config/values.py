@@ -71,6 +71,18 @@ def service(value: Any, _: Path) -> str:
     return text.rstrip("/")
 
 
+def optional_service(value: Any, base: Path) -> str:
+    return service(value, base) if value != "" else ""
+
+
+def optional_user_id(value: Any, _: Path) -> str:
+    """Of Matrix: appendices of the specification, section 4.2.1, and what servers made before it."""
+    text = _text(value)
+    if not re.fullmatch(r"(?:@[!-9;-~]+:[!-~]{1,230})?", text) or len(text) > 255:
+        raise ValueError("must be a whole Matrix ID, such as @inbox:matrix.example")
+    return text
+
+
 def optional_url(value: Any, _: Path) -> str:
     text = _text(value)
     if text:

@@ -74,6 +74,10 @@ class KeyedHash:
         """The AES key that the addresses of a channel are sealed with, 32 bytes."""
         return hmac.digest(self._secret, b"seal\0" + channel.encode(), "sha256")
 
+    def transaction(self, room: str, slot: int) -> str:
+        """Marks one message to a room within one slot of time, so that a repeat of it is none: 32 hex characters."""
+        return self._blind(b"transaction", room.encode(), b"%d" % slot).hex()
+
     def vapid_seed(self) -> bytes:
         """The seed of the key that identifies this server to push services, 64 bytes."""
         return hmac.digest(self._secret, b"vapid", "sha512")

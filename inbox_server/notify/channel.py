@@ -13,6 +13,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.protocol.base64url import encode
 
 SHORT_ID_CHARACTERS: Final = 16  # 96 bits of a hash: enough to tell a few apart, and hard to guess
+TEXT: Final = b"Something waits in your inbox."  # what people are told, where it is not an app that reads it
 _NEVER: Final = UnixTime(0)
 
 
@@ -28,6 +29,12 @@ class Tally:
     """Subscriptions that were dropped, because the service does not know them any more."""
     dropped: int = 0
     """Never tried, because too many waited."""
+    stopped: int = 0
+    """Never tried, because the service refuses the operator's account: only the operator can help."""
+
+
+class Stopped(Exception):
+    """The service refuses the operator's account. Nothing is tried until the operator has done something."""
 
 
 class Channel(Protocol):
@@ -108,4 +115,7 @@ class OwnerChannel(Protocol):
         """What a list shows of an address: whose server it is at."""
 
     async def tell(self, address: Address) -> None:
-        """Tell it that something waits. Raises `Absent` when it is no more, so that it is dropped, or `Unreachable`."""
+        """Tell it that something waits.
+
+        Raises `Absent` when the address is no more, so that it is dropped; `Unreachable`, or `Stopped`.
+        """

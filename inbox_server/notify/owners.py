@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection
 
 from inbox_server.errors import Unavailable
-from inbox_server.notify.channel import OwnerChannel, Tally
+from inbox_server.notify.channel import OwnerChannel, Stopped, Tally
 from inbox_server.notify.sealing import NotOurs, Sealer
 from inbox_server.outgoing.fetch import Absent, Unreachable
 from inbox_server.store.contract import Store, Subscribed
@@ -41,6 +41,8 @@ class Owners:
                 await self._store.drop_subscription(inbox, kept)
         except Unreachable:
             self.tally.failed += 1
+        except Stopped:
+            self.tally.stopped += 1
         except NotOurs:
             self.tally.failed += 1
             log.error("a %s subscription cannot be opened: the database is damaged", self.name)  # noqa: TRY400

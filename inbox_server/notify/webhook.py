@@ -6,10 +6,9 @@ The webhook is called when anything arrives for any inbox of this server. It nev
 from collections.abc import Collection
 from typing import Final
 
-from inbox_server.notify.channel import Tally
+from inbox_server.notify.channel import TEXT, Tally
 from inbox_server.outgoing.fetch import Absent, Fetcher, Unreachable
 
-TEXT: Final = b"Something waits in your inbox."
 _WHOLE_SERVER: Final = b"any inbox"
 
 

@@ -4,7 +4,7 @@ Profile and bucket URLs come from strangers. They are checked as text, again whe
 at the socket, for every address that is dialled (`dialling.py`). What the operator configured is trusted as written.
 
 Callers get bytes or one of two failures. They never see an upstream's status, address or text, because that would turn
-us into a port scanner.
+us into a port scanner. Only for APIs that the operator configured they see the status.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import re
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import aiohttp
@@ -51,6 +52,7 @@ _LONGEST_REST_SECONDS: Final = 3600.0
 _MOST_RESTING: Final = 10_000
 _ABSENT_STATUSES: Final = frozenset({403, 404, 410})  # S3 answers 403 for a missing file
 _GONE_STATUSES: Final = frozenset({404, 410})
+MAX_ANSWER_BYTES: Final = 64 * 1024
 REDIRECTS: Final = 2  # public hubs moved, and a subdomain's registrar is asked by way of the name service
 _REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 _GZIP: Final = zlib.MAX_WBITS | 16  # the header and the checksum of a gzip file around it
@@ -72,9 +74,21 @@ class Forbidden(Unreachable):
     """The URL itself is not allowed: not https, an address, or a name that is not public. A later try will not help."""
 
 
-class Fetcher:
-    """GET, and POST without reading the answer. No cookies, no tokens, no proxy from the environment.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an API of the operator's own answered."""
 
+    status: int
+    body: bytes | None
+    """None when it was larger than `MAX_ANSWER_BYTES`."""
+    retry_after: int | None
+    """The seconds of a `Retry-After`."""
+
+
+class Fetcher:
+    """GET, POST without reading the answer, and calls of the operator's own APIs.
+
+    No cookies, no tokens of our own accord, no proxy from the environment.
     `guarded` is for URLs that strangers named, `trusted` for the operator's own and the origins in `allow`.
     """
 
@@ -149,6 +163,22 @@ class Fetcher:
             raise Absent
         if not 200 <= status < 300:
             raise Unreachable
+
+    async def call(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """One request to an API of the operator's own. Follow no redirect.
+
+        Only for URLs that the operator configured, because the caller sees the status. Raises `Unreachable`, also for
+        a status of 500 or more.
+        """
+        try:
+            async with asyncio.timeout(TOTAL_SECONDS):
+                target = read_url_to_the_byte(url)
+                status, (said, wait) = await self._answer(
+                    target, lambda session: _call(session, method, target, body, headers), configured=True
+                )
+        except (NotAllowed, TimeoutError):
+            raise Unreachable from None
+        return Answer(status, said, wait)
 
     async def _follow(
         self,
@@ -249,8 +279,24 @@ async def _send(
 ) -> tuple[int, int | None]:
     """The status, and the seconds of a `Retry-After`; one that names a date is read as none."""
     async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-        wait = response.headers.get("Retry-After", "")
-        return response.status, int(wait) if re.fullmatch("[0-9]{1,9}", wait) else None
+        return response.status, _retry_after(response)
+
+
+async def _call(
+    session: aiohttp.ClientSession, method: str, url: URL, body: bytes | None, headers: Mapping[str, str]
+) -> tuple[int, tuple[bytes | None, int | None]]:
+    """The status, the body if it is not too large, and the seconds of a `Retry-After`."""
+    async with session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:
+        try:
+            said = await _read(response, MAX_ANSWER_BYTES, None)
+        except NotAllowed:
+            said = None
+        return response.status, (said, _retry_after(response))
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> int | None:
+    wait = response.headers.get("Retry-After", "")
+    return int(wait) if re.fullmatch("[0-9]{1,9}", wait) else None
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int, came: Came | None) -> bytes:

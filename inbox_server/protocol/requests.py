@@ -69,10 +69,10 @@ def parse_usual_delivery(body: bytes) -> DeliveryBody | None:
 
 def parse_any_delivery(body: bytes) -> DeliveryBody:
     """Every body that is taken. Raises `Refused`."""
-    members = _members(body, {"message_id", "ttl"})
+    members = members_of(body, {"message_id", "ttl"})
     if "message_id" not in members:
         raise bad_request("message_id", "is missing")
-    message_id = _text(members, "message_id")
+    message_id = text_of(members, "message_id")
     if len(message_id) > MAX_MESSAGE_ID_CHARACTERS or not _PRINTABLE.fullmatch(message_id):
         raise bad_request("message_id", f"must be 1 to {MAX_MESSAGE_ID_CHARACTERS} printable ASCII characters")
     ttl = members.get("ttl")
@@ -83,7 +83,7 @@ def parse_any_delivery(body: bytes) -> DeliveryBody:
 
 def parse_ack(body: bytes) -> tuple[bytes, ...]:
     """The ids to acknowledge, 32 bytes each. Raises `Refused`."""
-    members = _members(body, {"ids"})
+    members = members_of(body, {"ids"})
     if "ids" not in members:
         raise bad_request("ids", "is missing")
     return tuple(_id(text) for text in _texts(members, "ids", MAX_ACK_IDS) or ())
@@ -91,7 +91,7 @@ def parse_ack(body: bytes) -> tuple[bytes, ...]:
 
 def parse_settings(body: bytes, *, max_retention: int, list_entries: int) -> SettingsBody:
     """Raises `Refused`."""
-    members = _members(body or b"{}", {"retention", "accept", "contacts", "blocked", "names", "invite"})
+    members = members_of(body or b"{}", {"retention", "accept", "contacts", "blocked", "names", "invite"})
     retention = members.get("retention")
     if "retention" in members and (
         type(retention) is not int or not MIN_RETENTION_SECONDS <= retention <= max_retention
@@ -100,7 +100,7 @@ def parse_settings(body: bytes, *, max_retention: int, list_entries: int) -> Set
     accept = members.get("accept")
     if "accept" in members and accept not in get_args(Accept):
         raise bad_request("accept", f"must be one of {', '.join(get_args(Accept))}")
-    invite = _text(members, "invite") if "invite" in members else None
+    invite = text_of(members, "invite") if "invite" in members else None
     if invite is not None and not _INVITE.fullmatch(invite):
         raise bad_request("invite", "must be a code as `inbox-server invite new` prints it")
     return SettingsBody(
@@ -115,7 +115,7 @@ def parse_settings(body: bytes, *, max_retention: int, list_entries: int) -> Set
 
 def parse_subscription(body: bytes, *, allow: frozenset[str]) -> Subscription:
     """What `PushSubscription.toJSON()` gives in a browser; `allow`: origins without a guard. Raises `Refused`."""
-    members = _members(body, {"endpoint", "keys", "expirationTime"})
+    members = members_of(body, {"endpoint", "keys", "expirationTime"})
     if not isinstance(members.get("expirationTime", 0), int | None) or isinstance(members.get("expirationTime"), bool):
         raise bad_request("expirationTime", "must be a whole number, or null")  # unused: the push service reports it
     keys = members.get("keys")
@@ -141,17 +141,17 @@ def parse_unsubscription(body: bytes, member: str) -> Unsubscription | None:
     """The subscription to drop, whose address the channel calls `member`; None for all. Raises `Refused`."""
     if not body:
         return None
-    members = _members(body, {member, "id"})
+    members = members_of(body, {member, "id"})
     if len(members) != 1:
         raise bad_request(member, "or `id` must be there, and not both; an empty body drops all subscriptions")
-    where = _text(members, member) if member in members else None
-    return Unsubscription(where, _text(members, "id") if where is None else None)
+    where = text_of(members, member) if member in members else None
+    return Unsubscription(where, text_of(members, "id") if where is None else None)
 
 
 def _endpoint(members: dict[str, Any], allow: frozenset[str]) -> str:
     if "endpoint" not in members:
         raise bad_request("endpoint", "is missing")
-    endpoint = _text(members, "endpoint")
+    endpoint = text_of(members, "endpoint")
     if len(endpoint) > MAX_ENDPOINT_CHARACTERS:
         raise bad_request("endpoint", f"must have at most {MAX_ENDPOINT_CHARACTERS} characters")
     try:
@@ -163,7 +163,7 @@ def _endpoint(members: dict[str, Any], allow: frozenset[str]) -> str:
 
 def _raw(members: dict[str, Any], member: str) -> bytes:
     try:
-        return decode(_text(members, member))
+        return decode(text_of(members, member))
     except NotBase64Url:
         raise bad_request(member, "must be base64url without padding") from None
 
@@ -172,7 +172,8 @@ def bad_request(member: str, rule: str) -> Refused:
     return Refused("bad_request", f"`{member}` {rule}.", member=member)
 
 
-def _members(body: bytes, known: set[str]) -> dict[str, Any]:
+def members_of(body: bytes, known: set[str]) -> dict[str, Any]:
+    """The members of a body that may have these and no others. Raises `Refused`."""
     try:
         members = parse_object(body)
     except NotStrict as error:
@@ -182,7 +183,8 @@ def _members(body: bytes, known: set[str]) -> dict[str, Any]:
     return members
 
 
-def _text(members: dict[str, Any], member: str) -> str:
+def text_of(members: dict[str, Any], member: str) -> str:
+    """A member that is there and must be a string. Raises `Refused`."""
     text = members[member]
     if not isinstance(text, str):
         raise bad_request(member, "must be a string")

@@ -55,7 +55,9 @@ def test_the_example_is_the_defaults() -> None:
 def test_the_example_has_every_key_once_below_a_comment() -> None:
     lines = render_config().splitlines()
     for key in KEYS:
-        (at,) = [number for number, line in enumerate(lines) if line == f"{key.path.split('.')[1]} = {key.default}"]
+        (at,) = [
+            number for number, line in enumerate(lines) if line == f"{key.path.rpartition('.')[2]} = {key.default}"
+        ]
         assert lines[at - 1].startswith("# ")
     assert all(len(line) <= 120 for line in lines)
 

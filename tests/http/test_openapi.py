@@ -29,6 +29,7 @@ from inbox_server.errors import CODES
 from inbox_server.http.capabilities import PROTOCOL_VERSION, capabilities
 from inbox_server.http.routes import add_routes
 from inbox_server.identity.addresses import app_address
+from inbox_server.notify.matrix import MAX_ROOM_CHARACTERS, Matrix
 from inbox_server.notify.vapid import VapidKey
 from inbox_server.protocol.base64url import encode
 from inbox_server.protocol.feed_json import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_WAIT_SECONDS
@@ -47,6 +48,7 @@ from inbox_server.server import WAKEUPS
 from tests.conftest import APP, HandClock
 from tests.support.channels import all_channels
 from tests.support.edges import LiveServer, serving
+from tests.support.home_servers import running_home_server
 
 DOCUMENT: Final[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent.parent / "docs" / "openapi.json").read_text()
@@ -170,11 +172,15 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert wait["maximum"] == MAX_WAIT_SECONDS
     assert schema("Settings")["properties"]["push"]["maximum"] == MAX_SUBSCRIPTIONS
     assert schema("Subscription")["properties"]["endpoint"]["maxLength"] == MAX_ENDPOINT_CHARACTERS
+    assert schema("Room")["properties"]["room"]["maxLength"] == MAX_ROOM_CHARACTERS
+    assert schema("Settings")["properties"]["matrix"]["maximum"] == Matrix.kind.most
     for path, method, most in (
         ("/v1/messages", "post", MAX_DELIVERY_BYTES),
         ("/v1/inbox", "put", MAX_OWNER_BYTES),
         ("/v1/inbox/push", "put", MAX_OWNER_BYTES),
         ("/v1/inbox/push", "delete", MAX_OWNER_BYTES),
+        ("/v1/inbox/matrix", "put", MAX_OWNER_BYTES),
+        ("/v1/inbox/matrix", "delete", MAX_OWNER_BYTES),
         ("/v1/messages/ack", "post", MAX_OWNER_BYTES),
     ):
         assert f"{most:,} bytes" in DOCUMENT["paths"][path][method]["requestBody"]["description"]
@@ -217,6 +223,7 @@ CHECKS: Final = (
     "response_schema_conformance",
 )
 EXAMPLES: Final = 40  # for each operation and kind of data, after the coverage phase
+ROOMS: Final = tuple(f"!chat-{number}" for number in range(8))
 SETTINGS: Final[dict[str, Any]] = {
     "seed": 1,
     "workers": 1,
@@ -319,7 +326,7 @@ class Signer:
                 self.alice, body, sender=self.alice.public, recipient=self.bob.public, app=APP, inbox=self.url, now=now
             )
         scope = "settings" if request.method in ("PUT", "DELETE") else "ack" if request.method == "POST" else "read"
-        key = self.bob if path.startswith(("/v1/messages", "/v1/events", "/v1/inbox/push")) else self.carol
+        key = self.bob if path.startswith(("/v1/messages", "/v1/events", "/v1/inbox/")) else self.carol
         return owner_token(key, scope=scope, app=APP, inbox=self.url, now=now, body=body, seconds=30)
 
 
@@ -335,9 +342,16 @@ def silent_client() -> Iterator[None]:
 
 @pytest.fixture
 async def server(tmp_path: Path, clock: HandClock) -> AsyncIterator[LiveServer]:
-    async with serving(tmp_path, clock=clock, registration__open_per_hour=1_000_000) as server:
-        server.app[WAKEUPS].stop()  # no answer is held, and streams end
-        yield server
+    """With every channel that there is."""
+    async with running_home_server() as home:
+        for room in ROOMS:
+            home.room(room)
+        matrix = home.settings(tmp_path)
+        async with serving(
+            tmp_path, clock=clock, registration__open_per_hour=1_000_000, notify__matrix=matrix
+        ) as server:
+            server.app[WAKEUPS].stop()  # no answer is held, and streams end
+            yield server
 
 
 @pytest.fixture
@@ -354,9 +368,10 @@ async def signer(server: LiveServer, clock: HandClock) -> Signer:
 
 @pytest.fixture(scope="module", autouse=True)
 def formats() -> None:
-    """Teach schemathesis to make addresses with right checksums, points that are on the curve, and push endpoints."""
+    """Teach schemathesis to make addresses with right checksums, points on the curve, push endpoints and rooms."""
     points = tuple(VapidKey(bytes([number]) * 64, subject="", clock=HandClock()).public for number in range(8))
     schemathesis.openapi.format("p256-point", st.sampled_from(points))
+    schemathesis.openapi.format("matrix-room", st.sampled_from(ROOMS))
     schemathesis.openapi.format("push-endpoint", st.integers(0, 99).map(lambda x: f"https://push.example/{x}"))
     keys = st.binary(min_size=32, max_size=32).map(lambda x: app_address(b"\x02" + x))
     schemathesis.openapi.format("app-address", keys)
