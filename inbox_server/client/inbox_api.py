@@ -61,6 +61,8 @@ class Patience:
     sleep: Sleep = asyncio.sleep
 
 
+PUSH: Final = "push"
+_LISTS: Final = {PUSH: "push-list"}  # the rest of Web Push was there from the beginning
 NO_PATIENCE: Final = Patience()
 
 
@@ -110,7 +112,8 @@ class Inbox:
 
     async def _require(self, feature: str) -> None:
         if not await self.takes(feature):
-            raise Unreachable(f"{self.url} cannot do that: its capability document does not list {feature!r}")
+            detail = f"{self.url} cannot do that: its capability document does not list {feature!r}"
+            raise InboxRefused(404, "not_found", detail)  # as the server itself would say
 
     async def claim(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Claim the inbox or change its settings. Raises `InboxRefused` or `Unreachable`, as all the others do."""
@@ -121,21 +124,26 @@ class Inbox:
         """The inbox's settings and state."""
         return self._with("unread", await self._ask("GET", "/v1/inbox", self._owner("read")))
 
-    async def subscribe(self, subscription: Mapping[str, Any]) -> None:
-        """Subscribe a browser to Web Push: the result of `PushSubscription.toJSON()`, made with this server's key."""
+    async def subscribe(self, subscription: Mapping[str, Any], channel: str = PUSH) -> None:
+        """Subscribe a browser to Web Push: the result of `PushSubscription.toJSON()`, made with this server's key.
+
+        With another channel, what the protocol page says of it: `{"room": …}` for `matrix`.
+        """
+        if channel != PUSH:
+            await self._require(channel)
         body = json.dumps(subscription).encode()
-        await self._ask("PUT", "/v1/inbox/push", self._owner("settings", body), body)
+        await self._ask("PUT", f"/v1/inbox/{channel}", self._owner("settings", body), body)
 
-    async def subscriptions(self) -> dict[str, Any]:
-        """`subscriptions`: each with a short `id`, its push `service`, and `since`, the day it was last made."""
-        await self._require("push-list")
-        return self._with("subscriptions", await self._ask("GET", "/v1/inbox/push", self._owner("read")))
+    async def subscriptions(self, channel: str = PUSH) -> dict[str, Any]:
+        """`subscriptions`: each with a short `id`, its `service`, and `since`, the day it was last made."""
+        await self._require(_LISTS.get(channel, channel))
+        return self._with("subscriptions", await self._ask("GET", f"/v1/inbox/{channel}", self._owner("read")))
 
-    async def unsubscribe(self, id: str) -> None:
-        """Drop the subscription with this short id. It is not an error if there is none."""
-        await self._require("push-list")
-        body = json.dumps({"id": id}).encode()
-        await self._ask("DELETE", "/v1/inbox/push", self._owner("settings", body), body)
+    async def unsubscribe(self, id: str | None, channel: str = PUSH) -> None:
+        """Drop the subscription with this short id, or with None all of the channel. It may be gone already."""
+        await self._require(_LISTS.get(channel, channel))
+        body = b"" if id is None else json.dumps({"id": id}).encode()
+        await self._ask("DELETE", f"/v1/inbox/{channel}", self._owner("settings", body), body)
 
     async def deliver(self, message_id: str, *, sender: str, recipient: str, ttl: int | None = None) -> dict[str, Any]:
         """Deliver an encrypted message ID; repeating it is safe."""

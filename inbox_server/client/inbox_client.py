@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inbox_server.client.account import Account
-from inbox_server.client.inbox_api import Inbox, Sleep
+from inbox_server.client.inbox_api import PUSH, Sleep
 from inbox_server.client.moving import Moving, Step, Tell
 from inbox_server.client.own_card import catch_up
 from inbox_server.client.profile_file import Move
@@ -44,20 +44,25 @@ class InboxClient:
         """Each inbox's settings and state, in the outcome's `answer`."""
         return await Publishing(self.account).settings()
 
-    async def subscribe(self, subscription: Mapping[str, Any], *, inbox: str) -> tuple[Outcome, ...]:
+    async def subscribe(
+        self, subscription: Mapping[str, Any], *, inbox: str, channel: str = PUSH
+    ) -> tuple[Outcome, ...]:
         """Have a browser notified by Web Push of unread messages. Pass its `PushSubscription.toJSON()`.
 
         Only the server whose key (`push.vapid_key` in its capability document) was used to subscribe can use it.
+        For the channel `matrix`, pass `{"room": …}`: a direct chat with that server's bot (`matrix.user_id`).
         """
-        return await Publishing(self.account).at_inboxes((inbox,), lambda each: each.subscribe(subscription))
+        return await Publishing(self.account).at_inboxes((inbox,), lambda each: each.subscribe(subscription, channel))
 
-    async def subscriptions(self) -> tuple[Outcome, ...]:
-        """Each inbox's push subscriptions, in the outcome's `answer`: short `id`, `service`, `since`."""
-        return await Publishing(self.account).at_inboxes(None, Inbox.subscriptions)
+    async def subscriptions(self, channel: str = PUSH) -> tuple[Outcome, ...]:
+        """Each inbox's subscriptions to a channel, in the outcome's `answer`: short `id`, `service`, `since`."""
+        return await Publishing(self.account).at_inboxes(None, lambda each: each.subscriptions(channel))
 
-    async def unsubscribe(self, id: str, *, inboxes: tuple[str, ...] | None = None) -> tuple[Outcome, ...]:
-        """Drop a subscription by its short id, at these inboxes or at all of them."""
-        return await Publishing(self.account).at_inboxes(inboxes, lambda each: each.unsubscribe(id))
+    async def unsubscribe(
+        self, id: str | None, *, inboxes: tuple[str, ...] | None = None, channel: str = PUSH
+    ) -> tuple[Outcome, ...]:
+        """Drop a subscription by its short id, or with None all, at these inboxes or at all of them."""
+        return await Publishing(self.account).at_inboxes(inboxes, lambda each: each.unsubscribe(id, channel))
 
     async def forget(self, *, inboxes: tuple[str, ...] | None = None) -> tuple[Outcome, ...]:
         """Delete inboxes and everything in them; all if none are named. Raises `BucketFailed`."""

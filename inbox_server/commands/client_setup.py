@@ -8,6 +8,7 @@ from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.open_client import profile_file
 from inbox_server.client.own_card import OwnCardUnreadable
 from inbox_server.client.profile_file import Profile
+from inbox_server.client.reports import Outcome
 from inbox_server.commands.client_command import AskedWrongly, Output, add_command, exit_code, origin, with_client
 from inbox_server.commands.client_keygen import add_association, with_association
 from inbox_server.commands.terminal import Commands, marked, whole
@@ -46,6 +47,14 @@ def add_publish(commands: Commands) -> None:
         action="append",
         help="look up names at this service from now on, instead of the earlier ones (repeatable); needs no inbox",
     )
+    room = command.add_mutually_exclusive_group()
+    room.add_argument(
+        "--matrix",
+        metavar="ROOM",
+        help="the ID (`!…`, in single quotes) of your direct chat with the server's Matrix bot, which says there that"
+        " something waits; invite the bot first",
+    )
+    room.add_argument("--no-matrix", action="store_true", help="do not be told in a Matrix room any more")
     add_association(command)
     command.set_defaults(run=_publish)
 
@@ -110,7 +119,7 @@ def _publish(options: argparse.Namespace) -> int:
         for url in profile.inboxes:
             if url not in listed:
                 output.progress(f"{url} is no longer on the card; what is unread there stays there", {"dropped": url})
-        return exit_code(outcomes)
+        return exit_code((*outcomes, *await _set_room(options, client, output, listed)))
 
     def keep_association() -> None:
         """Runs before the client is opened, so that the client has the token."""
@@ -118,6 +127,21 @@ def _publish(options: argparse.Namespace) -> int:
             profile_file(options.profile).change(lambda profile: with_association(profile, options.association_token))
 
     return with_client(options, publish, before=keep_association)
+
+
+async def _set_room(
+    options: argparse.Namespace, client: InboxClient, output: Output, inboxes: tuple[str, ...]
+) -> tuple[Outcome, ...]:
+    if options.matrix is None and not options.no_matrix:
+        return ()
+    if options.matrix is not None:
+        room = {"room": options.matrix}
+        outcomes = [each for inbox in inboxes for each in await client.subscribe(room, inbox=inbox, channel="matrix")]
+    else:
+        outcomes = list(await client.unsubscribe(None, inboxes=inboxes, channel="matrix"))
+    done = "tells you in no room" if options.no_matrix else "tells you in the room"
+    output.outcomes(outcomes, done, "repeat the command when it is up")
+    return tuple(outcomes)
 
 
 def _settled(client: InboxClient) -> Profile:

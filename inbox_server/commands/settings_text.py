@@ -14,6 +14,7 @@ _ACCEPTS: Final = {
 _NOTICES: Final = {
     "inbox_full": "a delivery was refused because the inbox was full: read and acknowledge something",
     "push_gone": "a browser's push subscription has ended: subscribe it again",
+    "matrix_gone": "your Matrix room is no longer told: start a new chat with the bot, and publish --matrix ROOM",
 }
 _SPANS: Final = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -31,6 +32,7 @@ def settings_text(inbox: str, shown: Mapping[str, Any]) -> str:
         "blocked": _count(shown.get("blocked")),
         "proven names": _count(shown.get("names")),
         "push": f"{_count(shown.get('push'))} browsers are notified",
+        **({"matrix": "a room is told" if shown["matrix"] else "no room is told"} if "matrix" in shown else {}),
     }
     notices = shown.get("notices")
     told = [notice_text(str(notice)) for notice in notices] if isinstance(notices, list) else []

@@ -3,7 +3,7 @@
 import pytest
 
 from inbox_server.client.appkey import AppKey
-from inbox_server.client.inbox_api import PATH, Inbox, Unreachable
+from inbox_server.client.inbox_api import PATH, Inbox, InboxRefused
 from inbox_server.http.capabilities import FEATURES
 from inbox_server.world.local_world import World
 from tests.conftest import APP
@@ -34,6 +34,6 @@ async def test_a_client_asks_for_a_feature_before_it_uses_one(world: World) -> N
         server.say(200, {"protocol": "message-inbox", "version": 1, "origin": server.url})
         inbox = inbox_at(world, server.url)
         for ask in (inbox.subscriptions, lambda: inbox.unsubscribe("abc")):
-            with pytest.raises(Unreachable, match="push-list"):
+            with pytest.raises(InboxRefused, match="push-list"):
                 await ask()
         assert {asked.path for asked in server.asked} == {PATH}

@@ -1,6 +1,8 @@
 """The JavaScript client in clients/js while hubs and name services fail for a moment, and at a hub that is strict."""
 
 import hashlib
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -11,8 +13,10 @@ from inbox_server.protocol.base64url import encode
 from inbox_server.world.hub_rules import STRICT
 from inbox_server.world.local_world import World, free_socket
 from tests.conftest import APP, HandClock
+from tests.support.home_servers import BOT, running_home_server
 from tests.support.javascript import Node
 from tests.support.pages import Failed, Page, page_of
+from tests.support.requests import inbox_server
 
 pytestmark = pytest.mark.timeout(90, func_only=True)
 
@@ -117,6 +121,35 @@ async def test_web_push_subscriptions_are_made_listed_and_dropped(pages: tuple[P
     assert subscription["service"] == "https://push.example"
     await bob.call("unsubscribe", world.inbox_url, {"id": subscription["id"]})
     assert await bob.call("subscriptions") == [{"inbox": world.inbox_url, "result": []}]
+
+
+async def test_a_matrix_room_is_given_listed_and_dropped(
+    node: Node, pages: tuple[Page, Page], world: World, tmp_path: Path
+) -> None:
+    chat = {"room": "!a-direct-chat"}
+    async with running_home_server() as home:
+        home.room(chat["room"])
+        settings: dict[str, dict[str, Any]] = {
+            "registration": {"mode": "open", "open_to_keys": True},
+            "notify": {"matrix": home.settings(tmp_path)},
+        }
+        async with inbox_server(world, tmp_path / "with a bot", settings) as there:
+            bob = page_of(node, world, AppKey(b"\7" * 32))
+            await bob.call("publish", [there.url])
+            await bob.call("claim", {"accept": "anyone"})
+            await bob.call("subscribe", there.url, chat)
+            (listed,) = await bob.call("subscriptions", "matrix")
+            assert [each["service"] for each in listed["result"]] == ["matrix.example"]
+            assert BOT in home.rooms[chat["room"]].members
+            for which in (chat, None):
+                await bob.call("subscribe", there.url, chat)
+                await bob.call("unsubscribe", there.url, which, "matrix")
+                assert await bob.call("subscriptions", "matrix") == [{"inbox": there.url, "result": []}]
+            home.room(chat["room"]).members.discard(BOT)
+            with pytest.raises(Failed, match=f"{BOT} is not invited"):
+                await bob.call("subscribe", there.url, chat)
+    with pytest.raises(Failed, match="does not offer this"):
+        await pages[1].call("subscribe", world.inbox_url, chat)
 
 
 # The generator of P-256, which is a point on it.

@@ -16,6 +16,8 @@ export interface Capabilities {
   limits: Record<string, number>;
   /** The key to subscribe browsers with. */
   push?: { vapid_key: string };
+  /** The bot to start a direct chat with, where there is one. */
+  matrix?: { user_id: string };
   /** What it supports beyond the first version 1. */
   features?: string[];
   software: string;

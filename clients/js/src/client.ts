@@ -7,7 +7,7 @@ import type { Content } from './ecies.js';
 import type { InboxError } from './errors.js';
 import { Following } from './following.js';
 import { Handoff } from './handoff.js';
-import type { Claim, Inbox, InboxSettings, Listed, Subscription } from './inbox.js';
+import type { Channel, Claim, Inbox, InboxSettings, Listed, MatrixRoom, Subscription } from './inbox.js';
 import { AppKey } from './keys.js';
 import { Lapses } from './lapses.js';
 import { listOf } from './listing.js';
@@ -128,19 +128,24 @@ export class InboxClient {
   /**
    * Have one own inbox tell a browser by Web Push that something waits: `subscription` is what `PushSubscription.toJSON()`
    * gives, made with `capabilities.push.vapid_key` of `check`. Throws `Refused`, with what to do when there are too many.
+   * Or have its Matrix bot say so in a room: `{ room }`, a direct chat with `capabilities.matrix.user_id`.
    */
-  subscribe(inbox: string, subscription: PushSubscriptionJSON): Promise<void> {
+  subscribe(inbox: string, subscription: PushSubscriptionJSON | MatrixRoom): Promise<void> {
     return this.#own.server(inbox).subscribe(subscription);
   }
 
-  /** The subscriptions at every own inbox, where the server has the feature `push-list`. */
-  subscriptions(): Promise<Report<Subscription[]>[]> {
-    return this.#own.each((inbox) => inbox.subscriptions());
+  /** The subscriptions at every own inbox, where the server has the feature `push-list`; or the rooms, with `matrix`. */
+  subscriptions(channel: Channel = 'push'): Promise<Report<Subscription[]>[]> {
+    return this.#own.each((inbox) => inbox.subscriptions(channel));
   }
 
-  /** Drop a subscription by its short `id` or its `endpoint`. */
-  unsubscribe(inbox: string, which: { id: string } | { endpoint: string }): Promise<void> {
-    return this.#own.server(inbox).unsubscribe(which);
+  /** Drop a subscription by its short `id`, its `endpoint` or its `room`; with `undefined`, all of the channel. */
+  unsubscribe(
+    inbox: string,
+    which: { id: string } | { endpoint: string } | MatrixRoom | undefined,
+    channel: Channel = which && 'room' in which ? 'matrix' : 'push',
+  ): Promise<void> {
+    return this.#own.server(inbox).unsubscribe(which, channel);
   }
 
   // Steps 1 and 2: the message into the own bucket, its encrypted ID to the recipient's inboxes.

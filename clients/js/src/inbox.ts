@@ -54,6 +54,8 @@ export interface InboxSettings {
   quota: { entries: number; bytes: number; bytes_used: number; read_entries?: number };
   /** How many Web Push subscriptions there are. */
   push?: number;
+  /** 1 when a Matrix room is told, 0 when none is; only where the server has a bot. */
+  matrix?: number;
   notices: string[];
 }
 
@@ -67,11 +69,19 @@ export interface Claim {
   invite?: string;
 }
 
+/** How an inbox can tell its owner that something waits. */
+export type Channel = 'push' | 'matrix';
+
+/** A direct chat with an inbox server's bot: its ID, `!…`. */
+export interface MatrixRoom {
+  room: string;
+}
+
 /** A browser that is told by Web Push. One that is old and not known here is stale: drop it by its `id`. */
 export interface Subscription {
-  /** The first 16 characters of base64url(SHA-256(endpoint)). */
+  /** The first 16 characters of base64url(SHA-256(endpoint)), or of the room. */
   id: string;
-  /** The origin of its push service. */
+  /** The origin of its push service, or the domain of the bot. */
   service: string;
   /** The day on which it was last made. */
   since: UnixTime;
@@ -122,21 +132,24 @@ export class Inbox {
     await this.#own('DELETE', '/v1/inbox', 'settings', undefined, NO_CONTENT);
   }
 
-  /** What `PushSubscription.toJSON()` gives; the same endpoint again replaces its keys. */
-  async subscribe(subscription: PushSubscriptionJSON): Promise<void> {
-    await this.#own('PUT', '/v1/inbox/push', 'settings', JSON.stringify(subscription), NO_CONTENT);
+  /** What `PushSubscription.toJSON()` gives, where the same endpoint again replaces its keys; or a Matrix room. */
+  async subscribe(subscription: PushSubscriptionJSON | MatrixRoom): Promise<void> {
+    const channel = 'room' in subscription ? 'matrix' : 'push';
+    if (channel !== 'push') await this.#require(channel);
+    await this.#own('PUT', `/v1/inbox/${channel}`, 'settings', JSON.stringify(subscription), NO_CONTENT);
   }
 
-  async subscriptions(): Promise<Subscription[]> {
-    await this.#require('push-list');
-    const { subscriptions } = await this.#own('GET', '/v1/inbox/push', 'read');
+  async subscriptions(channel: Channel): Promise<Subscription[]> {
+    await this.#require(channel === 'push' ? 'push-list' : channel);
+    const { subscriptions } = await this.#own('GET', `/v1/inbox/${channel}`, 'read');
     if (!Array.isArray(subscriptions)) throw notTheProtocol(this.url, 'without subscriptions');
     return subscriptions as Subscription[];
   }
 
-  async unsubscribe(which: { id: string } | { endpoint: string }): Promise<void> {
-    if ('id' in which) await this.#require('push-list');
-    await this.#own('DELETE', '/v1/inbox/push', 'settings', JSON.stringify(which), NO_CONTENT);
+  async unsubscribe(which: { id: string } | { endpoint: string } | MatrixRoom | undefined, channel: Channel): Promise<void> {
+    if (channel !== 'push') await this.#require(channel);
+    else if (which && 'id' in which) await this.#require('push-list');
+    await this.#own('DELETE', `/v1/inbox/${channel}`, 'settings', which && JSON.stringify(which), NO_CONTENT);
   }
 
   /** Repeating it with the same body is safe. Only an answer with its `id` says that it is on disk. */

@@ -15,7 +15,7 @@ export {
   Refused,
   Unreachable,
 } from './errors.js';
-export type { Claim, InboxSettings, Listed, Receipt, Subscription } from './inbox.js';
+export type { Channel, Claim, InboxSettings, Listed, MatrixRoom, Receipt, Subscription } from './inbox.js';
 export { NotAKey } from './keys.js';
 export type { Message } from './messages.js';
 export type { MoveOptions } from './moving.js';

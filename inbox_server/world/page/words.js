@@ -51,6 +51,7 @@ export function outcomesOf({ stored, waiting, refused }) {
 const REFUSALS = {
   not_accepted: 'They do not take messages from you, or have no inbox there any more.',
   name_unproven: 'The server could not see that a name leads to its key.',
+  channel_unavailable: 'The service that would tell you cannot be asked at the moment.',
   names_unavailable: 'The server cannot look names up at the moment.',
   not_registered: 'That server does not take your inbox. Ask whoever runs it.',
   no_inbox: 'You have no inbox there.',
@@ -90,5 +91,6 @@ export function connectionWords(places) {
 
 export const NOTICES = {
   inbox_full: 'Your inbox was full, and deliveries were refused. Read or discard something.',
+  matrix_gone: 'Your Matrix room is no longer told that something waits.',
   push_gone: 'A push subscription of yours does not work any more and was removed.',
 };
