@@ -85,6 +85,10 @@ class Bench:
         """A new key that nobody knows."""
         return Identity(self.key(), self.app)
 
+    def by_key(self, identity: Identity) -> Identity:
+        """The same key without its name."""
+        return Identity(identity.key, identity.app)
+
     def text(self, characters: int = 64) -> str:
         """A new message ID."""
         return encode(self.random_bytes(characters))[:characters]
@@ -170,6 +174,11 @@ class Bench:
         body = json.dumps({"message_id": text} | ({} if ttl is None else {"ttl": ttl})).encode()
         token = self.deliver_token(sender or self.somebody(), recipient, body, issued=issued, **claims)
         return await self.send("POST", "/v1/messages", token=token, body=body, patient=patient)
+
+    async def until(self, second: int) -> None:
+        """Wait until the server's time is past this."""
+        while (rest := second + 1 - (self.server.clock() + self._offset)) > 0:
+            await self.sleep(rest)
 
     async def second(self) -> int:
         """The server's time at this moment, as a refusal tells it. Raises `Failed` if it does not."""

@@ -22,7 +22,7 @@ class NotRun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`sentences` are quoted from the section of the page. `run` gets the bench, and as many inboxes as it asks for.
+    """`sentences` are quoted from the section of the page. `run` gets the bench, and `inboxes` inboxes.
 
     `named`: the first inbox's owner has a name. `senders`: how many more identities with names it needs.
     `feature`: run only if the capability document lists it. `slow`: it waits for more than ten seconds.
@@ -86,11 +86,19 @@ class Group:
     def _declare(
         self, level: Level, sentences: tuple[str, ...], section: str, more: dict[str, Any]
     ) -> Callable[[Run], Run]:
+        """A decorator for a function whose parameters are `bench`, if it needs it, and the inboxes that it needs."""
+
         def declare(run: Run) -> Run:
             name = run.__name__.replace("_", "-")
             rule = " ".join((run.__doc__ or "").split())
-            inboxes = len(inspect.signature(run).parameters) - 1
-            case = Case(self.name, name, rule, section or self.section, sentences, level, run, inboxes, **more)
+            parameters = list(inspect.signature(run).parameters)
+            takes_bench = parameters[:1] == ["bench"]
+
+            async def run_with(bench: Any, *lent: Any) -> None:
+                await run(*[bench][:takes_bench], *lent)
+
+            inboxes = len(parameters) - takes_bench
+            case = Case(self.name, name, rule, section or self.section, sentences, level, run_with, inboxes, **more)
             self.cases.append(case)
             return run
 

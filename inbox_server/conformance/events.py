@@ -122,6 +122,7 @@ async def open_events(
         kind = response.headers.get("Content-Type", "nothing")
         if kind.partition(";")[0].strip() != "text/event-stream":
             raise Failed(f"{ASKED}: the stream's type is {quoted(kind)}, not text/event-stream")
+        inbox.bench.observed.note(Reply(ASKED, Answer(200, response.headers, b"", 0)))
         yield Events(response, inbox.bench.seconds)
 
 

@@ -27,6 +27,13 @@ class Inbox:
     owner: Identity
     settings_issued: int = 0
     """The `iat` of the last settings token: an older one would be stale."""
+    invite: str = ""
+
+    @property
+    def admission(self) -> dict[str, Any]:
+        """What it takes to claim this inbox again."""
+        names = {"names": [self.owner.name]} if self.owner.name else {}
+        return names | ({"invite": self.invite} if self.invite else {})
 
     @property
     def address(self) -> str:
@@ -43,6 +50,10 @@ class Inbox:
 
     async def put(self, settings: Mapping[str, Any], **claims: Any) -> Reply:
         return await self.ask("PUT", "/v1/inbox", "settings", json.dumps(settings).encode(), **claims)
+
+    async def set(self, **settings: Any) -> Reply:
+        """Change settings. Raises `Failed` if that is refused."""
+        return (await self.put(settings)).expect(200)
 
     async def get(self) -> Reply:
         return await self.ask("GET", "/v1/inbox", "read")
@@ -170,7 +181,7 @@ class Inboxes:
         if self.bench.document.get("registration") == "invite":
             if self._used >= len(self.invites):
                 raise NotRun("the server takes invites only: give one with --invite for each inbox (4 are enough)")
-            settings["invite"] = self.invites[self._used]
+            inbox.invite = settings["invite"] = self.invites[self._used]
             self._used += 1
         self._made.append(inbox)  # before it is claimed, so that one whose claim gets no answer is deleted too
         reply = await inbox.put(settings)
@@ -183,7 +194,8 @@ class Inboxes:
     async def _is_ready(self, inbox: Inbox) -> bool:
         """Whether it can be lent again: settings as at first, and nothing unread."""
         try:
-            (await inbox.put(settings_of(inbox))).expect(200)
+            if (await inbox.put(settings_of(inbox))).expect(200).members.get("push"):
+                (await inbox.ask("DELETE", "/v1/inbox/push", "settings")).expect(204)
             for _ in range(_MOST_PAGES):
                 page = await inbox.page(limit=100)
                 if not page.messages:

@@ -4,14 +4,40 @@ from collections.abc import Collection
 from typing import Final
 
 from inbox_server.conformance.cases import Case, Group
-from inbox_server.conformance.groups import ack, deliver, errors, headers, tokens
+from inbox_server.conformance.groups import (
+    ack,
+    deliver,
+    errors,
+    events,
+    features,
+    follow,
+    headers,
+    limits,
+    moving,
+    names,
+    order,
+    pages,
+    push,
+    settings,
+    tokens,
+)
 
 GROUPS: Final[tuple[Group, ...]] = (
     tokens.GROUP,
     deliver.GROUP,
+    pages.GROUP,
+    follow.GROUP,
+    events.GROUP,
     ack.GROUP,
+    settings.GROUP,
+    names.GROUP,
+    push.GROUP,
     errors.GROUP,
     headers.GROUP,
+    limits.GROUP,
+    order.GROUP,
+    moving.GROUP,
+    features.GROUP,
 )
 
 
