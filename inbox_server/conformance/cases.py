@@ -25,7 +25,8 @@ class Case:
     """`sentences` are quoted from the section of the page. `run` gets the bench, and `inboxes` inboxes.
 
     `named`: the first inbox's owner has a name. `senders`: how many more identities with names it needs.
-    `feature`: run only if the capability document lists it. `slow`: it waits for more than ten seconds.
+    `feature`: run only if the capability document lists it. `part`: run only if the document has this member.
+    `slow`: it waits for more than ten seconds.
     `last`: it judges the answers that all others got.
     """
 
@@ -40,6 +41,7 @@ class Case:
     named: bool = False
     senders: int = 0
     feature: str = ""
+    part: str = ""
     slow: bool = False
     last: bool = False
 

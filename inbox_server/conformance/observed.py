@@ -35,6 +35,7 @@ CODES: Final = {
     "storage_full": 507,
 }
 CAPABILITIES: Final = "/.well-known/message-inbox"
+STREAM: Final = "/v1/events"
 _EXPOSED: Final = {"date", "retry-after", "www-authenticate"}
 _HAVE_RETRY_AFTER: Final = frozenset({429, 503, 507})
 
@@ -56,10 +57,11 @@ class Observed:
         if not reply.asked.endswith(CAPABILITIES):
             stored = "no-store" not in listed_in(reply.answer.headers, "Cache-Control")
             self._hold("no-store", reply, "has no Cache-Control: no-store" if stored else "")
-        if reply.status >= 400:
+        if reply.status >= 400 and not reply.asked.startswith("HEAD "):
             self._note_refusal(reply)
-        elif reply.status == 204:
-            self._hold("empty", reply, "has a body" if reply.answer.body else "")
+        elif reply.status in (200, 201) and not reply.asked.endswith(STREAM):
+            kind = reply.headers.get("Content-Type", "nothing").partition(";")[0].strip()
+            self._hold("json", reply, "" if kind == "application/json" else f"is {quoted(kind)}")
 
     def _note_refusal(self, reply: Reply) -> None:
         self._hold("problem", reply, _wrong_problem(reply))

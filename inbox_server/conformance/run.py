@@ -147,6 +147,8 @@ async def _run(case: Case, bench: Bench, inboxes: Inboxes) -> Result:
 
     if case.feature and case.feature not in bench.features:
         return result("not run", f"the capability document does not list the feature {case.feature}")
+    if case.part and case.part not in bench.document:
+        return result("not run", f"the server does without it: the capability document has no {case.part}")
     if len(bench.names) < case.senders + case.named:
         return result("not run", f"it needs {case.senders + case.named} names of yours: give them with --names")
     try:

@@ -46,10 +46,11 @@ async def a_repeat_changes_nothing(bench: Bench, inbox: Inbox) -> None:
 
 @GROUP.required("so that an ack on one of several inboxes holds when the delivery reaches another one late")
 async def an_unknown_id_is_remembered(bench: Bench, inbox: Inbox) -> None:
-    """What is acknowledged before it arrives is not listed when it arrives."""
+    """What is acknowledged before it arrives is answered as a new delivery when it arrives, and is not listed."""
     before, text = await inbox.cursor(), bench.text()
     (await inbox.ack(id_of(text))).expect(204)
-    (await inbox.deliver(text)).expect(200, 201)
+    (await inbox.deliver(text)).expect(201, why="what was acknowledged before it arrived")
+    (await inbox.deliver(text)).expect(200, why="a repeat of what was acknowledged before it arrived")
     news = [id for page in await inbox.pages(after=before) for id in page.ids]
     if (await inbox.page()).ids or news:
         raise Failed("what had been acknowledged is listed when it arrives late")
@@ -80,7 +81,7 @@ async def what_was_read_is_remembered_for_minutes(bench: Bench, inbox: Inbox) ->
         raise Failed("what was read is listed again when it is repeated after a minute and a half")
 
 
-@GROUP.required('Send `{"ids": ["…"]}`, with at most 1,000 IDs, with an `ack` token.')
+@GROUP.required('Send `{"ids": ["…"]}`, with at most 1,000 IDs of 43 characters, with an `ack` token.')
 async def at_most_a_thousand_ids(bench: Bench, inbox: Inbox) -> None:
     """1,000 ids are taken at once, and 1,001 are a `bad_request` that acknowledges none."""
     (id,) = await inbox.received(bench.text())
@@ -93,7 +94,7 @@ async def at_most_a_thousand_ids(bench: Bench, inbox: Inbox) -> None:
         raise Failed("the first of 1,000 ids is still listed")
 
 
-@GROUP.required('Send `{"ids": ["…"]}`, with at most 1,000 IDs, with an `ack` token.')
+@GROUP.required('Send `{"ids": ["…"]}`, with at most 1,000 IDs of 43 characters, with an `ack` token.')
 async def what_is_no_id_is_refused(bench: Bench, inbox: Inbox) -> None:
     """Ids that are none, and bodies without ids, are a `bad_request`."""
     good = id_of(bench.text())

@@ -74,7 +74,7 @@ def _check_size(reply: Reply, size: int, code: str) -> None:
         reply.expect(200, 201, 204, why=f"with {size} bytes")
 
 
-@GROUP.required("Bodies are sent uncompressed: `Content-Encoding` is refused.")
+@GROUP.required("a request with a body and `Content-Encoding` is `bad_request` with that as the `member`.")
 async def a_content_encoding_is_refused(bench: Bench, inbox: Inbox) -> None:
     """A body with `Content-Encoding` is a `bad_request`, because the digest is of the bytes that were sent."""
     body = json.dumps({"message_id": bench.text()}).encode()
@@ -82,12 +82,12 @@ async def a_content_encoding_is_refused(bench: Bench, inbox: Inbox) -> None:
     for coding in ("gzip", "identity"):
         headers = {"Content-Encoding": coding}
         reply = await bench.send("POST", "/v1/messages", token=token, body=body, headers=headers)
-        reply.refused("bad_request", why=f"with Content-Encoding: {coding}")
+        reply.refused("bad_request", member="Content-Encoding", why=f"with Content-Encoding: {coding}")
     if (await inbox.page()).ids:
         raise Failed("a delivery that was refused is listed")
 
 
-@GROUP.required("Bodies are JSON objects in UTF-8", section="requests")
+@GROUP.required("Bodies are JSON objects, as strict as those in tokens", section="requests")
 async def what_is_no_json_object_is_refused(bench: Bench, inbox: Inbox) -> None:
     """A body that is no JSON object in UTF-8, or has a member twice, is a `bad_request`."""
     for body in _MALFORMED:
@@ -100,10 +100,12 @@ async def what_is_no_json_object_is_refused(bench: Bench, inbox: Inbox) -> None:
         reply.refused("bad_request", why=f"with the body {body[:16]!r}")
 
 
-@GROUP.recommended("Fix the member that is named.")
+@GROUP.required("Everything else is `bad_request`, with the `member` that is wrong", section="requests")
 async def a_bad_request_names_its_member(bench: Bench, inbox: Inbox) -> None:
     """A `bad_request` names the member to fix."""
     (await inbox.listed(limit="0")).refused("bad_request", member="limit")
+    (await inbox.listed(unheard_of="0")).refused("bad_request", member="query")
+    (await inbox.put({"unheard-of": 1})).refused("bad_request", member="body")
     (await inbox.put({"retention": 1})).refused("bad_request", member="retention")
     (await inbox.put({"accept": "x"})).refused("bad_request", member="accept")
     (await inbox.ask("POST", "/v1/messages/ack", "ack", b"{}")).refused("bad_request", member="ids")
@@ -126,6 +128,32 @@ async def the_host_header_is_not_believed(bench: Bench) -> None:
             raise Failed(f"{reply.asked}: a token whose aud is the request's Host was answered {reply.told}")
 
 
+@GROUP.recommended("A request whose `Host` is not that of the `origin`", "is `wrong_host`, whatever its path.")
+async def another_host_is_refused(bench: Bench) -> None:
+    """A request for another `Host` is `wrong_host`, whatever its path; or something in front answers for that host."""
+    for path in (CAPABILITIES, "/v1/messages", "/nowhere"):
+        reply = await bench.send("GET", path, headers={"Host": "other.example"})
+        if reply.code or reply.members.get("protocol"):
+            reply.refused("wrong_host", why="for another host")
+
+
+@GROUP.recommended("`HEAD` is a method like any other; only the capability document may have it.")
+async def head_is_a_method_like_any_other(bench: Bench) -> None:
+    """`HEAD` is answered 405, except for the capability document."""
+    for path in ("/v1/messages", "/v1/inbox", "/v1/events"):
+        (await bench.send("HEAD", path)).expect(405)
+
+
+@GROUP.required("The `Content-Type` of a request does not matter.", section="requests")
+async def the_type_of_a_request_does_not_matter(bench: Bench, inbox: Inbox) -> None:
+    """A delivery is taken with any `Content-Type`."""
+    for kind in ("text/plain", "application/json; charset=utf-8", "application/x-www-form-urlencoded", "nonsense"):
+        body = json.dumps({"message_id": bench.text()}).encode()
+        token = bench.deliver_token(bench.somebody(), inbox.address, body)
+        reply = await bench.send("POST", "/v1/messages", token=token, body=body, headers={"Content-Type": kind})
+        reply.expect(201, why=f"as {kind}")
+
+
 @GROUP.required("401 has `WWW-Authenticate: Bearer`.", last=True)
 async def every_401_has_www_authenticate(bench: Bench) -> None:
     """Every 401 of the run had `WWW-Authenticate: Bearer`."""
@@ -144,3 +172,10 @@ async def every_refusal_is_a_problem_document(bench: Bench) -> None:
     """Every refusal of the run was `application/problem+json`: a code of the table, its status, a title, a detail."""
     await bench.second()
     bench.observed.judge("problem")
+
+
+@GROUP.required("Answers are JSON objects too (`application/json`)", section="requests", last=True)
+async def every_answer_is_json(bench: Bench) -> None:
+    """Every answer of the run that was no refusal and had content was `application/json`."""
+    (await bench.send("GET", CAPABILITIES)).expect(200)
+    bench.observed.judge("json")

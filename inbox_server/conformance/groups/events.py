@@ -140,7 +140,7 @@ async def a_long_list_comes_in_several_events(bench: Bench, inbox: Inbox) -> Non
             raise Failed("the events do not have every entry once")
 
 
-@GROUP.required("with `closeafter=state`, the stream ends after the first `state` that is not empty")
+@GROUP.required("with `closeafter=state`, the stream ends after the first `state` that has `messages` or `read`.")
 async def closeafter_ends_the_stream(bench: Bench, inbox: Inbox) -> None:
     """With `closeafter=state` an empty state does not end the stream, and the first with an entry does."""
     async with open_events(inbox, "?closeafter=state") as stream:
@@ -183,7 +183,7 @@ async def a_stream_ends_when_its_inbox_is_deleted(inbox: Inbox) -> None:
         _check_reason(await stream.end(), "no_inbox")
 
 
-@GROUP.required("`retry`, in the first `state` and in `end`, is for libraries that reconnect by themselves.")
+@GROUP.required("`retry`, in the first `state` and in `end`, is for libraries that reconnect by themselves")
 async def retry_is_in_the_first_state_and_in_the_end(bench: Bench, inbox: Inbox) -> None:
     """The first `state` and `end` have a `retry` in milliseconds."""
     await inbox.received(bench.text())

@@ -57,4 +57,6 @@ async def what_is_not_listed_is_refused(bench: Bench, inbox: Inbox) -> None:
         return
     (await inbox.ask("GET", "/v1/inbox/push", "read")).refused("wrong_method", "not_found", why="without push-list")
     body = b'{"id":"AAAAAAAAAAAAAAAA"}'
-    (await inbox.ask("DELETE", "/v1/inbox/push", "settings", body)).refused("bad_request", why="without push-list")
+    (await inbox.ask("DELETE", "/v1/inbox/push", "settings", body)).refused(
+        "bad_request", "not_found", why="without push-list"
+    )

@@ -75,7 +75,7 @@ async def a_name_of_somebody_else_is_unproven(bench: Bench, inbox: Inbox) -> Non
         raise Failed("a change that was refused changed something")
 
 
-@GROUP.required("addresses that may deliver when `accept` is `contacts`", section=_CLAIM, senders=1)
+@GROUP.required("addresses (of the keys that sign) that may deliver", section=_CLAIM, senders=1)
 async def lists_are_of_the_keys_behind_names(bench: Bench, inbox: Inbox) -> None:
     """The lists of contacts and of who is blocked hold for a named sender by the address of its key."""
     sender = _sender(bench, inbox)

@@ -55,6 +55,16 @@ async def claims_come_before_the_signature(bench: Bench, inbox: Inbox) -> None:
         reply.refused("bad_token", why="with a wrong signature")
 
 
+@GROUP.required("For owners' requests, too, size and shape come before the token.")
+async def size_and_shape_come_first_for_owners_too(bench: Bench) -> None:
+    """An owner's request that is too large or malformed is refused as that, without a token too."""
+    large = b"{}".ljust(66_000)
+    for method, path in (("PUT", "/v1/inbox"), ("POST", "/v1/messages/ack")):
+        (await bench.send(method, path, body=large)).refused("too_large", why="of 66,000 bytes")
+        (await bench.send(method, path, body=b"[]")).refused("bad_request", why="of no shape")
+    (await bench.send("GET", "/v1/messages?limit=0")).refused("bad_request", why="with limit=0")
+
+
 @GROUP.required("the inbox, its app and its owner's policy; then the sender's name and the recipient's")
 async def the_policy_comes_before_the_names(bench: Bench, inbox: Inbox) -> None:
     """A sender whose name leads nowhere is `not_accepted` where the policy says no, as if the name were not asked."""

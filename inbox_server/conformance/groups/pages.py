@@ -21,7 +21,7 @@ async def entries_are_in_the_order_of_the_changes(bench: Bench, inbox: Inbox) ->
         raise Failed("entries are listed in another order than they were delivered in")
 
 
-@GROUP.required("Without `after`, the answer has what is unread, from the start, and no `read`.")
+@GROUP.required("Without `after`, the answer has what is unread, from the start, and no member `read`.")
 async def read_is_there_after_a_cursor_only(inbox: Inbox) -> None:
     """Without `after` a page has no `read`; with it, it has one, even an empty one."""
     page = await inbox.page()
@@ -31,7 +31,7 @@ async def read_is_there_after_a_cursor_only(inbox: Inbox) -> None:
         raise Failed("a page after a cursor has no `read`, or ids in it that nobody acknowledged")
 
 
-@GROUP.required("With `after`, it has what arrived since then, and `read` has what was read since then, on any device.")
+@GROUP.required("With `after`, it has what arrived since then, and `read` has what was read since then, on any device")
 async def a_cursor_tells_what_arrived_and_what_was_read(bench: Bench, inbox: Inbox) -> None:
     """After a cursor come exactly the entries that arrived since, and the ids of those that were read since."""
     old = await inbox.received(bench.text(), bench.text())
@@ -75,7 +75,7 @@ async def pages_join_without_a_gap(bench: Bench, inbox: Inbox) -> None:
                 raise Failed("`more` was true, but the page before the last is empty")
 
 
-@GROUP.required("The parameters are `limit` (1 to 1,000, default 100)")
+@GROUP.required("The parameters are `limit` (1 to 1,000, default 100; it counts `messages` and `read` together)")
 async def a_page_has_a_hundred_entries(bench: Bench, inbox: Inbox) -> None:
     """Without `limit` a page has 100 entries at most; with 1,000 it has more, and is whole."""
     texts = [bench.text() for _ in range(103)]
@@ -91,9 +91,35 @@ async def a_page_has_a_hundred_entries(bench: Bench, inbox: Inbox) -> None:
         raise Failed("a page with the limit 1,000 does not have all of 103 entries, in the same order")
 
 
-@GROUP.required(
-    "The parameters are `limit` (1 to 1,000, default 100), `after` (a cursor) and `wait` (0 to 55 seconds)."
-)
+@GROUP.required("it counts `messages` and `read` together")
+async def a_limit_counts_messages_and_read(bench: Bench, inbox: Inbox) -> None:
+    """After a cursor no page has more than `limit` entries and read ids together, and all come once."""
+    old = await inbox.received(*(bench.text() for _ in range(3)))
+    cursor = await inbox.cursor()
+    new = await inbox.received(*(bench.text() for _ in range(3)))
+    (await inbox.ack(*old)).expect(204)
+    pages = await inbox.pages(after=cursor, limit=2)
+    if max(len(page.ids) + len(page.read or ()) for page in pages) > 2:
+        raise Failed("a page with the limit 2 has more entries and read ids together")
+    messages, read = [id for page in pages for id in page.ids], [id for page in pages for id in page.read or ()]
+    if messages != new or sorted(read) != sorted(old):
+        raise Failed("pages of 2 do not join to what arrived and what was read")
+
+
+@GROUP.required("on the further pages of a list, what was read since its first page")
+async def a_list_tells_what_was_read_during_it(bench: Bench, inbox: Inbox) -> None:
+    """What is read on another device while a list is paged is in `read` of a further page, or not on any."""
+    ids = await inbox.received(*(bench.text() for _ in range(5)))
+    first = await inbox.page(limit=2)
+    (await inbox.ack(ids[0], ids[3])).expect(204)
+    pages = await inbox.pages(after=first.cursor, limit=2)
+    known = set(first.ids) | {id for page in pages for id in page.ids}
+    known -= {id for page in pages for id in page.read or ()}
+    if known != {ids[1], ids[2], ids[4]}:
+        raise Failed("a client that pages a list while another device reads has other entries than are unread")
+
+
+@GROUP.required("`after` (a cursor) and `wait` (0 to 55 seconds).")
 async def parameters_out_of_range_are_refused(inbox: Inbox) -> None:
     """A `limit` or a `wait` that is out of its range, or no number, is a `bad_request`."""
     for name, values in (("limit", ("0", "1001", "-1", "x", "", "1.5", "+1")), ("wait", ("56", "-1", "x", "", "1.5"))):
@@ -101,25 +127,23 @@ async def parameters_out_of_range_are_refused(inbox: Inbox) -> None:
             (await inbox.listed(**{name: value})).refused("bad_request", why=f"with {name}={value}")
 
 
-@GROUP.required("That is not a cursor of this server", section="refusals")
+@GROUP.required("`bad_cursor` is for a text that is no cursor, an empty one too.")
 async def what_is_no_cursor_is_refused(inbox: Inbox) -> None:
     """What is no cursor is `bad_cursor`."""
     for cursor in ("x", "", "0", "null", "A" * 2000, "é"):
         (await inbox.listed(after=cursor)).refused("bad_cursor", why=f"after {cursor[:8]!r}")
 
 
-@GROUP.required("`cursor_gone` means that the client must list without it")
+@GROUP.required("the cursor is another inbox's")
 async def a_cursor_of_another_inbox_is_refused(bench: Bench, one: Inbox, two: Inbox) -> None:
-    """A cursor of another inbox is refused, so that no client goes on from a place that means nothing here."""
+    """A cursor of another inbox is `cursor_gone`, so that no client goes on from a place that means nothing here."""
     await one.received(bench.text(), bench.text())
     await two.received(bench.text())
     for cursor in (await one.cursor(), (await one.page(limit=1)).cursor):
-        (await two.listed(after=cursor)).refused("cursor_gone", "bad_cursor", why="after a cursor of another inbox")
+        (await two.listed(after=cursor)).refused("cursor_gone", why="after a cursor of another inbox")
 
 
-@GROUP.required(
-    "Every delivery, every longer life and every acknowledgement is a change, and moves its entry to the end"
-)
+@GROUP.required("Every delivery, every longer life of an unread entry and every first acknowledgement is a change")
 async def a_longer_life_is_a_change(bench: Bench, inbox: Inbox) -> None:
     """An entry whose life became longer is told again after a cursor, with its new `expires`, and is the last."""
     texts = [bench.text(), bench.text()]
@@ -147,7 +171,7 @@ async def expiry_is_no_change(bench: Bench, inbox: Inbox) -> None:
         raise Failed("an entry that expired is told as a change")
 
 
-@GROUP.required("With `after`, it has what arrived since then, and `read` has what was read since then, on any device.")
+@GROUP.required("With `after`, it has what arrived since then, and `read` has what was read since then, on any device")
 async def a_cursor_never_skips_a_delivery(bench: Bench, inbox: Inbox) -> None:
     """A reader that goes from cursor to cursor while many deliver at once gets every entry."""
     cursor, texts, seen = await inbox.cursor(), [bench.text() for _ in range(_SENDERS * _ROUNDS)], set[str]()

@@ -22,6 +22,7 @@ _POINT: Final = bytes.fromhex(
 )
 _SERVICE: Final = "https://push.example.net"  # nobody's (RFC 2606), and no case delivers while it is subscribed
 _POINT_BYTES: Final = 65
+_MOST: Final = 8
 _DAY_SECONDS: Final = 86_400
 
 
@@ -49,7 +50,19 @@ def _check_count(count: int, expected: int, when: str) -> None:
         raise Failed(f"`push` is {count}, not {expected}, {when}")
 
 
-@GROUP.required("browser needs the server's key, `push.vapid_key` in the capability document")
+@GROUP.required("Web Push is optional.", section="get-well-knownmessage-inbox")
+async def without_push_there_is_none(bench: Bench, inbox: Inbox) -> None:
+    """A server without `push` in its document has no such path, no such limit, and counts 0 subscriptions."""
+    limits = bench.document.get("limits")
+    has_limit = isinstance(limits, dict) and "push_subscriptions" in limits
+    if has_limit != ("push" in bench.document):
+        raise Failed("one of `push` and the limit push_subscriptions is there without the other")
+    if not has_limit:
+        (await _put(inbox, _subscription(bench))).refused("not_found", why="without push")
+        _check_count(await _count(inbox), 0, "without push")
+
+
+@GROUP.required("browser needs the server's key, `push.vapid_key` in the capability document", part="push")
 async def the_servers_key_is_a_point(bench: Bench) -> None:
     """`push.vapid_key` is a public key as browsers take it: 65 bytes of a point, in base64url without padding."""
     push = bench.document.get("push")
@@ -62,7 +75,7 @@ async def the_servers_key_is_a_point(bench: Bench) -> None:
         raise Failed("`push.vapid_key` is not base64url of an uncompressed point")
 
 
-@GROUP.required("exactly as `PushSubscription.toJSON()` gives it")
+@GROUP.required("exactly as `PushSubscription.toJSON()` gives it", part="push")
 async def a_subscription_is_kept_until_it_is_dropped(bench: Bench, inbox: Inbox) -> None:
     """A browser's subscription is taken with 204 and counted; dropping it, once and again, is 204 too."""
     one, two = _subscription(bench), _subscription(bench, expirationTime=1_900_000_000_000)
@@ -75,7 +88,7 @@ async def a_subscription_is_kept_until_it_is_dropped(bench: Bench, inbox: Inbox)
         _check_count(await _count(inbox), 1, "after one of two was dropped")
 
 
-@GROUP.required("drops that subscription; an empty body drops all. 204, even when there was none.", section=_DELETE)
+@GROUP.required("an empty body drops all. 204, even when there was none.", section=_DELETE, part="push")
 async def an_empty_body_drops_all(bench: Bench, inbox: Inbox) -> None:
     """DELETE with an empty body drops every subscription, and is 204 even when there is none."""
     for _ in range(2):
@@ -85,7 +98,7 @@ async def an_empty_body_drops_all(bench: Bench, inbox: Inbox) -> None:
         _check_count(await _count(inbox), 0, "after all were dropped")
 
 
-@GROUP.required("The same endpoint again replaces its keys.")
+@GROUP.required("The same endpoint again replaces its keys.", part="push")
 async def the_same_endpoint_again_is_one(bench: Bench, inbox: Inbox) -> None:
     """The same endpoint with other keys is still one subscription."""
     first = _subscription(bench)
@@ -96,11 +109,13 @@ async def the_same_endpoint_again_is_one(bench: Bench, inbox: Inbox) -> None:
 
 
 @GROUP.required(
-    "An inbox has at most 8 subscriptions. Another one is refused as `bad_request` with the member `endpoint`"
+    "An inbox has at most 8 subscriptions. Another one is refused as `bad_request` with the member `endpoint`",
+    part="push",
 )
 async def one_subscription_too_many_is_refused(bench: Bench, inbox: Inbox) -> None:
     """One more subscription than there may be is a `bad_request` that names `endpoint`; the others stay."""
-    most = bench.limit("push_subscriptions")
+    if (most := bench.limit("push_subscriptions")) != _MOST:
+        raise Failed(f"push_subscriptions is {most}, not {_MOST}")
     kept = [_subscription(bench) for _ in range(most)]
     for subscription in kept:
         (await _put(inbox, subscription)).expect(204)
@@ -110,7 +125,7 @@ async def one_subscription_too_many_is_refused(bench: Bench, inbox: Inbox) -> No
     (await _drop(inbox)).expect(204)
 
 
-@GROUP.required("The endpoint is an https URL of a public name at the usual port, of at most 1,024 characters.")
+@GROUP.required("The endpoint is an https URL of a public name at the usual port", part="push")
 async def an_endpoint_elsewhere_is_refused(bench: Bench, inbox: Inbox) -> None:
     """An endpoint that is not https at a public name, at the usual port, or too long, is a `bad_request`."""
     for endpoint in (
@@ -132,7 +147,7 @@ async def an_endpoint_elsewhere_is_refused(bench: Bench, inbox: Inbox) -> None:
     _check_count(await _count(inbox), 0, "after subscriptions that were refused")
 
 
-@GROUP.required("exactly as `PushSubscription.toJSON()` gives it")
+@GROUP.required("exactly as `PushSubscription.toJSON()` gives it", part="push")
 async def a_subscription_of_another_shape_is_refused(bench: Bench, inbox: Inbox) -> None:
     """A subscription without a browser's keys, or with more than they have, is a `bad_request`."""
     good = _subscription(bench)
@@ -155,7 +170,10 @@ async def a_subscription_of_another_shape_is_refused(bench: Bench, inbox: Inbox)
 
 
 @GROUP.required(
-    "`id` is the first 16 characters of the endpoint's SHA-256 in base64url", section=_LIST, feature=_FEATURE
+    "`id` is the first 16 characters of the endpoint's SHA-256",
+    section=_LIST,
+    feature=_FEATURE,
+    part="push",
 )
 async def subscriptions_are_listed(bench: Bench, inbox: Inbox) -> None:
     """`GET /v1/inbox/push` lists the `id`, the `service` and the day (`since`) of each subscription."""
@@ -170,7 +188,7 @@ async def subscriptions_are_listed(bench: Bench, inbox: Inbox) -> None:
     (await _drop(inbox)).expect(204)
 
 
-@GROUP.required('`{"endpoint": "…"}` or `{"id": "…"}` drops that subscription', section=_DELETE, feature=_FEATURE)
+@GROUP.required('or `{"id": "…"}` drops that subscription', section=_DELETE, feature=_FEATURE, part="push")
 async def a_subscription_is_dropped_by_its_id(bench: Bench, inbox: Inbox) -> None:
     """A subscription is dropped by the `id` that the list gives; an unknown one is 204 too."""
     one, two = _subscription(bench), _subscription(bench)

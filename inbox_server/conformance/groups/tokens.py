@@ -259,12 +259,18 @@ async def the_app_of_a_delivery_is_the_inboxs(bench: Bench, inbox: Inbox) -> Non
         reply.refused("not_accepted", why="with another app")
 
 
-@GROUP.recommended("Send `Authorization: Bearer <token>` once.")
+@GROUP.required("A header that says anything else, or a second one, is `bad_token` with the member `Authorization`.")
 async def a_token_is_sent_once(bench: Bench, inbox: Inbox) -> None:
-    """Two `Authorization` headers are refused: what stands between may read the other one."""
+    """Another scheme than `Bearer`, and a second `Authorization`, are `bad_token`; `Bearer` may be in any case."""
     tokens = [bench.owner_token(each, "read") for each in (inbox.owner, bench.somebody())]
     headers = [("Authorization", f"Bearer {token}") for token in tokens]
     (await bench.send("GET", "/v1/messages", headers=headers)).expect(400, 401, why="with two tokens")
+    for scheme in ("bearer", "BEARER", "Basic", "Token"):
+        reply = await bench.send("GET", "/v1/messages", headers={"Authorization": f"{scheme} {tokens[0]}"})
+        if scheme.lower() == "bearer":
+            reply.expect(200, why=f"with {scheme}")
+        else:
+            reply.refused("bad_token", member="Authorization", why=f"with {scheme}")
 
 
 @GROUP.required("401 has `WWW-Authenticate: Bearer`.", section="refusals")
