@@ -41,9 +41,15 @@ class AskedWrongly(Exception):
 
 
 def default_profile(environment: Mapping[str, str] = os.environ) -> Path:
-    """The path according to the XDG base directory specification."""
+    """The path according to the XDG base directory specification.
+
+    Who has no home directory, as a service under systemd, has no profile there either, but may run other commands.
+    """
     base = environment.get("XDG_CONFIG_HOME", "")
-    folder = Path(base) if base.startswith("/") else Path.home() / ".config"
+    try:
+        folder = Path(base) if base.startswith("/") else Path.home() / ".config"
+    except RuntimeError:
+        folder = Path("~", ".config")
     return folder / "inbox-server" / "profile.json"
 
 

@@ -1,5 +1,6 @@
 """The command line: what `init` writes, what is said about mistakes, and that `--help` helps."""
 
+import pwd
 import stat
 import tomllib
 from pathlib import Path
@@ -217,3 +218,20 @@ def test_a_systemd_credential_takes_the_place_of_the_file(tmp_path: Path) -> Non
     assert read_secret(tmp_path / "secret", environment) == read_secret(tmp_path / "secret", {})
     (credentials / "inbox-secret").write_text("11" * 32)
     assert read_secret(tmp_path / "secret", environment) == b"\x11" * 32
+
+
+def test_a_user_without_a_home_directory_can_run_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `DynamicUser=` makes one, on a system that has no libnss-systemd."""
+
+    def unknown(_: int) -> pwd.struct_passwd:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SystemExit, match="0"):
+        main(["serve", "--help"])
+    assert main(["client", "read"]) == 2
+    assert "~/.config/inbox-server/profile.json" in capsys.readouterr().err
