@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 from inbox_server.config.config import Config, Tcp
 
 _IPV6_PREFIX_BITS: Final = 64  # what one customer gets
+_HERE: Final = frozenset(
+    {"127.0.0.1", "::1"}
+)  # where proxies connect from; others in 127.0.0.0/8 are read as addresses
 
 
 def hosts_of(config: Config) -> Callable[[str], bool]:
@@ -42,7 +45,7 @@ def network_of(remote: str | None, headers: Mapping[str, str], config: Config) -
 
     Proxies connect from this machine. Only the one header that the operator named is trusted, and only from here.
     """
-    peer = _address(remote)
+    peer = None if remote in _HERE else _address(remote)
     if peer is not None and not peer.is_loopback:
         return _prefix(peer)
     told = _address(headers.get(config.proxy_header)) if config.proxy_header else None

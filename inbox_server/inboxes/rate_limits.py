@@ -8,6 +8,7 @@ Each kind of limit has its own sketch, so one kind cannot crowd another.
 
 import hashlib
 import mmap
+import struct
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -23,29 +24,41 @@ _CELL_BYTES: Final = 4
 # hours take 12 MiB.
 _CELLS: Final[dict[Kind, int]] = {"sender": 1 << 18, "inbox": 1 << 16, "network": 1 << 16}
 _SALT_BYTES: Final = 16
+_NUMBERS: Final = struct.Struct(f">{_ROWS}I").unpack
+
+
+Cells = tuple[int, int, int, int]
 
 
 class _Sketch:
     """The counts of one kind in one hour. A page of its memory is taken when a count first falls on it."""
 
-    def __init__(self, cells: int) -> None:
+    def __init__(self, cells: int, salt: bytes) -> None:
+        self.highest = 0
+        """No count is above this."""
         self._width = cells
+        self._salt = salt
         self._counts = memoryview(mmap.mmap(-1, _ROWS * cells * _CELL_BYTES)).cast("I")  # a bytearray would be filled
 
-    def cells(self, digest: bytes) -> list[int]:
-        return [
-            row * self._width + int.from_bytes(digest[4 * row : 4 * row + 4], "big") % self._width
-            for row in range(_ROWS)
-        ]
+    def find(self, what: bytes) -> Cells:
+        """One cell in each row."""
+        digest = hashlib.blake2b(what, key=self._salt, digest_size=_ROWS * _CELL_BYTES).digest()
+        first, second, third, fourth = _NUMBERS(digest)
+        width = self._width
+        return first % width, width + second % width, 2 * width + third % width, 3 * width + fourth % width
 
-    def count(self, cells: list[int]) -> int:
-        return min([self._counts[cell] for cell in cells])
+    def count(self, cells: Cells) -> int:
+        counts, (first, second, third, fourth) = self._counts, cells
+        return min(counts[first], counts[second], counts[third], counts[fourth])
 
-    def add(self, cells: list[int]) -> None:
-        lowest = self.count(cells)
+    def raise_to(self, count: int, cells: Cells) -> None:
+        """Raise the lowest of these cells, which are one below."""
+        counts = self._counts
         for cell in cells:
-            if self._counts[cell] == lowest:
-                self._counts[cell] = lowest + 1
+            if counts[cell] < count:
+                counts[cell] = count
+        if count > self.highest:
+            self.highest = count
 
 
 class _Hour:
@@ -53,16 +66,7 @@ class _Hour:
 
     def __init__(self, number: int, salt: bytes) -> None:
         self.number = number
-        self._salt = salt
-        self._sketches = {kind: _Sketch(cells) for kind, cells in _CELLS.items()}
-
-    def find(self, kind: Kind, what: bytes) -> tuple[_Sketch, list[int]]:
-        sketch = self._sketches[kind]
-        return sketch, sketch.cells(hashlib.blake2b(what, key=self._salt, digest_size=4 * _ROWS).digest())
-
-    def count(self, kind: Kind, what: bytes) -> int:
-        sketch, cells = self.find(kind, what)
-        return sketch.count(cells)
+        self.sketches = {kind: _Sketch(cells, salt) for kind, cells in _CELLS.items()}
 
 
 class RateLimits:
@@ -87,14 +91,19 @@ class RateLimits:
         for kind, what, most in limits:
             if not most:
                 continue
-            sketch, cells = self._current.find(kind, what)
-            here, before = sketch.count(cells), self._previous.count(kind, what)
-            if here + before * (1 - passed) >= most:
-                wait = _wait(here, before, most, passed)
-                raise Refused("too_many", "Too many deliveries for now. Repeat the same one later.", retry_after=wait)
-            counted.append((sketch, cells))
-        for sketch, cells in counted:
-            sketch.add(cells)
+            sketch, previous = self._current.sketches[kind], self._previous.sketches[kind]
+            cells = sketch.find(what)
+            here = sketch.count(cells)
+            if here + previous.highest * (1 - passed) >= most:  # else nobody's count is too high, whoever this is
+                before = previous.count(previous.find(what))
+                if here + before * (1 - passed) >= most:
+                    wait = _wait(here, before, most, passed)
+                    raise Refused(
+                        "too_many", "Too many deliveries for now. Repeat the same one later.", retry_after=wait
+                    )
+            counted.append((sketch, here + 1, cells))
+        for sketch, count, cells in counted:
+            sketch.raise_to(count, cells)
 
     def _turn(self, hour: int) -> None:
         if hour == self._current.number:
