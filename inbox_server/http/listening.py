@@ -105,6 +105,8 @@ class QuietRequestHandler(web.RequestHandler):
     answer. This handler does not.
     """
 
+    __slots__ = ("_body", "_connections", "_headers_due", "_metrics", "_taking_due", "_taking_seconds", "_untaken")
+
     def __init__(
         self,
         *arguments: Any,

@@ -148,9 +148,13 @@ async def post_ack(request: web.Request) -> web.Response:
 
 
 async def get_events(request: web.Request) -> web.StreamResponse:
+    return await usual_get_events(request.app, request, b"")
+
+
+async def usual_get_events(app: web.Application, request: web.BaseRequest, _: bytes) -> web.StreamResponse:
     request[WAITS] = True
     last_event_id = once(request, "Last-Event-ID")
-    events = request.app[READING].events(authorization_of(request), request.query, last_event_id, request.app[CLOCK]())
+    events = app[READING].events(authorization_of(request), request.query, last_event_id, app[CLOCK]())
     return await _send(request, events, _STREAM)
 
 
@@ -162,6 +166,7 @@ async def _send(
         first = await anext(parts)  # a refusal here still gets its own status
         response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
         await response.prepare(request)
+        response.headers.clear()  # they are sent, and a stream may stay open for an hour
         await response.write(first)
         del first
         with contextlib.suppress(StopAsyncIteration):
@@ -180,5 +185,5 @@ ROUTES: Final = (
     Route("POST", "/v1/messages", post_message, usual_post_message),
     Route("GET", "/v1/messages", get_messages, usual_get_messages),
     Route("POST", "/v1/messages/ack", post_ack),
-    Route("GET", "/v1/events", get_events),
+    Route("GET", "/v1/events", get_events, usual_get_events),
 )

@@ -6,8 +6,8 @@ miss a change between the read and the wait.
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Iterator
-from typing import Final, Literal
+from collections.abc import Collection
+from typing import Final, Literal, Self
 
 from inbox_server.errors import Refused
 
@@ -16,31 +16,57 @@ _RETRY_SECONDS: Final = 60
 
 
 class Listener:
-    """Learns whether its inbox has changed since it last listened. One that `yields` may have to make room."""
+    """Learns whether its inbox has changed since it last listened, for as long as its context lasts.
 
-    def __init__(self, *, yields: bool = False) -> None:
-        self._changed = asyncio.Event()
+    Thousands wait at once, so it is small: one future and one timer while it waits, and no dictionary. One that
+    `yields` may have to make room.
+    """
+
+    __slots__ = ("_changed", "_inbox", "_waiting", "_wakeups", "ended", "yields")
+
+    def __init__(self, wakeups: "Wakeups", inbox: bytes, *, yields: bool) -> None:
+        self._wakeups = wakeups
+        self._inbox = inbox
+        self._changed = False
+        self._waiting: asyncio.Future[None] | None = None
         self.yields = yields
         self.ended: Literal["", "stopping", "replaced"] = ""
 
+    def __enter__(self) -> Self:
+        self._wakeups.add(self._inbox, self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wakeups.remove(self._inbox, self)
+
     def listen(self) -> None:
         """Count changes from now on. Read after this call."""
-        self._changed.clear()
+        self._changed = False
 
     async def changed(self, seconds: float) -> bool:
         """Whether something changed within `seconds`; False at once when listening has been ended."""
-        if seconds > 0 and not self.ended:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._changed.wait()
-        return self._changed.is_set() and not self.ended
+        if seconds > 0 and not self.ended and not self._changed:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.create_future()
+            timer = loop.call_later(seconds, self._stop_waiting)
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+                timer.cancel()
+        return self._changed and not self.ended
 
     def wake(self) -> None:
-        self._changed.set()
+        self._changed = True
+        self._stop_waiting()
 
     def end(self, reason: Literal["stopping", "replaced"]) -> None:
         self.ended = reason
-        self._changed.set()
+        self.wake()
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
 
 class Wakeups:
@@ -53,9 +79,12 @@ class Wakeups:
     def __len__(self) -> int:
         return sum(len(listeners) for listeners in self._listeners.values())
 
-    @contextlib.contextmanager
-    def listening(self, inbox: bytes, *, yields: bool = False) -> Iterator[Listener]:
-        """Listen for an inbox for as long as the context lasts.
+    def listening(self, inbox: bytes, *, yields: bool = False) -> Listener:
+        """Listen for an inbox for as long as the context lasts; entering it raises as `add` does."""
+        return Listener(self, inbox, yields=yields)
+
+    def add(self, inbox: bytes, listener: Listener) -> None:
+        """From now on it is woken.
 
         When all places are taken, the oldest reader that yields is ended as `replaced`: it has been silent the longest,
         and may have lost its network. Raises `Refused` too_many when no reader yields.
@@ -63,17 +92,17 @@ class Wakeups:
         listeners = self._listeners.setdefault(inbox, [])
         if len(listeners) >= MAX_WAITING_READERS:
             _make_room(listeners)
-        listener = Listener(yields=yields)
         if self._stopping:
             listener.end("stopping")
         listeners.append(listener)
-        try:
-            yield listener
-        finally:
-            with contextlib.suppress(ValueError):  # its place was given to another
-                listeners.remove(listener)
-            if not listeners and self._listeners.get(inbox) is listeners:
-                del self._listeners[inbox]
+
+    def remove(self, inbox: bytes, listener: Listener) -> None:
+        """It listens no more; perhaps its place was given to another before."""
+        listeners = self._listeners.get(inbox, [])
+        with contextlib.suppress(ValueError):
+            listeners.remove(listener)
+        if not listeners:
+            self._listeners.pop(inbox, None)
 
     def wake(self, inboxes: Collection[bytes]) -> None:
         """These inboxes have changed, and the change is committed."""

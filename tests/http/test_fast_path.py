@@ -89,9 +89,9 @@ def delivery(clock: HandClock, text: str, *headers: str, line: str = "POST /v1/m
     return request_bytes(line, bearer, f"Content-Length: {len(body)}", *headers, body=body)
 
 
-def query(clock: HandClock, parameters: str = "", *headers: str) -> bytes:
+def query(clock: HandClock, parameters: str = "", *headers: str, path: str = "/v1/messages") -> bytes:
     token = owner_token(BOB, scope="read", app=APP, inbox=PUBLIC, now=clock())
-    return request_bytes(f"GET /v1/messages{parameters}", f"Authorization: Bearer {token}", *headers)
+    return request_bytes(f"GET {path}{parameters}", f"Authorization: Bearer {token}", *headers)
 
 
 def unusual(request: bytes) -> bytes:
@@ -157,6 +157,8 @@ def steps(clock: HandClock) -> Mapping[str, tuple[bytes, int]]:
         "an empty query": (query(clock, "?"), 200),
         **{f"number {number}": (delivery(clock, f"number {number}"), 201) for number in range(ENTRIES)},
         "a page in parts": (query(clock, "?limit=1000"), 200),
+        "a stream that ends at once": (query(clock, "?closeafter=state", path="/v1/events"), 200),
+        "a stream without its token": (request_bytes("GET /v1/events"), 401),
         **{f"more {number}": (delivery(clock, f"more {number}"), 201) for number in range(MOST_AN_HOUR - ENTRIES - 5)},
         "over the limit": (delivery(clock, "one too many"), 429),
     }
