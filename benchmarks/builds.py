@@ -67,8 +67,9 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def _dependencies(root: Path) -> list[str]:
-    listed: list[str] = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
-    return sorted(listed)
+    """What a server needs; since there is an extra of that name, it has the larger part of them."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    return sorted({*project["dependencies"], *project.get("optional-dependencies", {}).get("server", [])})
 
 
 def _python_with(libraries: list[str], folder: Path) -> str:

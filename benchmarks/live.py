@@ -1,6 +1,7 @@
 """Those who wait: what five thousand open streams cost, and how soon a delivery reaches a waiting reader."""
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -26,10 +27,14 @@ def measure_live(folder: Path, streams: int, deliveries: int) -> dict[str, Any]:
 
 async def _measure(server: Server, owners: list[Person], deliveries: int) -> dict[str, Any]:
     """Each owner has one stream open; the deliveries go to them in turn."""
-    async with wires(server, len(owners) + 1) as (sending, *waiting):
-        for wire, owner in zip(waiting, owners, strict=True):
+    async with contextlib.AsyncExitStack() as stack:
+        waiting = []
+        for owner in owners:  # each asks as soon as it is connected: who says nothing for long is cut off
+            (wire,) = await stack.enter_async_context(wires(server, 1))
             await wire.follow(events(owner, server.url))
+            waiting.append(wire)
         megabytes = resident_kb(server) / 1024
+        (sending,) = await stack.enter_async_context(wires(server, 1))
         (sender,) = people(1)
         reached, answered = [], []
         for number in range(_WARMING + deliveries):

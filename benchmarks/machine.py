@@ -4,6 +4,7 @@ import os
 import platform
 import sqlite3
 import statistics
+import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +21,7 @@ def versions(folder: Path, base: Build | None, wrk: str) -> dict[str, str]:
     """`folder` is where the databases are."""
     return {
         "commit": this_build().commit,
-        **({"base": base.commit} if base else {}),
+        **({"base": base.commit + ", with libraries of its own" * (base.python != sys.executable)} if base else {}),
         "python": platform.python_version(),
         **{library: metadata.version(library) for library in _LIBRARIES},
         "sqlite": sqlite3.sqlite_version,

@@ -102,6 +102,8 @@ def _detail(found: Mapping[str, Any], name: str) -> str:
 
 def _builds(results: Mapping[str, Any]) -> Table:
     names = [name for name in (BARE, BASE, NOW, LIMITED) if any(_of(results, path, name) for path, _ in _SIDES)]
+    if len(names) < 2:
+        return []
     both = {BASE, NOW} <= set(names)
     rows: Table = [("", *names, *(["now / base"] if both else []))]
     for path, what in _SIDES:

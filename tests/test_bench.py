@@ -16,6 +16,7 @@ from benchmarks import report
 from benchmarks.builds import ROOT, base_build
 from benchmarks.delivering import Delivering
 from benchmarks.filling import fill, stored
+from benchmarks.page import put_in
 from benchmarks.servers import SECRET, ask_json, bare_server, deployment, inbox_server
 from benchmarks.settling import settle, unread
 from benchmarks.signing import capabilities, deliveries, people, query, write_requests
@@ -187,3 +188,14 @@ def test_what_misses_its_target_is_marked() -> None:
     [(heading, (_, *rows)), *_] = report.tables(results)
     assert heading == "Targets"
     assert [verdict for _, _, _, verdict, _ in rows] == ["missed", "met", "met", "missed"]
+
+
+def test_new_figures_replace_old_ones_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text()
+    for name in ("measured", "peers"):
+        once = put_in(page, name, "# First\n\n| a |\n")
+        twice = put_in(once, name, "# Second\n")
+        assert "\n## First\n\n| a |\n<!-- /" in once
+        assert ("First" in twice, "\n## Second\n<!-- /" in twice) == (False, True)
+    with pytest.raises(ValueError, match="no marks called nothing"):
+        put_in(page, "nothing", "")
