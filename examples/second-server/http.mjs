@@ -45,8 +45,8 @@ export function serve({ origin, routes, isStopping }) {
     response.end(bytes)
   }
 
-  const limits = { headersTimeout: 15000, requestTimeout: 30000, connectionsCheckingInterval: 5000, requireHostHeader: false }
-  const server = http.createServer(limits, handle)
+  const timeouts = { headersTimeout: 15000, requestTimeout: 30000, keepAliveTimeout: 75000, connectionsCheckingInterval: 5000 }
+  const server = http.createServer({ ...timeouts, requireHostHeader: false }, handle)
   server.on('checkExpectation', handle) // otherwise Node answers by itself
   server.on('clientError', refuseByHand)
   return server

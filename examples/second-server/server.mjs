@@ -27,18 +27,32 @@ function readOptions() {
     const variable = process.env['INBOX_' + name.toUpperCase().replace('-', '_')]
     options[name] = value === false ? { type: 'boolean', default: Boolean(variable) } : { type: 'string', default: variable ?? value }
   }
-  return parseArgs({ options }).values
+  try {
+    return parseArgs({ options }).values
+  } catch (error) {
+    return stop(error.message)
+  }
+}
+
+function stop(text) {
+  console.error(`${text} (--help tells the options)`)
+  process.exit(2)
 }
 
 const options = readOptions()
 if (options.help) {
-  for (const [name, [value, text]] of Object.entries(OPTIONS)) console.log(`--${name}`.padEnd(18) + text + (value && ` [${value}]`))
+  for (const [name, [value, text]] of Object.entries(OPTIONS)) console.log(`--${name}`.padEnd(18) + text + (value ? ` [${value}]` : ''))
   process.exit()
 }
-const [, host, port] = /^(.+):(\d+)$/.exec(options.listen)
-const origin = options.origin || `http://${options.listen}`
 const split = text => text.split(',').filter(Boolean)
-for (const [name, value] of split(options.limits).map(text => text.split('='))) LIMITS[name] = Number(value)
+const [, host, port] = /^(.+):(\d+)$/.exec(options.listen) ?? stop('--listen needs an address and a port')
+const origin = options.origin || new URL(`http://${options.listen}`).origin
+if (!URL.canParse(origin) || new URL(origin).origin !== origin) stop(`${origin} is not an origin such as https://inbox.example`)
+for (const limit of split(options.limits)) {
+  const [, name, value] = /^(\w+)=(\d+)$/.exec(limit) ?? []
+  if (!Object.hasOwn(LIMITS, name)) stop(`${limit} is not one of the limits in limits.mjs, with its value`)
+  LIMITS[name] = Number(value)
+}
 const now = () => Math.floor(Date.now() / 1000)
 
 process.umask(0o077)
@@ -69,4 +83,5 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
   })
 }
 
+server.on('error', error => stop(`it cannot listen at ${options.listen}: ${error.code}`))
 server.listen(Number(port), host.replace(/^\[|\]$/g, ''), () => console.log(`listens at ${options.listen} as ${origin}`))
