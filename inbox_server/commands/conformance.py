@@ -61,6 +61,7 @@ def add_conformance(commands: Commands) -> None:
         help="a client's profile with a name of yours, or what `inbox-server dev --json` printed (repeatable)",
     )
     command.add_argument("--only", metavar="GROUP", action="append", default=[], help="a group or a case (repeatable)")
+    command.add_argument("--quick", action="store_true", help="leave out the cases that wait for a minute or more")
     command.add_argument("--list", action="store_true", help="list the cases and their rules, and run nothing")
     for option, what in (("json", "as JSON"), ("junit", "as JUnit XML"), ("report", "as Markdown, to publish")):
         command.add_argument(f"--{option}", metavar="FILE", type=Path, help=f"write the results {what}")
@@ -75,7 +76,7 @@ def add_conformance(commands: Commands) -> None:
 
 def _conformance(options: argparse.Namespace) -> int:
     try:
-        cases = chosen(options.only)
+        cases = chosen(options.only, quick=options.quick)
         if options.list:
             tell("\n".join(_listed(cases)))
             return CONFORMS_EXIT

@@ -26,7 +26,7 @@ class Case:
 
     `named`: the first inbox's owner has a name. `senders`: how many more identities with names it needs.
     `feature`: run only if the capability document lists it. `part`: run only if the document has this member.
-    `slow`: it waits for more than ten seconds.
+    `slow`: it waits for most of a minute, or more.
     `last`: it judges the answers that all others got.
     """
 

@@ -19,7 +19,7 @@ from inbox_server.identity.names import is_origin
 
 _AT_ONCE: Final = 4  # cases that run side by side; most wait for the network
 _CASE_SECONDS: Final = 180
-_MOST_INBOXES: Final = 8  # the default of many servers is a few new ones an hour
+_MOST_INBOXES: Final = 6  # the default of many servers is a few new ones an hour
 _MOST_BYTES: Final = 4 << 20  # a page of 1,000 entries has 1.1 MB
 
 

@@ -45,12 +45,16 @@ class NoSuchCase(ValueError):
     """The message says what there is."""
 
 
-def chosen(only: Collection[str]) -> list[Case]:
-    """The cases of these groups, and those with these ids; all if none is named. Raises `NoSuchCase`."""
+def chosen(only: Collection[str], *, quick: bool = False) -> list[Case]:
+    """The cases of these groups, and those with these ids; all if none is named. Raises `NoSuchCase`.
+
+    With `quick`, without those that wait for longer than all others together.
+    """
     every = [case for group in GROUPS for case in group.cases]
     known = {case.group for case in every} | {case.id for case in every}
     unknown = sorted(set(only) - known)
     if unknown:
         names = ", ".join(group.name for group in GROUPS)
         raise NoSuchCase(f"{unknown[0]} is neither a group ({names}) nor a case such as {every[0].id}")
-    return [case for case in every if not only or case.group in only or case.id in only]
+    named = [case for case in every if not only or case.group in only or case.id in only]
+    return [case for case in named if not (quick and case.slow)]

@@ -76,7 +76,7 @@ async def lists_have_up_to_their_limit(bench: Bench, inbox: Inbox) -> None:
             raise Failed(f"`{name}` does not have the {most} addresses that were set")
 
 
-@GROUP.required("507 | The inbox is full", section="refusals", slow=True)
+@GROUP.required("507 | The inbox is full", section="refusals")
 async def a_full_inbox_refuses_and_keeps_what_it_has(bench: Bench, inbox: Inbox) -> None:
     """A full inbox answers `inbox_full`, keeps every entry, still takes repeats, and tells its owner `inbox_full`."""
     size, count = _to_fill(bench)
@@ -120,7 +120,7 @@ async def _check_notice(inbox: Inbox, *, there: bool) -> None:
 
 
 @GROUP.required(
-    "An inbox remembers at most `inbox_read_entries` of such IDs", section="post-v1messagesack-acknowledge", slow=True
+    "An inbox remembers at most `inbox_read_entries` of such IDs", section="post-v1messagesack-acknowledge"
 )
 async def a_cursor_from_before_what_was_forgotten_is_gone(bench: Bench, inbox: Inbox) -> None:
     """When more was read than the server remembers, an older cursor is `cursor_gone`, and a newer one is not."""

@@ -127,7 +127,7 @@ def _seen(reply: Reply) -> tuple[int, Mapping[str, str], bytes]:
     return reply.status, {name: headers[name] for name in headers.keys() - _PER_REQUEST}, reply.answer.body
 
 
-@GROUP.required(_ONE_ANSWER, _USES_UP_NOTHING, slow=True)
+@GROUP.required(_ONE_ANSWER, _USES_UP_NOTHING)
 async def refusals_do_not_add_up(bench: Bench, inbox: Inbox) -> None:
     """Hundreds of refused deliveries from one sender get the same answer, inbox or not, and use up no limit of it."""
     await inbox.set(accept="nobody")
