@@ -36,6 +36,8 @@ invite is used up. If a server accepts only listed identities, or only names, pi
 run it on another machine, not on the server: there it meets the same proxy, firewall and name as apps do. If the
 certificate is from your own authority, set SSL_CERT_FILE. Proxies in the environment are not used.
 
+whether the server follows every rule of the protocol, `inbox-server conformance` tells.
+
 exit codes: 0 nothing failed, 1 something failed, 2 usage error (or the URL is no origin). ping never prints a token.
 """
 

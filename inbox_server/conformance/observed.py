@@ -29,6 +29,7 @@ CODES: Final = {
     "too_many": 429,
     "internal": 500,
     "names_unavailable": 503,
+    "channel_unavailable": 503,
     "stopping": 503,
     "clock_jumped": 503,
     "inbox_full": 507,

@@ -42,8 +42,11 @@ async def an_unknown_member_is_refused(bench: Bench, inbox: Inbox) -> None:
 
 @GROUP.required(_REFUSE)
 async def an_unknown_parameter_is_refused(inbox: Inbox) -> None:
-    """A query parameter that is not on the page is a `bad_request`."""
+    """A query parameter that is not on the page, or that is there twice, is a `bad_request`."""
     (await inbox.listed(unheard_of=1)).refused("bad_request", why="with an unknown parameter")
+    token = inbox.bench.owner_token(inbox.owner, "read")
+    twice = await inbox.bench.send("GET", "/v1/messages?limit=1&limit=1", token=token)
+    twice.refused("bad_request", why="with the same parameter twice")
     (await refused_events(inbox, "?unheard_of=1")).refused("bad_request")
     for method, path, scope in (("GET", "/v1/inbox", "read"), ("PUT", "/v1/inbox", "settings")):
         reply = await inbox.ask(method, f"{path}?unheard_of=1", scope)

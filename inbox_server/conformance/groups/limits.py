@@ -119,9 +119,7 @@ async def _check_notice(inbox: Inbox, *, there: bool) -> None:
         raise Failed(f"the notice inbox_full is {'not there' if there else 'still there'} {when}, in a list or in GET")
 
 
-@GROUP.required(
-    "An inbox remembers at most `inbox_read_entries` of such IDs", section="post-v1messagesack-acknowledge"
-)
+@GROUP.required("An inbox remembers at most `inbox_read_entries` of such IDs", section="post-v1messagesack-acknowledge")
 async def a_cursor_from_before_what_was_forgotten_is_gone(bench: Bench, inbox: Inbox) -> None:
     """When more was read than the server remembers, an older cursor is `cursor_gone`, and a newer one is not."""
     most = bench.limit("inbox_read_entries")

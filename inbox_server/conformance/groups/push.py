@@ -1,7 +1,8 @@
-"""Group `push`: subscriptions to Web Push. Whether notifications arrive, a suite over HTTP alone cannot see."""
+"""Group `push`: subscriptions to Web Push, and rooms of Matrix. Whether notifications arrive, no case can see."""
 
 import hashlib
 import json
+import re
 from typing import Any, Final
 
 from inbox_server.conformance.bench import Bench
@@ -13,7 +14,9 @@ from inbox_server.protocol.base64url import NotBase64Url, decode, encode
 GROUP: Final = Group("push", "put-v1inboxpush-be-told-by-web-push")
 _LIST: Final = "get-v1inboxpush"
 _DELETE: Final = "delete-v1inboxpush"
+_ROOM: Final = "put-v1inboxmatrix-be-told-in-a-matrix-room"
 _PATH: Final = "/v1/inbox/push"
+_ROOM_PATH: Final = "/v1/inbox/matrix"
 _FEATURE: Final = "push-list"
 # The generator of P-256 (FIPS 186): a point, as a browser's key is one. Nothing is ever sent to it.
 _POINT: Final = bytes.fromhex(
@@ -204,3 +207,24 @@ async def a_subscription_is_dropped_by_its_id(bench: Bench, inbox: Inbox) -> Non
 
 def _short(endpoint: str) -> str:
     return encode(hashlib.sha256(endpoint.encode()).digest())[:16]
+
+
+@GROUP.required(
+    "An alias (`#…`) will not do.",
+    section="put-v1inboxmatrix-be-told-in-a-matrix-room",
+    feature="matrix",
+    part="matrix",
+)
+async def what_is_no_room_is_refused(bench: Bench, inbox: Inbox) -> None:
+    """With the feature `matrix`, what is no room's ID is a `bad_request`, and no room is told; dropping none is 204."""
+    bot = bench.document["matrix"]
+    if not isinstance(bot, dict) or not re.fullmatch(r"@[^:\s]+:\S+", str(bot.get("user_id"))):
+        raise Failed("`matrix.user_id` in the capability document is not the ID of a bot")
+    domain = str(bot["user_id"]).partition(":")[2]
+    for room in (f"#inbox:{domain}", "", f"!{'x' * 256}:{domain}", 1, None):
+        reply = await inbox.ask("PUT", _ROOM_PATH, "settings", json.dumps({"room": room}).encode())
+        reply.refused("bad_request", why=f"with the room {room!r:.20}")
+    if (await inbox.get()).expect(200).number("matrix") != 0:
+        raise Failed("`matrix` is not 0 after rooms that were refused")
+    for body in (b"", b'{"id":"AAAAAAAAAAAAAAAA"}'):
+        (await inbox.ask("DELETE", _ROOM_PATH, "settings", body)).expect(204)

@@ -81,6 +81,16 @@ async def a_list_replaces_the_old_one(bench: Bench, inbox: Inbox) -> None:
         raise Failed("an empty list does not clear the list")
 
 
+@GROUP.required("A new `retention` is for deliveries that come after it.")
+async def a_new_retention_is_for_later_deliveries(bench: Bench, inbox: Inbox) -> None:
+    """A shorter retention leaves what is there its life, and gives what comes after it the shorter one."""
+    expires = (await inbox.deliver(bench.text())).expect(201).number("expires")
+    await inbox.set(retention=3600)
+    later = (await inbox.deliver(bench.text())).expect(201).number("expires")
+    if [entry.expires for entry in (await inbox.page()).messages] != [expires, later] or later >= expires:
+        raise Failed("a new retention changed the life of what was there, or not that of what came later")
+
+
 @GROUP.required("from 3,600 to the server's maximum")
 async def settings_out_of_range_are_refused(bench: Bench, inbox: Inbox) -> None:
     """Settings that are out of range or of another kind are a `bad_request`, and change nothing."""
