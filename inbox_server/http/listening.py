@@ -191,10 +191,11 @@ class QuietRequestHandler(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         if isinstance(resp, web.HTTPException):  # aiohttp refused before any middleware: `Expect`
             resp = self.handle_error(request, 400)
-        finished = (resp, False) if resp is WRITTEN else await super().finish_response(request, resp, start_time)
+        answer, is_cut = (resp, False) if resp is WRITTEN else await super().finish_response(request, resp, start_time)
         if not self._messages:  # none arrived in the meantime
             self._connections.answered(self)
-        return finished
+        # aiohttp keeps what is returned here until the connection's next request, and asks it only this.
+        return WRITTEN if answer.keep_alive else answer, is_cut
 
     def handle_error(
         self,

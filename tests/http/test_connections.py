@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,8 @@ from aiohttp import web
 
 from inbox_server.http.connections import Connections
 from inbox_server.http.listening import listening
-from tests.support.edges import ask, connection, free_socket, request_bytes
+from tests.conftest import HandClock
+from tests.support.edges import ask, connection, free_socket, request_bytes, serving
 from tests.support.serving import deploy
 
 FILES = 128
@@ -127,3 +129,20 @@ async def test_a_request_under_way_is_not_cut_off_and_the_new_connection_goes(sc
     scene.let_go.set()
     assert await asyncio.gather(*held) == [b"/held"] * PLACES
     await (await scene.silent()).ask("/")  # one of them has given way
+
+
+def answers_in_memory() -> int:
+    gc.collect()
+    return len([each for each in gc.get_objects() if type(each) is web.Response])
+
+
+async def test_a_connection_that_waits_for_its_next_request_keeps_no_answer(tmp_path: Path, clock: HandClock) -> None:
+    """Thousands may be idle. Only the last one's answer may still be in use."""
+    before = answers_in_memory()
+    async with serving(tmp_path, clock=clock) as server, contextlib.AsyncExitStack() as stack:
+        request = request_bytes("GET /.well-known/message-inbox", host=f"127.0.0.1:{server.port}")
+        for _ in range(10):
+            reader, writer = await stack.enter_async_context(connection(server.port))
+            writer.write(request)
+            assert b" 200 OK" in await reader.readuntil(b"\r\n\r\n")
+        assert answers_in_memory() - before <= 1
