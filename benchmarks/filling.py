@@ -22,7 +22,7 @@ from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.contract import Quota
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
-from inbox_server.store.sqlite.slots import SLOT_BYTES
+from inbox_server.store.sqlite.slots import body_of
 
 _RETENTION_DAYS: Final = 30
 _GROUP: Final = 10_000  # rows a statement
@@ -107,6 +107,6 @@ def _add_entries(db: sqlite3.Connection, inboxes: Sequence[bytes], entries: int,
 def _row(
     inbox: bytes, change: int, slot: int, expires: UnixTime, characters: int
 ) -> tuple[int, bytes, bytes, int, bytes, int, int, int]:
-    text = message_id(characters).encode()
-    id = hashlib.sha256(text).digest()
-    return slot, text.ljust(SLOT_BYTES, b"\0"), inbox, change, id, len(text), expires, expires
+    text = message_id(characters)
+    id = hashlib.sha256(text.encode()).digest()
+    return slot, body_of(id, text), inbox, change, id, len(text), expires, expires

@@ -146,7 +146,7 @@ def test_a_filled_database_is_as_deliveries_would_leave_it(tmp_path: Path) -> No
         " (SELECT count(*), sum(size), max(change) FROM message WHERE message.inbox = inbox.inbox)",
         "SELECT * FROM message WHERE slot IN (SELECT slot FROM free_slot) OR slot NOT IN (SELECT slot FROM text)",
         "SELECT * FROM message WHERE expires != forget_at OR expires % 86400 != 86399",
-        "SELECT * FROM text WHERE length(body) != 1024",
+        "SELECT * FROM text WHERE length(body) != 1083",
     ):
         assert read_rows(deployed.data, wrong) == []
 

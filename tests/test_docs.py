@@ -11,7 +11,7 @@ import pytest
 from inbox_server.config.file import parse_config, render_config
 from inbox_server.errors import CODES
 from inbox_server.http.capabilities import FEATURES, capabilities
-from inbox_server.store.sqlite.database import schema_steps
+from inbox_server.store.sqlite.database import schema_steps, upgrade_steps
 from tests.support.channels import all_channels
 
 ROOT = Path(__file__).parent.parent
@@ -55,8 +55,7 @@ def test_the_example_configuration_is_every_key_at_its_default() -> None:
 
 def test_the_threat_model_places_every_column_of_the_schema() -> None:
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
-        for step in schema_steps():
-            db.executescript(step)
+        upgrade_steps(db, ROOT, schema_steps())
         columns = {
             f"{table}.{column}"
             for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()

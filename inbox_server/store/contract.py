@@ -20,6 +20,8 @@ Accept = Literal["names", "anyone", "contacts", "nobody"]
 TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
 FORGOTTEN_AT_ONCE: Final = 200  # when too many ids are remembered, at most this many of the oldest are dropped at once
 PROLONGED_SECONDS: Final = 3 * DAY_SECONDS  # a weekend, and a day to find it (docs/decisions/0010-outages.md)
+ENTRY_JSON: Final = ('{"id":"', '","message_id":"', '","expires":', "}")
+"""What an entry is listed with: before its id (in base64url), its message ID and its expiry, and at its end."""
 
 Changed = Callable[[Collection[bytes]], None]
 """Called with the inboxes that a commit changed, after the caller that asked for the change has its answer."""
@@ -88,13 +90,27 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadyEntries:
+    """Unread entries as they are listed: JSON objects with commas between them, each written as `ENTRY_JSON` says.
+
+    A store that keeps them so may answer with these, and nobody takes them apart; another answers with `Unread`.
+    """
+
+    json: bytes
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A part of the feed, in order of change number. `more` means that the next page is not empty.
 
     `notices` are what the owner must know, whether or not anything else is new. `end` is the feed's last change number.
     """
 
-    messages: tuple[Unread, ...]
+    messages: tuple[Unread, ...] | ReadyEntries
     read: tuple[bytes, ...]
     cursor: Cursor
     more: bool

@@ -18,11 +18,12 @@ from inbox_server.inboxes.follow import Following
 from inbox_server.inboxes.read import Reading
 from inbox_server.inboxes.wakeups import Wakeups
 from inbox_server.protocol.feed_json import PART_ENTRIES
-from inbox_server.store.contract import Quota, Store
+from inbox_server.store.contract import Quota, Store, Unread
 from inbox_server.store.sqlite.opening import open_store
 from tests.conftest import APP
 from tests.support.edges import PUBLIC
 from tests.support.requests import SECRET
+from tests.support.stores import entries_of
 
 ENTRIES = 3 * PART_ENTRIES + 1
 NOW = system_clock()  # as `fill` reckons
@@ -46,6 +47,9 @@ class Scene:
     async def page(self, limit: int, after: str | None = None, **query: str) -> dict[str, Any]:
         answer = await self.ask(limit, after, **query)
         return whole(answer if isinstance(answer, bytes) else b"".join([part async for part in answer]))
+
+    async def entries(self, limit: int) -> tuple[Unread, ...]:
+        return entries_of(await self.store.unread(self.inbox, after=None, limit=limit, now=NOW))
 
     async def acknowledge(self, *ids: bytes) -> None:
         await self.store.acknowledge(self.inbox, ids, now=NOW)
@@ -77,7 +81,7 @@ async def scene(tmp_path: Path, owner: Person) -> AsyncIterator[Scene]:
 @pytest.mark.parametrize("more", [{}, {"wait": "1"}])
 @pytest.mark.parametrize("limit", [PART_ENTRIES + 1, 2 * PART_ENTRIES, ENTRIES - 1, ENTRIES, 1000])
 async def test_a_long_page_is_the_short_ones_one_after_another(scene: Scene, limit: int, more: dict[str, str]) -> None:
-    read = [entry.id for entry in (await scene.store.unread(scene.inbox, after=None, limit=3, now=NOW)).messages]
+    read = [entry.id for entry in await scene.entries(3)]
     begun = await scene.page(1)
     await scene.acknowledge(*read)
     for start in (None, begun["cursor"]):
@@ -97,7 +101,7 @@ async def test_what_changes_between_the_parts_is_told_once_and_not_lost(scene: S
     answer = await scene.ask(1000)
     assert not isinstance(answer, bytes)
     parts = [await anext(answer)]
-    entries = (await scene.store.unread(scene.inbox, after=None, limit=ENTRIES, now=NOW)).messages
+    entries = await scene.entries(ENTRIES)
     early, late, longer = entries[0], entries[-1], entries[1]
     await scene.acknowledge(early.id, late.id)
     await scene.store.deliver(

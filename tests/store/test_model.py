@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from inbox_server.errors import Refused
 from inbox_server.store.contract import TOMBSTONE_SECONDS, Cursor, Delivered, Quota
-from tests.support.stores import ADMISSION, Box, Kind, claimed_box, id_of, texts_of
+from tests.support.stores import ADMISSION, Box, Kind, claimed_box, entries_of, id_of, texts_of
 
 T = TypeVar("T")
 
@@ -215,7 +215,7 @@ class Devices(RuleBasedStateMachine):
         if not hasattr(self, "box"):
             return
         page, inbox = self.run(self.box.page()), self.run(self.box.settings())
-        assert [(entry.message_id, entry.expires) for entry in page.messages] == [
+        assert [(entry.message_id, entry.expires) for entry in entries_of(page)] == [
             (text, self.model.known[text].expires) for text in self.model.since(0)[0]
         ]
         assert page.cursor.change == self.model.change

@@ -29,7 +29,7 @@ async def test_what_lapsed_unread_in_an_outage_lives_some_days_more_and_every_de
     cursor = await box.cursor()
     box.clock.advance(10 * DAY_SECONDS)
     await box.store.prolong(began, box.clock())
-    (entry,) = (await box.page(cursor)).messages
+    (entry,) = await box.entries(cursor)
     assert (entry.message_id, entry.expires) == ("a day", end_of_day(UnixTime(box.clock() + PROLONGED_SECONDS)))
     await box.sweep()
     assert await box.texts() == ["a day"]

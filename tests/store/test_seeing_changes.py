@@ -14,10 +14,10 @@ async def test_every_kind_of_change_is_seen_by_the_next_reading(box: Box) -> Non
 
     cursor = await known()
     await box.deliver("one", life=50)
-    assert [entry.message_id for entry in (await box.page(cursor)).messages] == ["one"]
+    assert [entry.message_id for entry in await box.entries(cursor)] == ["one"]
     cursor = await known()
     await box.deliver("one", life=100)  # a longer life is a change
-    assert [entry.expires for entry in (await box.page(cursor)).messages] == [box.clock() + 100]
+    assert [entry.expires for entry in await box.entries(cursor)] == [box.clock() + 100]
     cursor = await known()
     await box.acknowledge("one")
     assert len((await box.page(cursor)).read) == 1

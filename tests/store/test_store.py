@@ -15,7 +15,7 @@ MOST_READ = 300
 
 async def test_a_delivery_is_listed_with_its_text_and_expiry(box: Box) -> None:
     delivered = await box.deliver("opaque", life=1000)
-    (entry,) = (await box.page()).messages
+    (entry,) = await box.entries()
     assert (entry.id, entry.message_id, entry.expires) == (id_of("opaque"), "opaque", box.clock() + 1000)
     assert delivered == Delivered(new=True, expires=entry.expires)
 
@@ -68,7 +68,7 @@ async def test_a_longer_life_is_a_change_that_every_device_hears_of(box: Box) ->
     await box.deliver("second", life=100)
     cursor = await box.cursor()
     await box.deliver("first", life=500)
-    (entry,) = (await box.page(after=cursor)).messages
+    (entry,) = await box.entries(cursor)
     assert (entry.message_id, entry.expires) == ("first", box.clock() + 500)
     assert await box.texts() == ["second", "first"]
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
+from inbox_server.protocol.base64url import decode
+from inbox_server.protocol.feed_json import entries_json
 from inbox_server.store.contract import (
     Admission,
     Changed,
@@ -17,9 +20,11 @@ from inbox_server.store.contract import (
     Delivered,
     Page,
     Quota,
+    ReadyEntries,
     Settings,
     SettingsChange,
     Store,
+    Unread,
 )
 from inbox_server.store.sqlite.opening import DATABASE_NAME, add_invite, open_store
 from tests.conftest import HandClock
@@ -95,6 +100,9 @@ class Box:
     async def page(self, after: Cursor | None = None, limit: int = 1000) -> Page:
         return await self.store.unread(self.inbox, after=after, limit=limit, now=self.clock())
 
+    async def entries(self, after: Cursor | None = None) -> tuple[Unread, ...]:
+        return entries_of(await self.page(after))
+
     async def texts(self) -> list[str]:
         return texts_of(await self.page())
 
@@ -115,9 +123,21 @@ class Box:
         await self.store.sweep(self.clock())
 
 
+def entries_of(page: Page) -> tuple[Unread, ...]:
+    """The entries of a page. What a store has made ready must be what the others would be listed as."""
+    if not isinstance(page.messages, ReadyEntries):
+        return page.messages
+    listed = json.loads(b"[" + page.messages.json + b"]")
+    entries = tuple(Unread(decode(entry["id"]), entry["message_id"], entry["expires"]) for entry in listed)
+    assert entries_json(entries) == page.messages.json
+    assert len(entries) == len(page.messages) > 0
+    return entries
+
+
 def texts_of(page: Page) -> list[str]:
-    assert all(entry.id == id_of(entry.message_id) for entry in page.messages)
-    return [entry.message_id for entry in page.messages]
+    entries = entries_of(page)
+    assert all(entry.id == id_of(entry.message_id) for entry in entries)
+    return [entry.message_id for entry in entries]
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from inbox_server.store.contract import BadDatabase
-from inbox_server.store.sqlite.database import check_copy, copy_database, schema_steps
+from inbox_server.store.sqlite.database import check_copy, copy_database, schema_steps, upgrade_steps
 from inbox_server.store.sqlite.files import keep_owner, make_private, new_file
 from inbox_server.store.sqlite.opening import DATABASE_NAME, check_file, only_server
 
@@ -92,9 +92,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 def _copy_settings(path: Path, partial: Path) -> None:
     with contextlib.closing(sqlite3.connect(partial, isolation_level=None, uri=True)) as copy:
         copy.execute("PRAGMA auto_vacuum=INCREMENTAL")  # as in every database, and heeded only before the first table
-        for step in schema_steps():
-            copy.executescript(step)
-        copy.execute(f"PRAGMA user_version={len(schema_steps())}")
+        upgrade_steps(copy, partial, schema_steps())
         copy.execute("ATTACH ? AS source", (f"{path.absolute().as_uri()}?mode=ro",))
         copy.execute("BEGIN")
         for table in _SETTINGS_TABLES:

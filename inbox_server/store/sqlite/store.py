@@ -206,7 +206,7 @@ def _insert(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, n
         if not _make_room(db, inbox, size, quota, now):
             return None
         change = _count_in(db, inbox, size, quota)
-    slot = fill_slot(db, entry.message_id)
+    slot = fill_slot(db, entry.id, entry.message_id)
     db.execute(
         "INSERT INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (inbox, change, entry.id, slot, size, entry.expires, entry.expires),

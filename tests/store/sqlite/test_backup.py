@@ -14,7 +14,7 @@ from inbox_server.cli import main
 from inbox_server.errors import Refused
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.backup import Copied, back_up, restore
-from inbox_server.store.sqlite.database import schema_steps
+from inbox_server.store.sqlite.database import schema_steps, upgrade_steps
 from inbox_server.store.sqlite.files import make_private, new_file
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
 from tests.support.stores import CAROL, CHECK_VALUE, QUOTA, Box, claimed_box, file_names, id_of, read_rows, texts_of
@@ -274,9 +274,7 @@ def test_the_commands_say_what_they_did_and_what_is_missing(tmp_path: Path, caps
     assert main(["init", str(tmp_path), "--url", "https://inbox.example"]) == 0
     (tmp_path / "data").mkdir()
     with contextlib.closing(sqlite3.connect(tmp_path / "data" / DATABASE_NAME)) as db:
-        for step in schema_steps():
-            db.executescript(step)
-        db.execute(f"PRAGMA user_version={len(schema_steps())}")
+        upgrade_steps(db, tmp_path, schema_steps())
     capsys.readouterr()
     assert main(["backup", "--config", str(config), str(copy)]) == 0
     said = capsys.readouterr().out

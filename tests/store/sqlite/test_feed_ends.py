@@ -115,7 +115,7 @@ async def test_a_change_that_nobody_waited_for_is_seen(box: Box) -> None:
     delivering.cancel()
     await asyncio.wait([delivering])
     await box.deliver("two")
-    assert [entry.message_id for entry in (await box.page(cursor)).messages] == ["one", "two"]
+    assert [entry.message_id for entry in await box.entries(cursor)] == ["one", "two"]
 
 
 async def test_the_end_is_equal_while_nothing_changes_and_never_again_after(box: Box) -> None:

@@ -12,6 +12,7 @@ from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.contract import Cursor, Quota, Store
 from inbox_server.store.sqlite.opening import open_store
 from tests.support.requests import SECRET
+from tests.support.stores import entries_of
 
 ENTRIES = 100_000
 NOW = system_clock()  # as `fill` reckons
@@ -36,7 +37,7 @@ async def list_all(store: Store, inbox: bytes) -> list[bytes]:
     while more:
         page = await store.unread(inbox, after=after, limit=1000, now=NOW)
         assert after is None or after.change < page.cursor.change
-        ids += [entry.id for entry in page.messages]
+        ids += [entry.id for entry in entries_of(page)]
         after, more = page.cursor, page.more
     return ids
 

@@ -5,6 +5,7 @@ import contextlib
 import sqlite3
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -168,9 +169,7 @@ async def test_a_fresh_schema_equals_an_upgraded_one(tmp_path: Path) -> None:
     for already in range(len(steps) + 1):
         path = tmp_path / f"after-step-{already}.sqlite3"
         async with open_connection(path) as connection:
-            for number, step in enumerate(steps[:already], 1):
-                script = f"{step}\nPRAGMA user_version={number};"
-                await connection.run(lambda db, script=script: db.executescript(script))  # type: ignore[misc]
+            await connection.run(partial(upgrade_steps, path=path, steps=steps[:already]))
             await upgrade(connection, path)
             assert await connection.run(lambda db: db.execute("PRAGMA user_version").fetchone()) == (len(steps),)
         assert _schema(path) == _schema(fresh)

@@ -1,8 +1,6 @@
 """Subscriptions in SQLite's files: that they leave them, are in copies, and came by an upgrade."""
 
 import asyncio
-import contextlib
-import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -10,9 +8,10 @@ from typing import Any
 import pytest
 
 from inbox_server.store.sqlite.backup import back_up, restore
-from inbox_server.store.sqlite.database import open_connection, schema_steps, upgrade
+from inbox_server.store.sqlite.database import open_connection, upgrade
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
 from tests.store.test_subscriptions import kept, seen, subscribe, unsubscribe
+from tests.support.old_databases import write_old_database
 from tests.support.stores import BOB, CHECK_VALUE, QUOTA, Box, claimed_box, read_rows
 
 SOON_SECONDS = 1.0
@@ -76,24 +75,11 @@ async def test_copies_carry_subscriptions_and_restoring_brings_them_back(
 
 
 async def test_a_file_from_before_push_is_upgraded_with_everything_in_it(tmp_path: Path) -> None:
-    """As version 1 wrote it: its one schema step, and rows in the columns that it knew."""
     path = tmp_path / DATABASE_NAME
     async with claimed_box(tmp_path / "today") as box:
         await box.deliver("from before")
         cursor = await box.cursor()
-    async with open_connection(path) as connection:
-        await connection.run(lambda db: db.executescript(f"{schema_steps()[0]}\nPRAGMA user_version=1;"))
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute("ATTACH ? AS today", (str(tmp_path / "today" / DATABASE_NAME),))
-        for table in ("text", "free_slot"):
-            db.execute(f"DELETE FROM {table}")
-        tables = db.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall()
-        for (table,) in tables:
-            columns = ", ".join(
-                name for (name,) in db.execute("SELECT name FROM pragma_table_info(?, 'main')", (table,))
-            )
-            db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}")
-        db.commit()
+    write_old_database(path, 1, tmp_path / "today" / DATABASE_NAME)
     async with open_store(tmp_path, check_value=CHECK_VALUE, quota=QUOTA) as box.store:
         assert await box.texts() == ["from before"]
         assert await box.cursor() == cursor

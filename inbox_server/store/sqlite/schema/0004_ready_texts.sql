@@ -1,0 +1,21 @@
+-- Step 4: a text lies in its slot as it is listed, so that SQLite can write a page of the list.
+
+-- The old table goes as a whole, because rows that grow would move and leave pieces of themselves behind
+-- (docs/decisions/0005-texts-in-slots.md). What a dropped table leaves is written over with zeros.
+CREATE TABLE ready_text (
+    slot INTEGER PRIMARY KEY,
+    body BLOB NOT NULL                  -- 1,083 bytes, zeros when free; else the id in base64url, `","message_id":"`, the
+                                        -- opaque text as delivered, then zeros. Three rows have a page of the file.
+) STRICT;
+
+CREATE INDEX message_by_slot ON message (slot);  -- for the next statement only
+INSERT INTO ready_text (slot, body)
+SELECT text.slot, iif(
+    message.id IS NULL,
+    zeroblob(1083),
+    CAST(base64url(message.id) || '","message_id":"' || text.body || zeroblob(1083 - 59 - 1024) AS BLOB)
+)
+FROM text LEFT JOIN message USING (slot) ORDER BY text.slot;
+DROP INDEX message_by_slot;
+DROP TABLE text;
+ALTER TABLE ready_text RENAME TO text;

@@ -1,0 +1,31 @@
+"""Databases as earlier versions left them: their schema steps, and today's rows as those versions had them."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from inbox_server.store.sqlite.database import schema_steps, upgrade_steps
+
+_READY_TEXTS: Final = 4  # the step from which on a text lies in its slot as it is listed
+_HEAD_BYTES: Final = 59  # what is before the text since then; texts had 1,024 bytes
+
+
+def write_old_database(path: Path, version: int, today: Path) -> None:
+    """Make a database at `path` as that version had it, with everything that it knew of the database `today`."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        db.execute("PRAGMA journal_mode=WAL").fetchall()
+        upgrade_steps(db, path, schema_steps()[:version])
+        db.execute("ATTACH ? AS today", (str(today),))
+        db.execute("BEGIN")
+        tables = db.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            columns = ", ".join(
+                name for (name,) in db.execute("SELECT name FROM pragma_table_info(?, 'main')", (table,))
+            )
+            db.execute(f"DELETE FROM main.{table}")
+            db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}")
+        if version < _READY_TEXTS:
+            db.execute("UPDATE main.text SET body = substr(body, 1 + ?)", (_HEAD_BYTES,))
+        db.execute("COMMIT")
