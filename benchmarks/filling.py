@@ -13,7 +13,6 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +21,9 @@ from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.contract import Quota
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
-from inbox_server.store.sqlite.slots import body_of
+from inbox_server.store.sqlite.slots import MOST_OPEN, PAGE_SLOTS, body_of
 
 _RETENTION_DAYS: Final = 30
-_GROUP: Final = 10_000  # rows a statement
 _CACHE_KIB: Final = 4 << 20
 
 
@@ -88,25 +86,35 @@ def _add_inboxes(
 
 
 def _add_entries(db: sqlite3.Connection, inboxes: Sequence[bytes], entries: int, characters: int) -> None:
+    """In rounds, one entry to each inbox; as many rounds together as fill the page of the file that each inbox has."""
+    # The store remembers of only so many inboxes which page they fill; of more, each text is on another one.
+    rounds = PAGE_SLOTS if len(inboxes) <= MOST_OPEN else 1
+    turn, start = random.sample(inboxes, len(inboxes)), end_of_day(UnixTime(int(time.time())))
+    for done in range(0, entries, rounds):
+        first = _grow(db, rounds * len(inboxes))
+        for change in range(done + 1, min(done + rounds, entries) + 1):
+            expires = UnixTime(start + DAY_SECONDS * (1 + _RETENTION_DAYS * (change - 1) // entries))
+            slots = range(first + change - done - 1, first + rounds * len(inboxes), rounds)
+            rows = [(slot, message_id(characters)) for slot in slots]
+            ids = [hashlib.sha256(text.encode()).digest() for _, text in rows]
+            db.executemany(
+                "UPDATE text SET body = ? WHERE slot = ?",
+                ((body_of(id, text), slot) for id, (slot, text) in zip(ids, rows, strict=True)),
+            )
+            db.executemany("DELETE FROM free_slot WHERE slot = ?", ((slot,) for slot in slots))
+            db.executemany(
+                "INSERT INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (inbox, change, id, slot, characters, expires, expires)
+                    for inbox, id, slot in zip(turn, ids, slots, strict=True)
+                ),
+            )
+
+
+def _grow(db: sqlite3.Connection, slots: int) -> int:
+    """Append so many blank slots; the first of them."""
     (last,) = db.execute("SELECT max(slot) FROM text").fetchone()
-    turn = random.sample(inboxes, len(inboxes))
-    places = ((change, inbox) for change in range(1, entries + 1) for inbox in turn)
-    total, start = entries * len(inboxes), end_of_day(UnixTime(int(time.time())))
-    rows = (
-        _row(inbox, change, slot, UnixTime(start + DAY_SECONDS * (1 + _RETENTION_DAYS * number // total)), characters)
-        for number, (slot, (change, inbox)) in enumerate(enumerate(places, last + 1))
-    )
-    while group := list(islice(rows, _GROUP)):
-        db.executemany("INSERT INTO text (slot, body) VALUES (?, ?)", ((slot, body) for slot, body, *_ in group))
-        db.executemany(
-            "INSERT INTO message (slot, inbox, change, id, size, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((slot, *row) for slot, _, *row in group),
-        )
-
-
-def _row(
-    inbox: bytes, change: int, slot: int, expires: UnixTime, characters: int
-) -> tuple[int, bytes, bytes, int, bytes, int, int, int]:
-    text = message_id(characters)
-    id = hashlib.sha256(text.encode()).digest()
-    return slot, body_of(id, text), inbox, change, id, len(text), expires, expires
+    new, blank = range(last + 1, last + 1 + slots), bytes(len(body_of(b"", "")))
+    db.executemany("INSERT INTO text (slot, body) VALUES (?, ?)", ((slot, blank) for slot in new))
+    db.executemany("INSERT INTO free_slot (slot) VALUES (?)", ((slot,) for slot in new))
+    return new.start

@@ -9,7 +9,11 @@ A text lies there as it is listed: its id and what comes between the two go befo
 """
 
 import base64
+import secrets
 import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import Final
 
 from inbox_server.store.contract import ENTRY_JSON
@@ -19,25 +23,86 @@ _BETWEEN: Final = ENTRY_JSON[1].encode()
 HEAD_BYTES: Final = 43 + len(_BETWEEN)
 _BODY_BYTES: Final = HEAD_BYTES + SLOT_BYTES
 _BLANK: Final = bytes(_BODY_BYTES)
-_CHOICE: Final = 64
-"""How many of the lowest free slots a text has the choice of. More would say still less about when it came, but would
-scatter a group's texts over as many pages, each of which is written for every one of them."""
-_GROW_SLOTS: Final = 2 * _CHOICE
-_TAKE: Final = (
-    "DELETE FROM free_slot WHERE slot ="
-    " (SELECT slot FROM free_slot ORDER BY slot LIMIT 1 OFFSET abs(random() % ?)) RETURNING slot"
-)
+PAGE_SLOTS: Final = 3  # rows of `text` in a page of the file
+MOST_OPEN: Final = 16_384  # inboxes, of about 400 bytes each
+_CHOICE: Final = 22  # pages of the file
+_GROW_SLOTS: Final = 2 * _CHOICE * PAGE_SLOTS
+_LOOK_SLOTS: Final = 4 * _CHOICE * PAGE_SLOTS
 
 
-def fill_slot(db: sqlite3.Connection, id: bytes, text: str) -> int:
-    """Keep a text of printable ASCII; its slot, any of the next free ones: it says little about when the text came."""
-    taken = db.execute(_TAKE, (_CHOICE,)).fetchall()
-    while not taken:  # the choice fell on a slot that is not there
-        grow_slots(db)
-        taken = db.execute(_TAKE, (_CHOICE,)).fetchall()
-    slot: int = taken[0][0]
-    db.execute("UPDATE text SET body = ? WHERE slot = ?", (body_of(id, text), slot))
-    return slot
+class Slots:
+    """Chooses slots for new texts. For the writer's thread only.
+
+    A page of the file goes to one inbox, whose next texts fill it: a page of the list then reads a third as many pages.
+    Which one is drawn from 22 or more, so that its place says little about when a text came beside those of others.
+
+    All this is a choice from what `free_slot` has. A slot is held from the look there until it is deleted there, so
+    that no other look finds it. After a rollback nothing of it is sure, and it is forgotten.
+    """
+
+    def __init__(self, *, most_open: int = MOST_OPEN, randbelow: Callable[[int], int] = secrets.randbelow) -> None:
+        self._most_open = most_open
+        self._randbelow = randbelow
+        self.forget()
+
+    def forget(self) -> None:
+        self._pages: list[list[int]] = []
+        """The free slots of pages of the file that no inbox fills."""
+        self._open: OrderedDict[bytes, list[int]] = OrderedDict()
+        """What is left of the page that an inbox fills."""
+        self._held: set[int] = set()
+
+    def take(self, db: sqlite3.Connection, inbox: bytes) -> int:
+        """A free slot for the inbox's next text. Fill it in the same transaction, or put it back."""
+        left = self._open.pop(inbox, None) or self._page(db)
+        slot = left.pop()
+        if left:
+            self._keep_open(inbox, left)
+        return slot
+
+    def put_back(self, inbox: bytes, slot: int) -> None:
+        self._keep_open(inbox, [*self._open.pop(inbox, ()), slot])
+
+    def fill(self, db: sqlite3.Connection, texts: Sequence[tuple[int, bytes, str]]) -> None:
+        """Keep texts of printable ASCII in the slots that were taken for them. Each is a slot, an id and a text."""
+        bodies = [(body_of(id, text), slot) for slot, id, text in texts]
+        slots = [(slot,) for slot, _, _ in texts]
+        db.executemany("UPDATE text SET body = ? WHERE slot = ?", bodies)
+        if db.executemany("DELETE FROM free_slot WHERE slot = ?", slots).rowcount != len(slots):
+            raise sqlite3.IntegrityError("a slot was not free")  # never; and better no delivery than two in one place
+        self._held.difference_update(slot for (slot,) in slots)
+
+    def _keep_open(self, inbox: bytes, left: list[int]) -> None:
+        self._open[inbox] = left
+        if len(self._open) > self._most_open:
+            _, dropped = self._open.popitem(last=False)
+            self._held.difference_update(dropped)
+
+    def _page(self, db: sqlite3.Connection) -> list[int]:
+        """The free slots of any page; of the last one first."""
+        if len(self._pages) < _CHOICE:
+            self._hold(self._look(db))
+        if len(self._pages) < _CHOICE:
+            self._hold(grow_slots(db))
+        chosen = self._randbelow(len(self._pages))
+        self._pages[chosen], self._pages[-1] = self._pages[-1], self._pages[chosen]
+        return self._pages.pop()
+
+    def _look(self, db: sqlite3.Connection) -> list[int]:
+        """Free slots that are not held, from anywhere in the file: those that are held lie together."""
+        (end,) = db.execute("SELECT coalesce(max(slot), 0) FROM free_slot").fetchone()
+        start = self._randbelow(end // PAGE_SLOTS + 1) * PAGE_SLOTS  # the end of a page
+        ahead = "SELECT slot FROM free_slot WHERE slot > ? ORDER BY slot LIMIT ?"
+        found = [slot for (slot,) in db.execute(ahead, (start, _LOOK_SLOTS))]
+        if len(found) < _LOOK_SLOTS:
+            found += [slot for (slot,) in db.execute(ahead, (0, _LOOK_SLOTS - len(found))) if slot <= start]
+        return [slot for slot in found if slot not in self._held]
+
+    def _hold(self, slots: Iterable[int]) -> None:
+        for _, page in groupby(slots, lambda slot: (slot - 1) // PAGE_SLOTS):
+            free = list(page)
+            self._pages.append(free)
+            self._held.update(free)
 
 
 def blank_slot(db: sqlite3.Connection, slot: int) -> None:
@@ -61,9 +126,10 @@ def text_in(body: bytes, size: int) -> str:
     return body[HEAD_BYTES : HEAD_BYTES + size].decode("ascii", "replace")
 
 
-def grow_slots(db: sqlite3.Connection) -> None:
-    """Append blank slots."""
-    (last,) = db.execute("SELECT coalesce(max(slot), 0) FROM text").fetchone()
+def grow_slots(db: sqlite3.Connection) -> Sequence[int]:
+    """Append blank slots, always whole pages."""
+    (last,) = db.execute("SELECT max(slot) FROM text").fetchone()
     new = range(last + 1, last + 1 + _GROW_SLOTS)
     db.executemany("INSERT INTO text (slot, body) VALUES (?, ?)", ((slot, _BLANK) for slot in new))
     db.executemany("INSERT INTO free_slot (slot) VALUES (?)", ((slot,) for slot in new))
+    return new

@@ -34,7 +34,7 @@ from inbox_server.store.sqlite.outages import lapsed_inboxes, note_seen, prolong
 from inbox_server.store.sqlite.policy import proven, read_policy
 from inbox_server.store.sqlite.reader import Reader
 from inbox_server.store.sqlite.settings import forget, read_settings, read_totals, settle
-from inbox_server.store.sqlite.slots import SLOT_BYTES, blank_slot, fill_slot, grow_slots
+from inbox_server.store.sqlite.slots import SLOT_BYTES, Slots, blank_slot, grow_slots
 from inbox_server.store.sqlite.subscriptions import drop_subscription, subscribe, subscriptions, unsubscribe
 from inbox_server.store.sqlite.turns import Turns
 from inbox_server.store.sqlite.writer import Writer
@@ -51,10 +51,11 @@ _EXPIRED_BATCH: Final = SLOT_BYTES  # this many entries, of at least a byte each
 class SqliteStore:
     """Implements `contract.Store`."""
 
-    def __init__(self, reader: Reader, writer: Writer, feed_ends: FeedEnds, quota: Quota) -> None:
+    def __init__(self, reader: Reader, writer: Writer, feed_ends: FeedEnds, slots: Slots, quota: Quota) -> None:
         self._reader = reader
         self._writer = writer
         self._feed_ends = feed_ends
+        self._slots = slots
         self._quota = quota
         self._reads = Turns(_READS_AT_ONCE)
         self._writes = Turns(_LONG_WRITES_AT_ONCE, line=_LONGEST_LINE)
@@ -67,7 +68,7 @@ class SqliteStore:
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
         delivered = await self._writer.write(
-            lambda db: _deliver(db, inbox, Unread(id, message_id, expires), self._quota, now), inbox=inbox
+            lambda db: _deliver(db, self._slots, inbox, Unread(id, message_id, expires), self._quota, now), inbox=inbox
         )
         if delivered is None:
             raise Refused(
@@ -166,7 +167,9 @@ class SqliteStore:
         await self._writer.write(grow_slots if self._writer.failing else _touch)
 
 
-def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime) -> Delivered | None:
+def _deliver(
+    db: sqlite3.Connection, slots: Slots, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime
+) -> Delivered | None:
     """None when the inbox is full.
 
     A repeat is answered alike whether the entry is unread or read, so a sender cannot probe: a tombstone moves its
@@ -176,7 +179,7 @@ def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, 
         "SELECT change, slot, size, expires FROM message WHERE inbox = ? AND id = ?", (inbox, entry.id)
     ).fetchone()
     if row is None:
-        return _insert(db, inbox, entry, quota, now)
+        return _insert(db, slots, inbox, entry, quota, now)
     change, slot, size, expires = row
     new = expires <= now
     granted = entry.expires if new else max(entry.expires, expires)
@@ -190,7 +193,7 @@ def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, 
         return Delivered(new, UnixTime(granted))
     if new:
         drop_entry(db, inbox, change, slot, size)
-        return _insert(db, inbox, entry, quota, now)
+        return _insert(db, slots, inbox, entry, quota, now)
     if granted > expires:  # a longer lifetime is a change that every device must see
         db.execute(
             "UPDATE message SET expires = ?, forget_at = ?, change = ? WHERE inbox = ? AND change = ?",
@@ -199,14 +202,17 @@ def _deliver(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, 
     return Delivered(new=False, expires=UnixTime(granted))
 
 
-def _insert(db: sqlite3.Connection, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime) -> Delivered | None:
+def _insert(
+    db: sqlite3.Connection, slots: Slots, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime
+) -> Delivered | None:
     size = len(entry.message_id)
     change = _count_in(db, inbox, size, quota)
     if change is None:
         if not _make_room(db, inbox, size, quota, now):
             return None
         change = _count_in(db, inbox, size, quota)
-    slot = fill_slot(db, entry.id, entry.message_id)
+    slot = slots.take(db, inbox)
+    slots.fill(db, [(slot, entry.id, entry.message_id)])
     db.execute(
         "INSERT INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (inbox, change, entry.id, slot, size, entry.expires, entry.expires),

@@ -27,6 +27,7 @@ class Writer:
 
     `changing` is entered with the inboxes of a group before it begins, and left before any of it is answered.
     `changed` is called with those that did change, after it was, and `committed` with each group's size and seconds.
+    `rolled_back` is called on the connection's thread whenever nothing of a group was done.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Writer:
         changing: Callable[[Collection[bytes]], AbstractContextManager[None]],
         changed: Changed = lambda _inboxes: None,
         committed: Committed = lambda _works, _seconds: None,
+        rolled_back: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
         self._changing = changing
         self._changed = changed
         self._committed = committed
+        self._rolled_back = rolled_back
         self._monotonic = monotonic
         self.remnants = 0
         """Erasing jobs whose old bytes may still be in the write-ahead log."""
@@ -114,9 +117,30 @@ class Writer:
         if not self._connection.in_place():
             return [sqlite3.OperationalError("the database file was moved or deleted")] * len(jobs)
         if self._connection.has_reserve():
-            return _outcomes(db, [job.work for job in jobs])
-        done = iter(_outcomes(db, [job.work for job in jobs if job.erases]))
+            return self._outcomes(db, [job.work for job in jobs])
+        done = iter(self._outcomes(db, [job.work for job in jobs if job.erases]))
         return [next(done) if job.erases else sqlite3.OperationalError("the reserve is reached") for job in jobs]
+
+    def _outcomes(self, db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
+        """The outcome of each job, a value or an exception. One that fails does not affect the others."""
+        try:
+            return self._transaction(db, works)
+        except Exception as error:  # noqa: BLE001 — a worker's loop: the failure becomes the outcome of the job
+            if len(works) == 1:
+                return [error]
+        return [self._outcomes(db, [work])[0] for work in works]
+
+    def _transaction(self, db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = [_attempt(db, work) for work in works]
+            db.execute("COMMIT")
+        except BaseException:
+            self._rolled_back()
+            if db.in_transaction:  # SQLite has already rolled back when the disk is full
+                db.execute("ROLLBACK")
+            raise
+        return outcomes
 
     async def _scrub_remnants(self) -> None:
         """Move erased bytes out of the write-ahead log. `secure_delete` has already blanked them in the pages."""
@@ -135,28 +159,6 @@ class Writer:
                 self._erased.set()
             else:
                 self.remnants -= remnants
-
-
-def _outcomes(db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
-    """The outcome of each job, a value or an exception. One that fails does not affect the others."""
-    try:
-        return _transaction(db, works)
-    except Exception as error:  # noqa: BLE001 — a worker's loop: the failure becomes the outcome of the job
-        if len(works) == 1:
-            return [error]
-    return [_outcomes(db, [work])[0] for work in works]
-
-
-def _transaction(db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        outcomes = [_attempt(db, work) for work in works]
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:  # SQLite has already rolled back when the disk is full
-            db.execute("ROLLBACK")
-        raise
-    return outcomes
 
 
 def _attempt(db: sqlite3.Connection, work: Work[Any]) -> Any:

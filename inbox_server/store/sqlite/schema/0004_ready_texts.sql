@@ -17,5 +17,12 @@ SELECT text.slot, iif(
 )
 FROM text LEFT JOIN message USING (slot) ORDER BY text.slot;
 DROP INDEX message_by_slot;
+
+-- Up to the end of a page.
+WITH RECURSIVE number (slot) AS (
+    SELECT max(slot) + 1 FROM text UNION ALL SELECT slot + 1 FROM number WHERE slot % 3 <> 0
+)
+INSERT INTO ready_text (slot, body) SELECT slot, zeroblob(1083) FROM number;
+INSERT INTO free_slot (slot) SELECT slot FROM ready_text WHERE slot > (SELECT max(slot) FROM text);
 DROP TABLE text;
 ALTER TABLE ready_text RENAME TO text;
