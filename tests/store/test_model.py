@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.errors import Refused
 from inbox_server.store.contract import TOMBSTONE_SECONDS, Cursor, Delivered, Quota
 from tests.support.stores import ADMISSION, Box, Kind, claimed_box, entries_of, id_of, texts_of
@@ -154,6 +155,18 @@ class Devices(RuleBasedStateMachine):
                 raise
             delivered = None
         assert (delivered and (delivered.new, delivered.expires)) == expected
+
+    @rule(text=TEXTS, days=st.integers(1, 2))
+    def deliver_for_days(self, text: str, days: int) -> None:
+        """What lives for a day or more expires at the end of a day, and is found in another way."""
+        self.deliver(text, self._until_end_of_day(days))
+
+    @rule(seconds=st.integers(-1, 1), sweeping=st.booleans())
+    def wait_for_the_end_of_the_day(self, seconds: int, sweeping: bool) -> None:
+        self.wait(max(0, self._until_end_of_day(0) + seconds), sweeping)
+
+    def _until_end_of_day(self, days: int) -> int:
+        return end_of_day(UnixTime(self.model.now + days * DAY_SECONDS)) - self.model.now
 
     @rule(data=st.data())
     def read(self, data: st.DataObject) -> None:

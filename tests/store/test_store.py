@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.errors import Refused
 from inbox_server.store.contract import FORGOTTEN_AT_ONCE, TOMBSTONE_SECONDS, Delivered, Quota, Totals
 from tests.store.conftest import Count
@@ -98,6 +99,29 @@ async def test_a_sweep_removes_more_than_one_helping(box: Box, count: Count) -> 
     await box.sweep()
     assert count()["message"] == 0
     assert await box.counts() == (0, 0)
+
+
+@pytest.mark.parametrize("inboxes", [1, 30])
+async def test_what_expires_at_the_end_of_a_day_goes_from_every_inbox_and_nothing_else(
+    box: Box, count: Count, inboxes: int
+) -> None:
+    boxes = [box, *(box.of(bytes([number]) * 16) for number in range(1, inboxes))]
+    for each in boxes[1:]:
+        await each.claim()
+    tonight = end_of_day(UnixTime(box.clock() + DAY_SECONDS)) - box.clock()
+    for each in boxes:
+        lives = dict.fromkeys(range(450 // inboxes), tonight) | {"later": tonight + DAY_SECONDS, "an hour": 3600}
+        await asyncio.gather(*(each.deliver(f"{name}", life) for name, life in lives.items()))
+        await each.acknowledge("0")
+        await each.deliver("1", life=tonight + DAY_SECONDS)
+    box.clock.advance(tonight)
+    await box.sweep()
+    assert [await each.texts() for each in boxes] == [["later", "1"]] * inboxes
+    assert count()["message"] == 2 * inboxes
+    box.clock.advance(DAY_SECONDS)
+    await box.sweep()
+    assert count()["message"] == 0
+    assert [await each.counts() for each in boxes] == [(0, 0)] * inboxes
 
 
 async def test_expiry_leaves_no_tombstone(box: Box) -> None:

@@ -7,7 +7,8 @@ from typing import Final
 
 from inbox_server.store.sqlite.database import schema_steps, upgrade_steps
 
-_READY_TEXTS: Final = 4  # the step from which on a text lies in its slot as it is listed
+_CHANNELS: Final = 4  # the step from which on there are other subscriptions than those of push
+_READY_TEXTS: Final = 5  # the step from which on a text lies in its slot as it is listed
 _HEAD_BYTES: Final = 59  # what is before the text since then; texts had 1,024 bytes
 
 
@@ -21,11 +22,13 @@ def write_old_database(path: Path, version: int, today: Path) -> None:
         db.execute("BEGIN")
         tables = db.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall()
         for (table,) in tables:
-            columns = ", ".join(
-                name for (name,) in db.execute("SELECT name FROM pragma_table_info(?, 'main')", (table,))
-            )
+            names = [name for (name,) in db.execute("SELECT name FROM pragma_table_info(?, 'main')", (table,))]
+            columns, source = ", ".join(names), table
+            if version < _CHANNELS:
+                columns = columns.replace("push_gone", "(gone = 'push')")
+                source = "subscription WHERE channel = 'push'" if table == "push" else table
             db.execute(f"DELETE FROM main.{table}")
-            db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}")
+            db.execute(f"INSERT INTO main.{table} ({', '.join(names)}) SELECT {columns} FROM today.{source}")
         if version < _READY_TEXTS:
             db.execute("UPDATE main.text SET body = substr(body, 1 + ?)", (_HEAD_BYTES,))
         db.execute("COMMIT")

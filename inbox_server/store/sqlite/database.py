@@ -141,7 +141,7 @@ def upgrade_steps(db: sqlite3.Connection, path: Path, steps: Sequence[str]) -> N
         with new_file(_free_name(path.with_name(f"{path.name}.before-step-{version + 1}"))) as copy:
             copy_database(db, copy)
             keep_owner(copy, path.parent)
-    db.create_function("base64url", 1, base64url, deterministic=True)  # SQLite has none, and step 4 needs it
+    db.create_function("base64url", 1, base64url, deterministic=True)  # SQLite has none, and step 5 needs it
     for number, step in enumerate(steps[version:], version + 1):
         db.executescript(f"BEGIN IMMEDIATE;\n{step}\nPRAGMA user_version={number};\nCOMMIT;")
 

@@ -10,7 +10,8 @@ from inbox_server.store.sqlite.expiry import BATCH_ROWS
 _SEEN_SECONDS: Final = 600  # each is a commit; and when it stopped is nobody's business to the second
 # A life of a day or more ends with a UTC day, and is known by that: so does one in 86,400 of the shorter ones.
 _LAPSED: Final = (
-    "FROM message WHERE forget_at > ?1 AND forget_at <= ?2 AND slot IS NOT NULL AND expires % 86400 = 86399"
+    "SELECT change FROM message WHERE inbox = ?1 AND forget_at > ?2 AND forget_at <= ?3"
+    " AND slot IS NOT NULL AND expires % 86400 = 86399 LIMIT ?4"
 )
 
 
@@ -29,8 +30,8 @@ def rounded(now: UnixTime) -> UnixTime:
 
 
 def lapsed_inboxes(db: sqlite3.Connection, since: UnixTime, now: UnixTime) -> list[bytes]:
-    """Those in which something lapsed between the two that lived a day or more."""
-    return [inbox for (inbox,) in db.execute(f"SELECT DISTINCT inbox {_LAPSED}", (since, now))]
+    """Those in which something may have lapsed between the two that lived a day or more."""
+    return [inbox for (inbox,) in db.execute("SELECT DISTINCT inbox FROM due WHERE at > ? AND at <= ?", (since, now))]
 
 
 def prolong(db: sqlite3.Connection, inbox: bytes, since: UnixTime, now: UnixTime) -> bool:
@@ -38,10 +39,7 @@ def prolong(db: sqlite3.Connection, inbox: bytes, since: UnixTime, now: UnixTime
 
     A longer lifetime is a change that every device must see.
     """
-    rows = db.execute(
-        f"SELECT change {_LAPSED} AND inbox = ?3 LIMIT ?4",
-        (since, now, inbox, BATCH_ROWS),
-    ).fetchall()
+    rows = db.execute(_LAPSED, (inbox, since, now, BATCH_ROWS)).fetchall()
     until = end_of_day(UnixTime(now + PROLONGED_SECONDS))
     for (change,) in rows:
         db.execute("UPDATE inbox SET change = change + 1 WHERE inbox = ?", (inbox,))

@@ -125,6 +125,6 @@ def forget(db: sqlite3.Connection, inbox: bytes, issued: UnixTime, request: byte
         # Should it break off here: what is gone was not told, so devices that had it must list anew.
         db.execute("UPDATE inbox SET change = change + 1, horizon = change + 1 WHERE inbox = ?", (inbox,))
         return None
-    for table in ("listed", "name", "subscription", "inbox"):
+    for table in ("listed", "name", "subscription", "due", "inbox"):
         db.execute(f"DELETE FROM {table} WHERE inbox = ?", (inbox,))  # noqa: S608 — names above
     return True

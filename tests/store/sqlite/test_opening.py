@@ -26,6 +26,7 @@ COLUMNS = {
     "message": "inbox change id slot size expires forget_at",
     "text": "slot body",
     "free_slot": "slot",
+    "due": "inbox at",
     "invite": "code expires",
     "secret_check": "value",
     "seen": "time",

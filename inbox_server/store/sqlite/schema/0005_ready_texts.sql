@@ -1,4 +1,4 @@
--- Step 4: a text lies in its slot as it is listed, so that SQLite can write a page of the list.
+-- Step 5: a text lies in its slot as it is listed, so that SQLite can write a page of the list.
 
 -- The old table goes as a whole, because rows that grow would move and leave pieces of themselves behind
 -- (docs/decisions/0005-texts-in-slots.md). What a dropped table leaves is written over with zeros.
