@@ -90,19 +90,11 @@ async def test_a_file_from_before_push_is_upgraded_with_everything_in_it(tmp_pat
 
 
 async def test_push_subscriptions_from_before_other_channels_are_kept(tmp_path: Path) -> None:
-    """As versions with three schema steps wrote them."""
-    path = tmp_path / DATABASE_NAME
-    async with claimed_box(tmp_path / "today") as box, open_connection(path) as connection:
-        script = "".join(schema_steps()[:3])
-        await connection.run(lambda db: db.executescript(f"{script}\nPRAGMA user_version=3;"))
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute("ATTACH ? AS today", (str(tmp_path / "today" / DATABASE_NAME),))
-        columns = ", ".join(name for (name,) in db.execute("SELECT name FROM pragma_table_info('inbox', 'today')"))
-        columns = columns.replace("gone", "push_gone")
-        db.execute(f"INSERT INTO main.inbox ({columns}) SELECT {columns.replace('push_gone', '1')} FROM today.inbox")
-        db.execute("INSERT INTO main.secret_check SELECT * FROM today.secret_check")
-        db.execute("INSERT INTO push VALUES (?, ?, ?)", (BOB, kept(1).id, kept(1).sealed))
-        db.commit()
+    async with claimed_box(tmp_path / "today") as box:
+        await subscribe(box, kept(1))
+        await subscribe(box, kept(2))
+        await box.store.drop_subscription(BOB, kept(2))
+    write_old_database(tmp_path / DATABASE_NAME, 3, tmp_path / "today" / DATABASE_NAME)
     async with open_store(tmp_path, check_value=CHECK_VALUE, quota=QUOTA) as box.store:
         assert await seen(box) == ([kept(1)], 1, ("push_gone",))
         await subscribe(box, kept(2))
