@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test long browser readers check torture powercut bench page wheel cut release deb \
+.PHONY: help demo run test long browser readers matrix check torture powercut bench page wheel cut release deb \
 	reproducible lock format clean
 
 MINUTES ?= 30
@@ -14,10 +14,11 @@ STATES ?= 5000
 help:
 	@echo "make demo    walk the whole workflow with Alice and Bob on this machine"
 	@echo "make run     the local world alone, for developing an app (Ctrl-C stops it)"
-	@echo "make test    every test but those of the next two"
+	@echo "make test    every test but those of long, browser and matrix"
 	@echo "make long    kill servers, fill disks, turn clocks, try the benchmarks (needs strace, faketime, wrk)"
 	@echo "make browser the example page in Chromium; screenshots in tests/browser/screenshots (needs chromium)"
 	@echo "make readers what docs/reading-the-stream.md says, with each library (a minute; needs npm and PyPI)"
+	@echo "make matrix  the Matrix bot at a real home server, Synapse (two minutes; needs PyPI)"
 	@echo "make check   lint, types, layers, docs"
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
 	@echo "make powercut  start the server on 5,000 disks whose power was cut; half an hour (STATES=300; needs strace)"
@@ -58,6 +59,9 @@ check: $(VENV)/installed-dev
 
 readers: $(VENV)/installed-dev
 	$(BIN)/python -m tests.readers.read_all
+
+matrix: $(VENV)/installed-dev $(VENV)/synapse/installed
+	$(BIN)/pytest -m matrix tests/matrix
 
 torture: $(VENV)/installed-dev
 	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) --kills 200
@@ -127,6 +131,12 @@ $(VENV)/installed-node: $(VENV)/installed
 
 $(VENV)/installed-release: $(VENV)/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[node,release]'
+	@touch $@
+
+# A venv of its own: Synapse must not decide about our libraries.
+$(VENV)/synapse/installed: tests/matrix/requirements.txt $(VENV)/bin/python
+	@$(PYTHON) -m venv $(VENV)/synapse
+	@$(VENV)/synapse/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -230,7 +230,7 @@ def owner_channels(
     yield WebPush(fetcher, vapid, random_bytes, allow=config.outgoing_allow)
     if config.matrix_homeserver:
         token = read_matrix_token(config.matrix_token_file)
-        home = HomeServer(fetcher, config.matrix_homeserver, token, monotonic=time.monotonic)
+        home = HomeServer(fetcher, config.matrix_homeserver, token)
         yield Matrix(home, config, hashes, clock=clock, monotonic=time.monotonic)
 
 

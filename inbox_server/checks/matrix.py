@@ -1,7 +1,5 @@
 """Check of the Matrix bot: its token is accepted, and is the token of the account that owners are shown."""
 
-import time
-
 from inbox_server.checks.results import Findings, quoted
 from inbox_server.config.config import Config
 from inbox_server.config.secret import BadSecret, read_matrix_token
@@ -17,7 +15,7 @@ async def check_matrix(config: Config, fetcher: Fetcher, findings: Findings) -> 
     where, operations = f"{config.matrix_homeserver}", "docs/operations.md, A Matrix bot"
     try:
         token = read_matrix_token(config.matrix_token_file)
-        found = await HomeServer(fetcher, config.matrix_homeserver, token, monotonic=time.monotonic).whoami()
+        found = await HomeServer(fetcher, config.matrix_homeserver, token).whoami()
     except BadSecret as error:
         findings.fail("matrix", str(error), f"See {operations}.")
     except Stopped:

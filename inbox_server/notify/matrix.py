@@ -29,6 +29,7 @@ _EVENT: Final = {"msgtype": "m.text", "body": TEXT.decode()}  # another under th
 _TWO: Final = 2
 _TOO_LARGE: Final = "M_TOO_LARGE"  # also for an answer that we do not read, such as a list of a thousand members
 _TRIES: Final = 3  # of one notification, when the home server says "not now"
+_SHORTEST_REST_SECONDS: Final = 0.1
 _REST_SECONDS: Final = 30  # when it does not say for how long
 _LONGEST_REST_SECONDS: Final = 3600
 _RETRY_SECONDS: Final = 60  # what an owner is told, when the home server fails
@@ -49,25 +50,22 @@ class Refusal(Exception):
 
 
 class Limited(Exception):
-    """The home server has had enough of the bot's requests for now, in whatever room."""
+    """The home server has had enough of the bot's requests of this kind for now, in whatever room."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class HomeServer:
     """The client-server API as the bot uses it. One token, so one device: transaction IDs belong to it."""
 
-    def __init__(self, fetcher: Fetcher, url: str, token: str, *, monotonic: Monotonic) -> None:
+    def __init__(self, fetcher: Fetcher, url: str, token: str) -> None:
         self._fetcher = fetcher
         self._base = f"{url}/_matrix/client/v3"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        self._monotonic = monotonic
-        self._rest_until = 0.0
         self.is_stopped = False
         """The bot's token is not accepted any more. Only the operator can help."""
-
-    @property
-    def rest_seconds(self) -> float:
-        """For how long the home server wants to hear nothing of the bot."""
-        return max(0.0, self._rest_until - self._monotonic())
 
     async def whoami(self) -> str:
         """The user ID to whom the token belongs. Raises as `ask`."""
@@ -89,8 +87,7 @@ class HomeServer:
         if answer.status == 200 and not errcode:
             return said
         if answer.status == 429:
-            self._rest(said.get("retry_after_ms"), answer.retry_after)
-            raise Limited
+            raise Limited(_seconds(said.get("retry_after_ms"), answer.retry_after))
         if errcode in _OPERATORS_FAULTS:
             self.is_stopped = True
             log.error("matrix: the home server refuses the bot (%s): it stops until a restart; see doctor", errcode)
@@ -99,9 +96,11 @@ class HomeServer:
             raise Unreachable
         raise Refusal(errcode)
 
-    def _rest(self, milliseconds: Any, seconds: int | None) -> None:
-        wait = milliseconds / 1000 if type(milliseconds) is int else _REST_SECONDS if seconds is None else seconds
-        self._rest_until = self._monotonic() + min(max(wait, 0.1), _LONGEST_REST_SECONDS)
+
+def _seconds(milliseconds: Any, retry_after: int | None) -> float:
+    """How long to rest; newer versions of the specification have the header only."""
+    wait = milliseconds / 1000 if type(milliseconds) is int else _REST_SECONDS if retry_after is None else retry_after
+    return min(max(wait, _SHORTEST_REST_SECONDS), _LONGEST_REST_SECONDS)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -144,6 +143,8 @@ class Matrix:
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
+        self._joins_at = self._posts_at = 0.0
+        """When the home server takes the next one again. The limits are apart, so that joining holds up no line."""
         self._looked: Lru[str, float] = Lru(_MOST_LOOKED_AT)
 
     def capability(self) -> dict[str, Any]:
@@ -159,7 +160,7 @@ class Matrix:
     async def admit(self, address: Address) -> None:
         """Join the room, which must be one of two. Raises `Refused` or `Unavailable`."""
         room, bot = address.where, self._config.matrix_user_id
-        if self._home.rest_seconds:
+        if self._joins_at > self._monotonic():
             raise self._unavailable()
         try:
             await self._home.ask("POST", f"join/{quote(room, safe='')}", {})
@@ -168,7 +169,9 @@ class Matrix:
         except Refusal as refusal:
             if refusal.errcode != _TOO_LARGE:
                 raise bad_request("room", _why_not_joined(refusal.errcode, bot)) from None
-        except (Unreachable, Limited, Stopped):
+        except (Unreachable, Limited, Stopped) as error:
+            if isinstance(error, Limited):
+                self._joins_at = self._monotonic() + error.seconds
             raise self._unavailable() from None
         await self._leave(room)
         raise bad_request("room", f"must have two members, you and {bot}: start a direct chat with it")
@@ -178,12 +181,12 @@ class Matrix:
 
     async def tell(self, address: Address) -> None:
         for _ in range(_TRIES):
-            if rest := self._home.rest_seconds:
+            if (rest := self._posts_at - self._monotonic()) > 0:
                 await self._sleep(rest)
             try:
                 return await self._tell(address.where)
-            except Limited:
-                continue
+            except Limited as limit:
+                self._posts_at = self._monotonic() + limit.seconds
             except Refusal as refusal:
                 raise (Absent if refusal.errcode == "M_FORBIDDEN" else Unreachable) from None
         raise Unreachable
@@ -213,9 +216,10 @@ class Matrix:
             await self._home.ask("POST", f"rooms/{quote(room, safe='')}/leave", {})
 
     def _unavailable(self) -> Unavailable:
-        wait = _LONGEST_REST_SECONDS if self._home.is_stopped else math.ceil(self._home.rest_seconds) or _RETRY_SECONDS
-        who = "does not know the server's bot; tell its operator" if self._home.is_stopped else "cannot be asked now"
-        return Unavailable("channel_unavailable", f"The Matrix home server {who}.", retry_after=wait)
+        rest = math.ceil(self._joins_at - self._monotonic())
+        wait = _LONGEST_REST_SECONDS if self._home.is_stopped else rest if rest > 0 else _RETRY_SECONDS
+        why = "does not know the server's bot; tell its operator" if self._home.is_stopped else "cannot be asked now"
+        return Unavailable("channel_unavailable", f"The Matrix home server {why}.", retry_after=wait)
 
 
 def _why_not_joined(errcode: str, bot: str) -> str:

@@ -43,7 +43,7 @@ class Scene:
             "server": {"public_url": "https://inbox.example"},
             "notify": {"pause_seconds": PAUSE, "matrix": {"homeserver": self.home.url, "user_id": BOT}},
         }
-        api = matrix.HomeServer(self.fetcher, self.home.url, token, monotonic=self.monotonic)
+        api = matrix.HomeServer(self.fetcher, self.home.url, token)
         return Matrix(
             api,
             parse_config(document, Path("/")),
@@ -211,6 +211,10 @@ async def test_the_bot_rests_as_a_whole_for_as_long_as_it_is_told(
     scene.home.trouble = (429, answer)
     with pytest.raises(Unavailable) as refusal:
         await bot.admit(CHAT)
+    scene.home.trouble = None
+    scene.clock.advance(PAUSE)
+    await bot.tell(CHAT)  # joining has a limit of its own: whoever tries to join often holds up no line
+    assert (len(scene.rests), len(room.lines)) == (1, 2)
     asked = len(scene.home.asked)
     with pytest.raises(Unavailable):  # without asking: it would only make the rest longer
         await bot.admit(Address("!another"))

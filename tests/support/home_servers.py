@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from inbox_server.world.local_world import free_socket
+from tests.support.serving import on_loopback
 
 BOT = "@inbox:matrix.example"
 BOB = "@bob:matrix.example"
@@ -34,7 +34,7 @@ class Room:
 class HomeServer:
     """`trouble` is what it answers to everything, as long as it is there: a status and a document, or text."""
 
-    url: str
+    url: str = ""
     rooms: dict[str, Room] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """The requests, without the bodies."""
@@ -114,14 +114,7 @@ class HomeServer:
 
 @contextlib.asynccontextmanager
 async def running_home_server() -> AsyncIterator[HomeServer]:
-    with free_socket() as bound:
-        home = HomeServer(f"http://127.0.0.1:{bound.getsockname()[1]}")
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", home.answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.SockSite(runner, bound).start()
-            yield home
-        finally:
-            await runner.cleanup()
+    home, app = HomeServer(), web.Application()
+    app.router.add_route("*", "/{path:.*}", home.answer)
+    async with on_loopback(app) as home.url:
+        yield home

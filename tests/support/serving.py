@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 
 from inbox_server.config.file import render_config
 from inbox_server.config.secret import write_secret
+from inbox_server.world.local_world import free_socket
 
 START_SECONDS = 15
 
@@ -96,6 +98,19 @@ def deploy(folder: Path, **settings: Any) -> Deployment:
     (folder / "config.toml").write_text(render_config(overrides))
     write_secret(folder / "secret", bytes(range(32)))
     return Deployment(folder, port)
+
+
+@contextlib.asynccontextmanager
+async def on_loopback(app: web.Application) -> AsyncIterator[str]:
+    """Somebody else's server, as a small application: its URL."""
+    with free_socket() as bound:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, bound).start()
+            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        finally:
+            await runner.cleanup()
 
 
 def client_session() -> aiohttp.ClientSession:
