@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test long browser readers matrix check torture powercut bench page wheel cut release deb \
+.PHONY: help demo run test long browser readers matrix check torture powercut conformance bench page wheel cut release deb \
 	reproducible lock format clean
 
 MINUTES ?= 30
 STATES ?= 5000
+RUNS ?= 20
 
 help:
 	@echo "make demo    walk the whole workflow with Alice and Bob on this machine"
@@ -22,6 +23,8 @@ help:
 	@echo "make check   lint, types, layers, docs"
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
 	@echo "make powercut  start the server on 5,000 disks whose power was cut; half an hour (STATES=300; needs strace)"
+	@echo "make conformance  the suite for any server at this one, 20 times under load, alone and behind proxies"
+	@echo "             (10 minutes; RUNS=4 for a taste; needs nginx, caddy and openssl)"
 	@echo "make page    build the JavaScript client, clients/js/dist/inbox-client.js, and give it to the example page"
 	@echo "make wheel   the page, then sdist and wheel in dist/, with the page in them"
 	@echo "make release everything that is released, in dist/: packages for Python, npm and Debian, what is in them, checksums"
@@ -68,6 +71,9 @@ torture: $(VENV)/installed-dev
 
 powercut: $(VENV)/installed-dev
 	$(BIN)/python -m tests.powercut.powercut --states $(STATES)
+
+conformance: $(VENV)/installed-dev
+	$(BIN)/python -m tests.conformance.run_all --runs $(RUNS)
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.speed $(if $(BASE),--base $(BASE)) $(if $(LARGE),--large)

@@ -35,7 +35,7 @@ def _nginx(origin: str, server: str) -> str:
     ssl_certificate_key /etc/letsencrypt/live/{host}/privkey.pem;
     access_log off;                       # who asked, and when, is nobody's business
     error_log /var/log/nginx/error.log crit;
-    client_max_body_size 64k;
+    client_max_body_size 128k;            # the server refuses what is too large in words that apps can read
     location / {{
         proxy_pass http://{server};
         proxy_http_version 1.1;           # with 1.0 a killed stream looks like one that ended well

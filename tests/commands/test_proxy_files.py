@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -17,37 +16,10 @@ from inbox_server.commands.proxy_files import PROXIES
 from inbox_server.config.config import Tcp
 from inbox_server.config.file import parse_config
 from tests.http.test_proxies import running
+from tests.support.own_proxies import own_caddy, own_nginx
 from tests.support.serving import free_port
 
 Command = Callable[[Path, int, str], list[str]]
-
-
-def _nginx(folder: Path, port: int, server: str) -> list[str]:
-    """As written, but for the certificate and the log's place, which are this test's."""
-    key = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost")
-    subprocess.run(["openssl", *key, "-keyout", folder / "key", "-out", folder / "cert"], check=True)
-    site = PROXIES["nginx"].render(f"https://localhost:{port}", server)
-    for theirs, ours in (
-        ("/etc/letsencrypt/live/localhost/fullchain.pem", folder / "cert"),
-        ("/etc/letsencrypt/live/localhost/privkey.pem", folder / "key"),
-        ("/var/log/nginx/error.log", folder / "error.log"),
-    ):
-        assert theirs in site
-        site = site.replace(theirs, str(ours))
-    places = "".join(f"{name}_temp_path {folder}/{name};" for name in ("proxy", "fastcgi", "uwsgi", "scgi"))
-    (folder / "nginx.conf").write_text(
-        f"daemon off; pid {folder}/pid; error_log stderr crit; events {{}}"
-        f"http {{ client_body_temp_path {folder}/body; {places} {site} }}"
-    )
-    return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
-
-
-def _caddy(folder: Path, port: int, server: str) -> list[str]:
-    """As written, but with a certificate of Caddy's own making."""
-    site = PROXIES["caddy"].render(f"https://localhost:{port}", server)
-    own = "{\n    admin off\n    local_certs\n    skip_install_trust\n    auto_https disable_redirects\n"
-    (folder / "Caddyfile").write_text(site.replace("{\n", own, 1))
-    return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
 @contextlib.asynccontextmanager
@@ -68,7 +40,7 @@ async def _echo(port: int) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-@pytest.mark.parametrize("command", [_nginx, _caddy])
+@pytest.mark.parametrize("command", [own_nginx, own_caddy])
 async def test_the_proxy_passes_on_who_asks_and_writes_it_nowhere(tmp_path: Path, command: Command) -> None:
     if not shutil.which("openssl"):
         pytest.skip("no openssl here")

@@ -115,8 +115,9 @@ async def the_counts_follow(bench: Bench, inbox: Inbox) -> None:
         (await inbox.ack(*ack)).expect(204)
         read += len(ack)
         reply = (await inbox.get()).expect(200)
-        if (reply.number("unread"), reply.number("read")) != (unread, read):
-            raise Failed(f"after {3 - unread} of 3 were acknowledged, the counts are not {unread} unread, {read} read")
+        counted = reply.number("unread"), reply.number("read")
+        if counted != (unread, read) and read <= bench.limit("inbox_read_entries"):
+            raise Failed(f"after {3 - unread} of 3 were acknowledged, the counts are {counted}, not {(unread, read)}")
     quota = reply.members.get("quota")
     if not isinstance(quota, dict) or quota.get("bytes_used") != 0:
         raise Failed("an inbox without anything unread uses bytes")

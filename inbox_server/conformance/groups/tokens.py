@@ -183,7 +183,9 @@ async def _sent(bench: Bench, owner: Inbox, vector: Vector) -> Reply:
         owner.settings_issued = max(owner.settings_issued, issued)
     method, path = _REQUESTS[vector.kind]
     headers = {"Authorization": f"Bearer {vector.token}"}
-    return await bench.send(method, path, body=vector.sent, headers=headers, patient=False)
+    return await bench.send(
+        method, path, body=vector.sent, headers=headers, patient=False, may_stop_early=not vector.token.isascii()
+    )
 
 
 def _is_right(vector: Vector, reply: Reply) -> bool:
@@ -264,7 +266,8 @@ async def a_token_is_sent_once(bench: Bench, inbox: Inbox) -> None:
     """Another scheme than `Bearer`, and a second `Authorization`, are `bad_token`; `Bearer` may be in any case."""
     tokens = [bench.owner_token(each, "read") for each in (inbox.owner, bench.somebody())]
     headers = [("Authorization", f"Bearer {token}") for token in tokens]
-    (await bench.send("GET", "/v1/messages", headers=headers)).expect(400, 401, why="with two tokens")
+    twice = await bench.send("GET", "/v1/messages", headers=headers, may_stop_early=True)
+    twice.expect(400, 401, why="with two tokens")
     for scheme in ("bearer", "BEARER", "Basic", "Token"):
         reply = await bench.send("GET", "/v1/messages", headers={"Authorization": f"{scheme} {tokens[0]}"})
         if scheme.lower() == "bearer":
