@@ -5,29 +5,20 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import shtab
 
 from inbox_server.commands import exit_codes
-from inbox_server.commands.client import add_client
-from inbox_server.commands.conformance import add_conformance
-from inbox_server.commands.ping import add_ping
+from inbox_server.commands.loading import HAS_SERVER, adders, names_for
 from inbox_server.commands.terminal import complain
 from inbox_server.commands.versions import ShowVersions
 from inbox_server.config.config import BadConfig
 from inbox_server.config.secret import BadSecret
+from inbox_server.errors import CommandFailed
 from inbox_server.hardening import open_standard_streams
-
-_SERVER_LIBRARIES: Final = frozenset({"aiosqlite", "http_ece", "prometheus_client"})
-
-try:
-    from inbox_server.commands.server_commands import COMMANDS, FAILURES
-except ModuleNotFoundError as lacking:
-    if lacking.name not in _SERVER_LIBRARIES:
-        raise
-    COMMANDS, FAILURES = (), ()  # type: ignore[assignment]  # a client's installation, without the extra `server`
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII-only terminal still gets the rest
-    options = make_parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = make_parser(names_for(arguments)).parse_args(arguments)
     _quiet_libraries()
     try:
         exit_code: int = options.run(options)
@@ -46,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains about the rest at exit
         return exit_codes.PIPE
-    except (*FAILURES, OSError) as error:
+    except (CommandFailed, OSError) as error:
         complain(str(error))
         return 1
     except KeyboardInterrupt:
@@ -64,8 +56,9 @@ class _ClientParser(argparse.ArgumentParser):
         )
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = (argparse.ArgumentParser if COMMANDS else _ClientParser)(
+def make_parser(names: Iterable[str] | None = None) -> argparse.ArgumentParser:
+    """The parser of these commands; without them, of all."""
+    parser = (argparse.ArgumentParser if HAS_SERVER else _ClientParser)(
         prog="inbox-server",
         description="A message-ID inbox server. It stores that Bob got something, and nothing else.",
         epilog="Try `inbox-server demo` first. To run your own: `inbox-server init`, then `inbox-server serve`.",
@@ -74,7 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
     shtab.add_argument_to(parser, "--print-completion", help="print a shell's completion script, for you to install")
     parser_class = argparse.ArgumentParser  # not the class of this one: what it says is of the whole command
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=parser_class)
-    for add in (*COMMANDS, add_ping, add_conformance, add_client):
+    for add in adders(names_for(()) if names is None else names):
         add(commands)
     _complete_files(parser)
     return parser

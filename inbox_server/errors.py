@@ -64,6 +64,10 @@ CODES: Final[dict[str, Code]] = {
 }
 
 
+class CommandFailed(Exception):
+    """A command cannot do what it was asked to; the message is for a person, and says what to do."""
+
+
 class Refused(Exception):
     """Understood and not done. `code` is a key of `CODES`; `detail` tells a person what to do.
 

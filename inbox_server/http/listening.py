@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiohttp import StreamReader, web
 
 from inbox_server.config.config import Listen, Tcp, Unix
-from inbox_server.errors import Refused
+from inbox_server.errors import CommandFailed, Refused
 from inbox_server.http.answers import WRITTEN, internal, malformed, problem
 from inbox_server.http.app_keys import DELIVERIES, METRICS, WAITS
 from inbox_server.http.connections import Connections, most_connections
@@ -37,7 +37,7 @@ _ADVICE: Final[dict[int, str]] = {
 log = logging.getLogger(__name__)
 
 
-class CannotListen(Exception):
+class CannotListen(CommandFailed):
     """The address is in use, or does not belong to this machine; the message says which."""
 
 

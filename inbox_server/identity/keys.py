@@ -31,6 +31,11 @@ class PublicKey:
     """The bucket address of this key, base58check."""
     _point: coincurve.PublicKey = field(repr=False, compare=False)
 
+    @property
+    def uncompressed(self) -> bytes:
+        """The point in 65 bytes, as old wallets hash it."""
+        return self._point.format(compressed=False)
+
     def signed(self, message: bytes, signature: bytes) -> bool:
         """Whether `signature`, 64 bytes, is this key's over SHA-256 of `message`; a high S is accepted too."""
         if len(signature) != 64:

@@ -6,16 +6,13 @@ secret has another key, and its old subscriptions end.
 
 from typing import Final
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from inbox_server.clock import Clock, UnixTime
+from inbox_server.identity.p256 import ORDER, public_point
 from inbox_server.lru import Lru
+from inbox_server.notify.on_demand import loaded
 from inbox_server.protocol.base64url import encode
 
 SEED_BYTES: Final = 64  # twice the size of the order, so that the reduction is unbiased
-_P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # NIST SP 800-186, 3.2.1.3
 _TOKEN_SECONDS: Final = 12 * 3600  # at most 24 hours (RFC 8292 section 2); our clock may be off
 _RENEW_SECONDS: Final = 6 * 3600  # Apple wants a token to be reused for at least an hour
 _MOST_SERVICES: Final = 256  # there are a handful
@@ -25,11 +22,11 @@ class VapidKey:
     """`subject` is where to reach the operator: the server's public origin."""
 
     def __init__(self, seed: bytes, *, subject: str, clock: Clock) -> None:
-        self._key = p256_key(seed)
+        self._private = private_number(seed)
         self._subject = subject
         self._clock = clock
         self._tokens: Lru[str, tuple[UnixTime, str]] = Lru(_MOST_SERVICES)
-        self.public = encode(self._key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
+        self.public = encode(public_point(self._private))
         """The public key in the form of a browser's `applicationServerKey`: base64url."""
 
     def authorization(self, origin: str) -> str:
@@ -38,11 +35,11 @@ class VapidKey:
         made, token = self._tokens.get(origin) or (UnixTime(0), "")
         if not 0 <= now - made < _RENEW_SECONDS:
             claims = {"aud": origin, "exp": now + _TOKEN_SECONDS, "sub": self._subject}
-            token = jwt.encode(claims, self._key, algorithm="ES256")
+            token = loaded().sign(self._private, claims)
             self._tokens.keep(origin, (now, token))
         return f"vapid t={token}, k={self.public}"
 
 
-def p256_key(seed: bytes) -> ec.EllipticCurvePrivateKey:
-    """The private key derived from 64 random bytes."""
-    return ec.derive_private_key(int.from_bytes(seed, "big") % (_P256_ORDER - 1) + 1, ec.SECP256R1())
+def private_number(seed: bytes) -> int:
+    """The private key on P-256 derived from 64 random bytes."""
+    return int.from_bytes(seed, "big") % (ORDER - 1) + 1

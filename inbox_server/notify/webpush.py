@@ -7,14 +7,15 @@ this is a notification. What waits is in the unread list, which needs a token.
 from collections.abc import Callable
 from typing import Any, Final
 
-import http_ece
 from yarl import URL
 
 from inbox_server.clock import DAY_SECONDS
+from inbox_server.identity.p256 import POINT_BYTES
 from inbox_server.notify.channel import Address, Kind
-from inbox_server.notify.vapid import SEED_BYTES, VapidKey, p256_key
+from inbox_server.notify.on_demand import loaded
+from inbox_server.notify.vapid import SEED_BYTES, VapidKey, private_number
 from inbox_server.outgoing.fetch import Fetcher
-from inbox_server.protocol.push_subscription import AUTH_BYTES, MAX_ENDPOINT_CHARACTERS, POINT_BYTES
+from inbox_server.protocol.push_subscription import AUTH_BYTES, MAX_ENDPOINT_CHARACTERS
 from inbox_server.protocol.requests import MAX_SUBSCRIPTIONS, parse_subscription
 
 PAYLOAD: Final = b'{"message-inbox":1}'  # the protocol and its version: nothing of what waits
@@ -73,12 +74,11 @@ class WebPush:
 
 def encrypt(payload: bytes, address: Address, random_bytes: Callable[[int], bytes]) -> bytes:
     """The body of a push message (RFC 8291), encrypted with a new key pair and salt."""
-    encrypted: bytes = http_ece.encrypt(
+    encrypted: bytes = loaded().encrypt(
         payload,
-        private_key=p256_key(random_bytes(SEED_BYTES)),
+        private=private_number(random_bytes(SEED_BYTES)),
         salt=random_bytes(_SALT_BYTES),
-        dh=address.keys[:POINT_BYTES],
-        auth_secret=address.keys[POINT_BYTES:],
-        version="aes128gcm",
+        point=address.keys[:POINT_BYTES],
+        auth=address.keys[POINT_BYTES:],
     )
     return encrypted

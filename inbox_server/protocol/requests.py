@@ -7,9 +7,10 @@ from typing import Any, Final, get_args
 from inbox_server.errors import Refused
 from inbox_server.identity.addresses import is_app_address
 from inbox_server.identity.names import NotAnIdentity, parse_name
+from inbox_server.identity.p256 import is_point
 from inbox_server.outgoing.guard import NotAllowed, read_stranger_url
 from inbox_server.protocol.base64url import NotBase64Url, decode
-from inbox_server.protocol.push_subscription import AUTH_BYTES, MAX_ENDPOINT_CHARACTERS, Subscription, is_point
+from inbox_server.protocol.push_subscription import AUTH_BYTES, MAX_ENDPOINT_CHARACTERS, Subscription
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 from inbox_server.store.contract import Accept
 

@@ -5,17 +5,16 @@ copy that nobody signed and that we never read. Its times are ISO strings, and n
 is checked here. Source: stacks.js `profileTokens.ts`.
 """
 
+import base64
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
+from inbox_server.errors import Refused
 from inbox_server.identity.addresses import NotAnAddress, hash160, is_app_address, owner_hash
+from inbox_server.identity.keys import PublicKey, key_from_bytes
 from inbox_server.resolver.contract import unavailable, unproven
 
 MAX_PROFILE_BYTES: Final = 256 * 1024
@@ -24,18 +23,6 @@ MAX_PROFILE_BYTES: Final = 256 * 1024
 _BUCKET_URL: Final = re.compile(
     r"""https?://[A-Za-z0-9._-]+(?::[0-9]{1,5})?/(?:[!"$->@-\[\]-~]*/)?(?P<address>[0-9A-Za-z]+)/*"""
 )
-
-# PyJWT checks only the signature: its time checks refuse ISO times, and profiles have none of the other claims.
-_SIGNATURE_ONLY: Final[Any] = {
-    "verify_signature": True,
-    "verify_exp": False,
-    "verify_iat": False,
-    "verify_nbf": False,
-    "verify_aud": False,
-    "verify_iss": False,
-    "verify_sub": False,
-    "verify_jti": False,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +41,28 @@ def read_profile(body: bytes, *, owner: str) -> Mapping[str, Any]:
     """
     try:
         token = _parse(body)[0]["token"]
-        stated = jwt.decode(token, options={"verify_signature": False})
-        raw_key = bytes.fromhex(stated["issuer"]["publicKey"])
-        key = EllipticCurvePublicKey.from_encoded_point(SECP256K1(), raw_key)
-        payload = jwt.decode(token, key, algorithms=["ES256K"], options=_SIGNATURE_ONLY)
+        signed, _, signature = token.rpartition(".")
+        header, payload = (json.loads(_decode(part)) for part in signed.split("."))
+        key = key_from_bytes(bytes.fromhex(payload["issuer"]["publicKey"]))
+        if header["alg"] != "ES256K" or "crit" in header or not key.signed(signed.encode(), _decode(signature)):
+            raise _not_signed()
         claim = payload["claim"]
         if not isinstance(claim, dict) or payload["subject"]["publicKey"] is None:
             raise unproven("The profile's token has no claim about a subject.")
-    except (jwt.PyJWTError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise unproven("The profile is not an array whose first element holds a well-signed ES256K token.") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise _not_signed() from None
     if not _belongs(key, owner):
         raise unproven("The profile is not signed by a key of the name's owner.")
     return claim
+
+
+def _not_signed() -> Refused:
+    return unproven("The profile is not an array whose first element holds a well-signed ES256K token.")
+
+
+def _decode(part: str) -> bytes:
+    """base64url as wallets of all ages wrote it, with padding or without."""
+    return base64.urlsafe_b64decode(part + "==")
 
 
 def _parse(body: bytes) -> Any:
@@ -95,11 +92,10 @@ def _stated_key(claim: Mapping[str, Any], app: str) -> str | None:
     return key if isinstance(key, str) else None
 
 
-def _belongs(key: EllipticCurvePublicKey, owner: str) -> bool:
+def _belongs(key: PublicKey, owner: str) -> bool:
     """Whether `owner` is this key's address: c32 or base58, of the compressed or the uncompressed form."""
     try:
         owner_digest = owner_hash(owner)
     except NotAnAddress:
         raise unproven("The name's owner is not the address of a single key, so no profile can be checked.") from None
-    forms = (PublicFormat.CompressedPoint, PublicFormat.UncompressedPoint)
-    return any(hash160(key.public_bytes(Encoding.X962, form)) == owner_digest for form in forms)
+    return any(hash160(form) == owner_digest for form in (bytes.fromhex(key.hex), key.uncompressed))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
-from inbox_server.errors import Refused
+from inbox_server.errors import CommandFailed, Refused
 
 Accept = Literal["names", "anyone", "contacts", "nobody"]
 
@@ -30,7 +30,7 @@ Committed = Callable[[int, float], None]
 """Called with the size of each commit and how many seconds it took."""
 
 
-class BadDatabase(Exception):
+class BadDatabase(CommandFailed):
     """The database must not be used, or cannot be created; the message says why and what to do."""
 
 

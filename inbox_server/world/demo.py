@@ -8,6 +8,7 @@ from typing import Final
 from inbox_server.client.ecies import decrypt
 from inbox_server.client.tokens_and_cards import deliver_token, owner_token, read_pointer
 from inbox_server.client.user import AppUser
+from inbox_server.errors import CommandFailed
 from inbox_server.world.evidence import find_marks, marks_of, table_lines
 from inbox_server.world.local_world import World
 from inbox_server.world.people import Person
@@ -20,7 +21,7 @@ _TEXT: Final = "Hello Bob, the meadow at noon?"
 Say = Callable[[str], None]
 
 
-class DemoFailed(Exception):
+class DemoFailed(CommandFailed):
     """A step of the demo failed; the message says which and why."""
 
 

@@ -15,6 +15,7 @@ from inbox_server.client.user import AppUser
 from inbox_server.clock import Clock
 from inbox_server.config.config import Config
 from inbox_server.config.file import parse_config
+from inbox_server.errors import CommandFailed
 from inbox_server.http.listening import listening
 from inbox_server.outgoing.fetch import open_fetcher
 from inbox_server.resolver.chain import ChainResolver
@@ -33,7 +34,7 @@ _SERVERS: Final = 4  # inbox, names, hub, reader: on four ports in a row
 PORTS: Final = _SERVERS + 2  # then, for people, the page and a second inbox server (second_inbox.py)
 
 
-class PortsTaken(Exception):
+class PortsTaken(CommandFailed):
     """A port is in use; the message says which, and what to do."""
 
 
