@@ -48,16 +48,22 @@ SMALL = "inbox_entries=500,inbox_bytes=300000,inbox_read_entries=1000"
 
 
 @pytest.mark.parametrize(
-    "options",
-    [("--any-key", "--limits", SMALL), ("--invites", ",".join(INVITES))],
-    ids=["open and small", "by invite"],
+    ("options", "only", "quick"),
+    [
+        (("--any-key", "--limits", SMALL), (), True),
+        (("--invites", ",".join(INVITES)), ("settings", "names"), True),
+        pytest.param(("--any-key", "--limits", SMALL), (), False, marks=pytest.mark.long),
+    ],
+    ids=["open and small", "by invite", "with all cases"],
 )
-async def test_the_suite_passes_it(tmp_path: Path, options: tuple[str, ...]) -> None:
+async def test_the_suite_passes_it(
+    tmp_path: Path, options: tuple[str, ...], only: tuple[str, ...], quick: bool
+) -> None:
     async with (
         timely_world(tmp_path / "data") as (world, names),
         second_server(tmp_path, "--names", world.names_url, "--allow-private", *options) as url,
     ):
-        report = await report_on(url, names=names, invites=INVITES)
+        report = await report_on(url, *only, names=names, invites=INVITES, quick=quick)
     assert said(report) == {}
     assert report.conforms
     assert report.left == ()
