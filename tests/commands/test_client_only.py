@@ -1,4 +1,4 @@
-"""An installation without the extra `server`: the client and `ping` work, and the rest says what to install."""
+"""An installation without the extra `server`: the client and the checks from outside work; the rest says so."""
 
 import asyncio
 import subprocess
@@ -43,10 +43,11 @@ async def test_a_client_needs_none_of_the_servers_libraries(world: World, tmp_pa
     assert (published.returncode, published.stderr) == (0, "")
 
 
-async def test_ping_needs_none_of_the_servers_libraries(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [("ping", "--quick"), ("conformance", "--only", "deliver/the-id-is-the-hash")])
+async def test_a_check_from_outside_needs_none_of_the_servers_libraries(tmp_path: Path, command: tuple[str]) -> None:
     place = deploy(tmp_path / "inbox")
     async with place.running():
-        done = await asyncio.to_thread(run_client_only, "ping", "--quick", place.url)
+        done = await asyncio.to_thread(run_client_only, *command, place.url)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 

@@ -32,7 +32,7 @@ _MALFORMED: Final = (
 @GROUP.required("404 | There is nothing at this path")
 async def an_unknown_path_is_not_found(bench: Bench) -> None:
     """A path that the protocol does not have is `not_found`."""
-    for path in ("/", "/v1", "/v1/", "/v1/message", "/v1/messages/", "/v1/messages/x", "/v2/messages", "/V1/messages"):
+    for path in ("/v1", "/v1/", "/v1/message", "/v1/messages/", "/v1/messages/x", "/v2/messages", "/V1/messages"):
         for method in ("GET", "POST"):
             (await bench.send(method, path)).refused("not_found", why=f"at {path}")
 
