@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 .PHONY: help demo run test long browser readers matrix check torture powercut conformance bench page wheel cut release deb \
-	reproducible lock format clean
+	reproducible hosting lock format clean
 
 MINUTES ?= 30
 STATES ?= 5000
@@ -30,6 +30,7 @@ help:
 	@echo "make release everything that is released, in dist/: packages for Python, npm and Debian, what is in them, checksums"
 	@echo "make deb     the same (on Debian only; needs debhelper)"
 	@echo "make reproducible  build the release twice, and compare"
+	@echo "make hosting from nothing to a server that is checked, on each path of docs/operations.md (root, on Debian; 5 minutes)"
 	@echo "make cut     VERSION=X.Y.Z: the version, its section of the changelog, a commit and a tag"
 	@echo "make lock    choose the newest libraries for the Debian package, within pyproject.toml"
 	@echo "make bench   speed, memory and floods, as ratios to a bare server (needs wrk; about 10 minutes)"
@@ -109,6 +110,10 @@ reproducible: release
 	@$(BIN)/python -m release.build build/again > /dev/null
 	@diff dist/SHA256SUMS build/again/SHA256SUMS
 	@echo "built twice: equal byte for byte"
+
+# It takes what `make release` left in dist/, if that is of this commit, and else builds it.
+hosting: $(VENV)/installed-dev $(VENV)/installed-release
+	$(BIN)/pytest -m hosting tests/hosting
 
 lock: $(VENV)/installed-release
 	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --extra server --generate-hashes --strip-extras --allow-unsafe \

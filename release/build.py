@@ -51,6 +51,7 @@ def build(repository: Path, target: Path, work: Path) -> Version:
     (work / "deb").mkdir()
     package, python = build_debian_package(tree, wheel, work / "deb", version)
     shutil.copy(package, work / "out" / package.name)
+    shutil.copy(tree / "Containerfile", work / "out")  # it needs the package beside it, and nothing else
     server_bill(tree, python, work / "out" / f"inbox-server-{version.python}.cdx.json", version)
     _write_sums(work / "out")
     shutil.rmtree(target, ignore_errors=True)

@@ -62,7 +62,7 @@ def _install(home: Path, python: str, wheel: Path, tree: Path, version: Version)
     run(*pip, *of_lock, "--target", packages, folder=home, epoch=version.epoch)
     ours = ("--no-deps", "--no-index", "--find-links", wheel.parent, f"inbox-server=={version.python}")
     run(*pip, *ours, "--target", packages, folder=home, epoch=version.epoch)
-    shutil.rmtree(packages / "bin")  # commands of libraries; their first lines name the Python that built them
+    shutil.rmtree(packages / "bin")  # commands; their first lines name the Python that built them
     (home / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
     (home / "bin").mkdir()
     (home / "bin" / "python3").symlink_to(f"/usr/bin/python{python}")
