@@ -6,15 +6,37 @@ a group runs wait and form the next one: the busier the server, the larger the g
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, Protocol, Self, TypeVar, cast
 
 from inbox_server.errors import Unavailable
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 """A unit of work. It runs in one piece on the connection's thread, so no other task's statements come in between."""
+
+
+class Kind(Protocol):
+    """A kind of work of which many are done faster together."""
+
+    def alone(self, db: sqlite3.Connection, asked: Any) -> Any:
+        """Do one."""
+
+    def together(self, db: sqlite3.Connection, asked: Sequence[Any]) -> Sequence[Any | None]:
+        """Do what can be done so, and return its outcomes. None for the others, of which nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A unit of work that may be done together with others of its kind that wait next to it."""
+
+    kind: Kind
+    asked: Any
+
+    def __call__(self, db: sqlite3.Connection) -> Any:
+        return self.kind.alone(db, self.asked)
+
 
 _GROUP_LIMIT: Final = 512  # a group's answers wait for its slowest job
 

@@ -1,4 +1,4 @@
-"""The SQLite store: deliveries, reading, acknowledging. Each function below is one unit of work.
+"""The SQLite store, and acknowledging. Each function below is one unit of work.
 
 What the statements keep true: change numbers only grow; `inbox.unread`, `unread_bytes` and `tombstones` count the
 inbox's rows in `message`; a row is a tombstone exactly when `slot` is NULL.
@@ -24,17 +24,18 @@ from inbox_server.store.contract import (
     SettingsChange,
     Subscribed,
     Totals,
-    Unread,
     no_inbox,
 )
-from inbox_server.store.sqlite.expiry import drop_entry, drop_expired, drop_oldest_tombstones, is_due, sweep
+from inbox_server.store.sqlite.delivering import Delivering, Delivery, next_change
+from inbox_server.store.sqlite.expiry import drop_oldest_tombstones, is_due, sweep
 from inbox_server.store.sqlite.feed import read_feed
 from inbox_server.store.sqlite.feed_ends import FeedEnds
+from inbox_server.store.sqlite.groups import Part
 from inbox_server.store.sqlite.outages import lapsed_inboxes, note_seen, prolong, read_seen, rounded
 from inbox_server.store.sqlite.policy import proven, read_policy
 from inbox_server.store.sqlite.reader import Reader
 from inbox_server.store.sqlite.settings import forget, read_settings, read_totals, settle
-from inbox_server.store.sqlite.slots import SLOT_BYTES, Slots, blank_slot, grow_slots
+from inbox_server.store.sqlite.slots import Slots, blank_slot, grow_slots
 from inbox_server.store.sqlite.subscriptions import drop_subscription, subscribe, subscriptions, unsubscribe
 from inbox_server.store.sqlite.turns import Turns
 from inbox_server.store.sqlite.writer import Writer
@@ -45,7 +46,6 @@ _LONG_WRITES_AT_ONCE: Final = 2  # those that change a hundred rows or more
 _LONGEST_LINE: Final = 64  # of an owner's writes, with bodies of up to 64 KiB each
 _FEW_IDS: Final = 10  # more of them in one acknowledgement are a long write
 _ACK_BATCH: Final = 100  # a thousand ids in one commit would delay everybody by tens of milliseconds
-_EXPIRED_BATCH: Final = SLOT_BYTES  # this many entries, of at least a byte each, make room for any other
 
 
 class SqliteStore:
@@ -55,7 +55,7 @@ class SqliteStore:
         self._reader = reader
         self._writer = writer
         self._feed_ends = feed_ends
-        self._slots = slots
+        self._delivering = Delivering(slots, quota)
         self._quota = quota
         self._reads = Turns(_READS_AT_ONCE)
         self._writes = Turns(_LONG_WRITES_AT_ONCE, line=_LONGEST_LINE)
@@ -67,9 +67,8 @@ class SqliteStore:
         return await self._reader.read(lambda db: read_policy(db, inbox, sender))
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
-        delivered = await self._writer.write(
-            lambda db: _deliver(db, self._slots, inbox, Unread(id, message_id, expires), self._quota, now), inbox=inbox
-        )
+        work = Part(self._delivering, Delivery(inbox, id, message_id, expires, now))
+        delivered: Delivered | None = await self._writer.write(work, inbox=inbox)
         if delivered is None:
             raise Refused(
                 "inbox_full",
@@ -106,7 +105,7 @@ class SqliteStore:
                     await self._writer.write(work, inbox=inbox, erases=True)
 
     def limit(self, quota: Quota) -> None:
-        self._quota = quota
+        self._quota = self._delivering.quota = quota
 
     async def totals(self) -> Totals:
         return await self._reader.read(read_totals)
@@ -167,93 +166,6 @@ class SqliteStore:
         await self._writer.write(grow_slots if self._writer.failing else _touch)
 
 
-def _deliver(
-    db: sqlite3.Connection, slots: Slots, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime
-) -> Delivered | None:
-    """None when the inbox is full.
-
-    A repeat is answered alike whether the entry is unread or read, so a sender cannot probe: a tombstone moves its
-    `expires` as the unread entry would, and once that has passed the answer is that of a new delivery.
-    """
-    row = db.execute(
-        "SELECT change, slot, size, expires FROM message WHERE inbox = ? AND id = ?", (inbox, entry.id)
-    ).fetchone()
-    if row is None:
-        return _insert(db, slots, inbox, entry, quota, now)
-    change, slot, size, expires = row
-    new = expires <= now
-    granted = entry.expires if new else max(entry.expires, expires)
-    if slot is None:
-        if new and not _make_room(db, inbox, len(entry.message_id), quota, now):
-            return None  # as an unread entry that expired would be refused now
-        db.execute(
-            "UPDATE message SET expires = ?, forget_at = max(forget_at, ?) WHERE inbox = ? AND change = ?",
-            (granted, granted, inbox, change),
-        )
-        return Delivered(new, UnixTime(granted))
-    if new:
-        drop_entry(db, inbox, change, slot, size)
-        return _insert(db, slots, inbox, entry, quota, now)
-    if granted > expires:  # a longer lifetime is a change that every device must see
-        db.execute(
-            "UPDATE message SET expires = ?, forget_at = ?, change = ? WHERE inbox = ? AND change = ?",
-            (granted, granted, _next_change(db, inbox), inbox, change),
-        )
-    return Delivered(new=False, expires=UnixTime(granted))
-
-
-def _insert(
-    db: sqlite3.Connection, slots: Slots, inbox: bytes, entry: Unread, quota: Quota, now: UnixTime
-) -> Delivered | None:
-    size = len(entry.message_id)
-    change = _count_in(db, inbox, size, quota)
-    if change is None:
-        if not _make_room(db, inbox, size, quota, now):
-            return None
-        change = _count_in(db, inbox, size, quota)
-    slot = slots.take(db, inbox)
-    slots.fill(db, [(slot, entry.id, entry.message_id)])
-    db.execute(
-        "INSERT INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (inbox, change, entry.id, slot, size, entry.expires, entry.expires),
-    )
-    return Delivered(new=True, expires=entry.expires)
-
-
-def _count_in(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota) -> int | None:
-    """Count one more entry of `size` bytes; its change number. None when it does not fit."""
-    row = db.execute(
-        "UPDATE inbox SET change = change + 1, unread = unread + 1, unread_bytes = unread_bytes + ?1"
-        " WHERE inbox = ?2 AND unread < ?3 AND unread_bytes + ?1 <= ?4 RETURNING change",
-        (size, inbox, quota.entries, quota.bytes),
-    ).fetchall()
-    return row[0][0] if row else None
-
-
-def _make_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota, now: UnixTime) -> bool:
-    """Whether an entry of `size` bytes fits, once what has expired is gone. If not, the owner will be told."""
-    if _has_room(db, inbox, size, quota):
-        return True
-    drop_expired(db, inbox, now, most=_EXPIRED_BATCH)
-    if _has_room(db, inbox, size, quota):
-        return True
-    db.execute("UPDATE inbox SET refused = 1 WHERE inbox = ?", (inbox,))
-    return False
-
-
-def _has_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota) -> bool:
-    row = db.execute("SELECT unread, unread_bytes FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
-    if row is None:
-        raise Refused("not_accepted", "The delivery is not accepted.")  # the owner deleted it a moment ago
-    unread, unread_bytes = row
-    return bool(unread < quota.entries and unread_bytes + size <= quota.bytes)
-
-
-def _next_change(db: sqlite3.Connection, inbox: bytes) -> int:
-    (change,) = db.execute("UPDATE inbox SET change = change + 1 WHERE inbox = ? RETURNING change", (inbox,)).fetchone()
-    return int(change)
-
-
 def _acknowledge(db: sqlite3.Connection, inbox: bytes, ids: tuple[bytes, ...], quota: Quota, now: UnixTime) -> None:
     if db.execute("SELECT 1 FROM inbox WHERE inbox = ?", (inbox,)).fetchone() is None:
         raise no_inbox()
@@ -270,7 +182,7 @@ def _acknowledge(db: sqlite3.Connection, inbox: bytes, ids: tuple[bytes, ...], q
         blank_slot(db, slot)
         db.execute(
             "UPDATE message SET slot = NULL, size = 0, change = ?, forget_at = ? WHERE inbox = ? AND change = ?",
-            (_next_change(db, inbox), max(expires, now + TOMBSTONE_SECONDS), inbox, change),
+            (next_change(db, inbox), max(expires, now + TOMBSTONE_SECONDS), inbox, change),
         )
         db.execute(
             "UPDATE inbox SET unread = unread - 1, unread_bytes = unread_bytes - ?, tombstones = tombstones + 1,"
@@ -294,7 +206,7 @@ def _plant(db: sqlite3.Connection, inbox: bytes, id: bytes, quota: Quota, now: U
     """
     db.execute(
         "INSERT INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, NULL, 0, 0, ?)",
-        (inbox, _next_change(db, inbox), id, now + quota.max_retention),
+        (inbox, next_change(db, inbox), id, now + quota.max_retention),
     )
     db.execute("UPDATE inbox SET tombstones = tombstones + 1 WHERE inbox = ?", (inbox,))
 

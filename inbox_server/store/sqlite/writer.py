@@ -9,12 +9,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
+from itertools import groupby
 from typing import Any, Final, Self
 
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.store.contract import Changed, Committed
 from inbox_server.store.sqlite.database import BUSY_TIMEOUT_MS, Connection
-from inbox_server.store.sqlite.groups import Groups, Job, T, Work
+from inbox_server.store.sqlite.groups import Groups, Job, Kind, Part, T, Work
 from inbox_server.store.sqlite.health import Health
 
 _SCRUB_PAUSE_SECONDS: Final = 0.2  # acknowledgements share one checkpoint; we promise to erase within 1 s
@@ -133,7 +134,7 @@ class Writer:
     def _transaction(self, db: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
         db.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = [_attempt(db, work) for work in works]
+            outcomes = [outcome for kind, row in groupby(works, _kind_of) for outcome in _do(db, kind, list(row))]
             db.execute("COMMIT")
         except BaseException:
             self._rolled_back()
@@ -159,6 +160,16 @@ class Writer:
                 self._erased.set()
             else:
                 self.remnants -= remnants
+
+
+def _kind_of(work: Work[Any]) -> Kind | None:
+    return work.kind if isinstance(work, Part) else None
+
+
+def _do(db: sqlite3.Connection, kind: Kind | None, works: Sequence[Any]) -> list[Any]:
+    """Do works of one kind. What is not done together is done alone, after the others: their callers wait together."""
+    done = kind.together(db, [part.asked for part in works]) if kind else [None] * len(works)
+    return [_attempt(db, work) if outcome is None else outcome for work, outcome in zip(works, done, strict=True)]
 
 
 def _attempt(db: sqlite3.Connection, work: Work[Any]) -> Any:

@@ -1,0 +1,164 @@
+"""Deliveries into SQLite: those of a group together, in a few statements; a repeat, or one without room, alone.
+
+What is new and has room is inserted by statements of one row, run many times. Room and change numbers are reckoned
+here, in order of arrival. A statement of many rows would first copy every page that it changes into a journal, and
+take twice as long.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from inbox_server.clock import UnixTime
+from inbox_server.errors import Refused
+from inbox_server.store.contract import Delivered, Quota
+from inbox_server.store.sqlite.expiry import drop_entry, drop_expired
+from inbox_server.store.sqlite.slots import SLOT_BYTES, Slots
+
+_EXPIRED_BATCH: Final = SLOT_BYTES  # this many entries, of at least a byte each, make room for any other
+_Row = tuple[bytes, int, bytes, int, int, int, int]  # inbox, change, id, slot, size, expires, forget_at
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a sender wants kept."""
+
+    inbox: bytes
+    id: bytes
+    message_id: str
+    expires: UnixTime
+    now: UnixTime
+
+
+@dataclass(slots=True)
+class _Count:
+    """The last change number of an inbox, and its unread entries and their bytes."""
+
+    change: int
+    unread: int
+    bytes: int
+
+    def add(self, size: int, quota: Quota) -> bool:
+        """Count one more entry, if it fits."""
+        if self.unread >= quota.entries or self.bytes + size > quota.bytes:
+            return False
+        self.change, self.unread, self.bytes = self.change + 1, self.unread + 1, self.bytes + size
+        return True
+
+
+class Delivering:
+    """Implements `groups.Kind`. `quota` may change between groups."""
+
+    def __init__(self, slots: Slots, quota: Quota) -> None:
+        self.quota = quota
+        self._slots = slots
+
+    def together(self, db: sqlite3.Connection, asked: Sequence[Delivery]) -> list[Delivered | None]:
+        """Keep what is new and has room. None for a repeat, a full inbox and none: `alone` knows what to do."""
+        counts, rows = _counts(db, asked), dict[int, _Row]()
+        for number, one in enumerate(asked):
+            size, count = len(one.message_id), counts.get(one.inbox)
+            if count and count.add(size, self.quota):
+                slot = self._slots.take(db, one.inbox)
+                rows[number] = (one.inbox, count.change, one.id, slot, size, one.expires, one.expires)
+        if rows and _insert(db, rows.values()) < len(rows):
+            for number, row in [each for each in rows.items() if not _is_there(db, each[1])]:
+                self._slots.put_back(row[0], row[3])
+                del rows[number]
+        if rows:
+            self._slots.fill(db, [(row[3], row[2], asked[number].message_id) for number, row in rows.items()])
+            _count(db, rows.values())
+        return [Delivered(new=True, expires=one.expires) if n in rows else None for n, one in enumerate(asked)]
+
+    def alone(self, db: sqlite3.Connection, asked: Delivery) -> Delivered | None:
+        """None when the inbox is full. Raises `Refused` when there is none.
+
+        A repeat is answered alike whether the entry is unread or read, so a sender cannot probe: a tombstone moves its
+        `expires` as the unread entry would, and once that has passed the answer is that of a new delivery.
+        """
+        inbox, size, now = asked.inbox, len(asked.message_id), asked.now
+        row = db.execute(
+            "SELECT change, slot, size, expires FROM message WHERE inbox = ? AND id = ?", (inbox, asked.id)
+        ).fetchone()
+        if row is None:
+            return self.together(db, [asked])[0] if _make_room(db, inbox, size, self.quota, now) else None
+        change, slot, old_size, expires = row
+        new = expires <= now
+        granted = asked.expires if new else max(asked.expires, expires)
+        if slot is None:
+            if new and not _make_room(db, inbox, size, self.quota, now):
+                return None  # as an unread entry that expired would be refused now
+            db.execute(
+                "UPDATE message SET expires = ?, forget_at = max(forget_at, ?) WHERE inbox = ? AND change = ?",
+                (granted, granted, inbox, change),
+            )
+            return Delivered(new, UnixTime(granted))
+        if new:
+            drop_entry(db, inbox, change, slot, old_size)
+            return self.together(db, [asked])[0] if _make_room(db, inbox, size, self.quota, now) else None
+        if granted > expires:  # a longer lifetime is a change that every device must see
+            db.execute(
+                "UPDATE message SET expires = ?, forget_at = ?, change = ? WHERE inbox = ? AND change = ?",
+                (granted, granted, next_change(db, inbox), inbox, change),
+            )
+        return Delivered(new=False, expires=UnixTime(granted))
+
+
+def next_change(db: sqlite3.Connection, inbox: bytes) -> int:
+    (change,) = db.execute("UPDATE inbox SET change = change + 1 WHERE inbox = ? RETURNING change", (inbox,)).fetchone()
+    return int(change)
+
+
+def _counts(db: sqlite3.Connection, asked: Sequence[Delivery]) -> dict[bytes, _Count]:
+    """The counts of the inboxes that are there."""
+    inboxes = list({one.inbox for one in asked})
+    inboxes += inboxes[:1] * ((1 << (len(inboxes) - 1).bit_length()) - len(inboxes))  # so that there are few statements
+    marks = ", ".join("?" * len(inboxes))
+    rows = db.execute(f"SELECT inbox, change, unread, unread_bytes FROM inbox WHERE inbox IN ({marks})", inboxes)  # noqa: S608
+    return {inbox: _Count(*counts) for inbox, *counts in rows}
+
+
+def _insert(db: sqlite3.Connection, rows: Iterable[_Row]) -> int:
+    """How many were inserted; the others are there already."""
+    insert = (
+        "INSERT OR IGNORE INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    )
+    return db.executemany(insert, rows).rowcount
+
+
+def _is_there(db: sqlite3.Connection, row: _Row) -> bool:
+    """Whether it is this row, with this slot, that was inserted."""
+    found = db.execute("SELECT slot FROM message WHERE inbox = ? AND id = ?", (row[0], row[2])).fetchone()
+    return bool(found == (row[3],))
+
+
+def _count(db: sqlite3.Connection, rows: Iterable[_Row]) -> None:
+    """Count the rows in their inboxes."""
+    counts: dict[bytes, _Count] = {}
+    for inbox, change, _, _, size, _, _ in rows:
+        count = counts.setdefault(inbox, _Count(0, 0, 0))
+        count.change, count.unread, count.bytes = change, count.unread + 1, count.bytes + size
+    db.executemany(
+        "UPDATE inbox SET change = ?, unread = unread + ?, unread_bytes = unread_bytes + ? WHERE inbox = ?",
+        [(count.change, count.unread, count.bytes, inbox) for inbox, count in counts.items()],
+    )
+
+
+def _make_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota, now: UnixTime) -> bool:
+    """Whether an entry of `size` bytes fits, once what has expired is gone. If not, the owner will be told."""
+    if _has_room(db, inbox, size, quota):
+        return True
+    drop_expired(db, inbox, now, most=_EXPIRED_BATCH)
+    if _has_room(db, inbox, size, quota):
+        return True
+    db.execute("UPDATE inbox SET refused = 1 WHERE inbox = ?", (inbox,))
+    return False
+
+
+def _has_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota) -> bool:
+    row = db.execute("SELECT unread, unread_bytes FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    if row is None:
+        raise Refused("not_accepted", "The delivery is not accepted.")  # the owner deleted it a moment ago
+    unread, unread_bytes = row
+    return bool(unread < quota.entries and unread_bytes + size <= quota.bytes)
