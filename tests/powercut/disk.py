@@ -189,24 +189,48 @@ def _grow(content: bytearray, size: int) -> None:
 
 
 def _torn(content: bytearray, changes: Sequence[Change], sector_bytes: int, random: Random) -> bytes:
-    """Each sector as some of its changes left it, in their order, and the size after some of all changes."""
-    sizes, parts = [len(content)], dict[int, list[tuple[int, bytes]]]()
+    """Each sector as some of its changes left it, in their order, and the size after some of all changes.
+
+    But a file is cut short as a whole or not at all: every filesystem notes its new size in one place.
+    """
+    runs = _runs(len(content), changes)
+    sizes: list[int] = []
+    for run in runs[: random.randint(1, len(runs))]:
+        if run and isinstance(run[0], Resize):
+            _change(content, run[0])
+        sizes = _tear(content, run, sector_bytes, random)
+    size = random.choice((sizes[0], sizes[-1], random.choice(sizes)))
+    return bytes(content[:size])
+
+
+def _runs(size: int, changes: Sequence[Change]) -> list[list[Change]]:
+    """The changes of a file of that size, divided where it is cut short: each run but the first begins with that."""
+    runs: list[list[Change]] = [[]]
     for change in changes:
+        if isinstance(change, Resize) and change.size < size:
+            runs.append([])
+        runs[-1].append(change)
+        size = change.size if isinstance(change, Resize) else _end(change, size)
+    return runs
+
+
+def _tear(content: bytearray, run: Sequence[Change], sector_bytes: int, random: Random) -> list[int]:
+    """Make some of a run's changes to each sector. All sizes that the file had meanwhile."""
+    sizes, parts = [len(content)], dict[int, list[tuple[int, bytes]]]()
+    for change in run:
+        sizes.append(change.size if isinstance(change, Resize) else _end(change, sizes[-1]))
         if isinstance(change, Write):
-            start, data = change.offset, change.data
-            sizes.append(max(sizes[-1], start + len(data)))
-        else:
-            assert isinstance(change, Resize)
-            start, data = change.size, bytes(max(0, sizes[-1] - change.size))
-            sizes.append(change.size)
-        for sector, offset, part in _split(start, data, sector_bytes):
-            parts.setdefault(sector, []).append((offset, part))
+            for sector, offset, part in _split(change.offset, change.data, sector_bytes):
+                parts.setdefault(sector, []).append((offset, part))
     _grow(content, max(sizes))
     for sector in sorted(parts):
         for offset, part in parts[sector][: random.randint(0, len(parts[sector]))]:
             content[offset : offset + len(part)] = part
-    size = random.choice((sizes[0], sizes[-1], random.choice(sizes)))
-    return bytes(content[:size])
+    return sizes
+
+
+def _end(change: Change, size: int) -> int:
+    return max(size, change.offset + len(change.data)) if isinstance(change, Write) else size
 
 
 def _split(start: int, data: bytes, sector_bytes: int) -> Iterator[tuple[int, int, bytes]]:

@@ -44,11 +44,13 @@ class Known:
     """When texts expire that were delivered for a short time; None if the delivery was not answered."""
     answered: int = 0
 
-    def gone(self, texts: dict[str, str], now: int) -> set[str]:
-        """The texts that no file may hold any more; `texts` by their ids."""
+    def gone(self, texts: dict[str, str]) -> set[str]:
+        """The texts that were acknowledged, or deleted with their inbox; `texts` by their ids."""
         gone = {texts[id] for inbox in self.inboxes for id in inbox.acknowledged}
-        gone |= {text for text, expires in self.brief.items() if expires is not None and expires <= now}
         return gone | self.seen.difference(*(view["texts"] for view in self.views if view))
+
+    def expired(self, now: int) -> set[str]:
+        return {text for text, expires in self.brief.items() if expires is not None and expires <= now}
 
 
 class History:

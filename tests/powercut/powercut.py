@@ -4,8 +4,8 @@
 
 records a workload and rebuilds states of the disk from its system calls. On each a server starts, and is asked. One
 state in twenty-five is met by a process of its own, the others by the same code in this one, several at a time. The
-same goes for `init`, `invite`, `backup` and `restore`. Exit code 1 on any fault: then the recording is kept, and the
-line that is printed with the fault runs that one state again.
+same goes for `init`, `invite`, `backup`, `restore` and upgrades. Exit code 1 on any fault: then the recording is kept,
+and the line that is printed with the fault runs that one state again.
 """
 
 import argparse
@@ -23,14 +23,20 @@ from typing import Final
 
 from tests.powercut.judging import lay
 from tests.powercut.recording import LIVES, Ending
-from tests.powercut.scenarios import Scenario, backing_up, beginning, inviting, killed, restoring, serving
+from tests.powercut.scenarios import Scenario, backing_up, beginning, inviting, killed, restoring, serving, upgrading
 from tests.powercut.states import State, States
 
 _MODULE: Final = "tests.powercut.powercut"
 _AT_ONCE: Final = 6
 _TELL_SECONDS: Final = 30
 _TOLD: Final = 5  # of the states with faults, in words
-SHARES: Final = {"serve": 0.8, "backup": 0.08, "restore": 0.08, "init": 0.02, "invite": 0.02}
+SHARES: Final = {"serve": 0.76, "backup": 0.08, "restore": 0.08, "upgrade": 0.04, "init": 0.02, "invite": 0.02}
+_RESTING_ON_A_KILLED_SERVER: Final = {
+    "backup": backing_up,
+    "restore": restoring,
+    "upgrade": upgrading,
+    "invite": inviting,
+}
 
 
 @dataclass(slots=True)
@@ -57,7 +63,7 @@ async def scenarios(
         found["serve"] = base = await serving(
             folder / "serve", seed, lives=lives, plant=plant if "serve" in names else ""
         )
-        for name, make in (("backup", backing_up), ("restore", restoring), ("invite", inviting)):
+        for name, make in _RESTING_ON_A_KILLED_SERVER.items():
             if name in names:
                 found[name] = await make(folder / name, killed(base.recording), plant)
     return [found[name] for name in names]

@@ -83,21 +83,27 @@ async def _record(folder: Path, journal: Journal, lives: Sequence[Ending], plant
         _check(load(folder), place.folder)
 
 
-async def run_command(folder: Path, before: Path, command: Callable[[Path], Sequence[str]]) -> Recording:
+async def run_command(
+    folder: Path, before: Path, command: Callable[[Path], Sequence[str]], *, serves: bool = False
+) -> Recording:
     """A program at work in a copy of `before`, where it must succeed; or what was recorded in `folder` earlier.
 
-    `command` says how it is run in a place. Raises `Unknown`.
+    `command` says how it is run in a place. One that serves is stopped when it has started. Raises `Unknown`.
     """
     if recording := kept(folder):
         return recording
     place = folder / PLACE
     shutil.copytree(before, place)
     shutil.copytree(before, folder / BEFORE)
-    tracer = await asyncio.create_subprocess_exec(
-        *(*COMMAND, "-o", str(folder / "trace-0"), *command(place)), stdout=asyncio.subprocess.PIPE
-    )
-    await tracer.communicate()
-    assert tracer.returncode == 0
+    trace = folder / "trace-0"
+    if serves:
+        async with traced_server(COMMAND, trace, command(place)):
+            pass
+    else:
+        run = (*COMMAND, "-o", str(trace), *command(place))
+        tracer = await asyncio.create_subprocess_exec(*run, stdout=asyncio.subprocess.PIPE)
+        await tracer.communicate()
+        assert tracer.returncode == 0
     save(folder, Journal(Random(0)), ["stopped"])
     recording = load(folder)
     _check(recording, place)

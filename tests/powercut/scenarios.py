@@ -23,9 +23,11 @@ from tests.powercut.judging import Judge, Refusal, started, started_process
 from tests.powercut.recording import KILLED, LIVES, PLACE, Ending, Recording, program, record, run_command
 from tests.powercut.states import State
 from tests.powercut.timeline import TERMINAL
+from tests.support.old_databases import write_old_database
 from tests.support.requests import SECRET, Caller, new_key
 
 COPY: Final = "copy.sqlite3"
+_OLD_VERSION: Final = 3
 _NEW: Final = "new/inbox"  # two folders that `init` has to make
 _EVERY: Final = 25  # of the states of a server at work, one is met by a process of its own
 _CHECK_VALUE: Final = KeyedHash(SECRET).check_value()
@@ -169,6 +171,36 @@ async def inviting(folder: Path, left: Killed, plant: str = "") -> Scenario:
         return Found([] if answer.status == 201 else [f"lost: an invite that was printed: {answer.body!r}"])
 
     return Scenario("invite", recording, judge)
+
+
+async def upgrading(folder: Path, left: Killed, _plant: str = "") -> Scenario:
+    """A start on a database of an earlier version: it goes on from there, and the copy made before is whole."""
+    with tempfile.TemporaryDirectory() as temporary:
+        before = Path(temporary) / "before"
+        _lay_old_database(left.folder, before)
+        recording = await run_command(
+            folder, before, lambda place: program("serve", "--config", place / "config.toml"), serves=True
+        )
+
+    async def judge(state: State, _number: int, place: Path) -> Found:
+        copies = sorted(name for name in state.left if ".before-step-" in name and ".partial" not in name)
+        found = await _judge(left.history, left.known(devices=True), state, place / "data")
+        if not copies:
+            listens = "listens at" in "".join(_said(recording, state.cut))
+            return Found([*found.faults, *(["lost: the copy made before an upgrade"] if listens else [])])
+        _restore(place / copies[0], place / "restored")
+        whole = await _judge(left.history, left.known(devices=False), state, place / "restored")
+        return Found([*found.faults, *whole.faults])
+
+    return Scenario("upgrade", recording, judge)
+
+
+def _lay_old_database(source: Path, before: Path) -> None:
+    """What is in `source`, as an earlier version of the server had it."""
+    _lay_copy(source, before)
+    (before / "data").mkdir(mode=0o700)
+    write_old_database(before / "data" / DATABASE_NAME, _OLD_VERSION, before / COPY)
+    (before / COPY).unlink()
 
 
 async def beginning(folder: Path, plant: str = "") -> Scenario:

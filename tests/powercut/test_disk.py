@@ -97,9 +97,19 @@ def test_a_deleted_file_may_be_there_again() -> None:
     assert {"file": OLD} in found
 
 
-def test_a_file_that_was_cut_short_may_be_as_long_as_before() -> None:
+@pytest.mark.parametrize("mode", ["each", "torn at 512", "torn at 4096"])
+def test_a_file_is_cut_short_as_a_whole_or_not_at_all(mode: Mode) -> None:
+    """SQLite relies on that: a log that was copied, and then lost its end alone, would undo what was in its end."""
     file = File(OLD)
-    assert _contents([Resize(file, 0, ended=1)], file, "each") == {OLD, b""}
+    assert _contents([Resize(file, 0, ended=1)], file, mode) == {OLD, b""}
+    assert _contents([Resize(file, 100, ended=1)], file, mode) == {OLD, OLD[:100]}
+
+
+def test_what_is_written_after_a_cut_is_not_there_without_the_cut() -> None:
+    file = File(OLD)
+    steps: list[Step] = [Resize(file, 0, ended=1), Write(file, 512, NEW[:512], ended=2)]
+    contents = _contents(steps, file, "torn at 512")
+    assert contents == {OLD, b"", bytes(1024), bytes(512) + NEW[:512]}
 
 
 def test_what_lies_in_a_folder_without_a_name_is_lost() -> None:
