@@ -43,7 +43,7 @@ def this_build() -> Build:
 
 
 def base_build(commit: str, folder: Path) -> Build:
-    """Lay out `commit` in `folder`. It shares our libraries, or gets its own if it asks for others.
+    """Lay out `commit` in `folder`. It shares our libraries, or gets its own if it asks for any that we do not.
 
     Raises `NoSuchBuild`.
     """
@@ -57,7 +57,7 @@ def base_build(commit: str, folder: Path) -> Build:
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
         files.extractall(root, filter="data")
     asked = _dependencies(root)
-    build = Build(short, root, sys.executable if asked == _dependencies(ROOT) else _python_with(asked, folder / "venv"))
+    build = Build(short, root, sys.executable if asked <= _dependencies(ROOT) else _python_with(asked, folder / "venv"))
     _check(build)
     return build
 
@@ -66,17 +66,20 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)  # noqa: S603, S607
 
 
-def _dependencies(root: Path) -> list[str]:
+def _dependencies(root: Path) -> set[str]:
     """What a server needs; since there is an extra of that name, it has the larger part of them."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    return sorted({*project["dependencies"], *project.get("optional-dependencies", {}).get("server", [])})
+    return {*project["dependencies"], *project.get("optional-dependencies", {}).get("server", [])}
 
 
-def _python_with(libraries: list[str], folder: Path) -> str:
+def _python_with(libraries: set[str], folder: Path) -> str:
     print("   the base asks for other libraries: they are installed for it", flush=True)
     venv.create(folder, with_pip=True)
     python = str(folder / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *libraries], check=True)  # noqa: S603
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *sorted(libraries)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if said.returncode:
+        raise NoSuchBuild(f"the libraries of the base cannot be installed: {said.stderr}")
     return python
 
 
