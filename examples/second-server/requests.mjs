@@ -33,7 +33,12 @@ export function readWhole(text, name, least, most) {
 }
 
 /** A cursor's form; null if none was sent. The store says whether it is one of this inbox. */
-export function readCursor(text) {
+export function readCursor(text, member) {
   if (text === undefined) return null
-  return /^[\w-]{32}$/.test(text) ? text : refuse('bad_cursor')
+  return isBase64Url(text, 24) ? text : refuse('bad_cursor', 'Send a cursor exactly as it was given, or none.', { member })
+}
+
+export function isBase64Url(text, length) {
+  const bytes = typeof text === 'string' ? Buffer.from(text, 'base64url') : Buffer.alloc(0)
+  return bytes.length === length && bytes.toString('base64url') === text
 }

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { addressOf, isAddress } from './keys.mjs'
 import { events, held } from './readers.mjs'
 import { Refusal, refuse } from './refusals.mjs'
-import { isList, isWhole, need, readBody, readCursor, readQuery, readWhole } from './requests.mjs'
+import { isBase64Url, isList, isWhole, need, readBody, readCursor, readQuery, readWhole } from './requests.mjs'
 import { LIMITS } from './limits.mjs'
 import { bearer, checkToken, isKey, isName } from './tokens.mjs'
 
@@ -83,7 +83,7 @@ export function makeRoutes({ origin, now, store, names, readers, invites, anyKey
     const asked = {
       limit: readWhole(limit, 'limit', 1, LIMITS.max_page_entries),
       seconds: readWhole(wait, 'wait', 0, LIMITS.wait_seconds),
-      after: readCursor(after),
+      after: readCursor(after, 'after'),
     }
     const { inbox, taken } = owner(request, 'read')
     if (asked.seconds === 0) return { status: 200, content: store.page(inbox, asked.after, asked.limit) }
@@ -95,7 +95,7 @@ export function makeRoutes({ origin, now, store, names, readers, invites, anyKey
     need(closeafter === undefined || closeafter === 'state', 'closeafter', 'closeafter is state.')
     const asked = {
       limit: Math.min(readWhole(limit, 'limit', 1, LIMITS.max_page_entries), 100),
-      after: readCursor(request.raw.headers['last-event-id']),
+      after: readCursor(request.raw.headers['last-event-id'], 'Last-Event-ID'),
       closes: closeafter !== undefined,
     }
     const { inbox, taken } = owner(request, 'read')
@@ -106,8 +106,7 @@ export function makeRoutes({ origin, now, store, names, readers, invites, anyKey
   function acknowledge(request) {
     readQuery(request.query)
     const { ids } = readBody(request.body, ['ids'])
-    const isId = id => typeof id === 'string' && /^[\w-]{43}$/.test(id)
-    need(isList(ids, LIMITS.ack_ids, isId), 'ids', 'ids are at most 1,000 IDs as they are listed.')
+    need(isList(ids, LIMITS.ack_ids, id => isBase64Url(id, 32)), 'ids', 'ids are at most 1,000 IDs as they are listed.')
     const { inbox } = owner(request, 'ack')
     store.ack(inbox, ids)
     readers.change(inbox)
