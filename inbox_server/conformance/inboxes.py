@@ -17,6 +17,7 @@ from inbox_server.conformance.replies import Page, Reply, page_of
 RETENTION_SECONDS: Final = 2 * 86_400
 _CLEAN_UPS: Final = 3  # attempts to delete each inbox
 _MOST_PAGES: Final = 50
+_MOST_CLAIMS: Final = 30  # servers limit how many are claimed in an hour
 _BRIEF_SECONDS: Final = 60
 
 
@@ -102,7 +103,9 @@ class Inbox:
 
 @dataclass(slots=True)
 class Inboxes:
-    """Lends inboxes. `most` is how many without a name there may be, `invites` what they are claimed with.
+    """Lends inboxes. `most` is how many there may be at a time, `invites` what they are claimed with.
+
+    One that a case leaves in a state that it cannot be brought back from is set aside, and another one is claimed.
 
     `why_none` says why no more can be claimed.
     """
@@ -113,6 +116,7 @@ class Inboxes:
     why_none: str = "no more inboxes are claimed in one run"
     _free: list[Inbox] = field(default_factory=list)
     _made: list[Inbox] = field(default_factory=list)
+    _set_aside: int = 0
     _lent: int = 0
     _tried: set[str] = field(default_factory=set)
     _used: int = 0
@@ -135,9 +139,11 @@ class Inboxes:
         try:
             yield found
         finally:
+            ready = [inbox for inbox in found if await self._is_ready(inbox)]
             async with self._changed:
                 self._lent -= count
-                self._free += [inbox for inbox in found if await self._is_ready(inbox)]
+                self._free += ready
+                self._set_aside += count - len(ready)
                 self._changed.notify_all()
 
     async def _find(self, count: int, *, named: bool) -> list[Inbox] | None:
@@ -158,7 +164,8 @@ class Inboxes:
     async def _claim_one(self, *, named: bool) -> bool:
         """Whether one more inbox was claimed."""
         left = [identity for identity in self.bench.names if identity.key.public not in self._tried]
-        if named or not self._takes_keys or len(self._made) >= self.most:
+        are_enough = len(self._made) - self._set_aside >= self.most or len(self._made) >= _MOST_CLAIMS
+        if named or not self._takes_keys or are_enough:
             if not left:
                 if named and not self.bench.names:
                     self.why_none = "give names of yours with --names"
