@@ -17,6 +17,7 @@ from inbox_server.protocol.base64url import encode
 TOKEN_SECONDS: Final = 300
 _PATIENCE_SECONDS: Final = 30  # in all, for one request that is answered with `Retry-After`
 _FOR_NOW: Final = frozenset({"too_many", "names_unavailable", "stopping", "clock_jumped"})
+_MOST_TRIES: Final = 60
 _OLD: Final = 1  # a time at which no token is valid any more: the refusal tells the server's time
 ABSENT: Final = object()
 """As a claim's value: leave the claim out."""
@@ -194,7 +195,7 @@ class Bench:
 
         So a token's times can be exactly at their limit. Raises `NotRun` if the server is too far away.
         """
-        for _ in range(20):
+        for _ in range(_MOST_TRIES):
             before = await self.second()
             reply = await ask(before)
             if await self.second() == before:
