@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import os
 import secrets
-import signal
+import subprocess
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,26 +57,50 @@ class Account:
     token: str = field(repr=False)
 
 
+class Process:
+    """One home server's process, which may be killed and started again on the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        config = _CONFIG.format(domain=DOMAIN, folder=folder, port=self.port, secret=_SHARED_SECRET)
+        (folder / "homeserver.yaml").write_text(config)
+        (folder / "log.yaml").write_text(_LOG.format(folder=folder))
+        (folder / "signing.key").write_text(f"ed25519 a_test {'A' * 42}E\n")
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def launch(self) -> None:
+        """If it does not run."""
+        if self._running is None or self._running.poll() is not None:
+            config = self.folder / "homeserver.yaml"
+            command = (PYTHON, "-m", "synapse.app.homeserver", "--config-path", config)
+            self._running = subprocess.Popen(command, cwd=self.folder)
+
+    def kill(self) -> None:
+        if self._running:
+            self._running.kill()
+            self._running.wait()
+
+    def log(self) -> str:
+        """A line for each request, with its status."""
+        return (self.folder / "log").read_text()
+
+
 @dataclass(slots=True)
 class Synapse:
-    """One home server, whose data outlive its process."""
+    """The home server as its operator and its users see it."""
 
-    folder: Path
-    port: int
+    process: Process
     session: aiohttp.ClientSession
-    process: asyncio.subprocess.Process | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.process.port}"
 
     async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            PYTHON, "-m", "synapse.app.homeserver", "--config-path", self.folder / "homeserver.yaml", cwd=self.folder
-        )
+        self.process.launch()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await self._answers():
-                assert self.process.returncode is None, (self.folder / "log").read_text()
+            while not await self._answers():  # noqa: ASYNC110 — another process tells nobody when it is up
                 await asyncio.sleep(0.1)
 
     async def _answers(self) -> bool:
@@ -85,18 +109,10 @@ class Synapse:
                 return answer.status == 200
         return False
 
-    async def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
-        if self.process and self.process.returncode is None:
-            self.process.send_signal(number)
-            await self.process.wait()
-
-    def log(self) -> str:
-        """A line for each request, with its status."""
-        return (self.folder / "log").read_text()
-
     async def account(self, name: str, *, admin: bool = False) -> Account:
         """A new one, by the secret that the home server's operator has."""
         path = "/_synapse/admin/v1/register"
+        name = f"{name}-{secrets.token_hex(4)}"  # each test has people of its own
         nonce = (await self.ask(None, "GET", path))["nonce"]
         password, kind = secrets.token_hex(), "admin" if admin else "notadmin"
         signed = "\0".join((nonce, name, password, kind)).encode()
@@ -132,25 +148,12 @@ class Synapse:
         return [(each["sender"], each["content"]["body"]) for each in reversed(shown)]
 
 
-@contextlib.asynccontextmanager
-async def running_synapse(folder: Path) -> AsyncIterator[Synapse]:
+def need_synapse() -> None:
+    """Skip the test on a user's machine, and fail it in CI, where there is none."""
     if not PYTHON.exists():
         if os.environ.get("CI") == "true":
             pytest.fail("there is no Synapse: make matrix installs it")
         pytest.skip("there is no Synapse: make matrix installs it")
-    key = f"ed25519 a_test {'A' * 42}E"
-    (folder / "signing.key").write_text(key + "\n")
-    port = free_port()
-    config = _CONFIG.format(domain=DOMAIN, folder=folder, port=port, secret=_SHARED_SECRET)
-    (folder / "homeserver.yaml").write_text(config)
-    (folder / "log.yaml").write_text(_LOG.format(folder=folder))
-    async with aiohttp.ClientSession() as session:
-        synapse = Synapse(folder, port, session)
-        try:
-            await synapse.start()
-            yield synapse
-        finally:
-            await synapse.stop()
 
 
 @dataclass(slots=True)

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from inbox_server.checks.inside import check_deployment
@@ -17,7 +18,7 @@ from inbox_server.http.app_keys import METRICS
 from inbox_server.notify.channel import TEXT
 from tests.client.test_command_line import made, running_dev
 from tests.conftest import APP
-from tests.matrix.synapse import Account, Phones, Synapse, running_phones, running_synapse
+from tests.matrix.synapse import Account, Phones, Process, Synapse, need_synapse, running_phones
 from tests.support.edges import serving
 from tests.support.requests import new_key
 from tests.support.serving import Deployment, deploy
@@ -110,10 +111,19 @@ async def deliver(inbox: Inbox, text: str) -> None:
     await sender.deliver(text, sender=alice.public, recipient=inbox.key.public)
 
 
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    need_synapse()
+    process = Process(tmp_path_factory.mktemp("synapse"))
+    yield process
+    process.kill()
+
+
 @pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[Home]:
-    (tmp_path / "synapse").mkdir()
-    async with running_synapse(tmp_path / "synapse") as synapse, running_phones() as phones:
+async def home(process: Process, tmp_path: Path) -> AsyncIterator[Home]:
+    async with aiohttp.ClientSession() as session, running_phones() as phones:
+        synapse = Synapse(process, session)
+        await synapse.start()
         admin = await synapse.account("admin", admin=True)
         bot, bob = await synapse.account("inbox"), await synapse.account("bob")
         await phones.of(bob, synapse)
@@ -266,7 +276,7 @@ async def test_killing_both_servers_posts_nothing_twice(home: Home) -> None:
         await inbox.subscribe({"room": room}, "matrix")
         await deliver(inbox, "one")
         await home.phones.shown(home.bob, 1)
-    await home.synapse.stop()
+    home.synapse.process.kill()
     await home.synapse.start()
     carol = Inbox(home.synapse.session, deployment.url, APP, AppKey(b"\2" * 32), system_clock)
     other = await home.synapse.chat(home.bob, home.bot)
@@ -283,7 +293,7 @@ async def test_a_home_server_that_was_down_tells_again_when_it_is_back(home: Hom
     room = await home.synapse.chat(home.bob, home.bot)
     async with home.inbox_server(pause=1) as told:
         await told.give(room)
-        await home.synapse.stop()
+        home.synapse.process.kill()
         await told.deliver("while it is down")
         await told.until_counted("failed", 1)
         with pytest.raises(InboxRefused, match="channel_unavailable"):
@@ -297,6 +307,7 @@ async def test_a_home_server_that_was_down_tells_again_when_it_is_back(home: Hom
 @pytest.mark.parametrize("limit", ["the default", "lifted"])
 async def test_many_owners_are_told_all_the_same(home: Home, limit: str) -> None:
     """Twelve rooms, and Synapse lets a user post ten times at once: then the bot rests, or the operator lifts it."""
+    before = len(home.synapse.process.log())
     for account in (home.bot, home.bob):  # joining counts as posting; owners come one by one, but not in a test
         await home.lift_the_limit(account)
     async with home.inbox_server() as told:
@@ -310,7 +321,7 @@ async def test_many_owners_are_told_all_the_same(home: Home, limit: str) -> None
             await deliver(owner, "one")
         assert await home.phones.shown(home.bob, 12) == ["high"] * 12
         await told.until_counted("sent", 12)
-    assert (" 429 " in home.synapse.log()) == (limit == "the default")
+    assert (" 429 " in home.synapse.process.log()[before:]) == (limit == "the default")
 
 
 async def test_a_token_that_ended_stops_the_bot_and_drops_nothing(home: Home) -> None:
