@@ -62,14 +62,27 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def machine(base: Path, dist: Path, tmp_path: Path) -> Iterator[Machine]:
     """A fresh machine with the files of the release in root's home, where the operator put them, not yet booted."""
-    root = tmp_path / "root"
-    output("cp", "--archive", base, root)
-    for path in dist.iterdir():
-        shutil.copy(path, root / "root")
-    machine = Machine(root)
-    with own_network(machine), world(machine.network):
-        yield machine
-    shutil.rmtree(root)
+    with fresh_root(base, tmp_path) as root:
+        for path in dist.iterdir():
+            shutil.copy(path, root / "root")
+        machine = Machine(root)
+        with own_network(machine), world(machine.network):
+            yield machine
+
+
+@contextlib.contextmanager
+def fresh_root(base: Path, folder: Path) -> Iterator[Path]:
+    """A root file system that is `base`, and keeps its changes to itself."""
+    root, changes, work = folder / "root", folder / "changes", folder / "work"
+    for each in (root, changes, work):
+        each.mkdir()
+    layers = f"lowerdir={base},upperdir={changes},workdir={work}"
+    output("mount", "-t", "overlay", "overlay", "-o", layers, root)
+    try:
+        yield root
+    finally:
+        output("umount", root)
+        shutil.rmtree(changes)
 
 
 @contextlib.contextmanager
