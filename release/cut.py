@@ -5,9 +5,13 @@ import re
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Final
 
 from release import changelog
 from release.version import PLACE, BadVersion, assign, assigned, git, is_newer
+
+# In pages, the names of a release's files.
+_FILES: Final = re.compile(r"\b(inbox_server-|inbox-server_|message-inbox-client-)\d+\.\d+\.\d+(?=[-.])")
 
 
 def cut(repository: Path, version: str, day: date) -> None:
@@ -25,6 +29,9 @@ def cut(repository: Path, version: str, day: date) -> None:
     cut_changes = changelog.cut(changes.read_text(), version, day)
     changes.write_text(cut_changes)
     code.write_text(assign(code.read_text(), version))
+    for name in git(repository, "ls-files", "*.md", ":!CHANGELOG.md").splitlines():
+        page = repository / name
+        page.write_text(_FILES.sub(rf"\g<1>{version}", page.read_text()))
     git(repository, "commit", "--quiet", "--all", "--message", f"release: {version}")
     git(repository, "tag", "--annotate", f"v{version}", "--message", f"inbox-server {version}")
 

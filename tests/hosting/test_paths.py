@@ -76,13 +76,18 @@ def test_the_debian_package(machine: Machine) -> None:
 
 
 def test_a_purge_keeps_the_inboxes_unless_somebody_says_so(machine: Machine) -> None:
-    """And a second installation finds them, and the secret; a removal stops the server."""
+    """And a second installation finds them, and the secret. An upgrade restarts the server, and a removal stops it."""
     install, *rest = marked("deb")
     install_again = with_real_files(commands(install), machine.root / "root").replace("apt install", "dpkg --install")
     machine.fetch("cd; " + with_real_files(commands(install), machine.root / "root"))
     with machine.booted():
         follow(machine, rest, Path("/etc/inbox-server/config.toml"))
-        kept = machine.run("sha256sum /etc/inbox-server/secret")
+        kept = machine.run("sha256sum /etc/inbox-server/secret /etc/inbox-server/config.toml")
+        before = machine.run("systemctl show --property=MainPID inbox-server")
+        machine.run(install_again)
+        after = machine.run("systemctl show --property=MainPID inbox-server")
+        assert machine.run("systemctl is-active inbox-server").strip() == "active"
+        assert after not in (before, "MainPID=0\n"), "an upgrade starts the new version"
         machine.run("apt remove inbox-server")
         assert machine.run("systemctl is-active inbox-server || true").strip() == "inactive"
         machine.run("apt purge inbox-server")
@@ -92,7 +97,7 @@ def test_a_purge_keeps_the_inboxes_unless_somebody_says_so(machine: Machine) -> 
         assert "config.toml" not in files
         machine.run(install_again)
         follow(machine, rest, Path("/etc/inbox-server/config.toml"))
-        assert machine.run("sha256sum /etc/inbox-server/secret") == kept
+        assert machine.run("sha256sum /etc/inbox-server/secret /etc/inbox-server/config.toml") == kept
         machine.run('echo "inbox-server inbox-server/purge-data boolean true" | debconf-set-selections')
         machine.run("apt purge inbox-server")
         assert (

@@ -48,6 +48,13 @@ def test_a_version_that_is_cut_is_the_version_of_its_commit(repository: Path) ->
     assert "## Unreleased\n\n## 0.2.0 (2026-11-28)\n\n* A thing." in text
 
 
+def test_pages_name_the_files_of_the_version_that_is_cut(repository: Path) -> None:
+    names = "inbox_server-{0}-py3-none-any.whl inbox-server_{0}-1_amd64.deb message-inbox-client-{0}.tgz, since {1}\n"
+    commit(repository, page=names.format("0.1.0", "0.1.0"))
+    cut(repository, "0.2.0", DAY)
+    assert (repository / "page.md").read_text() == names.format("0.2.0", "0.1.0")
+
+
 def test_any_other_commit_has_a_version_that_names_it(repository: Path) -> None:
     cut(repository, "0.2.0", DAY)
     commit(repository, more="more")
@@ -100,4 +107,5 @@ def test_what_is_released_has_libraries_that_the_package_accepts() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for text in [*project["dependencies"], *project["optional-dependencies"]["server"]]:
         wanted = Requirement(text)
+        assert wanted.name in pinned, f"{text} is new: run `make lock`"
         assert pinned[wanted.name] in wanted.specifier, f"{text}: run `make lock`"
