@@ -163,6 +163,7 @@ def _watch(
             **reading.remembered(),
             **hashes.remembered(),
             "feed_ends": store.load().feed_ends,
+            "policies": store.load().policies,
         },
         labels=("cache",),
     )

@@ -70,12 +70,7 @@ class Deliveries:
         inbox = await self._inbox(token)
         if network is not None:
             self._rates.check(("network", network, self._config.network_per_hour))
-        app, own = self._hashes.app(inbox, token.app), self._is_own(token, key, inbox)
-        policy = await self._store.policy(inbox, self._hashes.listed(inbox, key.address))
-        if policy is None or not may_deliver(
-            policy, same_app=policy.app == app, named=isinstance(token.sender, Name), own=own
-        ):
-            raise not_accepted()
+        policy = await self._accepting_policy(token, key, inbox)
         await self._check_names(token, key, inbox)
         # Count only what the policy accepts: otherwise new keys could use up the inbox's limit, and others' counts.
         self._rates.check(
@@ -121,6 +116,21 @@ class Deliveries:
         if isinstance(token.recipient, Name):
             return self._hashes.is_inbox_of(inbox, key.address)
         return _address(token.recipient) == key.address
+
+    async def _accepting_policy(self, token: DeliverToken, key: PublicKey, inbox: bytes) -> Policy:
+        """The owner's policy, which accepts this delivery. Raises `Refused`.
+
+        Only an acceptance may come from memory. Every refusal asks the database, whatever its reason, and whether the
+        inbox is remembered, is not, or does not exist: so all take the same steps.
+        """
+        app, own = self._hashes.app(inbox, token.app), self._is_own(token, key, inbox)
+        sender, named = self._hashes.listed(inbox, key.address), isinstance(token.sender, Name)
+        policy = self._store.known_policy(inbox, sender)
+        if policy is None or not may_deliver(policy, same_app=policy.app == app, named=named, own=own):
+            policy = await self._store.policy(inbox, sender)
+        if policy is None or not may_deliver(policy, same_app=policy.app == app, named=named, own=own):
+            raise not_accepted()
+        return policy
 
     async def _check_names(self, token: DeliverToken, key: PublicKey, inbox: bytes) -> None:
         """Check that the names in the token still lead where they must. These are the only look-ups, both cached."""

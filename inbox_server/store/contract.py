@@ -182,12 +182,13 @@ class Admission:
 class Load:
     """The load of a store: jobs that wait for a commit, and erased data that is not yet out of all files.
 
-    `feed_ends` is how many inboxes are known without a query. A value that does not apply to a store is 0.
+    `feed_ends` and `policies` are how many are known without a query. A value that does not apply to a store is 0.
     """
 
     waiting: int
     remnants: int
     feed_ends: int
+    policies: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,12 @@ class Store(Protocol):
 
     async def policy(self, inbox: bytes, sender: bytes) -> Policy | None:
         """What decides about a delivery by `sender` (hashed for this inbox); None when there is no such inbox."""
+
+    def known_policy(self, inbox: bytes, sender: bytes) -> Policy | None:
+        """What `policy` would answer, if it is known without a query; None also when it is not known.
+
+        A store that cannot know it, because others write to the same database, returns None.
+        """
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
         """Keep an entry; the same `id` again is the same delivery. Raises `Refused` inbox_full or not_accepted."""

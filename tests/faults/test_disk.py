@@ -15,9 +15,9 @@ import pytest
 from inbox_server.clock import system_clock
 from inbox_server.errors import Unavailable
 from inbox_server.store.sqlite.database import Connection, open_connection
-from inbox_server.store.sqlite.feed_ends import FeedEnds
 from inbox_server.store.sqlite.opening import DATABASE_NAME
 from inbox_server.store.sqlite.reader import Reader
+from inbox_server.store.sqlite.remembered import Remembered
 from inbox_server.store.sqlite.slots import Slots
 from inbox_server.store.sqlite.store import SqliteStore
 from inbox_server.store.sqlite.writer import Writer
@@ -268,14 +268,14 @@ async def test_a_commit_that_fails_refuses_its_whole_group(tmp_path: Path) -> No
         pass
     path = tmp_path / DATABASE_NAME
     bad = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=BadCommits)
-    connection, feed_ends, slots = Connection(lambda: bad, iter_chunk_size=64), FeedEnds(), Slots()
+    connection, remembered, slots = Connection(lambda: bad, iter_chunk_size=64), Remembered(), Slots()
     async with (
         connection,
         open_connection(path, read_only=True) as second,
         Reader(second) as reader,
-        Writer(connection, feed_ends.changing, rolled_back=slots.forget) as writer,
+        Writer(connection, remembered.changing, rolled_back=slots.forget) as writer,
     ):
-        box.store = SqliteStore(reader, writer, feed_ends, slots, QUOTA)
+        box.store = SqliteStore(reader, writer, remembered, slots, QUOTA)
         texts = [f"delivery {number}" for number in range(20)]
         bad.failing = True
         outcomes = await asyncio.gather(*(box.deliver(text) for text in texts), return_exceptions=True)

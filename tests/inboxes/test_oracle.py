@@ -103,12 +103,14 @@ class Scene:
         return answer, min(needed, key=Counter.total)
 
 
+STRANGERS: Final = [AppKey(bytes([number]) * 32).address for number in range(10, 30)]
 REFUSALS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "another app": (OTHER_APP, {"accept": "anyone"}),
     "blocked": (APP, {"accept": "anyone", "blocked": ["alice"]}),
     "blocked and a contact": (APP, {"accept": "contacts", "contacts": ["alice"], "blocked": ["alice"]}),
     "not a contact": (APP, {"accept": "contacts"}),
     "nobody": (APP, {"accept": "nobody"}),
+    "blocked, and no memory holds such long lists": (APP, {"accept": "anyone", "blocked": ["alice", *STRANGERS]}),
 }
 
 
@@ -123,7 +125,9 @@ async def scene(tmp_path: Path, clock: HandClock) -> AsyncIterator[Scene]:
             await world.settle("carol.id", APP)
             for number, (reason, (app, settings)) in enumerate(REFUSALS.items()):
                 person = await world.settle(f"bob-{number}.id", app)
-                lists = {kind: [alice.address] for kind in ("contacts", "blocked") if kind in settings}
+                lists = {
+                    kind: [alice.address, *settings[kind][1:]] for kind in ("contacts", "blocked") if kind in settings
+                }
                 inbox = Inbox(world.session, world.inbox_url, app, person.app_key, clock)
                 await inbox.claim(settings | lists | {"names": [person.name]})
                 keys[reason], names[reason] = person.app_key, person.name
@@ -171,6 +175,35 @@ async def test_every_reason_to_refuse_takes_the_same_steps(scene: Scene, sender:
         assert steps["SQL execute"] >= 2  # the control: the watch sees the database's thread
         for counted in ("SQL execute", "signature checks", "look-ups"):
             same({reason: taken[counted] for reason, taken in outcomes.items()})
+
+
+async def test_a_refusal_takes_the_same_steps_whether_the_policy_is_remembered_or_not(scene: Scene) -> None:
+    outcomes: dict[str, object] = {}
+    for number, (reason, (app, _)) in enumerate(REFUSALS.items()):
+        key = scene.keys[reason]
+        inbox = Inbox(scene.world.session, scene.world.inbox_url, app, key, scene.clock)
+        fresh: list[Counter[str]] = []
+        for _ in range(RUNS):
+            await inbox.claim({"retention": 86_400 + number})  # any change: nothing is remembered of it
+            fresh.append((await scene.deliver(key.public, "key"))[1])
+        outcomes[f"{reason}, fresh"] = min(fresh, key=Counter.total)
+        outcomes[f"{reason}, remembered"] = (await scene.deliver(key.public, "key", runs=RUNS))[1]
+    outcomes["no inbox"] = (await scene.deliver(scene.keys["no inbox"].public, "key", runs=RUNS))[1]
+    same(outcomes)
+
+
+async def test_only_what_is_accepted_is_decided_from_memory(scene: Scene) -> None:
+    """The control: a policy that is remembered spares the queries for it."""
+    person = await scene.world.settle("dora.id", APP)
+    inbox = Inbox(scene.world.session, scene.world.inbox_url, APP, person.app_key, scene.clock)
+    fresh: list[Counter[str]] = []
+    for _ in range(RUNS):
+        await inbox.claim({"accept": "anyone"})
+        fresh.append((await scene.deliver(person.app_key.public, "key"))[1])
+    _, remembered = await scene.deliver(person.app_key.public, "key", runs=RUNS)
+    _, refused = await scene.deliver(scene.keys["no inbox"].public, "key", runs=RUNS)
+    assert remembered["SQL execute"] < min(fresh[1:], key=Counter.total)["SQL execute"]
+    assert refused["SQL execute"] >= 2
 
 
 async def test_every_reason_to_refuse_takes_as_many_keyed_hashes(scene: Scene) -> None:

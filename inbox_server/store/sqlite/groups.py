@@ -43,11 +43,15 @@ _GROUP_LIMIT: Final = 512  # a group's answers wait for its slowest job
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A waiting job. It changes `inbox`, if any; `erases` means that its old bytes must leave the files soon."""
+    """A waiting job. It changes `inbox`, if any.
+
+    `erases` means that its old bytes must leave the files soon, and without `settles` it does not change the policy.
+    """
 
     work: Work[Any]
     inbox: bytes | None
     erases: bool
+    settles: bool
     answer: asyncio.Future[Any]
 
 
@@ -83,12 +87,12 @@ class Groups:
         """How many jobs wait."""
         return len(self._waiting)
 
-    async def run(self, work: Work[T], *, inbox: bytes | None = None, erases: bool = False) -> T:
+    async def run(self, work: Work[T], *, inbox: bytes | None = None, erases: bool = False, settles: bool = True) -> T:
         """What `work` returns or raises. A caller that is cancelled does not cancel the work."""
         if self._closing:
             raise Unavailable("stopping", "The server is stopping.", retry_after=5)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Job(work, inbox, erases, answer))
+        self._waiting.append(Job(work, inbox, erases, settles, answer))
         self._arrived.set()
         return cast("T", await answer)
 

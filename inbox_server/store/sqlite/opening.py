@@ -12,9 +12,9 @@ from typing import Final
 from inbox_server.clock import UnixTime
 from inbox_server.store.contract import BadDatabase, Changed, Committed, Quota
 from inbox_server.store.sqlite.database import Connection, open_connection, schema_steps, upgrade
-from inbox_server.store.sqlite.feed_ends import FeedEnds
 from inbox_server.store.sqlite.files import check_free, check_mine, keep_owner, make_private, new_file
 from inbox_server.store.sqlite.reader import Reader
+from inbox_server.store.sqlite.remembered import Remembered
 from inbox_server.store.sqlite.slots import Slots
 from inbox_server.store.sqlite.store import SqliteStore
 from inbox_server.store.sqlite.writer import Writer
@@ -36,15 +36,15 @@ async def open_store(
 ) -> AsyncIterator[SqliteStore]:
     """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`."""
     make_private(folder)
-    feed_ends, slots = FeedEnds(), Slots()
+    remembered, slots = Remembered(), Slots()
     with only_server(folder):
         async with (
             _open_database(folder, check_value) as connection,
             open_connection(folder / DATABASE_NAME, read_only=True) as second,
             Reader(second) as reader,
-            Writer(connection, feed_ends.changing, changed, committed, rolled_back=slots.forget) as writer,
+            Writer(connection, remembered.changing, changed, committed, rolled_back=slots.forget) as writer,
         ):
-            yield SqliteStore(reader, writer, feed_ends, slots, quota)
+            yield SqliteStore(reader, writer, remembered, slots, quota)
 
 
 async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_value: bytes) -> None:

@@ -29,11 +29,11 @@ from inbox_server.store.contract import (
 from inbox_server.store.sqlite.delivering import Delivering, Delivery, next_change
 from inbox_server.store.sqlite.expiry import drop_oldest_tombstones, is_due, sweep
 from inbox_server.store.sqlite.feed import read_feed
-from inbox_server.store.sqlite.feed_ends import FeedEnds
 from inbox_server.store.sqlite.groups import Part
 from inbox_server.store.sqlite.outages import lapsed_inboxes, note_seen, prolong, read_seen, rounded
 from inbox_server.store.sqlite.policy import proven, read_policy
 from inbox_server.store.sqlite.reader import Reader
+from inbox_server.store.sqlite.remembered import Remembered
 from inbox_server.store.sqlite.settings import forget, read_settings, read_totals, settle
 from inbox_server.store.sqlite.slots import Slots, blank_slot, grow_slots
 from inbox_server.store.sqlite.subscriptions import drop_subscription, subscribe, subscriptions, unsubscribe
@@ -51,10 +51,10 @@ _ACK_BATCH: Final = 100  # a thousand ids in one commit would delay everybody by
 class SqliteStore:
     """Implements `contract.Store`."""
 
-    def __init__(self, reader: Reader, writer: Writer, feed_ends: FeedEnds, slots: Slots, quota: Quota) -> None:
+    def __init__(self, reader: Reader, writer: Writer, remembered: Remembered, slots: Slots, quota: Quota) -> None:
         self._reader = reader
         self._writer = writer
-        self._feed_ends = feed_ends
+        self._feed_ends, self._policies = remembered.feed_ends, remembered.policies
         self._delivering = Delivering(slots, quota)
         self._quota = quota
         self._reads = Turns(_READS_AT_ONCE)
@@ -64,11 +64,17 @@ class SqliteStore:
         return await self._reader.read(lambda db: proven(db, name))
 
     async def policy(self, inbox: bytes, sender: bytes) -> Policy | None:
-        return await self._reader.read(lambda db: read_policy(db, inbox, sender))
+        with self._policies.reading(inbox) as reading:
+            policy, reading.value = await self._reader.read(lambda db: read_policy(db, inbox, sender))
+        return policy
+
+    def known_policy(self, inbox: bytes, sender: bytes) -> Policy | None:
+        known = self._policies.get(inbox)
+        return known.for_sender(sender) if known else None
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
         work = Part(self._delivering, Delivery(inbox, id, message_id, expires, now))
-        delivered: Delivered | None = await self._writer.write(work, inbox=inbox)
+        delivered: Delivered | None = await self._writer.write(work, inbox=inbox, settles=False)
         if delivered is None:
             raise Refused(
                 "inbox_full",
@@ -86,7 +92,7 @@ class SqliteStore:
             return nothing
         async with self._reads.turn(inbox):
             with self._feed_ends.reading(inbox) as reading:
-                page, reading.end = await self._reader.read(lambda db: read_feed(db, inbox, after, limit, now, upto))
+                page, reading.value = await self._reader.read(lambda db: read_feed(db, inbox, after, limit, now, upto))
         return page
 
     def end(self, inbox: bytes) -> Cursor | None:
@@ -94,7 +100,7 @@ class SqliteStore:
         return known.end if known else None
 
     def load(self) -> Load:
-        return Load(len(self._writer), self._writer.remnants, len(self._feed_ends))
+        return Load(len(self._writer), self._writer.remnants, len(self._feed_ends), len(self._policies))
 
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
         async with self._writes.line(inbox):
@@ -102,7 +108,7 @@ class SqliteStore:
                 batch = ids[start : start + _ACK_BATCH]
                 work = partial(_acknowledge, inbox=inbox, ids=batch, quota=self._quota, now=now)
                 async with self._writes.places if len(batch) > _FEW_IDS else contextlib.nullcontext():
-                    await self._writer.write(work, inbox=inbox, erases=True)
+                    await self._writer.write(work, inbox=inbox, erases=True, settles=False)
 
     def limit(self, quota: Quota) -> None:
         self._quota = self._delivering.quota = quota

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import Any, Final, Self
@@ -26,7 +26,7 @@ _RETRY_SECONDS: Final = 30
 class Writer:
     """The one task that writes. `write` returns when the work's group is on disk.
 
-    `changing` is entered with the inboxes of a group before it begins, and left before any of it is answered.
+    `changing` is entered with the jobs of a group before it begins, and left before any of it is answered.
     `changed` is called with those that did change, after it was, and `committed` with each group's size and seconds.
     `rolled_back` is called on the connection's thread whenever nothing of a group was done.
     """
@@ -34,7 +34,7 @@ class Writer:
     def __init__(
         self,
         connection: Connection,
-        changing: Callable[[Collection[bytes]], AbstractContextManager[None]],
+        changing: Callable[[Sequence[Job]], AbstractContextManager[None]],
         changed: Changed = lambda _inboxes: None,
         committed: Committed = lambda _works, _seconds: None,
         rolled_back: Callable[[], None] = lambda: None,
@@ -76,13 +76,15 @@ class Writer:
         with contextlib.suppress(sqlite3.Error):  # a full disk; nothing is lost, the next start finds the log
             await self._connection.run(_checkpoint)
 
-    async def write(self, work: Work[T], *, inbox: bytes | None = None, erases: bool = False) -> T:
+    async def write(
+        self, work: Work[T], *, inbox: bytes | None = None, erases: bool = False, settles: bool = True
+    ) -> T:
         """Run `work`, which may change `inbox`, in a group. A caller that is cancelled does not cancel the work.
 
-        `work` raises `Refused` only before it writes. `erases` means that its old bytes must leave the files soon.
+        `work` raises `Refused` only before it writes. What `erases` and `settles` mean, `groups.Job` says.
         """
         try:
-            return await self._groups.run(work, inbox=inbox, erases=erases)
+            return await self._groups.run(work, inbox=inbox, erases=erases, settles=settles)
         except sqlite3.Error as error:
             raise Unavailable(
                 "storage_full", "The server's disk refused to write.", retry_after=_RETRY_SECONDS
@@ -91,7 +93,7 @@ class Writer:
     async def _commit_group(self, jobs: list[Job]) -> list[Any]:
         start = self._monotonic()
         try:
-            with self._changing({job.inbox for job in jobs if job.inbox is not None}):
+            with self._changing(jobs):
                 outcomes = await self._connection.run(lambda db: self._run(db, jobs))
         finally:
             if erasing := sum(job.erases for job in jobs):

@@ -13,9 +13,9 @@ from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Delivered, Quota
 from inbox_server.store.sqlite.database import open_connection
-from inbox_server.store.sqlite.feed_ends import FeedEnds
 from inbox_server.store.sqlite.opening import DATABASE_NAME
 from inbox_server.store.sqlite.reader import Reader
+from inbox_server.store.sqlite.remembered import Remembered
 from inbox_server.store.sqlite.slots import Slots
 from inbox_server.store.sqlite.store import SqliteStore
 from inbox_server.store.sqlite.writer import Writer
@@ -41,15 +41,15 @@ class Watched:
 async def watched(folder: Path) -> AsyncIterator[Watched]:
     async with claimed_box(folder) as box:
         await box.of(CAROL).claim()
-    path, feed_ends, slots, statements = folder / DATABASE_NAME, FeedEnds(), Slots(), list[str]()
+    path, remembered, slots, statements = folder / DATABASE_NAME, Remembered(), Slots(), list[str]()
     async with (
         open_connection(path) as connection,
         open_connection(path, read_only=True) as second,
         Reader(second) as reader,
-        Writer(connection, feed_ends.changing, rolled_back=slots.forget) as writer,
+        Writer(connection, remembered.changing, rolled_back=slots.forget) as writer,
     ):
         await connection.run(lambda db: db.set_trace_callback(statements.append))
-        box.store = SqliteStore(reader, writer, feed_ends, slots, QUOTA)
+        box.store = SqliteStore(reader, writer, remembered, slots, QUOTA)
         yield Watched(box, statements)
 
 

@@ -7,25 +7,26 @@ from dataclasses import replace
 import pytest
 
 from inbox_server.store.contract import Cursor
-from inbox_server.store.sqlite.feed_ends import FeedEnd, FeedEnds
+from inbox_server.store.sqlite.feed_ends import FeedEnd
+from inbox_server.store.sqlite.known import Known
 from tests.support.stores import ADMISSION, Box
 
 END = FeedEnd(Cursor(b"12345678", 10, 10), empty=True)
 KEYS = [bytes([number]) * 16 for number in range(3)]
 
 
-def _read(feed_ends: FeedEnds, inbox: bytes = KEYS[0]) -> None:
+def _read(feed_ends: Known[FeedEnd], inbox: bytes = KEYS[0]) -> None:
     with feed_ends.reading(inbox) as reading:
-        reading.end = END
+        reading.value = END
 
 
-def _change(feed_ends: FeedEnds) -> None:
+def _change(feed_ends: Known[FeedEnd]) -> None:
     with feed_ends.changing({KEYS[0]}):
         pass
 
 
 def test_what_was_read_is_known_until_it_changes() -> None:
-    feed_ends = FeedEnds()
+    feed_ends = Known[FeedEnd](10)
     _read(feed_ends)
     assert feed_ends.get(KEYS[0]) == END
     _change(feed_ends)
@@ -34,7 +35,7 @@ def test_what_was_read_is_known_until_it_changes() -> None:
 
 def test_while_an_inbox_changes_nothing_is_known_of_it() -> None:
     """Another reader may have seen the change already, before the writer knows that it is done."""
-    feed_ends = FeedEnds()
+    feed_ends = Known[FeedEnd](10)
     _read(feed_ends)
     with feed_ends.changing({KEYS[0]}):
         assert feed_ends.get(KEYS[0]) is None
@@ -46,41 +47,41 @@ def test_while_an_inbox_changes_nothing_is_known_of_it() -> None:
 
 
 def test_a_reading_that_begins_during_a_change_leaves_nothing_known() -> None:
-    feed_ends = FeedEnds()
+    feed_ends = Known[FeedEnd](10)
     with contextlib.ExitStack() as stack:
         with feed_ends.changing({KEYS[0]}):
             reading = stack.enter_context(feed_ends.reading(KEYS[0]))
-        reading.end = END
+        reading.value = END
     assert feed_ends.get(KEYS[0]) is None
 
 
 def test_a_change_during_a_reading_leaves_nothing_known() -> None:
-    feed_ends = FeedEnds()
+    feed_ends = Known[FeedEnd](10)
     with feed_ends.reading(KEYS[0]) as reading:
         _change(feed_ends)
-        reading.end = END
+        reading.value = END
     assert feed_ends.get(KEYS[0]) is None
 
 
 def test_a_reading_that_began_before_a_change_does_not_outlive_one_that_began_after() -> None:
-    feed_ends, fresh = FeedEnds(), FeedEnd(Cursor(b"12345678", 11, 11), empty=False)
+    feed_ends, fresh = Known[FeedEnd](10), FeedEnd(Cursor(b"12345678", 11, 11), empty=False)
     with feed_ends.reading(KEYS[0]) as old:
         _change(feed_ends)
         with feed_ends.reading(KEYS[0]) as new:
-            new.end = fresh
-        old.end = END
+            new.value = fresh
+        old.value = END
     assert feed_ends.get(KEYS[0]) == fresh
 
 
 def test_a_reading_that_fails_leaves_nothing_known() -> None:
-    feed_ends = FeedEnds()
+    feed_ends = Known[FeedEnd](10)
     with pytest.raises(LookupError), feed_ends.reading(KEYS[0]):
         raise LookupError
     assert feed_ends.get(KEYS[0]) is None
 
 
 def test_the_longest_unused_is_forgotten_first() -> None:
-    feed_ends = FeedEnds(most=2)
+    feed_ends = Known[FeedEnd](2)
     for inbox in (KEYS[0], KEYS[1]):
         _read(feed_ends, inbox)
     feed_ends.get(KEYS[0])

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.store.sqlite.database import Connection, open_connection
+from inbox_server.store.sqlite.groups import Job
 from inbox_server.store.sqlite.writer import Writer
 from tests.support.stores import claimed_box, file_names
 
@@ -256,8 +257,8 @@ async def test_inboxes_are_changing_from_before_the_transaction_until_before_the
     happened: list[str] = []
 
     @contextlib.contextmanager
-    def changing(inboxes: Collection[bytes]) -> Iterator[None]:
-        happened.append(f"changing {sorted(inboxes)}")
+    def changing(jobs: Sequence[Job]) -> Iterator[None]:
+        happened.append(f"changing {[job.inbox for job in jobs]}")
         yield
         happened.append("changed")
 
