@@ -10,11 +10,8 @@ us into a port scanner. Only for APIs that the operator configured they see the 
 import asyncio
 import contextlib
 import errno
-import re
 import time
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import aiohttp
@@ -24,7 +21,6 @@ from inbox_server.lru import Lru
 from inbox_server.outgoing.budget import Hosts, Monotonic
 from inbox_server.outgoing.dialling import (
     READ_SECONDS,
-    SLOW_LINE,
     TOTAL_SECONDS,
     Connector,
     GuardedResolver,
@@ -33,6 +29,7 @@ from inbox_server.outgoing.dialling import (
     guarded_connector,
     open_session,
 )
+from inbox_server.outgoing.exchange import REDIRECT_STATUSES, Answer, Came, ask, call, send
 from inbox_server.outgoing.guard import (
     HTTPS_PORT,
     NotAllowed,
@@ -52,14 +49,9 @@ _LONGEST_REST_SECONDS: Final = 3600.0
 _MOST_RESTING: Final = 10_000
 _ABSENT_STATUSES: Final = frozenset({403, 404, 410})  # S3 answers 403 for a missing file
 _GONE_STATUSES: Final = frozenset({404, 410})
-MAX_ANSWER_BYTES: Final = 64 * 1024
 REDIRECTS: Final = 2  # public hubs moved, and a subdomain's registrar is asked by way of the name service
-_REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
-_GZIP: Final = zlib.MAX_WBITS | 16  # the header and the checksum of a gzip file around it
 
 T = TypeVar("T")
-Came = Callable[[int], None]
-"""Called with the number of bytes received."""
 
 
 class Absent(Exception):
@@ -72,17 +64,6 @@ class Unreachable(Exception):
 
 class Forbidden(Unreachable):
     """The URL itself is not allowed: not https, an address, or a name that is not public. A later try will not help."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an API of the operator's own answered."""
-
-    status: int
-    body: bytes | None
-    """None when it was larger than `MAX_ANSWER_BYTES`."""
-    retry_after: int | None
-    """The seconds of a `Retry-After`."""
 
 
 class Fetcher:
@@ -152,7 +133,7 @@ class Fetcher:
             async with asyncio.timeout(TOTAL_SECONDS):
                 target = read_url_to_the_byte(url)
                 status, retry_after = await self._answer(
-                    target, lambda session: _send(session, target, body, headers), configured=configured
+                    target, lambda session: send(session, target, body, headers), configured=configured
                 )
         except (NotAllowed, TimeoutError):
             raise Unreachable from None
@@ -174,7 +155,7 @@ class Fetcher:
             async with asyncio.timeout(TOTAL_SECONDS):
                 target = read_url_to_the_byte(url)
                 status, (said, wait) = await self._answer(
-                    target, lambda session: _call(session, method, target, body, headers), configured=True
+                    target, lambda session: call(session, method, target, body, headers), configured=True
                 )
         except (NotAllowed, TimeoutError):
             raise Unreachable from None
@@ -191,13 +172,13 @@ class Fetcher:
         came: Came | None,
     ) -> bytes:
         status, said = await self._answer(
-            url, lambda session: _ask(session, url, max_bytes, came), configured=configured
+            url, lambda session: ask(session, url, max_bytes, came), configured=configured
         )
         if status == 200:
             return said
         if status in absent:
             raise Absent
-        if status in _REDIRECT_STATUSES and redirects > 0:
+        if status in REDIRECT_STATUSES and redirects > 0:
             target = read_location(url, said.decode())
             return await self._follow(target, max_bytes, redirects - 1, absent, configured=False, came=came)
         raise Unreachable
@@ -264,63 +245,3 @@ def _is_ours(error: Exception) -> bool:
     """Whether a request failed for a reason that is not its host's: our guard, our limits, no more files to open."""
     cause = getattr(error, "os_error", error)
     return isinstance(cause, (ValueError, Refusal)) or getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE)
-
-
-async def _ask(session: aiohttp.ClientSession, url: URL, max_bytes: int, came: Came | None) -> tuple[int, bytes]:
-    """The status, and with it the body of a 200, or where a redirect leads. Raises ValueError for too much."""
-    async with session.get(url, allow_redirects=False, timeout=SLOW_LINE if came else session.timeout) as response:
-        if response.status in _REDIRECT_STATUSES:
-            return response.status, response.headers.get("Location", "").encode()
-        return response.status, await _read(response, max_bytes, came) if response.status == 200 else b""
-
-
-async def _send(
-    session: aiohttp.ClientSession, url: URL, body: bytes, headers: Mapping[str, str]
-) -> tuple[int, int | None]:
-    """The status, and the seconds of a `Retry-After`; one that names a date is read as none."""
-    async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-        return response.status, _retry_after(response)
-
-
-async def _call(
-    session: aiohttp.ClientSession, method: str, url: URL, body: bytes | None, headers: Mapping[str, str]
-) -> tuple[int, tuple[bytes | None, int | None]]:
-    """The status, the body if it is not too large, and the seconds of a `Retry-After`."""
-    async with session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:
-        try:
-            said = await _read(response, MAX_ANSWER_BYTES, None)
-        except NotAllowed:
-            said = None
-        return response.status, (said, _retry_after(response))
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> int | None:
-    wait = response.headers.get("Retry-After", "")
-    return int(wait) if re.fullmatch("[0-9]{1,9}", wait) else None
-
-
-async def _read(response: aiohttp.ClientResponse, max_bytes: int, came: Came | None) -> bytes:
-    """The body, `max_bytes` at most, both as it comes and decoded. Some hosts send gzip whatever is asked for."""
-    encoding = ",".join(response.headers.getall("Content-Encoding", ["identity"])).lower()
-    if encoding not in ("identity", "gzip", "x-gzip"):
-        raise NotAllowed("is encoded")
-    unzip = None if encoding == "identity" else zlib.decompressobj(_GZIP)
-    body, sent = bytearray(), 0
-    async for chunk in response.content.iter_any():
-        sent += len(chunk)
-        body += _unzip(unzip, chunk, max_bytes + 1 - len(body)) if unzip else chunk
-        if max(sent, len(body)) > max_bytes:
-            raise NotAllowed("is too large")
-        if came:
-            came(sent)
-    if unzip and (not unzip.eof or unzip.unused_data):
-        raise NotAllowed("is not one gzip file")
-    return bytes(body)
-
-
-def _unzip(unzip: "zlib._Decompress", chunk: bytes, most: int) -> bytes:
-    """No more than `most` bytes; the rest is dropped, because then there is too much."""
-    try:
-        return unzip.decompress(chunk, most)
-    except zlib.error:
-        raise NotAllowed("is not a gzip file") from None

@@ -16,7 +16,8 @@ from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.notify import matrix
 from inbox_server.notify.channel import TEXT, Address, Stopped
 from inbox_server.notify.matrix import MAX_ROOM_CHARACTERS, Matrix
-from inbox_server.outgoing.fetch import MAX_ANSWER_BYTES, Absent, Fetcher, Unreachable, open_fetcher
+from inbox_server.outgoing.exchange import MAX_ANSWER_BYTES
+from inbox_server.outgoing.fetch import Absent, Fetcher, Unreachable, open_fetcher
 from tests.conftest import HandClock
 from tests.support.canary import HandMonotonic
 from tests.support.home_servers import BOT, TOKEN, HomeServer, Room, running_home_server
