@@ -42,7 +42,7 @@ def bench(*options: str, env: Mapping[str, str] = os.environ) -> subprocess.Comp
     return subprocess.run(command, cwd=ROOT, env=dict(env), capture_output=True, text=True, check=False)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("wrk")
 def test_a_quick_run_tells_ratios_to_bare_handlers_and_to_an_older_build(tmp_path: Path) -> None:
     parts = (*RATIOS, "latency", "ladder")
@@ -68,7 +68,7 @@ def test_a_quick_run_tells_ratios_to_bare_handlers_and_to_an_older_build(tmp_pat
     assert sorted(tmp_path.iterdir()) == sorted([written, written.with_suffix(".md")])  # no database is left behind
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("wrk")
 def test_waiting_readers_and_long_work_are_measured(tmp_path: Path) -> None:
     done = bench("--quick", "--only", "live,busy,fair", "--results", str(tmp_path))

@@ -1,5 +1,6 @@
 """What a peer has to say of itself to be measured, and the wire that most of them are spoken to by."""
 
+import contextlib
 import socket
 from pathlib import Path
 from typing import Final, Protocol
@@ -52,14 +53,17 @@ class Line:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_SECONDS)
 
     def ask(self, request: bytes, whole: Whole) -> bytes:
-        """The answer, once it is whole. Raises OSError when the connection ends before."""
-        self.socket.sendall(request)
-        heard = b""
-        while not whole(heard):
-            more = self.socket.recv(_RECEIVED)
-            if not more:
-                raise ConnectionError(f"it hung up after {heard!r}")
-            heard += more
+        """The answer, once it is whole. Raises OSError when the connection ends before, and is closed then."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.socket)
+            self.socket.sendall(request)
+            heard = b""
+            while not whole(heard):
+                more = self.socket.recv(_RECEIVED)
+                if not more:
+                    raise ConnectionError(f"it hung up after {heard!r}")
+                heard += more
+            stack.pop_all()  # it stays open
         return heard
 
     def ask_and_close(self, request: bytes, whole: Whole) -> bytes:
