@@ -144,6 +144,11 @@ class QuietRequestHandler(web.RequestHandler):
             self._body = None
             self._connections.asked(self)
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """aiohttp calls this whenever a body was read. To parse nothing once more takes 4 µs."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """When a client leaves, its waiting request ends; a write that has begun is finished."""
         self._headers_due.cancel()
