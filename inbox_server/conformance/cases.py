@@ -26,7 +26,7 @@ class Case:
 
     `named`: the first inbox's owner has a name. `senders`: how many more identities with names it needs.
     `feature`: run only if the capability document lists it. `part`: run only if the document has this member.
-    `slow`: it waits for most of a minute, or more.
+    `slow`: it waits for most of a minute, or more. `uses_up`: it deletes its inbox, so all others come before it.
     `last`: it judges the answers that all others got.
     """
 
@@ -43,6 +43,7 @@ class Case:
     feature: str = ""
     part: str = ""
     slow: bool = False
+    uses_up: bool = False
     last: bool = False
 
     @property

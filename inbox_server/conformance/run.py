@@ -134,7 +134,7 @@ async def _run_all(
         told(done[case.id])
 
     for last in (False, True):
-        ordered = sorted((case for case in cases if case.last == last), key=lambda case: not case.slow)
+        ordered = sorted((case for case in cases if case.last == last), key=lambda case: (not case.slow, case.uses_up))
         await together(*map(run_one, ordered))
     return [done[case.id] for case in cases]
 

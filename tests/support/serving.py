@@ -18,7 +18,7 @@ from inbox_server.config.file import render_config
 from inbox_server.config.secret import write_secret
 from inbox_server.world.local_world import free_socket
 
-START_SECONDS = 15
+START_SECONDS = 45  # of a machine that does much else
 
 
 def free_port() -> int:

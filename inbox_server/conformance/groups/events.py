@@ -174,7 +174,7 @@ async def a_stream_ends_with_its_token(bench: Bench, inbox: Inbox) -> None:
         raise Failed(f"a stream ended as token_expired {4 - held:.0f} s early")
 
 
-@GROUP.required("the code of a refusal, such as `no_inbox`")
+@GROUP.required("the code of a refusal, such as `no_inbox`", uses_up=True)
 async def a_stream_ends_when_its_inbox_is_deleted(inbox: Inbox) -> None:
     """When the inbox is deleted, its streams end, and say `no_inbox`."""
     async with open_events(inbox) as stream:

@@ -183,7 +183,7 @@ async def _later(bench: Bench, inbox: Inbox) -> int:
     return inbox.settings_issued
 
 
-@GROUP.required("204: the inbox and everything in it is gone, from disk too.", section="delete-v1inbox")
+@GROUP.required("204: the inbox and everything in it is gone, from disk too.", section="delete-v1inbox", uses_up=True)
 async def deleting_leaves_nothing(bench: Bench, inbox: Inbox) -> None:
     """After DELETE the inbox is gone for its owner and for senders, and one that is claimed anew is empty."""
     text = bench.text()
@@ -200,10 +200,7 @@ async def deleting_leaves_nothing(bench: Bench, inbox: Inbox) -> None:
 
 
 async def _check_anew(inbox: Inbox, cursor: str, text: str) -> None:
-    anew = await inbox.put({"accept": "anyone"} | inbox.admission)
-    if anew.code in ("not_registered", "too_many"):
-        raise NotRun(f"an inbox that was deleted cannot be claimed again here: {anew.told}")
-    anew.expect(201, why="claiming anew")
+    anew = await _claim_anew(inbox)
     if anew.number("retention") == 7200 or (anew.number("contacts"), anew.number("unread")) != (0, 0):
         raise Failed("an inbox that was claimed anew has settings or entries of the old one")
     (await inbox.listed(after=cursor)).refused("cursor_gone", why="after a cursor from before it was claimed anew")
@@ -229,7 +226,28 @@ async def a_delete_has_no_body(inbox: Inbox) -> None:
     (await inbox.get()).expect(200, why="after a DELETE that was refused")
 
 
-@GROUP.required("default_retention", section="limits")
+@GROUP.required("the inbox was claimed anew or restored", section="get-v1messages-list-or-follow", uses_up=True)
+async def a_cursor_from_before_a_claim_is_gone(bench: Bench, inbox: Inbox) -> None:
+    """A cursor from before an inbox was deleted is gone when it is claimed anew, however much it has got since then."""
+    cursors = []
+    for deliveries in (1, 3):
+        (await inbox.delete()).expect(204)
+        await _claim_anew(inbox)
+        await inbox.received(*(bench.text() for _ in range(deliveries)))
+        cursors.append(await inbox.cursor())
+    (await inbox.listed(after=cursors[0])).refused("cursor_gone", why="after a cursor from before it was claimed anew")
+    (await inbox.listed(after=cursors[1])).expect(200, why="after a cursor of its own")
+
+
+async def _claim_anew(inbox: Inbox) -> Reply:
+    """Raises `NotRun` if the server lets nobody."""
+    anew = await inbox.put({"accept": "anyone"} | inbox.admission)
+    if anew.code in ("not_registered", "too_many"):
+        raise NotRun(f"an inbox that was deleted cannot be claimed again here: {anew.told}")
+    return anew.expect(201, why="claiming anew")
+
+
+@GROUP.required("default_retention", section="limits", uses_up=True)
 async def an_inbox_is_as_the_page_says_at_first(bench: Bench, inbox: Inbox) -> None:
     """A new inbox takes deliveries from `names`, keeps entries for the server's default, and has no lists."""
     (await inbox.delete()).expect(204)
