@@ -14,7 +14,8 @@ from coincurve.ecdsa import cdata_to_der, der_to_cdata, deserialize_compact, sig
 
 from inbox_server.identity.addresses import app_address
 
-_GROUP_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+_GROUP_ORDER: Final = bytes.fromhex("FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141")
+_ZERO: Final = bytes(32)
 _COMPRESSED_HEX: Final = re.compile(r"0[23][0-9a-f]{64}")
 
 
@@ -40,8 +41,8 @@ class PublicKey:
         """Whether `signature`, 64 bytes, is this key's over SHA-256 of `message`; a high S is accepted too."""
         if len(signature) != 64:
             return False
-        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-        if not (0 < r < _GROUP_ORDER and 0 < s < _GROUP_ORDER):
+        # Bytes of one length compare like the numbers that they are, from the most significant on.
+        if not (_ZERO < signature[:32] < _GROUP_ORDER and _ZERO < signature[32:] < _GROUP_ORDER):
             return False
         return self._verify(deserialize_compact(signature), message)
 

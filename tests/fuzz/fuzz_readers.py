@@ -43,10 +43,13 @@ with atheris.instrument_imports(include=["inbox_server", "jwt"]):
     from inbox_server.identity.names import NotAnIdentity, is_origin, parse_recipient, parse_sender
     from inbox_server.outgoing.fetch import read_location
     from inbox_server.outgoing.guard import NotAllowed, check_stranger_url, read_url
+    from inbox_server.protocol.bearer import DELIVER, read_bearer
+    from inbox_server.protocol.bearer import OWNER as OWNER_TYPE
     from inbox_server.protocol.feed_json import parse_cursor, write_cursor
     from inbox_server.protocol.requests import parse_ack, parse_delivery, parse_settings
     from inbox_server.protocol.strict_json import NotStrict, parse_object
     from inbox_server.protocol.tokens import Scope, digest_of, read_deliver_token, read_owner_token
+    from inbox_server.protocol.usual_bearer import read_usual_bearer
     from inbox_server.resolver.keyfile import read_key_file
     from inbox_server.resolver.profile import find_bucket, read_profile
     from inbox_server.resolver.zonefile import profile_url
@@ -75,9 +78,17 @@ def second_opinion(token: str, key: PublicKey) -> None:
     jwt.decode(token, point, algorithms=["ES256K"], audience=AUDIENCE, options=ONLY_SIGNATURE_AND_AUDIENCE)
 
 
+def same_both_ways(authorization: str, expected_type: str) -> None:
+    """What is read the fast way the strict way reads alike; it raises `Refused` where it is refused."""
+    usual = read_usual_bearer(authorization, expected_type)
+    if usual is not None:
+        assert usual == read_bearer(authorization, expected_type)
+
+
 def deliver(raw: bytes) -> None:
     """The first byte chooses the body that came with it; the rest is the header's value."""
     body, authorization = BODIES[raw[0] % len(BODIES)].encode() if raw else b"", raw[1:].decode("latin-1")
+    same_both_ways(authorization, DELIVER)
     with contextlib.suppress(Refused):
         token = read_deliver_token(authorization, body, audience=AUDIENCE, now=NOW)
         key = token.key or (token.sender if isinstance(token.sender, PublicKey) else parse_key(ALICE.public))
@@ -87,6 +98,7 @@ def deliver(raw: bytes) -> None:
 
 def owner(raw: bytes) -> None:
     body, authorization = BODIES[raw[0] % len(BODIES)].encode() if raw else b"", raw[1:].decode("latin-1")
+    same_both_ways(authorization, OWNER_TYPE)
     for scope in SCOPES:
         with contextlib.suppress(Refused):
             token = read_owner_token(authorization, body, scope=scope, audience=AUDIENCE, now=NOW)
