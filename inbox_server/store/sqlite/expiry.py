@@ -44,7 +44,8 @@ def _sweep_due(db: sqlite3.Connection, now: UnixTime, *, most: int) -> None:
     looked_at = 0
     while most and looked_at < _LOOKED_AT_ROWS:
         row = db.execute(
-            "SELECT inbox, at, unread + tombstones FROM due JOIN inbox USING (inbox) WHERE at <= ? ORDER BY at LIMIT 1",
+            "SELECT inbox, at, coalesce(unread + tombstones, 0) FROM due LEFT JOIN inbox USING (inbox)"
+            " WHERE at <= ? ORDER BY at LIMIT 1",
             (now,),
         ).fetchone()
         if row is None:

@@ -1,13 +1,16 @@
 """What a read entry and a deleted inbox leave in SQLite's tables, and how far a deletion gets that is broken off."""
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from inbox_server.clock import end_of_day
 from inbox_server.errors import Refused
 from inbox_server.store.sqlite.expiry import BATCH_ROWS
-from inbox_server.store.sqlite.opening import open_store
+from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
 from tests.conftest import HandClock
 from tests.support.stores import BOB, CAROL, CHECK_VALUE, QUOTA, Box, id_of, read_rows, row_counts
 
@@ -52,3 +55,20 @@ async def test_of_an_inbox_that_is_half_given_up_no_cursor_is_good(tmp_path: Pat
                 await box.page(cursor)
         assert await box.store.forget(BOB, issued=box.clock(), request=OTHER_REQUEST)
         assert await store.settings(BOB) is None
+
+
+async def test_days_of_an_inbox_go_with_it_and_one_that_is_left_over_ends_with_the_day(
+    box: Box, tmp_path: Path
+) -> None:
+    carol = box.of(CAROL)
+    await carol.claim()
+    tonight = end_of_day(box.clock()) - box.clock()
+    await carol.deliver("until tonight", life=tonight)
+    assert read_rows(tmp_path, "SELECT inbox, at FROM due") == [(CAROL, end_of_day(box.clock()))]
+    await box.store.forget(CAROL, issued=box.clock(), request=OTHER_REQUEST)
+    assert row_counts(tmp_path)["due"] == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)) as db:
+        db.execute("INSERT INTO due (inbox, at) VALUES (?, ?)", (CAROL, end_of_day(box.clock())))
+    box.clock.advance(tonight)
+    await box.sweep()
+    assert row_counts(tmp_path)["due"] == 0
