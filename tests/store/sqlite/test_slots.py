@@ -63,6 +63,17 @@ async def test_the_texts_of_an_inbox_share_the_pages_of_the_file(box: Box, tmp_p
         assert [page.count(mark) for page in found if mark in page] == [PAGE_SLOTS] * 3
 
 
+def test_the_texts_of_an_inbox_fill_its_page_in_order(db: sqlite3.Connection) -> None:
+    slots = Slots()
+    filled: dict[bytes, list[int]] = {inbox: [] for inbox in INBOXES}
+    for _ in range(PAGE_SLOTS):
+        for inbox in INBOXES:
+            filled[inbox].append(fill(db, slots, inbox))
+    for first, *others in filled.values():
+        assert first % PAGE_SLOTS == 1
+        assert others == [first + 1, first + 2]
+
+
 def test_no_slot_is_given_twice_whatever_is_blanked_rolled_back_or_put_back(db: sqlite3.Connection) -> None:
     dice = random.Random(1)
     slots, taken = Slots(most_open=5, randbelow=dice.randrange), set[int]()
