@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PAGES = sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
+PAGES = sorted((Path(__file__).parents[2] / "docs").rglob("*.md"))
 _PARTS = re.compile(r"In `(?P<file>/[^`]+)`, set:\n\n```toml\n(?P<keys>.*?)```|```sh\n(?P<commands>.*?)```", re.DOTALL)
 
 

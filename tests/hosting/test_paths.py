@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosting.how_to import Commands, Keys, marked
+from tests.hosting.how_to import PAGES, Commands, Keys, marked
 from tests.hosting.machine import HOST, Machine
 from tests.hosting.podman import Podman
 
@@ -117,14 +117,15 @@ def test_a_virtual_environment(machine: Machine) -> None:
 
 
 def test_pipx(machine: Machine) -> None:
-    """The server is started by hand; what systemd-run adds is that it goes on when the terminal is closed."""
+    """The server is started by hand; systemd-run stands for the terminal that stays open."""
     install, make, serve = marked("pipx")
     machine.fetch("cd; " + with_real_files(commands(install), machine.root / "root"))
     with machine.booted():
         machine.run(commands(make))
         edit(machine.root, _NAMES, Path("/root/my-inbox/config.toml"))
         arguments = commands(serve).removeprefix("inbox-server ")
-        machine.run(f"systemd-run --working-directory=/root $(command -v inbox-server) {arguments}")
+        run = "systemd-run --service-type=notify --working-directory=/root"  # until it says that it listens
+        machine.run(f"{run} $(command -v inbox-server) {arguments}")
         put_nginx_in_front(machine, "my-inbox/nginx-site.conf")
         all_is_well(machine.run("inbox-server doctor --config my-inbox/config.toml"))
         all_is_well(machine.run(_PING))
@@ -172,7 +173,7 @@ def test_a_container(machine: Machine, base: Path, tmp_path: Path) -> None:
 
 def site_of_the_page() -> str:
     """The block for nginx."""
-    text = "".join(page.read_text() for page in (Path(__file__).parents[2] / "docs").glob("*.md"))
+    text = "".join(page.read_text() for page in PAGES)
     match = re.search(r"```nginx\n(server \{.*?)```", text, re.DOTALL)
     assert match
     return match[1]
