@@ -36,12 +36,15 @@ class Known(Generic[V]):
 
     @contextmanager
     def reading(self, inbox: bytes) -> Iterator[_Reading[V]]:
-        """Keep the `value` that is set meanwhile, unless the inbox changed or changes since this began."""
-        reading = self._reading[inbox] = _Reading[V]()
+        """Keep the `value` that is set meanwhile, unless the inbox changed or changes since this began.
+
+        Several that overlap are one, which the first to end ends: of a busy inbox there is always one under way.
+        """
+        reading = self._reading.setdefault(inbox, _Reading[V]())
         try:
             yield reading
         finally:
-            if self._reading.get(inbox) is reading:  # no change since, and no later reading
+            if self._reading.get(inbox) is reading:  # no change since
                 del self._reading[inbox]
                 if reading.value and inbox not in self._changing:
                     self._known.keep(inbox, reading.value)

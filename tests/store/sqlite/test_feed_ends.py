@@ -73,6 +73,27 @@ def test_a_reading_that_began_before_a_change_does_not_outlive_one_that_began_af
     assert feed_ends.get(KEYS[0]) == fresh
 
 
+def test_of_an_inbox_that_is_read_without_a_pause_something_is_known() -> None:
+    feed_ends = Known[FeedEnd](10)
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        one = first.enter_context(feed_ends.reading(KEYS[0]))
+        second.enter_context(feed_ends.reading(KEYS[0]))
+        one.value = END
+        first.close()
+        assert feed_ends.get(KEYS[0]) == END
+
+
+def test_a_change_ends_all_readings_that_overlap() -> None:
+    feed_ends = Known[FeedEnd](10)
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        one, other = (stack.enter_context(feed_ends.reading(KEYS[0])) for stack in (first, second))
+        one.value = other.value = END
+        _change(feed_ends)
+        first.close()
+        second.close()
+        assert feed_ends.get(KEYS[0]) is None
+
+
 def test_a_reading_that_fails_leaves_nothing_known() -> None:
     feed_ends = Known[FeedEnd](10)
     with pytest.raises(LookupError), feed_ends.reading(KEYS[0]):
