@@ -145,7 +145,7 @@ class QuietRequestHandler(web.RequestHandler):
             self._connections.asked(self)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """aiohttp calls this whenever a body was read. To parse nothing once more takes 4 µs."""
+        """aiohttp calls this whenever a body was read. To parse nothing once more takes 1.5 µs."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
