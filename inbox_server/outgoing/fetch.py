@@ -49,6 +49,7 @@ _LONGEST_REST_SECONDS: Final = 3600.0
 _MOST_RESTING: Final = 10_000
 _ABSENT_STATUSES: Final = frozenset({403, 404, 410})  # S3 answers 403 for a missing file
 _GONE_STATUSES: Final = frozenset({404, 410})
+_FULL_STATUS: Final = 507  # about one URL, not its host: ntfy answers it for a phone that was long offline
 REDIRECTS: Final = 2  # public hubs moved, and a subdomain's registrar is asked by way of the name service
 
 T = TypeVar("T")
@@ -121,11 +122,19 @@ class Fetcher:
         except (NotAllowed, TimeoutError):
             raise Unreachable from None
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, configured: bool = False) -> None:
+    async def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        configured: bool = False,
+        absent: frozenset[int] = _GONE_STATUSES,
+    ) -> None:
         """Send `body` there once. Follow no redirect and read no answer. A URL that answers 429 is left alone.
 
         Path and query are sent exactly as written: they belong to the push service and must not be normalised.
-        Raises `Absent` for 404 and 410, or `Unreachable`.
+        Raises `Absent` for a status in `absent`, or `Unreachable`.
         """
         if (self._resting.get(url) or 0.0) > self._monotonic():
             raise Unreachable
@@ -140,7 +149,7 @@ class Fetcher:
         if status == 429:  # a limit of this resource (RFC 8030 section 8.4), not of others on the host
             rest = _REST_SECONDS if retry_after is None else min(retry_after, _LONGEST_REST_SECONDS)
             self._resting.keep(url, self._monotonic() + rest)
-        if status in _GONE_STATUSES:
+        if status in absent:
             raise Absent
         if not 200 <= status < 300:
             raise Unreachable
@@ -204,7 +213,8 @@ class Fetcher:
                 hosts.failed(host)
             raise Unreachable from None
         if status >= 500:
-            hosts.failed(host)
+            if status != _FULL_STATUS:
+                hosts.failed(host)
             raise Unreachable
         hosts.answered(host)
         return status, said
