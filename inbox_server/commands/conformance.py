@@ -50,7 +50,7 @@ def add_conformance(commands: Commands) -> None:
         dest="invites",
         action="append",
         default=[],
-        help="a code for a server that requires invites; each claims one inbox (repeatable: 4 are enough)",
+        help="a code for a server that requires invites; each claims one inbox (repeatable: 6 are enough)",
     )
     command.add_argument(
         "--names",
@@ -81,6 +81,7 @@ def _conformance(options: argparse.Namespace) -> int:
             tell("\n".join(_listed(cases)))
             return CONFORMS_EXIT
         check_url(options.url)
+        _check_writable(options.json, options.junit, options.report)
         names = tuple(identity for path in options.names for identity in read_names(path))
         report = _run(options, cases, names)
     except (CannotRun, BadNames, NoSuchCase) as error:
@@ -141,6 +142,16 @@ def _concluded(report: Report) -> Iterator[str]:
         yield f"{level}: {', '.join(counts)}"
     told = "conforms" if report.conforms else "does not conform"
     yield f"{report.url} {told} to the message inbox protocol, version 1 ({report.seconds:.0f} s)."
+
+
+def _check_writable(*paths: Path | None) -> None:
+    """Before a run of minutes, not after it. Raises `CannotRun`."""
+    for path in paths:
+        try:
+            if path:
+                path.open("a").close()
+        except OSError as error:
+            raise CannotRun(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _write(options: argparse.Namespace, report: Report) -> None:

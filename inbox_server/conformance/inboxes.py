@@ -192,7 +192,7 @@ class Inboxes:
         settings = settings_of(inbox)
         if self.bench.document.get("registration") == "invite":
             if self._used >= len(self.invites):
-                raise NotRun("the server takes invites only: give one with --invite for each inbox (4 are enough)")
+                raise NotRun("the server takes invites only: give one with --invite for each inbox (6 are enough)")
             inbox.invite = settings["invite"] = self.invites[self._used]
             self._used += 1
         self._made.append(inbox)  # before it is claimed, so that one whose claim gets no answer is deleted too

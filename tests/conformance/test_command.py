@@ -12,7 +12,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from inbox_server.cli import main
+from inbox_server.client.appkey import AppKey
+from inbox_server.client.profile_file import Profile, render_profile
+from inbox_server.conformance.identities import read_names
 from inbox_server.conformance.suite import chosen
+from tests.conftest import APP
 from tests.support.bent import Bend, Headers, answering, behind, capability_document
 from tests.support.conformance import timely_world
 
@@ -81,6 +85,7 @@ async def test_a_required_case_that_failed_is_one(tmp_path: Path) -> None:
         (["http://127.0.0.1:1"], "refuses connections"),
         (["http://127.0.0.1:1", "--only", "nonsense"], "nonsense is neither a group (tokens, deliver,"),
         (["http://127.0.0.1:1", "--names", "no-such-file"], "no-such-file: cannot be read"),
+        (["http://127.0.0.1:1", "--report", "no-such-folder/c.md"], "no-such-folder/c.md: cannot be written"),
     ],
 )
 def test_what_cannot_run_is_two(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,6 +133,13 @@ async def test_names_come_from_the_local_worlds_json(tmp_path: Path) -> None:
         code, output, _ = await _run(world.inbox_url, "--only", "names", "--names", tmp_path / "world.json")
     assert code == 0
     assert f"required: {len(chosen(['names']))} passed, 0 failed, 0 not run" in output
+
+
+def test_names_come_from_a_clients_profile(tmp_path: Path) -> None:
+    profile = Profile(AppKey(b"\x01" * 32), APP, "https://hub.example", ("https://gaia.example/hub/",), name="alice.id")
+    (tmp_path / "alice.json").write_bytes(render_profile(profile))
+    (identity,) = read_names(tmp_path / "alice.json")
+    assert (identity.name, identity.app, identity.key.public) == ("alice.id", APP, profile.key.public)
 
 
 async def test_an_inbox_that_a_name_has_already_is_not_touched(tmp_path: Path) -> None:
