@@ -24,9 +24,12 @@ def run(*command: str | Path, folder: Path, epoch: int) -> str:
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    done = subprocess.run(
-        command, cwd=folder, env=environment, umask=0o022, capture_output=True, text=True, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, umask=0o022, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise Failed(f"{command[0]} cannot be found: a release is built on Debian, with debhelper installed") from None
     if done.returncode != 0:
         raise Failed(f"{' '.join(map(str, command))}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done.stdout
