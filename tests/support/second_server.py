@@ -15,8 +15,8 @@ OLDEST_NODE: Final = 22  # the first with node:sqlite
 
 
 @contextlib.asynccontextmanager
-async def second_server(folder: Path, *options: str, at: str = "") -> AsyncIterator[str]:
-    """Its URL, once it answers: this one, or a new one. Skips, or fails in CI, without Node.
+async def second_server(folder: Path, *options: str, at: str = "", source: Path = FOLDER) -> AsyncIterator[str]:
+    """Its URL, once it answers: `at`, or a new one. Skips, or fails in CI, without Node. Its files are in `source`.
 
     At the end it must stop when it is asked to, and have said nothing.
     """
@@ -24,7 +24,7 @@ async def second_server(folder: Path, *options: str, at: str = "") -> AsyncItera
     process = await asyncio.create_subprocess_exec(
         find_node(search_path(), oldest=OLDEST_NODE),
         "--disable-warning=ExperimentalWarning",
-        FOLDER / "server.mjs",
+        source / "server.mjs",
         *("--listen", address, "--database", str(folder / "second.db"), *options),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
