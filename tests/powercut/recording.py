@@ -19,7 +19,7 @@ from tests.support.serving import deploy
 from tests.support.tracing import traced_server
 
 _QUIET_SECONDS: Final = 1  # after this long without a request the server writes nothing, but for a sweep
-_RETURN_SECONDS: Final = 0.05  # the client has the last answer before the call that sent it has returned
+_RETURN_SECONDS: Final = 0.5  # a client has its answer before the call that sent it has returned
 _ATTEMPTS: Final = 3  # a kill may fall into a call, which nobody can rebuild; then once more
 PLACE, BEFORE, KILLED, JOURNAL = "place", "before", "killed", "journal.json"
 Ending = Literal["stopped", "killed"]
