@@ -51,7 +51,7 @@ def add_publish(commands: Commands) -> None:
     room.add_argument(
         "--matrix",
         metavar="ROOM",
-        help="the ID (`!…`, in single quotes) of your direct chat with the server's Matrix bot, which says there that"
+        help="the ID (`!...`, in single quotes) of your direct chat with the server's Matrix bot, which says there that"
         " something waits; invite the bot first",
     )
     room.add_argument("--no-matrix", action="store_true", help="do not be told in a Matrix room any more")
