@@ -54,6 +54,7 @@ from inbox_server.metrics import Metrics
 from inbox_server.notify.channel import Channel, OwnerChannel
 from inbox_server.notify.matrix import HomeServer, Matrix
 from inbox_server.notify.owners import Owners
+from inbox_server.notify.owners_webhook import OwnersWebhook
 from inbox_server.notify.schedule import Pace, Schedule
 from inbox_server.notify.sealing import Sealer
 from inbox_server.notify.vapid import VapidKey
@@ -229,6 +230,7 @@ def owner_channels(
     """Those to which owners can subscribe here. Raises `BadSecret` when the token of one cannot be read."""
     vapid = VapidKey(hashes.vapid_seed(), subject=config.public_url, clock=clock)
     yield WebPush(fetcher, vapid, random_bytes, allow=config.outgoing_allow)
+    yield OwnersWebhook(fetcher, allow=config.outgoing_allow)
     if config.matrix_homeserver:
         token = read_matrix_token(config.matrix_token_file)
         home = HomeServer(fetcher, config.matrix_homeserver, token)

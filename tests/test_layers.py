@@ -75,6 +75,7 @@ ALLOWED = {
     "inbox_server.resolver.cache": ("server",),
     "inbox_server.notify.matrix": ("server", "checks.matrix"),
     "inbox_server.notify.owners": ("server",),
+    "inbox_server.notify.owners_webhook": ("server",),
     "inbox_server.notify.schedule": ("server",),
     "inbox_server.notify.webhook": ("server",),
     "inbox_server.notify.webpush": ("server",),

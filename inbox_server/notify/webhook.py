@@ -1,6 +1,7 @@
 """Notifications to one URL that the operator configures, for self-hosters: ntfy shows them on a phone.
 
 The webhook is called when anything arrives for any inbox of this server. It never learns which inbox.
+Owners' own webhooks are in `owners_webhook.py`.
 """
 
 from collections.abc import Collection
@@ -15,7 +16,7 @@ _WHOLE_SERVER: Final = b"any inbox"
 class Webhook:
     """Implements `channel.Channel`. The URL is trusted as the operator wrote it."""
 
-    name: Final = "webhook"
+    name: Final = "operator_webhook"
     at_once: Final = 1
 
     def __init__(self, fetcher: Fetcher, url: str, authorization: str) -> None:

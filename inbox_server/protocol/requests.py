@@ -127,7 +127,7 @@ def parse_subscription(body: bytes, *, allow: frozenset[str]) -> Subscription:
         raise bad_request("p256dh", "must be an uncompressed point on P-256, in base64url without padding")
     if len(auth) != AUTH_BYTES:
         raise bad_request("auth", f"must be {AUTH_BYTES} bytes, in base64url without padding")
-    return Subscription(_endpoint(members, allow), p256dh, auth)
+    return Subscription(stranger_url_of(members, "endpoint", MAX_ENDPOINT_CHARACTERS, allow), p256dh, auth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +149,18 @@ def parse_unsubscription(body: bytes, member: str) -> Unsubscription | None:
     return Unsubscription(where, text_of(members, "id") if where is None else None)
 
 
-def _endpoint(members: dict[str, Any], allow: frozenset[str]) -> str:
-    if "endpoint" not in members:
-        raise bad_request("endpoint", "is missing")
-    endpoint = text_of(members, "endpoint")
-    if len(endpoint) > MAX_ENDPOINT_CHARACTERS:
-        raise bad_request("endpoint", f"must have at most {MAX_ENDPOINT_CHARACTERS} characters")
+def stranger_url_of(members: dict[str, Any], member: str, most: int, allow: frozenset[str]) -> str:
+    """A URL that an owner names, of at most `most` characters; `allow`: origins without a guard. Raises `Refused`."""
+    if member not in members:
+        raise bad_request(member, "is missing")
+    url = text_of(members, member)
+    if len(url) > most:
+        raise bad_request(member, f"must have at most {most} characters")
     try:
-        read_stranger_url(endpoint, allow=allow)
+        read_stranger_url(url, allow=allow)
     except NotAllowed as error:
-        raise bad_request("endpoint", str(error)) from None
-    return endpoint
+        raise bad_request(member, str(error)) from None
+    return url
 
 
 def _raw(members: dict[str, Any], member: str) -> bytes:

@@ -30,6 +30,7 @@ from inbox_server.http.capabilities import PROTOCOL_VERSION, capabilities
 from inbox_server.http.routes import add_routes
 from inbox_server.identity.addresses import app_address
 from inbox_server.notify.matrix import MAX_ROOM_CHARACTERS, Matrix
+from inbox_server.notify.owners_webhook import MAX_AUTHORIZATION_CHARACTERS, MAX_URL_CHARACTERS, OwnersWebhook
 from inbox_server.notify.vapid import VapidKey
 from inbox_server.protocol.base64url import encode
 from inbox_server.protocol.feed_json import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_WAIT_SECONDS
@@ -174,6 +175,11 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert schema("Subscription")["properties"]["endpoint"]["maxLength"] == MAX_ENDPOINT_CHARACTERS
     assert schema("Room")["properties"]["room"]["maxLength"] == MAX_ROOM_CHARACTERS
     assert schema("Settings")["properties"]["matrix"]["maximum"] == Matrix.kind.most
+    assert schema("Settings")["properties"]["webhook"]["maximum"] == OwnersWebhook.kind.most
+    webhook = {name: each["maxLength"] for name, each in schema("Webhook")["properties"].items()}
+    assert webhook == {"url": MAX_URL_CHARACTERS, "authorization": MAX_AUTHORIZATION_CHARACTERS}
+    told = schema("Capabilities")["properties"]["webhook"]["properties"]
+    assert {name.removesuffix("_characters"): each["const"] for name, each in told.items()} == webhook
     for path, method, most in (
         ("/v1/messages", "post", MAX_DELIVERY_BYTES),
         ("/v1/inbox", "put", MAX_OWNER_BYTES),
@@ -181,6 +187,8 @@ def test_the_limits_are_those_of_the_code() -> None:
         ("/v1/inbox/push", "delete", MAX_OWNER_BYTES),
         ("/v1/inbox/matrix", "put", MAX_OWNER_BYTES),
         ("/v1/inbox/matrix", "delete", MAX_OWNER_BYTES),
+        ("/v1/inbox/webhook", "put", MAX_OWNER_BYTES),
+        ("/v1/inbox/webhook", "delete", MAX_OWNER_BYTES),
         ("/v1/messages/ack", "post", MAX_OWNER_BYTES),
     ):
         assert f"{most:,} bytes" in DOCUMENT["paths"][path][method]["requestBody"]["description"]

@@ -23,6 +23,7 @@ DEFAULTS = {
     "read": 0,
     "quota": {"entries": 10_000, "bytes": 8 << 20, "bytes_used": 0, "read_entries": 50_000},
     "push": 0,
+    "webhook": 0,
     "notices": [],
 }
 

@@ -1,62 +1,26 @@
 """The operator's webhook, with a server that takes what ntfy takes: a POST whose body is what the telephone shows."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from inbox_server.config.config import BadConfig
 from inbox_server.config.file import parse_config
-from inbox_server.world.local_world import World, free_socket
+from inbox_server.world.local_world import World
+from tests.support.ntfy import Ntfy, running_ntfy
 from tests.support.requests import Caller, at, inbox_server
 
 TOKEN = "tk_AgQdq7mVBoFD37zQVN29RhuMzNIz2"
-PATIENCE_SECONDS = 10
-
-
-@dataclass(slots=True)
-class Ntfy:
-    """Topics, and what their subscribers were shown; with a token it is closed to others."""
-
-    url: str
-    shown: dict[str, list[str]] = field(default_factory=dict)
-    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    status: int = 200
-    _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    async def publish(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        self.requests.append((dict(request.headers), body))
-        allowed = request.headers.get("Authorization") == f"Bearer {TOKEN}"
-        if allowed:
-            self.shown.setdefault(request.match_info["topic"], []).append(body.decode())
-        async with self._arrived:
-            self._arrived.notify_all()
-        return web.json_response({"event": "message"}, status=self.status if allowed else 403)
-
-    async def arrivals(self, count: int) -> None:
-        async with asyncio.timeout(PATIENCE_SECONDS), self._arrived:
-            await self._arrived.wait_for(lambda: len(self.requests) >= count)
 
 
 @pytest.fixture
 async def ntfy() -> AsyncIterator[Ntfy]:
-    with free_socket() as bound:
-        ntfy = Ntfy(f"http://127.0.0.1:{bound.getsockname()[1]}")
-        app = web.Application()
-        app.router.add_post("/{topic}", ntfy.publish)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.SockSite(runner, bound).start()
-            yield ntfy
-        finally:
-            await runner.cleanup()
+    async with running_ntfy() as ntfy:
+        ntfy.tokens["my-inbox"] = TOKEN
+        yield ntfy
 
 
 @contextlib.asynccontextmanager
@@ -87,7 +51,7 @@ async def test_ntfy_shows_that_something_waits_and_not_for_whom(world: World, tm
         await deliver(owners[0], "some opaque text")
         await ntfy.arrivals(1)
     assert ntfy.shown == {"my-inbox": ["Something waits in your inbox."]}
-    told = repr(ntfy.requests)
+    told = repr(ntfy.asked)
     for secret in ("some opaque text", owners[0].key.public, owners[0].key.address, owners[0].app):
         assert secret not in told
 
@@ -97,7 +61,7 @@ async def test_it_is_told_once_a_pause_for_the_whole_server(world: World, tmp_pa
         for number in range(20):
             await deliver(owners[number % 2], f"{number}")
         await ntfy.arrivals(1)
-    assert len(ntfy.requests) == 1
+    assert len(ntfy.asked) == 1
 
 
 async def test_after_the_pause_it_is_told_again_also_when_it_failed(world: World, tmp_path: Path, ntfy: Ntfy) -> None:
@@ -109,13 +73,13 @@ async def test_after_the_pause_it_is_told_again_also_when_it_failed(world: World
         await deliver(owners[1], "two")
         await ntfy.arrivals(2)
         assert await owners[0].texts() == ["one"]
-    assert ntfy.requests[0] == ntfy.requests[1]
+    assert ntfy.asked[0] == ntfy.asked[1]
 
 
 async def test_without_a_url_nobody_is_told(world: World, tmp_path: Path, ntfy: Ntfy) -> None:
     async with telling(world, tmp_path, webhook_url="") as owners:
         await deliver(owners[0], "one")
-    assert ntfy.requests == []
+    assert ntfy.asked == []
 
 
 @pytest.mark.parametrize(

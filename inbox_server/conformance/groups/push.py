@@ -1,4 +1,4 @@
-"""Group `push`: subscriptions to Web Push, and rooms of Matrix. Whether notifications arrive, no case can see."""
+"""Group `push`: Web Push, rooms of Matrix, and owners' URLs. Whether notifications arrive, no case can see."""
 
 import hashlib
 import json
@@ -17,6 +17,8 @@ _DELETE: Final = "delete-v1inboxpush"
 _ROOM: Final = "put-v1inboxmatrix-be-told-in-a-matrix-room"
 _PATH: Final = "/v1/inbox/push"
 _ROOM_PATH: Final = "/v1/inbox/matrix"
+_URL: Final = "put-v1inboxwebhook-have-a-url-of-your-own-told"
+_URL_PATH: Final = "/v1/inbox/webhook"
 _FEATURE: Final = "push-list"
 # The generator of P-256 (FIPS 186): a point, as a browser's key is one. Nothing is ever sent to it.
 _POINT: Final = bytes.fromhex(
@@ -228,3 +230,27 @@ async def what_is_no_room_is_refused(bench: Bench, inbox: Inbox) -> None:
         raise Failed("`matrix` is not 0 after rooms that were refused")
     for body in (b"", b'{"id":"AAAAAAAAAAAAAAAA"}'):
         (await inbox.ask("DELETE", _ROOM_PATH, "settings", body)).expect(204)
+
+
+@GROUP.required("The URL follows the rules for the endpoint of a push subscription.", section=_URL, feature="webhook")
+async def a_url_of_the_owners_is_kept_and_dropped(bench: Bench, inbox: Inbox) -> None:
+    """With the feature `webhook`, one public https URL is kept, listed by its origin and dropped; no other is."""
+    name = bench.text(20)
+    for url in (f"http://{name}.example.net/", "https://127.0.0.1/", f"https://{name}.example.net:8443/", "", 1):
+        reply = await inbox.ask("PUT", _URL_PATH, "settings", json.dumps({"url": url}).encode())
+        reply.refused("bad_request", why=f"with the URL {url!r:.20}")
+    spoilt = json.dumps({"url": f"{_SERVICE}/{name}", "authorization": "Bearer x\r\nX-More: 1"}).encode()
+    (await inbox.ask("PUT", _URL_PATH, "settings", spoilt)).refused("bad_request", why="with two headers in one")
+    for number, header in ((1, {"authorization": "Bearer x"}), (2, {})):
+        body = json.dumps({"url": f"{_SERVICE}/{name}/{number}", **header}).encode()
+        (await inbox.ask("PUT", _URL_PATH, "settings", body)).expect(204)
+    if (await inbox.get()).expect(200).number("webhook") != 1:
+        raise Failed("`webhook` is not 1 after a second URL took the place of the first")
+    listed = (await inbox.ask("GET", _URL_PATH, "read")).expect(200).members.get("subscriptions")
+    id = _short(f"{_SERVICE}/{name}/2")
+    if not isinstance(listed, list) or [(each["id"], each["service"]) for each in listed] != [(id, _SERVICE)]:
+        raise Failed("the list is not of the last URL, by its short id and its origin")
+    for _ in range(2):
+        (await inbox.ask("DELETE", _URL_PATH, "settings", json.dumps({"id": id}).encode())).expect(204)
+    if (await inbox.get()).expect(200).number("webhook") != 0:
+        raise Failed("`webhook` is not 0 after the URL was dropped by its id")

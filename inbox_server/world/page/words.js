@@ -92,5 +92,6 @@ export function connectionWords(places) {
 export const NOTICES = {
   inbox_full: 'Your inbox was full, and deliveries were refused. Read or discard something.',
   matrix_gone: 'Your Matrix room is no longer told that something waits.',
+  webhook_gone: 'Your webhook is no longer told that something waits.',
   push_gone: 'A push subscription of yours does not work any more and was removed.',
 };
