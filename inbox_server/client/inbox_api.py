@@ -127,7 +127,7 @@ class Inbox:
     async def subscribe(self, subscription: Mapping[str, Any], channel: str = PUSH) -> None:
         """Subscribe a browser to Web Push: the result of `PushSubscription.toJSON()`, made with this server's key.
 
-        With another channel, what the protocol page says of it: `{"room": …}` for `matrix`.
+        With another channel, what the protocol page says of it: `{"room": …}` for `matrix`, `{"url": …}` for `webhook`.
         """
         if channel != PUSH:
             await self._require(channel)

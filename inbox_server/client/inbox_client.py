@@ -51,6 +51,7 @@ class InboxClient:
 
         Only the server whose key (`push.vapid_key` in its capability document) was used to subscribe can use it.
         For the channel `matrix`, pass `{"room": …}`: a direct chat with that server's bot (`matrix.user_id`).
+        For `webhook`, pass `{"url": …}`, such as a topic of ntfy, and `authorization` if it needs that header.
         """
         return await Publishing(self.account).at_inboxes((inbox,), lambda each: each.subscribe(subscription, channel))
 

@@ -2,17 +2,29 @@
 
 import argparse
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.open_client import profile_file
 from inbox_server.client.own_card import OwnCardUnreadable
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.reports import Outcome
-from inbox_server.commands.client_command import AskedWrongly, Output, add_command, exit_code, origin, with_client
+from inbox_server.commands.client_command import (
+    AskedWrongly,
+    Output,
+    add_command,
+    exit_code,
+    origin,
+    read_secret_text,
+    with_client,
+)
 from inbox_server.commands.client_keygen import add_association, with_association
 from inbox_server.commands.terminal import Commands, marked, whole
 from inbox_server.identity.addresses import is_app_address
+
+_ROOM: Final = ("tells you in the room", "tells you in no room")
+_URL: Final = ("tells your URL", "tells no URL")
 
 
 def add_publish(commands: Commands) -> None:
@@ -55,8 +67,25 @@ def add_publish(commands: Commands) -> None:
         " something waits; invite the bot first",
     )
     room.add_argument("--no-matrix", action="store_true", help="do not be told in a Matrix room any more")
+    _add_webhook(command)
     add_association(command)
     command.set_defaults(run=_publish)
+
+
+def _add_webhook(command: argparse.ArgumentParser) -> None:
+    webhook = command.add_mutually_exclusive_group()
+    webhook.add_argument(
+        "--webhook",
+        metavar="URL",
+        help="a URL of yours, such as a topic of ntfy, that gets a POST when something waits",
+    )
+    webhook.add_argument("--no-webhook", action="store_true", help="have no URL told any more")
+    command.add_argument(
+        "--webhook-authorization",
+        metavar="FILE",
+        type=Path,
+        help="if the URL needs an Authorization header: a file (mode 0600) with its value, such as `Bearer tk_…`",
+    )
 
 
 def add_forget(commands: Commands) -> None:
@@ -89,6 +118,8 @@ def _address(text: str) -> str:
 
 def _publish(options: argparse.Namespace) -> int:
     async def publish(client: InboxClient, output: Output) -> int:
+        room = {} if options.no_matrix else None if options.matrix is None else {"room": options.matrix}
+        webhook = _webhook(options)
         profile = _settled(client)
         if options.names:
             services = tuple(url.rstrip("/") for url in options.names)
@@ -119,7 +150,9 @@ def _publish(options: argparse.Namespace) -> int:
         for url in profile.inboxes:
             if url not in listed:
                 output.progress(f"{url} is no longer on the card; what is unread there stays there", {"dropped": url})
-        return exit_code((*outcomes, *await _set_room(options, client, output, listed)))
+        rooms = await _set_channel(client, output, listed, "matrix", room, done=_ROOM)
+        urls = await _set_channel(client, output, listed, "webhook", webhook, done=_URL)
+        return exit_code((*outcomes, *rooms, *urls))
 
     def keep_association() -> None:
         """Runs before the client is opened, so that the client has the token."""
@@ -129,19 +162,36 @@ def _publish(options: argparse.Namespace) -> int:
     return with_client(options, publish, before=keep_association)
 
 
-async def _set_room(
-    options: argparse.Namespace, client: InboxClient, output: Output, inboxes: tuple[str, ...]
-) -> tuple[Outcome, ...]:
-    if options.matrix is None and not options.no_matrix:
-        return ()
-    if options.matrix is not None:
-        room = {"room": options.matrix}
-        outcomes = [each for inbox in inboxes for each in await client.subscribe(room, inbox=inbox, channel="matrix")]
+def _webhook(options: argparse.Namespace) -> dict[str, str] | None:
+    """What the protocol asks for; nothing in it: no URL any more; None: leave it as it is. Raises `AskedWrongly`."""
+    if options.webhook is None:
+        if options.webhook_authorization:
+            raise AskedWrongly("--webhook-authorization needs --webhook URL")
+        return {} if options.no_webhook else None
+    if options.webhook_authorization is None:
+        return {"url": options.webhook}
+    header = read_secret_text(options.webhook_authorization, "the value of the header").strip()
+    return {"url": options.webhook, "authorization": header}
+
+
+async def _set_channel(
+    client: InboxClient,
+    output: Output,
+    inboxes: tuple[str, ...],
+    channel: str,
+    address: dict[str, str] | None,
+    *,
+    done: tuple[str, str],
+) -> list[Outcome]:
+    """`address` as `_webhook` says; `done` is what is said when one is told, and when none is."""
+    if address is None:
+        return []
+    if address:
+        outcomes = [each for inbox in inboxes for each in await client.subscribe(address, inbox=inbox, channel=channel)]
     else:
-        outcomes = list(await client.unsubscribe(None, inboxes=inboxes, channel="matrix"))
-    done = "tells you in no room" if options.no_matrix else "tells you in the room"
-    output.outcomes(outcomes, done, "repeat the command when it is up")
-    return tuple(outcomes)
+        outcomes = list(await client.unsubscribe(None, inboxes=inboxes, channel=channel))
+    output.outcomes(outcomes, done[not address], "repeat the command when it is up")
+    return outcomes
 
 
 def _settled(client: InboxClient) -> Profile:

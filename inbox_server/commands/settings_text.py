@@ -15,7 +15,9 @@ _NOTICES: Final = {
     "inbox_full": "a delivery was refused because the inbox was full: read and acknowledge something",
     "push_gone": "a browser's push subscription has ended: subscribe it again",
     "matrix_gone": "your Matrix room is no longer told: start a new chat with the bot, and publish --matrix ROOM",
+    "webhook_gone": "your webhook did not exist any more or refused its authorization: publish --webhook URL again",
 }
+_TOLD: Final = {"matrix": "a room is told", "webhook": "a URL is told"}
 _SPANS: Final = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -32,7 +34,7 @@ def settings_text(inbox: str, shown: Mapping[str, Any]) -> str:
         "blocked": _count(shown.get("blocked")),
         "proven names": _count(shown.get("names")),
         "push": f"{_count(shown.get('push'))} browsers are notified",
-        **({"matrix": "a room is told" if shown["matrix"] else "no room is told"} if "matrix" in shown else {}),
+        **{name: told if shown[name] else f"no{told[1:]}" for name, told in _TOLD.items() if name in shown},
     }
     notices = shown.get("notices")
     told = [notice_text(str(notice)) for notice in notices] if isinstance(notices, list) else []

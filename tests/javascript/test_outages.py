@@ -152,6 +152,19 @@ async def test_a_matrix_room_is_given_listed_and_dropped(
         await pages[1].call("subscribe", world.inbox_url, chat)
 
 
+async def test_a_webhook_is_given_listed_and_dropped(pages: tuple[Page, Page], world: World) -> None:
+    _, bob = pages
+    url = "https://ntfy.example/bobs-topic"
+    for which, channel in (({"url": url}, ()), (None, ("webhook",))):
+        await bob.call("subscribe", world.inbox_url, {"url": url, "authorization": "Bearer tk_1"})
+        (listed,) = await bob.call("subscriptions", "webhook")
+        assert [each["service"] for each in listed["result"]] == ["https://ntfy.example"]
+        await bob.call("unsubscribe", world.inbox_url, which, *channel)
+        assert await bob.call("subscriptions", "webhook") == [{"inbox": world.inbox_url, "result": []}]
+    with pytest.raises(Failed, match="`url` is not an https URL"):
+        await bob.call("subscribe", world.inbox_url, {"url": url.replace("https", "http")})
+
+
 # The generator of P-256, which is a point on it.
 _POINT = (
     "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"

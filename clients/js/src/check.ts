@@ -18,6 +18,8 @@ export interface Capabilities {
   push?: { vapid_key: string };
   /** The bot to start a direct chat with, where there is one. */
   matrix?: { user_id: string };
+  /** The limits of an owner's own URL, where one can be told. */
+  webhook?: { url_characters: number; authorization_characters: number };
   /** What it supports beyond the first version 1. */
   features?: string[];
   software: string;

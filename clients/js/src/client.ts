@@ -2,12 +2,14 @@
 import { Acks } from './acks.js';
 import { toHex } from './bytes.js';
 import type { MoveStep } from './carrying.js';
+import { channelOf } from './channels.js';
+import type { Channel, Dropped, MatrixRoom, Subscription, Webhook } from './channels.js';
 import { checkContent, encrypt, signEnvelope } from './ecies.js';
 import type { Content } from './ecies.js';
 import type { InboxError } from './errors.js';
 import { Following } from './following.js';
 import { Handoff } from './handoff.js';
-import type { Channel, Claim, Inbox, InboxSettings, Listed, MatrixRoom, Subscription } from './inbox.js';
+import type { Claim, Inbox, InboxSettings, Listed } from './inbox.js';
 import { AppKey } from './keys.js';
 import { Lapses } from './lapses.js';
 import { listOf } from './listing.js';
@@ -129,22 +131,19 @@ export class InboxClient {
    * Have one own inbox tell a browser by Web Push that something waits: `subscription` is what `PushSubscription.toJSON()`
    * gives, made with `capabilities.push.vapid_key` of `check`. Throws `Refused`, with what to do when there are too many.
    * Or have its Matrix bot say so in a room: `{ room }`, a direct chat with `capabilities.matrix.user_id`.
+   * Or have it tell a URL of the owner's own: `{ url, authorization? }`.
    */
-  subscribe(inbox: string, subscription: PushSubscriptionJSON | MatrixRoom): Promise<void> {
+  subscribe(inbox: string, subscription: PushSubscriptionJSON | MatrixRoom | Webhook): Promise<void> {
     return this.#own.server(inbox).subscribe(subscription);
   }
 
-  /** The subscriptions at every own inbox, where the server has the feature `push-list`; or the rooms, with `matrix`. */
+  /** The subscriptions at every own inbox, where the server has the feature `push-list`; or the rooms or URLs, with `matrix` or `webhook`. */
   subscriptions(channel: Channel = 'push'): Promise<Report<Subscription[]>[]> {
     return this.#own.each((inbox) => inbox.subscriptions(channel));
   }
 
-  /** Drop a subscription by its short `id`, its `endpoint` or its `room`; with `undefined`, all of the channel. */
-  unsubscribe(
-    inbox: string,
-    which: { id: string } | { endpoint: string } | MatrixRoom | undefined,
-    channel: Channel = which && 'room' in which ? 'matrix' : 'push',
-  ): Promise<void> {
+  /** Drop a subscription by its short `id`, its `endpoint`, its `room` or its `url`; with `undefined`, all of the channel. */
+  unsubscribe(inbox: string, which: Dropped, channel: Channel = channelOf(which)): Promise<void> {
     return this.#own.server(inbox).unsubscribe(which, channel);
   }
 

@@ -2,6 +2,8 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 
 import { fromUtf8, toBase64Url, toUtf8 } from './bytes.js';
+import { channelOf } from './channels.js';
+import type { Channel, Dropped, MatrixRoom, Subscription, Webhook } from './channels.js';
 import { hasFeature } from './check.js';
 import { InboxError, Refused, Unreachable } from './errors.js';
 import type { AppKey } from './keys.js';
@@ -56,6 +58,8 @@ export interface InboxSettings {
   push?: number;
   /** 1 when a Matrix room is told, 0 when none is; only where the server has a bot. */
   matrix?: number;
+  /** 1 when a webhook is told, 0 when none is; only with the feature `webhook`. */
+  webhook?: number;
   notices: string[];
 }
 
@@ -67,24 +71,6 @@ export interface Claim {
   blocked?: string[];
   names?: string[];
   invite?: string;
-}
-
-/** How an inbox can tell its owner that something waits. */
-export type Channel = 'push' | 'matrix';
-
-/** A direct chat with an inbox server's bot: its ID, `!…`. */
-export interface MatrixRoom {
-  room: string;
-}
-
-/** A browser that is told by Web Push. One that is old and not known here is stale: drop it by its `id`. */
-export interface Subscription {
-  /** The first 16 characters of base64url(SHA-256(endpoint)), or of the room. */
-  id: string;
-  /** The origin of its push service, or the domain of the bot. */
-  service: string;
-  /** The day on which it was last made. */
-  since: UnixTime;
 }
 
 export interface Caller {
@@ -132,9 +118,9 @@ export class Inbox {
     await this.#own('DELETE', '/v1/inbox', 'settings', undefined, NO_CONTENT);
   }
 
-  /** What `PushSubscription.toJSON()` gives, where the same endpoint again replaces its keys; or a Matrix room. */
-  async subscribe(subscription: PushSubscriptionJSON | MatrixRoom): Promise<void> {
-    const channel = 'room' in subscription ? 'matrix' : 'push';
+  /** What `PushSubscription.toJSON()` gives, where the same endpoint again replaces its keys; or a Matrix room or a webhook. */
+  async subscribe(subscription: PushSubscriptionJSON | MatrixRoom | Webhook): Promise<void> {
+    const channel = channelOf(subscription);
     if (channel !== 'push') await this.#require(channel);
     await this.#own('PUT', `/v1/inbox/${channel}`, 'settings', JSON.stringify(subscription), NO_CONTENT);
   }
@@ -146,7 +132,7 @@ export class Inbox {
     return subscriptions as Subscription[];
   }
 
-  async unsubscribe(which: { id: string } | { endpoint: string } | MatrixRoom | undefined, channel: Channel): Promise<void> {
+  async unsubscribe(which: Dropped, channel: Channel): Promise<void> {
     if (channel !== 'push') await this.#require(channel);
     else if (which && 'id' in which) await this.#require('push-list');
     await this.#own('DELETE', `/v1/inbox/${channel}`, 'settings', which && JSON.stringify(which), NO_CONTENT);

@@ -1,4 +1,5 @@
 export type { MoveStep } from './carrying.js';
+export type { Channel, Dropped, MatrixRoom, Subscription, Webhook } from './channels.js';
 export { check } from './check.js';
 export type { Capabilities, Checked, CheckOptions } from './check.js';
 export { InboxClient } from './client.js';
@@ -15,7 +16,7 @@ export {
   Refused,
   Unreachable,
 } from './errors.js';
-export type { Channel, Claim, InboxSettings, Listed, MatrixRoom, Receipt, Subscription } from './inbox.js';
+export type { Claim, InboxSettings, Listed, Receipt } from './inbox.js';
 export { NotAKey } from './keys.js';
 export type { Message } from './messages.js';
 export type { MoveOptions } from './moving.js';

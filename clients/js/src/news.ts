@@ -13,7 +13,7 @@ export type News =
   | { kind: 'message'; entry: Entry }
   /** An entry was read, here or on another device. */
   | { kind: 'read'; id: string }
-  /** The owner must know: `inbox_full`, `push_gone` or `matrix_gone`. */
+  /** The owner must know: `inbox_full`, or that a subscription ended: `push_gone`, `matrix_gone`, `webhook_gone`. */
   | { kind: 'notice'; inbox: string; notice: string }
   /** The own card cannot be read, and why. The inboxes that it named before are followed. */
   | { kind: 'card'; problem: InboxError }
