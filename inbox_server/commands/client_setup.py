@@ -84,7 +84,7 @@ def _add_webhook(command: argparse.ArgumentParser) -> None:
         "--webhook-authorization",
         metavar="FILE",
         type=Path,
-        help="if the URL needs an Authorization header: a file (mode 0600) with its value, such as `Bearer tk_…`",
+        help="if the URL needs an Authorization header: a file (mode 0600) with its value, such as `Bearer tk_123`",
     )
 
 
