@@ -21,7 +21,7 @@ from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.contract import Quota
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
-from inbox_server.store.sqlite.slots import MOST_OPEN, PAGE_SLOTS, body_of
+from inbox_server.store.sqlite.slots import MOST_OPEN, PAGE_SLOTS, as_listed, body_of
 
 _RETENTION_DAYS: Final = 30
 _CACHE_KIB: Final = 4 << 20
@@ -95,18 +95,20 @@ def _add_entries(db: sqlite3.Connection, inboxes: Sequence[bytes], entries: int,
         for change in range(done + 1, min(done + rounds, entries) + 1):
             expires = UnixTime(start + DAY_SECONDS * (1 + _RETENTION_DAYS * (change - 1) // entries))
             slots = range(first + change - done - 1, first + rounds * len(inboxes), rounds)
-            rows = [(slot, message_id(characters)) for slot in slots]
-            ids = [hashlib.sha256(text.encode()).digest() for _, text in rows]
+            texts = [message_id(characters) for _ in slots]
+            ids = [hashlib.sha256(text.encode()).digest() for text in texts]
+            listed = [(slot, as_listed(text)) for slot, text in zip(slots, texts, strict=True)]
             db.executemany(
                 "UPDATE text SET body = ? WHERE slot = ?",
-                ((body_of(id, text), slot) for id, (slot, text) in zip(ids, rows, strict=True)),
+                ((body_of(id, text), slot) for id, (slot, (text, _)) in zip(ids, listed, strict=True)),
             )
             db.executemany("DELETE FROM free_slot WHERE slot = ?", ((slot,) for slot in slots))
             db.executemany(
-                "INSERT INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO message (inbox, change, id, slot, size, listed, expires, forget_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    (inbox, change, id, slot, characters, expires, expires)
-                    for inbox, id, slot in zip(turn, ids, slots, strict=True)
+                    (inbox, change, id, slot, characters, length, expires, expires)
+                    for inbox, id, (slot, (_, length)) in zip(turn, ids, listed, strict=True)
                 ),
             )
 

@@ -48,13 +48,17 @@ def people(count: int) -> list[Person]:
 
 
 def message_id(characters: int = MESSAGE_ID_CHARACTERS) -> str:
-    """What nobody but its recipient could tell from any other."""
-    return base64.urlsafe_b64encode(os.urandom(characters * 3 // 4)).decode()
+    """What nobody but its recipient could tell from any other, in JSON, as clients encrypt it: with quotes in it."""
+    members = {"iv": os.urandom(16).hex(), "ephemeralPK": os.urandom(33).hex(), "mac": os.urandom(32).hex()}
+    known = {**members, "wasString": True, "cipherTextEncoding": "base64", "cipherText": ""}
+    left = characters - len(json.dumps(known, separators=(",", ":")))
+    text = base64.b64encode(os.urandom(left)).decode()[:left]
+    return json.dumps({**known, "cipherText": text}, separators=(",", ":"))
 
 
 def delivery(sender: Person, recipient: Person, url: str, characters: int = MESSAGE_ID_CHARACTERS) -> bytes:
     """`POST /v1/messages` as it goes over the wire."""
-    body = b'{"message_id":"%s"}' % message_id(characters).encode()
+    body = json.dumps({"message_id": message_id(characters)}, separators=(",", ":")).encode()
     now = int(time.time())
     claims = {
         "iss": sender.public,

@@ -14,10 +14,11 @@ from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Delivered, Quota
 from inbox_server.store.sqlite.expiry import drop_entry, drop_expired
-from inbox_server.store.sqlite.slots import SLOT_BYTES, Slots
+from inbox_server.store.sqlite.slots import SLOT_BYTES, Slots, as_listed
 
 _EXPIRED_BATCH: Final = SLOT_BYTES  # this many entries, of at least a byte each, make room for any other
-_Row = tuple[bytes, int, bytes, int, int, int, int]  # inbox, change, id, slot, size, expires, forget_at
+_Row = tuple[bytes, int, bytes, int, int, int | None, int, int]
+"""inbox, change, id, slot, size, listed, expires, forget_at"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +57,19 @@ class Delivering:
 
     def together(self, db: sqlite3.Connection, asked: Sequence[Delivery]) -> list[Delivered | None]:
         """Keep what is new and has room. None for a repeat, a full inbox and none: `alone` knows what to do."""
-        counts, rows = _counts(db, asked), dict[int, _Row]()
+        counts, rows, texts = _counts(db, asked), dict[int, _Row](), dict[int, str]()
         for number, one in enumerate(asked):
             size, count = len(one.message_id), counts.get(one.inbox)
             if count and count.add(size, self.quota):
                 slot = self._slots.take(db, one.inbox)
-                rows[number] = (one.inbox, count.change, one.id, slot, size, one.expires, one.expires)
+                texts[number], listed = as_listed(one.message_id)
+                rows[number] = (one.inbox, count.change, one.id, slot, size, listed, one.expires, one.expires)
         if rows and _insert(db, rows.values()) < len(rows):
             for number, row in [each for each in rows.items() if not _is_there(db, each[1])]:
                 self._slots.put_back(row[0], row[3])
                 del rows[number]
         if rows:
-            self._slots.fill(db, [(row[3], row[2], asked[number].message_id) for number, row in rows.items()])
+            self._slots.fill(db, [(row[3], row[2], texts[number]) for number, row in rows.items()])
             _count(db, rows.values())
         return [Delivered(new=True, expires=one.expires) if n in rows else None for n, one in enumerate(asked)]
 
@@ -122,7 +124,8 @@ def _counts(db: sqlite3.Connection, asked: Sequence[Delivery]) -> dict[bytes, _C
 def _insert(db: sqlite3.Connection, rows: Iterable[_Row]) -> int:
     """How many were inserted; the others are there already."""
     insert = (
-        "INSERT OR IGNORE INTO message (inbox, change, id, slot, size, expires, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        "INSERT OR IGNORE INTO message (inbox, change, id, slot, size, listed, expires, forget_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     )
     return db.executemany(insert, rows).rowcount
 
@@ -136,7 +139,7 @@ def _is_there(db: sqlite3.Connection, row: _Row) -> bool:
 def _count(db: sqlite3.Connection, rows: Iterable[_Row]) -> None:
     """Count the rows in their inboxes."""
     counts: dict[bytes, _Count] = {}
-    for inbox, change, _, _, size, _, _ in rows:
+    for inbox, change, _, _, size, *_ in rows:
         count = counts.setdefault(inbox, _Count(0, 0, 0))
         count.change, count.unread, count.bytes = change, count.unread + 1, count.bytes + size
     db.executemany(

@@ -14,7 +14,7 @@ from inbox_server.store.sqlite.slots import HEAD_BYTES, text_in
 
 _BEFORE_ID, _, _BEFORE_EXPIRES, _END = ENTRY_JSON
 _QUOTES: Final = "".join(ENTRY_JSON).count('"')
-_PLAIN: Final = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
 
 # ?1 the inbox, ?2 and ?3 after which change and up to which, ?4 up to which what was read is left out, ?5 the time
 _WHERE: Final = (
@@ -24,9 +24,10 @@ _WHERE: Final = (
 # The texts are joined after the limit was applied, and in that order: SQLite reads a subquery with a limit as a list.
 _JOINED: Final = f"""
     SELECT count(*), count(slot), max(change), CAST(
-        group_concat(substr(body, 1, {HEAD_BYTES} + size) || '{_BEFORE_EXPIRES}' || expires, '{_END},{_BEFORE_ID}')
+        group_concat(substr(body, 1, {HEAD_BYTES} + listed) || '{_BEFORE_EXPIRES}' || expires, '{_END},{_BEFORE_ID}')
     AS BLOB)
-    FROM (SELECT change, slot, size, expires FROM message {_WHERE} ORDER BY change LIMIT ?6) LEFT JOIN text USING (slot)
+    FROM (SELECT change, slot, listed, expires FROM message {_WHERE} ORDER BY change LIMIT ?6)
+        LEFT JOIN text USING (slot)
 """  # noqa: S608 — the names and the JSON above
 
 
@@ -74,10 +75,16 @@ def _is_any(db: sqlite3.Connection, place: tuple[Any, ...]) -> bool:
     return bool(db.execute(f"SELECT EXISTS (SELECT 1 FROM message {_WHERE})", place).fetchone()[0])  # noqa: S608 — above
 
 
-def _ready(joined: bytes, count: int) -> ReadyEntries | None:
-    """What SQLite joined, if every text is as one is written. What a failing disk has changed may not be JSON."""
-    left_out = f"{_BEFORE_ID}{_END}".count('"')  # before the first and after the last
-    if joined.translate(None, _PLAIN) != b'"' * (_QUOTES * count - left_out):
+def _ready(joined: bytes | None, count: int) -> ReadyEntries | None:
+    """What SQLite joined, if every text is as one is written. What a failing disk has changed may not be JSON.
+
+    Of escapes it takes those of quotes, as message IDs have them that are JSON themselves. A page with another goes the
+    other way, and so does one with a text that is not in its slot as it is listed.
+    """
+    if joined is None or joined.translate(None, _PRINTABLE):
+        return None
+    escapes, left_out = joined.count(b"\\"), f"{_BEFORE_ID}{_END}".count('"')  # before the first, after the last
+    if joined.count(b'\\"') != escapes or joined.count(b'"') != _QUOTES * count - left_out + escapes:
         return None
     return ReadyEntries(_BEFORE_ID.encode() + joined + _END.encode(), count)
 
@@ -85,10 +92,10 @@ def _ready(joined: bytes, count: int) -> ReadyEntries | None:
 def _unread(db: sqlite3.Connection, place: tuple[Any, ...]) -> tuple[Unread, ...]:
     """The entries one by one; each can be acknowledged, whatever a disk made of its text."""
     rows = db.execute(
-        f"SELECT id, body, size, expires FROM message JOIN text USING (slot) {_WHERE} ORDER BY change",  # noqa: S608
+        f"SELECT id, body, size, listed, expires FROM message JOIN text USING (slot) {_WHERE} ORDER BY change",  # noqa: S608
         place,
     )
-    return tuple(Unread(id, text_in(body, size), UnixTime(expires)) for id, body, size, expires in rows)
+    return tuple(Unread(id, text_in(body, size, listed), UnixTime(expires)) for id, body, size, listed, expires in rows)
 
 
 def _read(db: sqlite3.Connection, place: tuple[Any, ...]) -> tuple[bytes, ...]:

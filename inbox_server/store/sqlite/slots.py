@@ -5,10 +5,13 @@ with `secure_delete`: of some hundred texts that were acknowledged, one could st
 this table is never moved and never deleted. It is made blank, filled, and blanked again, always with as many
 bytes, which SQLite writes over in place. Growing appends blank rows at the end, where no row has to move.
 
-A text lies there as it is listed: its id and what comes between the two go before it, so that SQLite can join a page.
+A text lies there as it is listed, with quotes and backslashes escaped: its id and what comes between the two go before
+it, so that SQLite can join a page.
 """
 
 import base64
+import contextlib
+import json
 import secrets
 import sqlite3
 from collections import OrderedDict
@@ -64,7 +67,7 @@ class Slots:
         self._keep_open(inbox, [*self._open.pop(inbox, ()), slot])
 
     def fill(self, db: sqlite3.Connection, texts: Sequence[tuple[int, bytes, str]]) -> None:
-        """Keep texts of printable ASCII in the slots that were taken for them. Each is a slot, an id and a text."""
+        """Keep texts in the slots that were taken for them. Each is a slot, an id and a text as `as_listed` has it."""
         bodies = [(body_of(id, text), slot) for slot, id, text in texts]
         slots = [(slot,) for slot, _, _ in texts]
         db.executemany("UPDATE text SET body = ? WHERE slot = ?", bodies)
@@ -121,9 +124,22 @@ def body_of(id: bytes, text: str) -> bytes:
     return (base64url(id).encode() + _BETWEEN + text.encode()).ljust(_BODY_BYTES, b"\0")
 
 
-def text_in(body: bytes, size: int) -> str:
+def as_listed(text: str) -> tuple[str, int | None]:
+    """A text of ASCII as JSON has it, and its length; if a slot cannot hold that, the text itself and None."""
+    if '"' not in text and "\\" not in text:
+        return text, len(text)
+    listed = json.dumps(text)[1:-1]
+    return (listed, len(listed)) if len(listed) <= SLOT_BYTES else (text, None)
+
+
+def text_in(body: bytes, size: int, listed: int | None) -> str:
     """The text as it was delivered. What a failing disk made of it is not hidden: its id tells that it is another."""
-    return body[HEAD_BYTES : HEAD_BYTES + size].decode("ascii", "replace")
+    length = size if listed is None else listed
+    text = body[HEAD_BYTES : HEAD_BYTES + length].decode("ascii", "replace")
+    if listed is not None and "\\" in text:
+        with contextlib.suppress(ValueError):
+            return str(json.loads(f'"{text}"'))
+    return text
 
 
 def grow_slots(db: sqlite3.Connection) -> Sequence[int]:

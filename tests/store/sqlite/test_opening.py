@@ -23,7 +23,7 @@ COLUMNS = {
     "name": "name inbox",
     "listed": "inbox kind address",
     "subscription": "inbox channel id sealed",
-    "message": "inbox change id slot size expires forget_at",
+    "message": "inbox change id slot size expires forget_at listed",
     "text": "slot body",
     "free_slot": "slot",
     "due": "inbox at",

@@ -42,12 +42,26 @@ async def test_every_page_of_what_was_delivered_is_ready(box: Box, count: int) -
     assert listed == texts
 
 
-@pytest.mark.parametrize("text", ["x", LONGEST, ALL_CHARACTERS, "%", "','expires':0},{"])
+IN_JSON = '{"iv":"0123","mac":"4567","wasString":true,"cipherText":"' + "+/" * 300 + '=="}'  # as clients make them
+
+
+@pytest.mark.parametrize("text", ["x", LONGEST, ALL_CHARACTERS, "%", "','expires':0},{", IN_JSON, '"', '""', '"' * 512])
 async def test_whatever_a_message_id_may_be_its_page_is_ready(box: Box, text: str) -> None:
     await box.deliver(text)
     page = await box.page()
     assert is_ready(page)
     assert texts_of(page) == [text]
+
+
+@pytest.mark.parametrize("text", ['"' * 513, "\\", "\\" * 1024, '\\"', '"\\', "\\n", '"},{"id":"'])
+async def test_a_text_with_much_to_escape_is_listed_as_it_was_delivered(box: Box, text: str) -> None:
+    for each in ("before", text, IN_JSON):
+        await box.deliver(each)
+    page = await box.page()
+    assert texts_of(page) == ["before", text, IN_JSON]
+    assert {entry.id for entry in entries_of(page)} == {id_of("before"), id_of(text), id_of(IN_JSON)}
+    await box.acknowledge(text)
+    assert is_ready(await box.page())
 
 
 async def test_a_page_is_ready_after_a_cursor_and_beside_what_was_read(box: Box) -> None:

@@ -21,6 +21,9 @@ DAYS = 86_400
 SOON_SECONDS = 1.0
 MARK = re.compile(rb"<[0-9]{4}>")
 TEXTS = [f"<{number:04}>" * (1 + number % 30) for number in range(300)] + ["x", "y" * 1024, "z" * 1023]
+JSON_TEXTS = ['{"iv":"%s"}' % ("a" * length) for length in (1, 400, 994)]  # as clients make them
+# Of these, Carol gets the second and the last: they have too much to escape for a ready page.
+TEXTS += [JSON_TEXTS[0], '"' * 1024, *JSON_TEXTS[1:], "zz", '\\"\\\\' * 60]
 
 
 async def fill(box: Box) -> None:
