@@ -188,6 +188,7 @@ class Inbox:
                 "read_entries": 50_000,
             },
             "push": 0,
+            "webhook": 0,
             "notices": ["inbox_full"] if self.refused else [],
         }
 
