@@ -32,12 +32,14 @@ async def _run(*arguments: object) -> tuple[int, str, str]:
 
 
 async def _started(*arguments: object) -> asyncio.subprocess.Process:
+    """As a terminal starts it: with Ctrl-C, which what runs in the background of a script ignores."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "inbox_server", "conformance"),
         *map(str, arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
