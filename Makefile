@@ -30,7 +30,7 @@ help:
 	@echo "make release everything that is released, in dist/: packages for Python, npm and Debian, what is in them, checksums"
 	@echo "make deb     the same (on Debian only; needs debhelper)"
 	@echo "make reproducible  build the release twice, and compare"
-	@echo "make hosting from nothing to a server that is checked, on each path of docs/operations.md (root, on Debian; 5 minutes)"
+	@echo "make hosting from nothing to a server that is checked, on each path of docs/install.md (root, on Debian; 5 minutes)"
 	@echo "make cut     VERSION=X.Y.Z: the version, its section of the changelog, a commit and a tag"
 	@echo "make lock    choose the newest libraries for the Debian package, within pyproject.toml"
 	@echo "make bench   speed, memory and floods, as ratios to a bare server (needs wrk; about 10 minutes)"

@@ -32,7 +32,10 @@ def manual(day: date) -> str:
     lines += [".SH EXIT STATUS"]
     for code, meaning in EXIT_CODES.items():
         lines += [".TP", str(code), _escaped(meaning)]
-    lines += [".SH SEE ALSO", _escaped("The pages of the project's docs folder: client, operations, protocol.")]
+    lines += [
+        ".SH SEE ALSO",
+        _escaped("The pages of the project's docs folder: begin with operations.md or client.md."),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -15,7 +15,12 @@ from inbox_server.store.sqlite.database import schema_steps, upgrade_steps
 from tests.support.channels import all_channels
 
 ROOT = Path(__file__).parent.parent
+FILES_OF_OPERATORS = [ROOT / "Containerfile", ROOT / "config.example.toml", *(ROOT / "systemd").iterdir()]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[ce]*/*/README.md")])
+
+
+def python(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
 
 
 def table_in(page: str, name: str) -> list[list[str]]:
@@ -70,6 +75,27 @@ def test_the_threat_model_places_every_column_of_the_schema() -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def headings(page: Path) -> list[str]:
+    return re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_a_heading_lead_to_one(page: Path) -> None:
+    for target, fragment in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+        there = (page.parent / target) if target else page
+        anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings(there)]
+        assert fragment in anchors, f"{page.name} links to {target}#{fragment}"
+
+
+def test_pages_and_headings_that_messages_and_files_name_exist() -> None:
+    """An error that sends an operator to "docs/backup.md, Restore" leads somewhere."""
+    named = [*FILES_OF_OPERATORS, *(path for room in ("inbox_server", "tests", "release") for path in python(room))]
+    for path in named:
+        for page, heading in re.findall(r"\b(docs/[\w/-]+\.md)(?:, ([A-Z][\w ]+))?", path.read_text()):
+            assert (ROOT / page).exists(), f"{path.name} names {page}"
+            assert not heading or heading in headings(ROOT / page), f"{path.name} names {page}, {heading}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -41,7 +41,7 @@ def check_origin(url: str, findings: Findings) -> bool:
         findings.warn(
             "origin",
             f"{url} is plain HTTP: tokens and message IDs can be read on the way, and pages on https may not call it",
-            "Put a TLS proxy in front (docs/operations.md).",
+            "Put a TLS proxy in front (docs/install.md).",
         )
     else:
         findings.ok("origin", url)

@@ -21,6 +21,7 @@ _OTHERS: Final = 0o077
 _ROOM_TO_WORRY: Final = 16  # times the reserve
 _MEGABYTE: Final = 1 << 20
 _AS_THE_SERVER: Final = "Run this as the server's own user, or as root."
+_RESTORE: Final = "Restore a copy: docs/troubleshooting.md, The database is damaged."
 
 
 def check_config(path: Path, findings: Findings) -> Config | None:
@@ -114,8 +115,7 @@ def check_database(config: Config, secret: bytes, findings: Findings, *, seconds
         findings.skip("database", str(reason), "Start the server, and ask again.")
         return
     except BadDatabase as error:
-        advice = "Move what is in the data directory away, and `inbox-server restore` a copy (docs/operations.md)."
-        findings.fail("database", str(error), advice)
+        findings.fail("database", str(error), _RESTORE)
         return
     _judge(path, found, seconds, findings)
 
@@ -131,7 +131,7 @@ def _judge(path: Path, found: Inspection, seconds: float, findings: Findings) ->
         said = "was made with another secret, so nothing in it would be found"
         findings.fail("database", f"{path} {said}", "Put the file with that secret back.")
     elif found.damage:
-        findings.fail("database", f"{path} is damaged: {quoted(found.damage)}", "Restore a copy: docs/operations.md.")
+        findings.fail("database", f"{path} is damaged: {quoted(found.damage)}", _RESTORE)
     elif not found.read_through:
         said = f"{size}; what was read in {seconds:g} s is intact, the rest was not checked"
         findings.ok("database", f"{said} (`inbox-server backup` reads all of it)")

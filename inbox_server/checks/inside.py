@@ -41,7 +41,7 @@ async def check_deployment(
     findings.skip(
         "proxy log",
         "only the proxy's own configuration tells whether it logs addresses and paths, as most do",
-        "Turn that off: docs/operations.md, In front of it.",
+        "Turn that off: docs/install.md, In front of it.",
     )
     findings.skip(
         "outside", "what apps meet is not seen from here", f"Elsewhere: inbox-server ping {config.public_url}"

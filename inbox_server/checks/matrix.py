@@ -12,14 +12,14 @@ async def check_matrix(config: Config, fetcher: Fetcher, findings: Findings) -> 
     """Nothing is said when the operator has no bot."""
     if not config.matrix_homeserver:
         return
-    where, operations = f"{config.matrix_homeserver}", "docs/operations.md, A Matrix bot"
+    where, page = f"{config.matrix_homeserver}", "docs/notifications.md, A Matrix bot"
     try:
         token = read_matrix_token(config.matrix_token_file)
         found = await HomeServer(fetcher, config.matrix_homeserver, token).whoami()
     except BadSecret as error:
-        findings.fail("matrix", str(error), f"See {operations}.")
+        findings.fail("matrix", str(error), f"See {page}.")
     except Stopped:
-        findings.fail("matrix", f"{where} refuses the bot's token", f"Log the bot in again, and restart: {operations}.")
+        findings.fail("matrix", f"{where} refuses the bot's token", f"Log the bot in again, and restart: {page}.")
     except (Unreachable, Limited, Refusal) as error:
         said = "wants to be asked later" if isinstance(error, Limited) else "does not answer as a home server does"
         findings.fail("matrix", f"{where} {said}", "Is notify.matrix.homeserver right, and does it run?")

@@ -28,7 +28,7 @@ _TIMEOUTS: Final = (
 )
 _REMEDIES: Final = {
     "too_many": "Wait for the hour to pass.",
-    "storage_full": "The server's disk is full: make room (docs/operations.md).",
+    "storage_full": "The server's disk is full: make room (docs/troubleshooting.md, The disk is full).",
     "internal": "See the server's log.",
 }
 

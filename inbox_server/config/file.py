@@ -53,7 +53,7 @@ def _read_config(path: Path) -> Config:
     except FileNotFoundError:
         raise BadConfig([f"{path}: there is no such file; `inbox-server init` writes one"]) from None
     except OSError as error:
-        advice = "; under systemd it must be readable by all: docs/operations.md, Install" * (error.errno == EACCES)
+        advice = "; under systemd it must be readable by all: docs/install.md" * (error.errno == EACCES)
         raise BadConfig([f"{path}: cannot be read: {error.strerror}{advice}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig([f"{path}: is not TOML: {error}"]) from None

@@ -39,7 +39,7 @@ KEYS: Final[tuple[Key, ...]] = (
         "server.listen",
         "listen",
         '"127.0.0.1:8710"',
-        "Where to listen: host:port or unix:/path. Put a TLS proxy in front (docs/operations.md).",
+        "Where to listen: host:port or unix:/path. Put a TLS proxy in front (docs/install.md).",
         values.listen,
     ),
     Key(
@@ -256,8 +256,8 @@ KEYS: Final[tuple[Key, ...]] = (
         "notify.matrix.homeserver",
         "matrix_homeserver",
         '""',
-        "The home server of a Matrix bot of yours, which tells owners in a direct chat with it (docs/operations.md),\n"
-        'such as "https://matrix.example" or "http://127.0.0.1:8008". It is trusted as written. "" turns it off.',
+        "The home server of a Matrix bot of yours, which tells owners in a chat (docs/notifications.md), such as\n"
+        '"https://matrix.example" or "http://127.0.0.1:8008". It is trusted as written. "" turns it off.',
         values.optional_service,
     ),
     Key(

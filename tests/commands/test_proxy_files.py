@@ -82,7 +82,7 @@ def test_the_proxys_file_leads_to_where_the_server_listens_by_default() -> None:
     assert listen == Tcp(host, int(port))
 
 
-def test_the_operations_page_shows_both_files_as_they_are_written() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+def test_the_page_shows_both_files_as_they_are_written() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "install.md").read_text()
     for name, proxy in PROXIES.items():
         assert f"```{name}\n{proxy.render('https://inbox.example', _LISTEN)}```" in page

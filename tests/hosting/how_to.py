@@ -1,4 +1,4 @@
-"""What docs/operations.md tells an operator to do, as steps: commands to run, and keys to set in a file."""
+"""What docs/install.md tells an operator to do, as steps: commands to run, and keys to set in a file."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Each path of docs/operations.md, word by word, from a fresh Debian to a server that passes every check."""
+"""Each path of docs/install.md, word by word, from a fresh Debian to a server that passes every check."""
 
 import re
 import shutil

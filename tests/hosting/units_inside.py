@@ -1,4 +1,4 @@
-"""Run in the machine, as root: install the units as docs/operations.md says, and try them.
+"""Run in the machine, as root: install the units as docs/install.md says, and try them.
 
 Prints a line for each check, and at the end how many passed. Standard library only.
 """

@@ -144,8 +144,8 @@ def test_every_series_is_there_from_the_start() -> None:
     }
 
 
-async def test_the_operations_page_lists_what_there_is(live: Live) -> None:
-    text = (Path(__file__).parent.parent.parent / "docs" / "operations.md").read_text()
+async def test_the_page_lists_what_there_is(live: Live) -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "running.md").read_text()
     match = re.search(r"<!-- metrics: .*?-->(.*?)<!-- /metrics -->", text, re.DOTALL)
     assert match
     described = {name for line in match[1].splitlines() for name in re.findall(r"`((?:inbox|process)_[\w*]+)", line)}

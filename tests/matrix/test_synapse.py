@@ -52,7 +52,7 @@ class Home:
         await self.synapse.client(self.bob, "POST", f"rooms/{room}/{how}", {"user_id": self.bot.user_id})
 
     async def lift_the_limit(self, account: Account) -> None:
-        """As docs/operations.md says."""
+        """As docs/notifications.md says."""
         path = f"/_synapse/admin/v1/users/{account.user_id}/override_ratelimit"
         await self.synapse.ask(self.admin, "POST", path, {"messages_per_second": 0, "burst_count": 0})
 
