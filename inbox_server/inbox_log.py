@@ -13,6 +13,7 @@ from inbox_server.clock import DAY_SECONDS, UnixTime
 
 HEAD_TYPE: Final = "inbox-head+jwt"
 HEAD_BYTES: Final = 32
+LOG_ENTRIES: Final = 60_000  # about 4 MB for an inbox; more than it may hold unread and read at the defaults
 FIRST_NUMBER_BYTES: Final = 5  # random, so that numbers do not count an inbox's life
 _PREFIX: Final = b"\x01message-inbox-log"
 

@@ -97,6 +97,7 @@ async def open_app(
             quota=_quota(config),
             changed=wakeups.wake,
             committed=metrics.committed,
+            random_bytes=random_bytes,
         ) as store,
         open_fetcher(allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64)) as fetcher,
         # Slow channels must not delay look-ups, so they have a fetcher of their own.

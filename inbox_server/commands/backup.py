@@ -6,6 +6,7 @@ import secrets
 from dataclasses import asdict
 from pathlib import Path
 
+from inbox_server.clock import system_clock
 from inbox_server.commands.check_report import add_json
 from inbox_server.commands.terminal import Commands, add_config, counted, tell
 from inbox_server.config.file import load_config
@@ -63,7 +64,13 @@ def _backup(options: argparse.Namespace) -> int:
 def _restore(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     hashes = KeyedHash(read_secret(config.secret_file))
-    copied = restore(config.data_dir, options.file, check_value=hashes.check_value(), random_bytes=secrets.token_bytes)
+    copied = restore(
+        config.data_dir,
+        options.file,
+        check_value=hashes.check_value(),
+        random_bytes=secrets.token_bytes,
+        now=system_clock(),
+    )
     if options.json:
         tell(json.dumps({"data_dir": str(config.data_dir), **asdict(copied)}))
         return 0

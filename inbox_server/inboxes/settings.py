@@ -10,6 +10,7 @@ from inbox_server.config.config import Config
 from inbox_server.errors import Refused
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.names import Address, Name
+from inbox_server.inbox_log import FIRST_NUMBER_BYTES, HEAD_BYTES, LogPoint
 from inbox_server.protocol.requests import SettingsBody, bad_request, parse_settings
 from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS, OWNER_LIFE_SECONDS, OwnerToken, read_owner_token
 from inbox_server.resolver.contract import Resolver, leads_to, unproven
@@ -126,6 +127,9 @@ class InboxSettings:
         return Admission(
             generation=self._random_bytes(_GENERATION_BYTES),
             first_change=int.from_bytes(self._random_bytes(_FIRST_CHANGE_BYTES), "big"),
+            first_log=LogPoint(
+                int.from_bytes(self._random_bytes(FIRST_NUMBER_BYTES), "big"), self._random_bytes(HEAD_BYTES)
+            ),
             default_retention=self._config.default_retention_seconds,
             max_inboxes=None if mode == "listed" else self._config.max_inboxes,
             invite=invite,

@@ -14,6 +14,7 @@ from typing import Final, Literal, Protocol
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.errors import CommandFailed, Refused
+from inbox_server.inbox_log import LOG_ENTRIES, LogEntry, LogPoint
 
 Accept = Literal["names", "anyone", "contacts", "nobody"]
 
@@ -36,12 +37,16 @@ class BadDatabase(CommandFailed):
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What one inbox may hold: unread entries, their bytes, tombstones; and how long one of an unknown id is kept."""
+    """What one inbox may hold: unread entries, their bytes, tombstones, the entries of its log.
+
+    `max_retention`, in seconds, is how long an unknown id that was acknowledged is remembered, and a log entry is kept.
+    """
 
     entries: int
     bytes: int
     max_retention: int
     tombstones: int
+    log: int = LOG_ENTRIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,21 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class LogPage:
+    """A part of the log, in order and without a gap, and the whole log's base and head at the same moment.
+
+    `more` means that the entries do not reach the head. `restored` is the UTC day (since 1970) on which a copy was put
+    back, if entries from before may be in the log.
+    """
+
+    base: LogPoint
+    entries: tuple[LogEntry, ...]
+    head: LogPoint
+    more: bool
+    restored: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What an owner sees of the inbox. Lists and names are kept as keyed hashes, so only their sizes are known."""
 
@@ -172,6 +192,8 @@ class Admission:
     """8 random bytes."""
     first_change: int
     """Random too, so that change numbers do not count an inbox's life."""
+    first_log: LogPoint
+    """Where the log begins; random for the same reason."""
     default_retention: int
     max_inboxes: int | None
     invite: bytes | None
@@ -213,7 +235,10 @@ class Store(Protocol):
         """
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
-        """Keep an entry; the same `id` again is the same delivery. Raises `Refused` inbox_full or not_accepted."""
+        """Keep an entry; the same `id` again is the same delivery. Raises `Refused` inbox_full or not_accepted.
+
+        What is new, or lives longer than before, is logged if `inbox_log.is_logged` says so; nothing else ever is.
+        """
 
     async def unread(
         self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime, upto: int | None = None
@@ -221,6 +246,13 @@ class Store(Protocol):
         """The unread entries, or with `after` what changed since. Raises `Refused` no_inbox or cursor_gone.
 
         With `upto`, the `end` of a page, only what had changed then: so several reads make one page.
+        """
+
+    async def log(self, inbox: bytes, *, after: int, limit: int, now: UnixTime) -> LogPage:
+        """The entries of the log after a number. Raises `Refused` no_inbox.
+
+        The oldest go when their `expires` and `Quota.max_retention` since they were logged have passed, both to the end
+        of the UTC day; and before that while there are more than `Quota.log`, of which so many stay.
         """
 
     def end(self, inbox: bytes) -> Cursor | None:
@@ -284,7 +316,7 @@ class Store(Protocol):
         """The time of the newest sweep, to within some minutes; None when there was none."""
 
     async def prolong(self, since: UnixTime, now: UnixTime) -> None:
-        """Keep for some more days what has a lifetime of a day or more and expired between the two."""
+        """Keep for some more days what has a lifetime of a day or more and expired between the two; it is logged."""
 
     async def ping(self) -> None:
         """Raises `Unavailable` when the database cannot be read or written."""

@@ -10,6 +10,7 @@ from typing import Final
 
 import aiohttp
 
+from inbox_server.clock import system_clock
 from inbox_server.config.config import BadConfig
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import BadSecret, read_secret
@@ -151,7 +152,7 @@ def _lay_copy(source: Path, before: Path) -> None:
 
 
 def _restore(copy: Path, data: Path) -> None:
-    restore(data, copy, check_value=_CHECK_VALUE, random_bytes=secrets.token_bytes)
+    restore(data, copy, check_value=_CHECK_VALUE, random_bytes=secrets.token_bytes, now=system_clock())
 
 
 async def inviting(folder: Path, left: Killed, plant: str = "") -> Scenario:

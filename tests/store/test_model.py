@@ -44,9 +44,21 @@ class Model:
         self.change = ADMISSION.first_change
         self.horizon = ADMISSION.first_change
         self.refused = False
+        self.log: list[tuple[str, int]] = []
+        """The entries that are still in the log, and until when each stays there."""
+        self.forgotten = 0
+        """How many were in the log before those."""
 
     def deliver(self, text: str, life: int) -> tuple[bool, int] | None:
         """(new, expires), or None when the inbox is full."""
+        known = self.known.get(text)
+        before = known.expires if known else 0
+        answer = self._deliver(text, life)
+        if answer and (answer[0] or answer[1] > before):
+            self._log(text, answer[1])
+        return answer
+
+    def _deliver(self, text: str, life: int) -> tuple[bool, int] | None:
         known = self.known.get(text)
         granted = self.now + life
         if known is None:
@@ -82,6 +94,9 @@ class Model:
     def sweep(self) -> None:
         for text in [text for text, known in self.known.items() if known.forget_at <= self.now]:
             self._drop(text)
+        while self.log and self.log[0][1] <= self.now:
+            self.log.pop(0)
+            self.forgotten += 1
 
     def unread(self) -> list[str]:
         return [text for text, known in self.known.items() if not known.read]
@@ -118,6 +133,12 @@ class Model:
             self.horizon = max(self.horizon, known.change)
         else:
             self.refused = False
+
+    def _log(self, text: str, expires: int) -> None:
+        """What lives until the last second of a day that has not begun."""
+        if (expires + 1) % DAY_SECONDS == 0 and expires - DAY_SECONDS >= self.now:
+            day_of_oblivion = (self.now + QUOTA.max_retention) // DAY_SECONDS
+            self.log.append((text, max(expires, (day_of_oblivion + 1) * DAY_SECONDS - 1)))
 
     def _next(self) -> int:
         self.change += 1
@@ -222,6 +243,13 @@ class Devices(RuleBasedStateMachine):
             read += [name_of[id] for id in page.read]
         self.cursors.append(page.cursor)
         return listed, read
+
+    @invariant()
+    def the_log_is_as_the_model_has_it(self) -> None:
+        if not hasattr(self, "box"):
+            return
+        assert self.run(self.box.logged(limit=3)) == [id_of(text) for text, _ in self.model.log]
+        assert self.run(self.box.log()).base.n == ADMISSION.first_log.n + self.model.forgotten
 
     @invariant()
     def the_inbox_is_as_the_model_has_it(self) -> None:

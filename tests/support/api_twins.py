@@ -112,7 +112,8 @@ class Twins:
         """In place of what the server has, which is stopped meanwhile."""
         self._run(self._server.aclose())
         shutil.rmtree(self._data)
-        restore(self._data, copy.path, check_value=KeyedHash(SECRET).check_value(), random_bytes=self._random_bytes)
+        check_value = KeyedHash(SECRET).check_value()
+        restore(self._data, copy.path, check_value=check_value, random_bytes=self._random_bytes, now=self.clock())
         self.open()
         self.model.restore(copy.inboxes)
 

@@ -139,7 +139,7 @@ class Server:
         """In place of what is there."""
         await self.close()
         shutil.rmtree(self._folder)
-        restore(self._folder, copy, check_value=CHECK_VALUE, random_bytes=self._random_bytes)
+        restore(self._folder, copy, check_value=CHECK_VALUE, random_bytes=self._random_bytes, now=self.clock())
         await self.open()
 
     async def page(self, after: str | None, limit: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
+from inbox_server.inbox_log import LogEntry, LogPoint, fold
 from inbox_server.protocol.base64url import decode
 from inbox_server.protocol.feed_json import entries_json
 from inbox_server.store.contract import (
@@ -18,6 +19,7 @@ from inbox_server.store.contract import (
     Changed,
     Cursor,
     Delivered,
+    LogPage,
     Page,
     Quota,
     ReadyEntries,
@@ -37,7 +39,12 @@ RETENTION: Final = 30 * DAY_SECONDS
 MAX_RETENTION: Final = 90 * DAY_SECONDS
 QUOTA: Final = Quota(entries=10_000, bytes=8 << 20, max_retention=MAX_RETENTION, tombstones=50_000)
 ADMISSION: Final = Admission(
-    generation=b"first...", first_change=1000, default_retention=RETENTION, max_inboxes=None, invite=None
+    generation=b"first...",
+    first_change=1000,
+    first_log=LogPoint(7000, b"the head before the first entry."),
+    default_retention=RETENTION,
+    max_inboxes=None,
+    invite=None,
 )
 
 
@@ -69,7 +76,7 @@ class Sqlite:
         return {table: counts[table] for table in COUNTED}
 
 
-COUNTED: Final = ("inbox", "name", "listed", "subscription", "message", "invite")
+COUNTED: Final = ("inbox", "name", "listed", "subscription", "message", "logged", "invite")
 STORES: Final[dict[str, Kind]] = {"sqlite": Sqlite()}
 """Every store that there is; every test of the contract runs for each."""
 
@@ -108,6 +115,19 @@ class Box:
 
     async def cursor(self) -> Cursor:
         return (await self.page()).cursor
+
+    async def log(self, after: int = 0, limit: int = 1000) -> LogPage:
+        return await self.store.log(self.inbox, after=after, limit=limit, now=self.clock())
+
+    async def logged(self, limit: int = 1000) -> list[bytes]:
+        """The ids in the whole log, whose entries lead from its base to its head."""
+        page = await self.log(limit=limit)
+        entries: list[LogEntry] = [*page.entries]
+        while page.more:
+            page = await self.log(entries[-1].n, limit)
+            entries += page.entries
+        assert fold(page.base, entries) == page.head
+        return [entry.id for entry in entries]
 
     async def settings(self) -> Settings:
         settings = await self.store.settings(self.inbox)

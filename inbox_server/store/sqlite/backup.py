@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.database import check_copy, copy_database, schema_steps, upgrade_steps
 from inbox_server.store.sqlite.files import keep_owner, make_private, new_file
@@ -19,7 +20,10 @@ from inbox_server.store.sqlite.opening import DATABASE_NAME, check_file, only_se
 _GENERATION_BYTES: Final = 8
 _SETTINGS_TABLES: Final = ("inbox", "name", "listed", "subscription", "invite", "secret_check")
 # No entry is copied, so no earlier cursor may count as one that has seen them.
-_FORGET_MESSAGES: Final = "UPDATE inbox SET horizon = change, unread = 0, unread_bytes = 0, tombstones = 0, refused = 0"
+_FORGET_MESSAGES: Final = (
+    "UPDATE inbox SET horizon = change, unread = 0, unread_bytes = 0, tombstones = 0, refused = 0,"
+    " base_n = log_n, base_head = log_head"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +54,28 @@ def back_up(folder: Path, target: Path, *, check_value: bytes, settings_only: bo
         return _content(partial)
 
 
-def restore(folder: Path, source: Path, *, check_value: bytes, random_bytes: Callable[[int], bytes]) -> Copied:
+def restore(
+    folder: Path, source: Path, *, check_value: bytes, random_bytes: Callable[[int], bytes], now: UnixTime
+) -> Copied:
     """Make `source` the database of the server in `folder`, which has none. Raises `BadDatabase`.
 
-    Every inbox gets a new generation, because what a client remembers of the old one may be ahead of the copy.
+    Every inbox gets a new generation, because what a client remembers of the old one may be ahead of the copy. Its log
+    says on which day that was, because an owner may remember a head that the copy has not reached.
     """
     check_file(source, check_value, advice="Take another copy.")
     make_private(folder)
     with only_server(folder), _place(folder) as partial, _opened(source) as copy:
         copy_database(copy, partial)
         with contextlib.closing(sqlite3.connect(partial, isolation_level=None)) as database:
+            database.execute("PRAGMA secure_delete=ON").fetchall()
+            upgrade_steps(database, partial, schema_steps(), random_bytes)  # an older copy has no place for the day
             database.execute("BEGIN")
             for (inbox,) in database.execute("SELECT inbox FROM inbox").fetchall():
                 generation = random_bytes(_GENERATION_BYTES)
-                database.execute("UPDATE inbox SET generation = ? WHERE inbox = ?", (generation, inbox))
+                database.execute(
+                    "UPDATE inbox SET generation = ?, restored = ? WHERE inbox = ?",
+                    (generation, now // DAY_SECONDS, inbox),
+                )
             database.execute("COMMIT")
         keep_owner(partial, folder)
         return _content(partial)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import resources
@@ -12,6 +13,7 @@ from typing import Final, TypeVar, cast
 
 import aiosqlite
 
+from inbox_server.inbox_log import next_head
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.files import keep_owner, new_file
 from inbox_server.store.sqlite.slots import base64url
@@ -135,13 +137,21 @@ def check_copy(path: Path) -> None:
         raise BadDatabase("The copy is damaged, because the original is. No copy was kept.")
 
 
-def upgrade_steps(db: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:
+def upgrade_steps(
+    db: sqlite3.Connection,
+    path: Path,
+    steps: Sequence[str],
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if 0 < version < len(steps):
         with new_file(_free_name(path.with_name(f"{path.name}.before-step-{version + 1}"))) as copy:
             copy_database(db, copy)
             keep_owner(copy, path.parent)
     db.create_function("base64url", 1, base64url, deterministic=True)  # SQLite has none, and step 5 needs it
+    db.create_function("next_head", 3, next_head, deterministic=True)  # the others are for step 7
+    db.create_function("random_bytes", 1, random_bytes)
+    db.create_function("random_number", 1, lambda size: int.from_bytes(random_bytes(size), "big"))
     for number, step in enumerate(steps[version:], version + 1):
         db.executescript(f"BEGIN IMMEDIATE;\n{step}\nPRAGMA user_version={number};\nCOMMIT;")
 
@@ -152,9 +162,11 @@ def _free_name(path: Path) -> Path:
     return next(name for name in itertools.chain([path], names) if not name.exists())
 
 
-async def upgrade(connection: Connection, path: Path) -> None:
+async def upgrade(
+    connection: Connection, path: Path, random_bytes: Callable[[int], bytes] = secrets.token_bytes
+) -> None:
     """Run the schema steps that this file has not seen, after copying it. Raises `BadDatabase`."""
     try:
-        await connection.run(lambda db: upgrade_steps(db, path, schema_steps()))
+        await connection.run(lambda db: upgrade_steps(db, path, schema_steps(), random_bytes))
     except sqlite3.Error as error:
         raise BadDatabase(f"{path} could not be brought up to date: {error}. It was left as it is.") from error

@@ -14,6 +14,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Delivered, Quota
 from inbox_server.store.sqlite.expiry import drop_entry, drop_expired
+from inbox_server.store.sqlite.log import Life, log
 from inbox_server.store.sqlite.slots import SLOT_BYTES, Slots, as_listed
 
 _EXPIRED_BATCH: Final = SLOT_BYTES  # this many entries, of at least a byte each, make room for any other
@@ -71,6 +72,8 @@ class Delivering:
         if rows:
             self._slots.fill(db, [(row[3], row[2], texts[number]) for number, row in rows.items()])
             _count(db, rows.values())
+            kept = [asked[number] for number in rows]
+            log(db, [Life(one.inbox, one.id, one.expires, one.now) for one in kept], self.quota)
         return [Delivered(new=True, expires=one.expires) if n in rows else None for n, one in enumerate(asked)]
 
     def alone(self, db: sqlite3.Connection, asked: Delivery) -> Delivered | None:
@@ -95,6 +98,7 @@ class Delivering:
                 "UPDATE message SET expires = ?, forget_at = max(forget_at, ?) WHERE inbox = ? AND change = ?",
                 (granted, granted, inbox, change),
             )
+            self._log_longer_life(db, asked, granted, expires)
             return Delivered(new, UnixTime(granted))
         if new:
             drop_entry(db, inbox, change, slot, old_size)
@@ -104,7 +108,13 @@ class Delivering:
                 "UPDATE message SET expires = ?, forget_at = ?, change = ? WHERE inbox = ? AND change = ?",
                 (granted, granted, next_change(db, inbox), inbox, change),
             )
+            self._log_longer_life(db, asked, granted, expires)
         return Delivered(new=False, expires=UnixTime(granted))
+
+    def _log_longer_life(self, db: sqlite3.Connection, asked: Delivery, granted: int, expires: int) -> None:
+        """What a sender is told must be in the log until then, and the entry of a shorter life may go earlier."""
+        if granted > expires:
+            log(db, [Life(asked.inbox, asked.id, UnixTime(granted), asked.now)], self.quota)
 
 
 def next_change(db: sqlite3.Connection, inbox: bytes) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 
 from inbox_server.clock import UnixTime
 from inbox_server.store.contract import FORGOTTEN_AT_ONCE
+from inbox_server.store.sqlite.log import move_base
 from inbox_server.store.sqlite.slots import blank_slot
 
 BATCH_ROWS: Final = 200  # a few milliseconds
@@ -56,10 +57,11 @@ def _sweep_due(db: sqlite3.Connection, now: UnixTime, *, most: int) -> None:
             (inbox, now, most),
         ).fetchall()
         _remove(db, expired)
+        gone = len(expired) + move_base(db, inbox, most=most - len(expired), now=now)
         looked_at += rows + _LOOKED_AT_ROWS // BATCH_ROWS  # so at most as many inboxes as rows
-        if len(expired) < most:
+        if gone < most:
             db.execute("DELETE FROM due WHERE inbox = ? AND at = ?", (inbox, at))
-        most -= len(expired)
+        most -= gone
 
 
 def drop_expired(db: sqlite3.Connection, inbox: bytes, now: UnixTime, *, most: int) -> None:
@@ -72,12 +74,13 @@ def drop_expired(db: sqlite3.Connection, inbox: bytes, now: UnixTime, *, most: i
 
 
 def drop_entries(db: sqlite3.Connection, inbox: bytes) -> bool:
-    """Drop a batch of everything in an inbox; returns whether that was the last."""
+    """Drop a batch of everything in an inbox, its log last; returns whether that was the last."""
     rows = db.execute(
         "SELECT inbox, change, slot, size FROM message WHERE inbox = ? LIMIT ?", (inbox, BATCH_ROWS)
     ).fetchall()
     _remove(db, rows)
-    return len(rows) < BATCH_ROWS
+    most = BATCH_ROWS - len(rows)
+    return most > 0 and move_base(db, inbox, most=most) < most
 
 
 def drop_oldest_tombstones(db: sqlite3.Connection, inbox: bytes) -> None:

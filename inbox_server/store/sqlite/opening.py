@@ -2,10 +2,11 @@
 
 import contextlib
 import fcntl
+import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -33,13 +34,14 @@ async def open_store(
     quota: Quota,
     changed: Changed = lambda _inboxes: None,
     committed: Committed = lambda _works, _seconds: None,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> AsyncIterator[SqliteStore]:
     """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`."""
     make_private(folder)
     remembered, slots = Remembered(), Slots()
     with only_server(folder):
         async with (
-            _open_database(folder, check_value) as connection,
+            _open_database(folder, check_value, random_bytes) as connection,
             open_connection(folder / DATABASE_NAME, read_only=True) as second,
             Reader(second) as reader,
             Writer(connection, remembered.changing, changed, committed, rolled_back=slots.forget) as writer,
@@ -53,7 +55,7 @@ async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_valu
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(only_server(folder, wait_seconds=0))
-            database = _open_database(folder, check_value)
+            database = _open_database(folder, check_value, secrets.token_bytes)
         except InUse:  # the server that runs made the file, and it alone may change its schema
             check_file(folder / DATABASE_NAME, check_value, exact=True)
             database = open_connection(folder / DATABASE_NAME)
@@ -63,7 +65,9 @@ async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_valu
 
 
 @contextlib.asynccontextmanager
-async def _open_database(folder: Path, check_value: bytes) -> AsyncIterator[Connection]:
+async def _open_database(
+    folder: Path, check_value: bytes, random_bytes: Callable[[int], bytes]
+) -> AsyncIterator[Connection]:
     path = folder / DATABASE_NAME
     _clear(folder)
     if not path.exists():
@@ -71,7 +75,7 @@ async def _open_database(folder: Path, check_value: bytes) -> AsyncIterator[Conn
     check_mine(path)
     check_file(path, check_value)
     async with open_connection(path) as connection:
-        await upgrade(connection, path)
+        await upgrade(connection, path, random_bytes)
         await connection.run(lambda db: db.execute("INSERT OR IGNORE INTO secret_check VALUES (?)", (check_value,)))
         yield connection
 

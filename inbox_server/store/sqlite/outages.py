@@ -4,13 +4,14 @@ import sqlite3
 from typing import Final
 
 from inbox_server.clock import UnixTime, end_of_day
-from inbox_server.store.contract import PROLONGED_SECONDS
+from inbox_server.store.contract import PROLONGED_SECONDS, Quota
 from inbox_server.store.sqlite.expiry import BATCH_ROWS
+from inbox_server.store.sqlite.log import Life, log
 
 _SEEN_SECONDS: Final = 600  # each is a commit; and when it stopped is nobody's business to the second
 # A life of a day or more ends with a UTC day, and is known by that: so does one in 86,400 of the shorter ones.
 _LAPSED: Final = (
-    "SELECT change FROM message WHERE inbox = ?1 AND forget_at > ?2 AND forget_at <= ?3"
+    "SELECT change, id FROM message WHERE inbox = ?1 AND forget_at > ?2 AND forget_at <= ?3"
     " AND slot IS NOT NULL AND expires % 86400 = 86399 LIMIT ?4"
 )
 
@@ -34,18 +35,19 @@ def lapsed_inboxes(db: sqlite3.Connection, since: UnixTime, now: UnixTime) -> li
     return [inbox for (inbox,) in db.execute("SELECT DISTINCT inbox FROM due WHERE at > ? AND at <= ?", (since, now))]
 
 
-def prolong(db: sqlite3.Connection, inbox: bytes, since: UnixTime, now: UnixTime) -> bool:
+def prolong(db: sqlite3.Connection, inbox: bytes, since: UnixTime, now: UnixTime, quota: Quota) -> bool:
     """Keep for some more days a batch of what expired in an inbox; returns whether that was the last.
 
-    A longer lifetime is a change that every device must see.
+    A longer lifetime is a change that every device must see, and is logged.
     """
     rows = db.execute(_LAPSED, (inbox, since, now, BATCH_ROWS)).fetchall()
     until = end_of_day(UnixTime(now + PROLONGED_SECONDS))
-    for (change,) in rows:
+    for change, _ in rows:
         db.execute("UPDATE inbox SET change = change + 1 WHERE inbox = ?", (inbox,))
         db.execute(
             "UPDATE message SET expires = ?1, forget_at = ?1, change = (SELECT change FROM inbox WHERE inbox = ?2)"
             " WHERE inbox = ?2 AND change = ?3",
             (until, inbox, change),
         )
+    log(db, [Life(inbox, id, until, now) for _, id in rows], quota)
     return len(rows) < BATCH_ROWS

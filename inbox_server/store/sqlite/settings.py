@@ -93,7 +93,8 @@ def _admit(db: sqlite3.Connection, inbox: bytes, change: SettingsChange, admissi
             raise Refused("not_registered", "This server needs an unused `invite` code; ask its operator for one.")
     db.execute(
         "INSERT INTO inbox (inbox, app, generation, change, horizon, retention, accept, unread, unread_bytes,"
-        " tombstones, refused, settings_at, settings_request) VALUES (?, ?, ?, ?, ?, ?, 'names', 0, 0, 0, 0, ?, ?)",
+        " tombstones, refused, settings_at, settings_request, log_n, log_head, base_n, base_head)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'names', 0, 0, 0, 0, ?, ?, ?, ?, ?, ?)",
         (
             inbox,
             change.app,
@@ -103,6 +104,7 @@ def _admit(db: sqlite3.Connection, inbox: bytes, change: SettingsChange, admissi
             admission.default_retention,
             change.issued,
             change.request,
+            *(admission.first_log.n, admission.first_log.head) * 2,
         ),
     )
 

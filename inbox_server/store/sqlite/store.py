@@ -1,7 +1,8 @@
 """The SQLite store, and acknowledging. Each function below is one unit of work.
 
 What the statements keep true: change numbers only grow; `inbox.unread`, `unread_bytes` and `tombstones` count the
-inbox's rows in `message`; a row is a tombstone exactly when `slot` is NULL.
+inbox's rows in `message`; a row is a tombstone exactly when `slot` is NULL; the rows in `logged` lead from the inbox's
+base to its head.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from inbox_server.store.contract import (
     Cursor,
     Delivered,
     Load,
+    LogPage,
     Page,
     Policy,
     Quota,
@@ -30,6 +32,7 @@ from inbox_server.store.sqlite.delivering import Delivering, Delivery, next_chan
 from inbox_server.store.sqlite.expiry import drop_oldest_tombstones, is_due, sweep
 from inbox_server.store.sqlite.feed import read_feed
 from inbox_server.store.sqlite.groups import Part
+from inbox_server.store.sqlite.log import read_log
 from inbox_server.store.sqlite.outages import lapsed_inboxes, note_seen, prolong, read_seen, rounded
 from inbox_server.store.sqlite.policy import proven, read_policy
 from inbox_server.store.sqlite.reader import Reader
@@ -94,6 +97,10 @@ class SqliteStore:
             with self._feed_ends.reading(inbox) as reading:
                 page, reading.value = await self._reader.read(lambda db: read_feed(db, inbox, after, limit, now, upto))
         return page
+
+    async def log(self, inbox: bytes, *, after: int, limit: int, now: UnixTime) -> LogPage:
+        async with self._reads.turn(inbox):
+            return await self._reader.read(lambda db: read_log(db, inbox, after, limit, self._quota, now))
 
     def end(self, inbox: bytes) -> Cursor | None:
         known = self._feed_ends.get(inbox)
@@ -163,7 +170,8 @@ class SqliteStore:
 
     async def prolong(self, since: UnixTime, now: UnixTime) -> None:
         for inbox in await self._reader.read(lambda db: lapsed_inboxes(db, since, now)):
-            while not await self._writer.write(partial(prolong, inbox=inbox, since=since, now=now), inbox=inbox):
+            work = partial(prolong, inbox=inbox, since=since, now=now, quota=self._quota)
+            while not await self._writer.write(work, inbox=inbox):
                 pass
 
     async def ping(self) -> None:

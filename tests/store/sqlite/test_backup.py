@@ -6,20 +6,36 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from inbox_server.cli import main
+from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.errors import Refused
-from inbox_server.store.contract import BadDatabase
+from inbox_server.store.contract import BadDatabase, LogPage
 from inbox_server.store.sqlite.backup import Copied, back_up, restore
 from inbox_server.store.sqlite.database import schema_steps, upgrade_steps
 from inbox_server.store.sqlite.files import make_private, new_file
-from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
-from tests.support.stores import CAROL, CHECK_VALUE, QUOTA, Box, claimed_box, file_names, id_of, read_rows, texts_of
+from inbox_server.store.sqlite.opening import DATABASE_NAME, LOCK_NAME, open_store
+from tests.conftest import HandClock
+from tests.support.old_databases import write_old_database
+from tests.support.stores import (
+    CAROL,
+    CHECK_VALUE,
+    MAX_RETENTION,
+    QUOTA,
+    Box,
+    claimed_box,
+    file_names,
+    id_of,
+    read_rows,
+    texts_of,
+)
 
-GENERATION = b"restored"
+GENERATION, NOW = b"restored", HandClock()()
+LONG = end_of_day(UnixTime(NOW + DAY_SECONDS)) - NOW
 
 
 @pytest.fixture
@@ -33,7 +49,9 @@ def _copy(folder: Path, target: Path, *, settings_only: bool = False) -> Copied:
 
 
 def _put_back(folder: Path, copy: Path) -> Copied:
-    return restore(folder, copy, check_value=CHECK_VALUE, random_bytes=lambda count: GENERATION[:count])
+    return restore(
+        folder, copy, check_value=CHECK_VALUE, random_bytes=lambda count: GENERATION[:count].ljust(count), now=NOW
+    )
 
 
 async def _reopened(folder: Path, box: Box) -> AsyncIterator[Box]:
@@ -79,6 +97,52 @@ async def test_a_restored_inbox_takes_deliveries_and_acknowledgements(box: Box, 
         await other.acknowledge("one")
         assert await other.texts() == ["two"]
         assert await other.counts() == (1, 3)
+
+
+async def test_a_copy_carries_the_log_and_restoring_it_says_on_which_day_that_was(box: Box, tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        await box.deliver(text, life=LONG)
+    copied = await box.log()
+    _copy(tmp_path / "running", tmp_path / "copy")
+    await box.deliver("after the copy", life=LONG)
+    _put_back(tmp_path / "fresh", tmp_path / "copy")
+    async for other in _reopened(tmp_path / "fresh", box):
+        assert await other.log() == replace(copied, restored=NOW // DAY_SECONDS)
+        await other.deliver("after restoring", life=LONG)
+        assert await other.logged() == [id_of(text) for text in ("one", "two", "after restoring")]
+        other.clock.advance(MAX_RETENTION)
+        assert (await other.log()).restored == NOW // DAY_SECONDS
+        other.clock.advance(DAY_SECONDS)
+        await other.sweep()
+        page = await other.log()
+        assert (page.base, page.restored) == (page.head, None)
+
+
+async def test_a_copy_of_the_settings_has_a_log_that_begins_at_its_head(box: Box, tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        await box.deliver(text, life=LONG)
+    head = (await box.log()).head
+    _copy(tmp_path / "running", tmp_path / "copy", settings_only=True)
+    assert id_of("one") not in (tmp_path / "copy").read_bytes()
+    _put_back(tmp_path / "fresh", tmp_path / "copy")
+    async for other in _reopened(tmp_path / "fresh", box):
+        assert await other.log() == LogPage(head, (), head, more=False, restored=NOW // DAY_SECONDS)
+        await other.deliver("two", life=LONG)
+        assert await other.logged() == [id_of("two")]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_an_old_copy_is_brought_up_to_date_so_that_its_log_says_the_day(
+    box: Box, tmp_path: Path, version: int
+) -> None:
+    await box.deliver("one", life=LONG)
+    write_old_database(tmp_path / "copy", version, tmp_path / "running" / DATABASE_NAME)
+    _put_back(tmp_path / "fresh", tmp_path / "copy")
+    assert file_names(tmp_path / "fresh") == [DATABASE_NAME, LOCK_NAME]
+    async for other in _reopened(tmp_path / "fresh", box):
+        assert await other.texts() == ["one"]
+        assert await other.logged() == [id_of("one")]
+        assert (await other.log()).restored == NOW // DAY_SECONDS
 
 
 async def test_a_copy_of_the_settings_holds_no_message_and_no_trace_of_one(box: Box, tmp_path: Path) -> None:
@@ -131,7 +195,7 @@ async def test_only_its_owner_can_read_a_copy(box: Box, tmp_path: Path) -> None:
 async def test_a_copy_under_another_secret_is_refused_and_nothing_is_made(box: Box, tmp_path: Path) -> None:
     _copy(tmp_path / "running", tmp_path / "copy")
     with pytest.raises(BadDatabase, match="The secret is not the one"):
-        restore(tmp_path / "fresh", tmp_path / "copy", check_value=b"another", random_bytes=bytes)
+        restore(tmp_path / "fresh", tmp_path / "copy", check_value=b"another", random_bytes=bytes, now=NOW)
     assert not (tmp_path / "fresh").exists()
 
 

@@ -19,7 +19,8 @@ from tests.support.stores import CHECK_VALUE, QUOTA, claimed_box, read_rows, row
 
 COLUMNS = {
     "inbox": "inbox app generation change horizon retention accept unread unread_bytes tombstones refused"
-    " settings_at settings_request gone",
+    " settings_at settings_request gone log_n log_head base_n base_head restored",
+    "logged": "inbox n id until",
     "name": "name inbox",
     "listed": "inbox kind address",
     "subscription": "inbox channel id sealed",

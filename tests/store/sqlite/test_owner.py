@@ -40,7 +40,7 @@ async def test_what_root_restores_belongs_to_the_owner_of_the_directory(tmp_path
     async with claimed_box(tmp_path / "old") as box:
         await box.deliver("one")
         back_up(tmp_path / "old", tmp_path / "copy", check_value=CHECK_VALUE, settings_only=False)
-    restore(data, tmp_path / "copy", check_value=CHECK_VALUE, random_bytes=secrets.token_bytes)
+    restore(data, tmp_path / "copy", check_value=CHECK_VALUE, random_bytes=secrets.token_bytes, now=box.clock())
     assert owners(data) == dict.fromkeys((DATABASE_NAME, LOCK_NAME), (USER, USER))
 
 

@@ -69,7 +69,8 @@ async def test_copies_carry_subscriptions_and_restoring_brings_them_back(
     await subscribe(box, kept(2))
     await box.store.drop_subscription(BOB, kept(2))
     back_up(tmp_path, tmp_path / "copy", check_value=CHECK_VALUE, settings_only=settings_only)
-    restore(tmp_path / "fresh", tmp_path / "copy", check_value=CHECK_VALUE, random_bytes=lambda count: b"r" * count)
+    fresh = tmp_path / "fresh"
+    restore(fresh, tmp_path / "copy", check_value=CHECK_VALUE, random_bytes=lambda count: b"r" * count, now=box.clock())
     async with open_store(tmp_path / "fresh", check_value=CHECK_VALUE, quota=QUOTA) as store:
         assert await seen(Box(store, box.clock)) == ([kept(1)], 1, ("push_gone",))
 

@@ -1,6 +1,7 @@
 """A database of an earlier version, with all kinds of rows: the upgrade loses nothing, and leaves nothing behind."""
 
 import asyncio
+import itertools
 import re
 import time
 from collections import Counter
@@ -18,12 +19,23 @@ from tests.support.old_databases import write_old_database
 from tests.support.stores import BOB, CAROL, CHECK_VALUE, QUOTA, Box, claimed_box, entries_of, read_rows
 
 DAYS = 86_400
+LOG = 7  # the step from which on there is a log
 SOON_SECONDS = 1.0
 MARK = re.compile(rb"<[0-9]{4}>")
 TEXTS = [f"<{number:04}>" * (1 + number % 30) for number in range(300)] + ["x", "y" * 1024, "z" * 1023]
 JSON_TEXTS = ['{"iv":"%s"}' % ("a" * length) for length in (1, 400, 994)]  # as clients make them
 # Of these, Carol gets the second and the last: they have too much to escape for a ready page.
 TEXTS += [JSON_TEXTS[0], '"' * 1024, *JSON_TEXTS[1:], "zz", '\\"\\\\' * 60]
+
+
+class Counted:
+    """Bytes that are a number, the next one each time."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def __call__(self, size: int) -> bytes:
+        return next(self._numbers).to_bytes(size, "big")
 
 
 async def fill(box: Box) -> None:
@@ -50,19 +62,31 @@ async def seen(box: Box) -> list[Any]:
     return told
 
 
+async def logged(box: Box, version: int) -> list[list[bytes]]:
+    """What is in both logs after an upgrade from that version: what was in its own, or what is unread for days."""
+    if version >= LOG:
+        return [await each.logged() for each in (box, box.of(CAROL))]
+    unread = [entries_of(await each.page()) for each in (box, box.of(CAROL))]
+    return [[entry.id for entry in entries if entry.expires % DAYS == DAYS - 1] for entries in unread]
+
+
 @pytest.mark.parametrize("version", range(3, len(schema_steps())))
 async def test_an_upgraded_database_says_and_forgets_what_the_old_one_did(tmp_path: Path, version: int) -> None:
     async with claimed_box(tmp_path / "today") as today:
         await fill(today)
-        expected = await seen(today)
+        expected, log = await seen(today), await logged(today, version)
         write_old_database(tmp_path / DATABASE_NAME, version, tmp_path / "today" / DATABASE_NAME)
         today.clock.advance(50)
         await today.sweep()
         swept = await seen(today)
-    async with open_store(tmp_path, check_value=CHECK_VALUE, quota=QUOTA) as store:
+    async with open_store(tmp_path, check_value=CHECK_VALUE, quota=QUOTA, random_bytes=Counted()) as store:
         box = replace(today, store=store)
         box.clock.advance(-50)
         assert await seen(box) == expected
+        assert [await each.logged() for each in (box, box.of(CAROL))] == log
+        if version < LOG:
+            bases = [(await each.log()).base for each in (box, box.of(CAROL))]
+            assert sorted((base.n, base.head[-1]) for base in bases) == [(1, 2), (3, 4)]
         assert isinstance((await box.page()).messages, ReadyEntries)
         box.clock.advance(50)
         await box.sweep()
@@ -71,6 +95,9 @@ async def test_an_upgraded_database_says_and_forgets_what_the_old_one_did(tmp_pa
         await box.sweep()
         assert [(await each.settings()).unread for each in (box, box.of(CAROL))] == [0, 0]
         assert [(await each.settings()).read for each in (box, box.of(CAROL))] == [0, 1]  # kept as long as one may live
+        box.clock.advance(31 * DAYS)
+        await box.sweep()
+        assert [await each.logged() for each in (box, box.of(CAROL))] == [[], []]
     assert (tmp_path / f"{DATABASE_NAME}.before-step-{version + 1}").exists()
     assert read_rows(tmp_path, "PRAGMA integrity_check") == [("ok",)]
 
