@@ -36,6 +36,7 @@ CODES: Final[dict[str, Code]] = {
         403, "The name does not lead to the key", "Fix what is named, or use the app public key as the identity."
     ),
     "not_registered": Code(403, "This server does not accept that inbox", "Follow the detail, or ask the operator."),
+    "suspended": Code(403, "The operator has suspended this inbox", "Ask the operator."),
     "not_found": Code(404, "There is nothing at this path", "See the protocol page for the paths."),
     "no_inbox": Code(404, "No inbox has been claimed with this key", "Claim it with `PUT /v1/inbox`."),
     "wrong_method": Code(405, "The path does not allow this method", "Use a method from the `Allow` header."),
@@ -56,6 +57,11 @@ CODES: Final[dict[str, Code]] = {
         503, "The service behind this channel cannot be asked", "Repeat the same request after `Retry-After` seconds."
     ),
     "stopping": Code(503, "The server is stopping", "Repeat the same request after `Retry-After` seconds."),
+    "draining": Code(
+        503,
+        "The server takes nothing new",
+        "Read the recipient's inbox card again; or repeat the same request after `Retry-After` seconds.",
+    ),
     "clock_jumped": Code(503, "The server's clock jumped", "Repeat the same request after `Retry-After` seconds."),
     "inbox_full": Code(507, "The inbox is full", "Repeat the same request after `Retry-After` seconds."),
     "storage_full": Code(

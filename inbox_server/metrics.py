@@ -47,6 +47,8 @@ class Metrics:
             "inbox_commit_seconds", "Time that one commit took.", buckets=_COMMIT_SECONDS, registry=registry
         )
         entries = Gauge("inbox_entries", "Entries of all inboxes.", ["state"], registry=registry)
+        self._inboxes = Gauge("inbox_inboxes", "Inboxes.", registry=registry)
+        self._suspended = Gauge("inbox_suspended", "Addresses whose inbox is suspended.", registry=registry)
         self._unread, self._read = entries.labels("unread"), entries.labels("read")
         # Created at once, so that each series begins with 0 and its first increase is seen.
         self._new, self._repeated = deliveries.labels("new"), deliveries.labels("repeated")
@@ -66,9 +68,11 @@ class Metrics:
     def looked_up(self, outcome: LookUp) -> None:
         self._look_ups[outcome].inc()
 
-    def kept(self, *, unread: int, read: int) -> None:
+    def kept(self, *, unread: int, read: int, inboxes: int, suspended: int) -> None:
         self._unread.set(unread)
         self._read.set(read)
+        self._inboxes.set(inboxes)
+        self._suspended.set(suspended)
 
     def committed(self, works: int, seconds: float) -> None:
         self._works.observe(works)

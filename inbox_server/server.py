@@ -156,6 +156,7 @@ def _watch(
         "Erasing works whose bytes are not yet out of all files.",
         lambda: store.load().remnants,
     )
+    metrics.watch("inbox_draining", "1 while the server takes nothing new.", lambda: store.operating.draining)
     metrics.watch("inbox_waiting_readers", "Held answers and open event streams.", lambda: len(wakeups))
     metrics.watch(
         "inbox_cache_entries",

@@ -121,6 +121,9 @@ def _read(url: str, document: Any, findings: Findings) -> Capabilities | None:
         return None
     software = quoted(document.get("software", "unnamed software"))
     findings.ok("capabilities", f"version {version}, registration {quoted(registration)}, {software}")
+    if document.get("draining") is True:
+        advice = "Its operator ends that with `inbox-server drain --end`."
+        findings.warn("draining", "the server takes no deliveries and no claims", advice)
     if origin == url:
         findings.ok("audience", f"tokens for {url} are for this server")
     else:

@@ -13,6 +13,7 @@ _ACCEPTS: Final = {
 }
 _NOTICES: Final = {
     "inbox_full": "a delivery was refused because the inbox was full: read and acknowledge something",
+    "suspended": "the operator lets nothing in: ask there; you can still read, and move to another server",
     "push_gone": "a browser's push subscription has ended: subscribe it again",
     "matrix_gone": "your Matrix room is no longer told: start a new chat with the bot, and publish --matrix ROOM",
     "webhook_gone": "your webhook did not exist any more or refused its authorization: publish --webhook URL again",

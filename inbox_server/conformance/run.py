@@ -115,6 +115,8 @@ async def _document(server: Server) -> Mapping[str, Any]:
         raise CannotRun(f"no inbox server answers at {server.url} ({answer.status}). {advice}")
     if document.get("version") != 1:
         raise CannotRun(f"the server speaks version {quoted(document.get('version'))}; this suite is for version 1")
+    if document.get("draining") is True:
+        raise CannotRun("the server takes nothing new (`draining`), so no inbox can be claimed: ask its operator")
     origin = document.get("origin")
     if not isinstance(origin, str) or not is_origin(origin):
         raise CannotRun(f"the server calls itself {quoted(origin)}, which is not an origin. {advice}")

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Final
 
 from aiohttp import web
@@ -49,5 +50,5 @@ async def counts(request: web.Request) -> web.Response:
     """Counts and sizes in Prometheus' text format."""
     with contextlib.suppress(Unavailable):  # the other numbers matter all the more then
         totals = await request.app[STORE].totals()
-        request.app[METRICS].kept(unread=totals.unread, read=totals.read)
+        request.app[METRICS].kept(**asdict(totals))
     return web.Response(body=request.app[METRICS].text(), headers={"Content-Type": CONTENT_TYPE})

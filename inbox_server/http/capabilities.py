@@ -24,7 +24,7 @@ FEATURES: Final[tuple[str, ...]] = ()
 """What every server of this version accepts beyond the first version 1; docs/protocol.md says what each name means."""
 
 
-def capabilities(config: Config, channels: Collection[OwnerChannel]) -> dict[str, Any]:
+def capabilities(config: Config, channels: Collection[OwnerChannel], *, draining: bool = False) -> dict[str, Any]:
     """What an app needs to know before it signs anything. `channels` are those to which owners can subscribe here."""
     return {
         "protocol": "message-inbox",
@@ -52,6 +52,7 @@ def capabilities(config: Config, channels: Collection[OwnerChannel]) -> dict[str
             "waiting_readers": MAX_WAITING_READERS,
             "push_subscriptions": MAX_SUBSCRIPTIONS,
         },
+        **({"draining": True} if draining else {}),
         **{channel.kind.name: channel.capability() for channel in channels},
         "software": f"inbox-server/{__version__}",
     }

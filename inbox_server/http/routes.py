@@ -59,7 +59,7 @@ def add_routes(app: web.Application, channels: Iterable[str]) -> None:
 
 async def capability_document(request: web.Request) -> web.Response:
     channels = [each.channel for each in request.app[SUBSCRIPTIONS].values()]
-    document = capabilities(request.app[CONFIG], channels)
+    document = capabilities(request.app[CONFIG], channels, draining=request.app[DELIVERIES].draining)
     return answer(200, document, {"Cache-Control": "max-age=300"})
 
 

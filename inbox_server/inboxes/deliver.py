@@ -21,6 +21,7 @@ from inbox_server.protocol.requests import parse_delivery
 from inbox_server.protocol.tokens import DeliverToken, read_deliver_token
 from inbox_server.resolver.contract import Resolver, leads_to, unavailable, unproven
 from inbox_server.store.contract import Policy, Store
+from inbox_server.store.operating import draining
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,19 @@ class Deliveries:
         self._metrics = metrics
         self._notify = notify
 
+    @property
+    def draining(self) -> bool:
+        """Whether none is accepted, because the server takes nothing new."""
+        return self._store.operating.draining
+
     async def deliver(self, authorization: str | None, body: bytes, now: UnixTime, *, network: bytes | None) -> Receipt:
         """Store a delivery. Raises `Refused` or `Unavailable`; then nothing was stored.
 
         `network` is the network that the request came from, for the rate limits; None when it is not known.
         """
         parsed = parse_delivery(body)
+        if self.draining:
+            raise draining()
         token = read_deliver_token(authorization, body, audience=self._config.public_url, now=now)
         key = await self._check_signature(token)
         inbox = await self._inbox(token)

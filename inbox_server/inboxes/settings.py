@@ -15,6 +15,7 @@ from inbox_server.protocol.requests import SettingsBody, bad_request, parse_sett
 from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS, OWNER_LIFE_SECONDS, OwnerToken, read_owner_token
 from inbox_server.resolver.contract import Resolver, leads_to, unproven
 from inbox_server.store.contract import Admission, Settings, SettingsChange, Store, no_inbox, notices_of
+from inbox_server.store.operating import draining
 
 _GENERATION_BYTES: Final = 8
 _FIRST_CHANGE_BYTES: Final = 5  # room for 2^63 - 2^40 changes after it
@@ -68,6 +69,8 @@ class InboxSettings:
             except Refused as refusal:
                 if refusal.code != "no_inbox":  # deleted a moment ago: then this is a claim
                     raise
+        if self._store.operating.draining:  # before anybody else's server is asked
+            raise draining()
         admission = self._admission(token, asked)
         with self._opening(now):
             await self._prove_names(token, asked.names or ())
@@ -190,11 +193,11 @@ def settings_document(settings: Settings, config: Config, channels: Iterable[str
         "unread": settings.unread,
         "read": settings.read,
         "quota": {
-            "entries": config.inbox_entries,
-            "bytes": config.inbox_bytes,
+            "entries": config.inbox_entries if settings.most_entries is None else settings.most_entries,
+            "bytes": config.inbox_bytes if settings.most_bytes is None else settings.most_bytes,
             "bytes_used": settings.unread_bytes,
             "read_entries": config.inbox_read_entries,
         },
         **{channel: settings.subscriptions.get(channel, 0) for channel in channels},
-        "notices": notices_of(refused=settings.refused, gone=settings.gone),
+        "notices": notices_of(refused=settings.refused, suspended=settings.suspended, gone=settings.gone),
     }

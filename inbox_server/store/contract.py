@@ -15,6 +15,7 @@ from typing import Final, Literal, Protocol
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.errors import CommandFailed, Refused
 from inbox_server.inbox_log import LOG_ENTRIES, LogEntry, LogPoint
+from inbox_server.store.operating import Operating
 
 Accept = Literal["names", "anyone", "contacts", "nobody"]
 
@@ -156,6 +157,11 @@ class Settings:
     """How many there are of each channel that has any."""
     gone: tuple[str, ...]
     """The channels of which one was dropped since the owner last changed them."""
+    suspended: bool = False
+    """By the operator: nothing is delivered to it."""
+    most_entries: int | None = None
+    most_bytes: int | None = None
+    """A quota that the operator set for this inbox; None is that of all inboxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,13 +221,19 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How many entries all inboxes have: unread, and read but remembered."""
+    """How many entries all inboxes have: unread, and read but remembered. How many inboxes; how many are suspended."""
 
     unread: int
     read: int
+    inboxes: int
+    suspended: int
 
 
 class Store(Protocol):
+    @property
+    def operating(self) -> Operating:
+        """The same store as its operator uses it."""
+
     async def proven(self, name: bytes) -> bytes | None:
         """The inbox whose owner proved this name, if any."""
 
@@ -235,9 +247,11 @@ class Store(Protocol):
         """
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
-        """Keep an entry; the same `id` again is the same delivery. Raises `Refused` inbox_full or not_accepted.
+        """Keep an entry; the same `id` again is the same delivery.
 
         What is new, or lives longer than before, is logged if `inbox_log.is_logged` says so; nothing else ever is.
+
+        Raises `Refused` inbox_full or not_accepted, and `Unavailable` draining.
         """
 
     async def unread(
@@ -281,7 +295,8 @@ class Store(Protocol):
     async def settle(self, inbox: bytes, change: SettingsChange, *, admission: Admission | None, now: UnixTime) -> bool:
         """Change the settings; with an `admission`, create the inbox first if there is none, and return True.
 
-        Raises `Refused` no_inbox, stale_token, bad_token (another app) or not_registered.
+        Raises `Refused` no_inbox, stale_token, bad_token (another app), not_registered or suspended, and `Unavailable`
+        draining.
         """
 
     async def forget(self, inbox: bytes, *, issued: UnixTime, request: bytes) -> bool:
@@ -322,13 +337,14 @@ class Store(Protocol):
         """Raises `Unavailable` when the database cannot be read or written."""
 
 
-def notices_of(*, refused: bool, gone: Iterable[str]) -> tuple[str, ...]:
+def notices_of(*, refused: bool, suspended: bool, gone: Iterable[str]) -> tuple[str, ...]:
     """What an owner must know of an inbox.
 
-    `inbox_full`: a delivery was refused for lack of room, and no room was made since. `{channel}_gone`: a subscription
-    of this channel was dropped, and none was changed since.
+    `inbox_full`: a delivery was refused for lack of room, and no room was made since. `suspended`: the operator lets
+    nothing in. `{channel}_gone`: a subscription of this channel was dropped, and none was changed since.
     """
-    return (*(("inbox_full",) if refused else ()), *(f"{channel}_gone" for channel in sorted(gone)))
+    by_name = {"inbox_full": refused, "suspended": suspended}
+    return (*(name for name, there in by_name.items() if there), *(f"{channel}_gone" for channel in sorted(gone)))
 
 
 def no_inbox() -> Refused:

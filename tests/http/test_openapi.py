@@ -197,7 +197,8 @@ def test_the_limits_are_those_of_the_code() -> None:
 async def test_the_capability_document_is_as_described() -> None:
     config = parse_config({"server": {"public_url": "https://inbox.example"}}, Path("/"))
     async with all_channels() as channels:
-        told = capabilities(config, channels)
+        told = capabilities(config, channels, draining=True)
+        assert capabilities(config, channels).keys() == told.keys() - {"draining"}
     described = schema("Limits")["properties"]
     assert schema("Capabilities")["properties"].keys() == told.keys()
     assert {name: each.get("const", each.get("default")) for name, each in described.items()} == told["limits"]

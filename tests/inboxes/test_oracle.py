@@ -20,7 +20,7 @@ from inbox_server.protocol.bearer import DELIVER
 from inbox_server.protocol.tokens import DELIVER_LIFE_SECONDS, digest_of
 from inbox_server.world.local_world import World, running_world
 from tests.conftest import APP, HandClock
-from tests.support.edges import Answer, ask_once, request_bytes
+from tests.support.edges import SECRET, Answer, ask_once, request_bytes
 from tests.test_walks import profiled
 
 OTHER_APP: Final = "https://other.example"
@@ -110,6 +110,7 @@ REFUSALS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "blocked and a contact": (APP, {"accept": "contacts", "contacts": ["alice"], "blocked": ["alice"]}),
     "not a contact": (APP, {"accept": "contacts"}),
     "nobody": (APP, {"accept": "nobody"}),
+    "suspended": (APP, {"accept": "anyone"}),
     "blocked, and no memory holds such long lists": (APP, {"accept": "anyone", "blocked": ["alice", *STRANGERS]}),
 }
 
@@ -118,7 +119,7 @@ REFUSALS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 async def scene(tmp_path: Path, clock: HandClock) -> AsyncIterator[Scene]:
     steps = Steps()
     with profiled(steps.step):
-        async with running_world(tmp_path / "data", clock=clock) as world:
+        async with running_world(tmp_path / "data", clock=clock, secret=SECRET) as world:
             alice = (await world.settle("alice.id", APP)).app_key
             keys = {"no inbox": AppKey(b"\x07" * 32)}
             names = {"no such name": "nobody.id", "a name that is not proved": "carol.id"}
@@ -131,6 +132,7 @@ async def scene(tmp_path: Path, clock: HandClock) -> AsyncIterator[Scene]:
                 inbox = Inbox(world.session, world.inbox_url, app, person.app_key, clock)
                 await inbox.claim(settings | lists | {"names": [person.name]})
                 keys[reason], names[reason] = person.app_key, person.name
+            await world.store.operating.suspend(KeyedHash(SECRET).inbox(keys["suspended"].address))
             yield Scene(world, steps, clock, alice, keys, names)
 
 

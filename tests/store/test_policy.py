@@ -42,6 +42,8 @@ CHANGES: dict[str, Act] = {
     "another channel": lambda box: subscribe(box, kept(2, channel=OTHER)),
     "unsubscribe": lambda box: unsubscribe(box, None),
     "drop": lambda box: box.store.drop_subscription(BOB, kept(1)),
+    "suspended": lambda box: box.store.operating.suspend(BOB),
+    "dropped": lambda box: box.store.operating.drop(BOB),
     "forget": lambda box: box.store.forget(BOB, issued=box.clock(), request=b"a DELETE request"),
 }
 

@@ -39,7 +39,7 @@ async def seen(box: Box, channel: str = PUSH) -> tuple[list[Subscribed], int, tu
     """The subscriptions of a channel, how many the settings count, and the notices of a list."""
     settings = await box.settings()
     notices = (await box.page()).notices
-    assert notices_of(refused=settings.refused, gone=settings.gone) == notices
+    assert notices_of(refused=settings.refused, suspended=settings.suspended, gone=settings.gone) == notices
     return list(await box.store.subscriptions(box.inbox, channel)), settings.subscriptions.get(channel, 0), notices
 
 

@@ -18,7 +18,7 @@ from inbox_server.store.sqlite.files import keep_owner, make_private, new_file
 from inbox_server.store.sqlite.opening import DATABASE_NAME, check_file, only_server
 
 _GENERATION_BYTES: Final = 8
-_SETTINGS_TABLES: Final = ("inbox", "name", "listed", "subscription", "invite", "secret_check")
+_SETTINGS_TABLES: Final = ("inbox", "name", "listed", "subscription", "invite", "secret_check", "suspended", "draining")
 # No entry is copied, so no earlier cursor may count as one that has seen them.
 _FORGET_MESSAGES: Final = (
     "UPDATE inbox SET horizon = change, unread = 0, unread_bytes = 0, tombstones = 0, refused = 0,"

@@ -35,15 +35,19 @@ class Delivery:
 
 @dataclass(slots=True)
 class _Count:
-    """The last change number of an inbox, and its unread entries and their bytes."""
+    """The last change number of an inbox, its unread entries and their bytes, and its own quota, if it has one."""
 
     change: int
     unread: int
     bytes: int
+    most_entries: int | None = None
+    most_bytes: int | None = None
 
     def add(self, size: int, quota: Quota) -> bool:
         """Count one more entry, if it fits."""
-        if self.unread >= quota.entries or self.bytes + size > quota.bytes:
+        entries = quota.entries if self.most_entries is None else self.most_entries
+        most_bytes = quota.bytes if self.most_bytes is None else self.most_bytes
+        if self.unread >= entries or self.bytes + size > most_bytes:
             return False
         self.change, self.unread, self.bytes = self.change + 1, self.unread + 1, self.bytes + size
         return True
@@ -127,7 +131,8 @@ def _counts(db: sqlite3.Connection, asked: Sequence[Delivery]) -> dict[bytes, _C
     inboxes = list({one.inbox for one in asked})
     inboxes += inboxes[:1] * ((1 << (len(inboxes) - 1).bit_length()) - len(inboxes))  # so that there are few statements
     marks = ", ".join("?" * len(inboxes))
-    rows = db.execute(f"SELECT inbox, change, unread, unread_bytes FROM inbox WHERE inbox IN ({marks})", inboxes)  # noqa: S608
+    columns = "inbox, change, unread, unread_bytes, most_entries, most_bytes"
+    rows = db.execute(f"SELECT {columns} FROM inbox WHERE inbox IN ({marks})", inboxes)  # noqa: S608
     return {inbox: _Count(*counts) for inbox, *counts in rows}
 
 
@@ -170,8 +175,9 @@ def _make_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota, no
 
 
 def _has_room(db: sqlite3.Connection, inbox: bytes, size: int, quota: Quota) -> bool:
-    row = db.execute("SELECT unread, unread_bytes FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
+    row = db.execute(
+        "SELECT change, unread, unread_bytes, most_entries, most_bytes FROM inbox WHERE inbox = ?", (inbox,)
+    ).fetchone()
     if row is None:
         raise Refused("not_accepted", "The delivery is not accepted.")  # the owner deleted it a moment ago
-    unread, unread_bytes = row
-    return bool(unread < quota.entries and unread_bytes + size <= quota.bytes)
+    return _Count(*row).add(size, quota)

@@ -39,12 +39,14 @@ def read_feed(
     Raises `Refused` no_inbox or cursor_gone.
     """
     row = db.execute(
-        "SELECT generation, change, horizon, unread, refused, gone FROM inbox WHERE inbox = ?", (inbox,)
+        "SELECT generation, change, horizon, unread, refused, gone,"
+        " EXISTS (SELECT 1 FROM suspended WHERE suspended.inbox = inbox.inbox) FROM inbox WHERE inbox = ?",
+        (inbox,),
     ).fetchone()
     if row is None:
         raise no_inbox()
-    generation, change, horizon, unread, refused, gone = row
-    notices = notices_of(refused=bool(refused), gone=gone.split())
+    generation, change, horizon, unread, refused, gone, suspended = row
+    notices = notices_of(refused=bool(refused), suspended=bool(suspended), gone=gone.split())
     from_the_start = after is None
     if after is None:
         after = Cursor(generation, -1, change)

@@ -16,6 +16,7 @@ from inbox_server.store.sqlite.database import Connection, open_connection, sche
 from inbox_server.store.sqlite.files import check_free, check_mine, keep_owner, make_private, new_file
 from inbox_server.store.sqlite.reader import Reader
 from inbox_server.store.sqlite.remembered import Remembered
+from inbox_server.store.sqlite.settings import is_draining
 from inbox_server.store.sqlite.slots import Slots
 from inbox_server.store.sqlite.store import SqliteStore
 from inbox_server.store.sqlite.writer import Writer
@@ -46,7 +47,8 @@ async def open_store(
             Reader(second) as reader,
             Writer(connection, remembered.changing, changed, committed, rolled_back=slots.forget) as writer,
         ):
-            yield SqliteStore(reader, writer, remembered, slots, quota)
+            draining = await reader.read(is_draining)
+            yield SqliteStore(reader, writer, remembered, slots, quota, draining=draining)
 
 
 async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_value: bytes) -> None:

@@ -13,9 +13,10 @@ def proven(db: sqlite3.Connection, name: bytes) -> bytes | None:
 
 
 _LONGEST_LISTS: Final = 16  # addresses that are remembered of an inbox
-# Queries the lists even for an inbox that does not exist, so that it costs the same.
+# Queries the lists even for an inbox that does not exist, so that it costs the same. To a sender, one that the operator
+# suspended is as one whose owner accepts nobody.
 _DOOR: Final = """
-    SELECT app, accept, retention,
+    SELECT app, iif(EXISTS (SELECT 1 FROM suspended WHERE inbox = ?1), 'nobody', accept), retention,
         EXISTS (SELECT 1 FROM listed WHERE inbox = ?1 AND kind = 'contact' AND address = ?2),
         EXISTS (SELECT 1 FROM listed WHERE inbox = ?1 AND kind = 'blocked' AND address = ?2),
         (SELECT group_concat(DISTINCT channel) FROM subscription WHERE inbox = ?1)

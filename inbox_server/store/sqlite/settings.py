@@ -6,6 +6,7 @@ from typing import Final
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Admission, Settings, SettingsChange, Totals, no_inbox
+from inbox_server.store.operating import draining
 from inbox_server.store.sqlite.expiry import drop_entries
 
 _MOST_APART_SECONDS: Final = 420
@@ -19,12 +20,13 @@ def read_settings(db: sqlite3.Connection, inbox: bytes) -> Settings | None:
         " (SELECT count(*) FROM listed WHERE listed.inbox = inbox.inbox AND kind = 'contact'),"
         " (SELECT count(*) FROM listed WHERE listed.inbox = inbox.inbox AND kind = 'blocked'),"
         " (SELECT count(*) FROM name WHERE name.inbox = inbox.inbox),"
-        " unread, unread_bytes, tombstones, refused, gone FROM inbox WHERE inbox = ?",
+        " unread, unread_bytes, tombstones, refused, gone, most_entries, most_bytes,"
+        " EXISTS (SELECT 1 FROM suspended WHERE suspended.inbox = inbox.inbox) FROM inbox WHERE inbox = ?",
         (inbox,),
     ).fetchone()
     if row is None:
         return None
-    retention, accept, contacts, blocked, names, unread, unread_bytes, read, refused, gone = row
+    retention, accept, contacts, blocked, names, unread, unread_bytes, read, refused, gone, *most, suspended = row
     subscribed = db.execute(
         "SELECT channel, count(*) FROM subscription WHERE inbox = ? GROUP BY channel", (inbox,)
     ).fetchall()
@@ -40,11 +42,23 @@ def read_settings(db: sqlite3.Connection, inbox: bytes) -> Settings | None:
         refused=bool(refused),
         subscriptions=dict(subscribed),
         gone=tuple(gone.split()),
+        suspended=bool(suspended),
+        most_entries=most[0],
+        most_bytes=most[1],
     )
 
 
 def read_totals(db: sqlite3.Connection) -> Totals:
-    return Totals(*db.execute("SELECT coalesce(sum(unread), 0), coalesce(sum(tombstones), 0) FROM inbox").fetchone())
+    return Totals(
+        *db.execute(
+            "SELECT coalesce(sum(unread), 0), coalesce(sum(tombstones), 0), count(*),"
+            " (SELECT count(*) FROM suspended) FROM inbox"
+        ).fetchone()
+    )
+
+
+def is_draining(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM draining").fetchone() is not None
 
 
 def settle(
@@ -83,6 +97,10 @@ def settle(
 
 
 def _admit(db: sqlite3.Connection, inbox: bytes, change: SettingsChange, admission: Admission, now: UnixTime) -> None:
+    if db.execute("SELECT 1 FROM suspended WHERE inbox = ?", (inbox,)).fetchone():
+        raise Refused("suspended", "The operator of this server has suspended the inbox of this key. Ask the operator.")
+    if is_draining(db):
+        raise draining()
     if admission.max_inboxes is not None:
         (inboxes,) = db.execute("SELECT count(*) FROM inbox").fetchone()
         if inboxes >= admission.max_inboxes:
@@ -120,9 +138,15 @@ def _check_order(issued: UnixTime, request: bytes, settings_at: int, settings_re
 def forget(db: sqlite3.Connection, inbox: bytes, issued: UnixTime, request: bytes) -> bool | None:
     """Drop the inbox: False when there is none; None when a part of it is gone, and this must be repeated."""
     row = db.execute("SELECT settings_at, settings_request FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
-    if row is None:
+    if row is not None:
+        _check_order(issued, request, *row)
+    return drop_inbox(db, inbox)
+
+
+def drop_inbox(db: sqlite3.Connection, inbox: bytes) -> bool | None:
+    """As `forget`, whoever asks for it."""
+    if db.execute("SELECT 1 FROM inbox WHERE inbox = ?", (inbox,)).fetchone() is None:
         return False
-    _check_order(issued, request, *row)
     if not drop_entries(db, inbox):
         # Should it break off here: what is gone was not told, so devices that had it must list anew.
         db.execute("UPDATE inbox SET change = change + 1, horizon = change + 1 WHERE inbox = ?", (inbox,))

@@ -2,8 +2,8 @@
 
 When SQLite balances a B-tree it moves rows between pages, and what it leaves in the old page is not blanked, not even
 with `secure_delete`: of some hundred texts that were acknowledged, one could still be found (test_erasing.py). A row of
-this table is never moved and never deleted. It is made blank, filled, and blanked again, always with as many
-bytes, which SQLite writes over in place. Growing appends blank rows at the end, where no row has to move.
+this table is never moved. It is made blank, filled, and blanked again, always with as many bytes, which SQLite writes
+over in place. Growing appends blank rows at the end, and `vacuum.py` deletes blank ones there: no row has to move.
 
 A text lies there as it is listed, with quotes and backslashes escaped: its id and what comes between the two go before
 it, so that SQLite can join a page.
@@ -31,6 +31,7 @@ MOST_OPEN: Final = 16_384  # inboxes, of about 400 bytes each
 _CHOICE: Final = 22  # pages of the file
 _GROW_SLOTS: Final = 2 * _CHOICE * PAGE_SLOTS
 _LOOK_SLOTS: Final = 4 * _CHOICE * PAGE_SLOTS
+SPARE_SLOTS: Final = _LOOK_SLOTS  # as many free ones stay to choose from when the file is made smaller
 
 
 class Slots:
@@ -46,6 +47,8 @@ class Slots:
     def __init__(self, *, most_open: int = MOST_OPEN, randbelow: Callable[[int], int] = secrets.randbelow) -> None:
         self._most_open = most_open
         self._randbelow = randbelow
+        self.end: int | None = None
+        """The last slot that may be chosen, while those behind it are about to go."""
         self.forget()
 
     def forget(self) -> None:
@@ -94,11 +97,12 @@ class Slots:
     def _look(self, db: sqlite3.Connection) -> list[int]:
         """Free slots that are not held, from anywhere in the file: those that are held lie together."""
         (end,) = db.execute("SELECT coalesce(max(slot), 0) FROM free_slot").fetchone()
+        end = end if self.end is None else min(end, self.end)
         start = self._randbelow(end // PAGE_SLOTS + 1) * PAGE_SLOTS  # the end of a page
-        ahead = "SELECT slot FROM free_slot WHERE slot > ? ORDER BY slot LIMIT ?"
-        found = [slot for (slot,) in db.execute(ahead, (start, _LOOK_SLOTS))]
+        ahead = "SELECT slot FROM free_slot WHERE slot > ? AND slot <= ? ORDER BY slot LIMIT ?"
+        found = [slot for (slot,) in db.execute(ahead, (start, end, _LOOK_SLOTS))]
         if len(found) < _LOOK_SLOTS:
-            found += [slot for (slot,) in db.execute(ahead, (0, _LOOK_SLOTS - len(found))) if slot <= start]
+            found += [slot for (slot,) in db.execute(ahead, (0, start, _LOOK_SLOTS - len(found)))]
         return [slot for slot in found if slot not in self._held]
 
     def _hold(self, slots: Iterable[int]) -> None:

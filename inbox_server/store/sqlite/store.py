@@ -28,11 +28,13 @@ from inbox_server.store.contract import (
     Totals,
     no_inbox,
 )
+from inbox_server.store.operating import draining
 from inbox_server.store.sqlite.delivering import Delivering, Delivery, next_change
 from inbox_server.store.sqlite.expiry import drop_oldest_tombstones, is_due, sweep
 from inbox_server.store.sqlite.feed import read_feed
 from inbox_server.store.sqlite.groups import Part
 from inbox_server.store.sqlite.log import read_log
+from inbox_server.store.sqlite.operations import SqliteOperating
 from inbox_server.store.sqlite.outages import lapsed_inboxes, note_seen, prolong, read_seen, rounded
 from inbox_server.store.sqlite.policy import proven, read_policy
 from inbox_server.store.sqlite.reader import Reader
@@ -41,6 +43,7 @@ from inbox_server.store.sqlite.settings import forget, read_settings, read_total
 from inbox_server.store.sqlite.slots import Slots, blank_slot, grow_slots
 from inbox_server.store.sqlite.subscriptions import drop_subscription, subscribe, subscriptions, unsubscribe
 from inbox_server.store.sqlite.turns import Turns
+from inbox_server.store.sqlite.vacuum import Vacuum
 from inbox_server.store.sqlite.writer import Writer
 
 _FULL_RETRY_SECONDS: Final = 3600
@@ -54,7 +57,17 @@ _ACK_BATCH: Final = 100  # a thousand ids in one commit would delay everybody by
 class SqliteStore:
     """Implements `contract.Store`."""
 
-    def __init__(self, reader: Reader, writer: Writer, remembered: Remembered, slots: Slots, quota: Quota) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        remembered: Remembered,
+        slots: Slots,
+        quota: Quota,
+        *,
+        draining: bool = False,
+    ) -> None:
+        self.operating = SqliteOperating(reader, writer, Vacuum(reader, writer, slots), quota, draining=draining)
         self._reader = reader
         self._writer = writer
         self._feed_ends, self._policies = remembered.feed_ends, remembered.policies
@@ -76,6 +89,8 @@ class SqliteStore:
         return known.for_sender(sender) if known else None
 
     async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
+        if self.operating.draining:
+            raise draining()
         work = Part(self._delivering, Delivery(inbox, id, message_id, expires, now))
         delivered: Delivered | None = await self._writer.write(work, inbox=inbox, settles=False)
         if delivered is None:
@@ -118,7 +133,7 @@ class SqliteStore:
                     await self._writer.write(work, inbox=inbox, erases=True, settles=False)
 
     def limit(self, quota: Quota) -> None:
-        self._quota = self._delivering.quota = quota
+        self._quota = self._delivering.quota = self.operating.quota = quota
 
     async def totals(self) -> Totals:
         return await self._reader.read(read_totals)

@@ -19,7 +19,7 @@ from tests.support.stores import CHECK_VALUE, QUOTA, claimed_box, read_rows, row
 
 COLUMNS = {
     "inbox": "inbox app generation change horizon retention accept unread unread_bytes tombstones refused"
-    " settings_at settings_request gone log_n log_head base_n base_head restored",
+    " settings_at settings_request gone log_n log_head base_n base_head restored most_entries most_bytes",
     "logged": "inbox n id until",
     "name": "name inbox",
     "listed": "inbox kind address",
@@ -31,6 +31,8 @@ COLUMNS = {
     "invite": "code expires",
     "secret_check": "value",
     "seen": "time",
+    "suspended": "inbox",
+    "draining": "one",
 }
 
 

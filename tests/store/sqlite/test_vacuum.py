@@ -1,0 +1,79 @@
+"""Giving room back: what is unread stays readable, what was read leaves no trace, and nobody is in the way."""
+
+import asyncio
+import random
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from inbox_server.store.sqlite.opening import DATABASE_NAME
+from inbox_server.store.sqlite.slots import PAGE_SLOTS, SPARE_SLOTS
+from tests.store.sqlite.test_erasing import _marked, _marks_in, _marks_left
+from tests.store.sqlite.test_slots import is_consistent
+from tests.support.stores import Box, read_rows
+
+
+def slots_of(folder: Path) -> tuple[int, int]:
+    ((last, rows),) = read_rows(folder, "SELECT max(slot), count(*) FROM text")
+    return last, rows
+
+
+async def flooded(box: Box, dice: random.Random, folder: Path) -> dict[int, tuple[Box, str]]:
+    """Some inboxes whose texts were nearly all read; what is left lies all over the file."""
+    boxes = [box.of(dice.randbytes(16)) for _ in range(5)]
+    for each in boxes:
+        await each.claim()
+    waiting = {number: (dice.choice(boxes), _marked(number, dice)) for number in range(3000)}
+    await asyncio.gather(*(each.deliver(text) for each, text in waiting.values()))
+    for number in dice.sample(sorted(waiting), 2900):
+        each, text = waiting.pop(number)
+        await each.acknowledge(text)
+    assert slots_of(folder)[0] >= 3000
+    return waiting
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_what_is_unread_moves_and_leaves_no_trace_where_it_was(box: Box, tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    waiting = await flooded(box, dice, tmp_path)
+    size = (tmp_path / DATABASE_NAME).stat().st_size
+    assert await box.store.operating.vacuum() > size // 2
+    end = -(-(100 + SPARE_SLOTS) // PAGE_SLOTS) * PAGE_SLOTS
+    assert slots_of(tmp_path) == (end, end)
+    for each in {each.inbox: each for each, _ in waiting.values()}.values():
+        expected = [text for other, text in waiting.values() if other is each]
+        assert await each.texts() == expected
+    assert await _marks_left(tmp_path, set(waiting), time.monotonic()) == set()
+    assert _marks_in(tmp_path) == set(waiting)
+    assert (tmp_path / DATABASE_NAME).stat().st_size < size // 2
+    for number in sorted(waiting):
+        each, text = waiting[number]
+        await each.acknowledge(text)
+    assert await _marks_left(tmp_path, set(), time.monotonic()) == set()
+    with sqlite3.connect(tmp_path / DATABASE_NAME) as db:
+        assert is_consistent(db, set())
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+async def test_deliveries_and_acknowledgements_go_on_meanwhile(box: Box, tmp_path: Path) -> None:
+    dice = random.Random(4)
+    waiting = await flooded(box, dice, tmp_path)
+    vacuuming = asyncio.create_task(box.store.operating.vacuum())
+    number = 10_000
+    while not vacuuming.done():
+        each, text = waiting.pop(dice.choice(sorted(waiting)))
+        waiting[number] = each, _marked(number, dice)
+        await asyncio.gather(each.acknowledge(text), each.deliver(waiting[number][1]))
+        number += 1
+    assert number > 10_005
+    assert vacuuming.result() > 0
+    for each in {each.inbox: each for each, _ in waiting.values()}.values():
+        expected = [text for other, text in waiting.values() if other is each]
+        assert sorted(await each.texts()) == sorted(expected)
+    assert await _marks_left(tmp_path, set(waiting), time.monotonic()) == set()
+    with sqlite3.connect(tmp_path / DATABASE_NAME) as db:
+        taken = {slot for (slot,) in db.execute("SELECT slot FROM message WHERE slot IS NOT NULL")}
+        assert len(taken) == len(waiting)
+        assert is_consistent(db, taken)
