@@ -4,17 +4,21 @@ import asyncio
 import random as random_numbers
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from inbox_server.client.http_sessions import Sessions
 from inbox_server.client.inbox_api import NO_PATIENCE, Inbox, InboxRefused, Patience, Unreachable
 from inbox_server.client.outbox import Outbox
 from inbox_server.client.profile_file import Profile
+from inbox_server.client.receipts import Offers, offers_of
 from inbox_server.client.reports import Outcome
+from inbox_server.client.sent_index import SentIndex
 from inbox_server.client.storage import Keeper
 from inbox_server.client.user import AppUser
 from inbox_server.clock import UnixTime
 from inbox_server.outgoing.guard import NotAllowed
+
+_OFFERS_SECONDS: Final = 300  # how long a capability document may be cached
 
 Action = Callable[[Inbox], Awaitable[Mapping[str, Any] | None]]
 
@@ -30,6 +34,11 @@ class Account:
     patience: Patience = NO_PATIENCE
     random: Callable[[], float] = random_numbers.random
     _inboxes: dict[str, Inbox] = field(default_factory=dict)
+    index: SentIndex = field(init=False)
+    _offers: dict[str, tuple[UnixTime, Offers]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", SentIndex(self.user, self.profile, self.outbox))
 
     @property
     def now(self) -> UnixTime:
@@ -66,6 +75,18 @@ class Account:
                 f"{url} is not asked: it is not on the public web at the usual port (allow it in the profile)"
             ) from None
         return Inbox(session, url, self.user.app, self.user.key, lambda: self.now, self.patience)
+
+    async def offers(self, inbox: Inbox, *, fresh: bool = False) -> Offers:
+        """What the server says of receipts and logs, remembered for as long as the protocol allows.
+
+        Raises `InboxRefused` or `Unreachable`.
+        """
+        now = self.user.clock()
+        made, offers = self._offers.get(inbox.url, (UnixTime(0), Offers()))
+        if fresh or inbox.url not in self._offers or not 0 <= now - made < _OFFERS_SECONDS:
+            offers = offers_of(await inbox.capabilities())
+            self._offers[inbox.url] = now, offers
+        return offers
 
     async def at_each(self, urls: Iterable[str], action: Action) -> tuple[Outcome, ...]:
         """Do the same at several own inboxes at once. A failure at one does not affect the others."""

@@ -59,13 +59,31 @@ class Bucket:
         answer = await self._store(path, content, {"Content-Type": content_type, "If-None-Match": "*"})
         return answer.status != 412 and bool(self._stored(answer, path))
 
+    async def replace(self, path: str, content: bytes, tag: str | None) -> str | None:
+        """Store a file if it is still the one with this tag, or with None if there is none; returns the new tag.
+
+        None if it is another: read it, and try again. Raises `BucketFailed`.
+        """
+        condition = {"If-None-Match": "*"} if tag is None else {"If-Match": tag}
+        answer = await self._store(path, content, {"Content-Type": "application/json", **condition})
+        if answer.status == 412:
+            return None
+        self._stored(answer, path)
+        new = json.loads(answer.body).get("etag")
+        return new if isinstance(new, str) else ""
+
     async def read(self, path: str) -> bytes | None:
         """A file's content, or None when there is none. Raises `BucketFailed`."""
+        content, _ = await self.read_tagged(path)
+        return content
+
+    async def read_tagged(self, path: str) -> tuple[bytes | None, str | None]:
+        """A file's content and tag, or None and None when there is none. Raises `BucketFailed`."""
         answer = await _ask(self.session, "GET", self.url + path, {})
         if answer.status == 200:
-            return answer.body
+            return answer.body, answer.headers.get("ETag", "")
         if answer.status in _NOT_THERE:
-            return None
+            return None, None
         raise BucketFailed(f"the bucket's host answered {answer.status} to reading {path}")
 
     async def _store(self, path: str, content: bytes, headers: Mapping[str, str]) -> Answer:

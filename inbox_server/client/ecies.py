@@ -52,21 +52,31 @@ def encrypt(public: str, content: str | bytes, *, ephemeral: AppKey, iv: bytes, 
 
 def decrypt(key: AppKey, text: str) -> str | bytes:
     """The decrypted content: text or bytes, as it was encrypted. Raises `CannotDecrypt`."""
+    return _decrypted(text, key, None)
+
+
+def decrypt_own(ephemeral: AppKey, public: str, text: str) -> str | bytes:
+    """The same for the writer, who still has the ephemeral key: what was encrypted to `public`. `CannotDecrypt`."""
+    return _decrypted(text, ephemeral, bytes.fromhex(public))
+
+
+def _decrypted(text: str, key: AppKey, other: bytes | None) -> str | bytes:
     try:
-        plain, was_string = _decrypt(key, json.loads(text))
+        plain, was_string = _decrypt(json.loads(text), key, other)
         return plain.decode() if was_string else plain
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise CannotDecrypt("is not encrypted to this key, or was changed") from None
 
 
-def _decrypt(key: AppKey, members: Mapping[str, Any]) -> tuple[bytes, bool]:
+def _decrypt(members: Mapping[str, Any], key: AppKey, other: bytes | None) -> tuple[bytes, bool]:
+    """`other` is the public key beside `key`; with None, the ephemeral one in the text."""
     iv, mac = bytes.fromhex(members["iv"]), bytes.fromhex(members["mac"])
     ephemeral_public = bytes.fromhex(members["ephemeralPK"])
     if members.get("cipherTextEncoding") == "base64":
         cipher_text = base64.b64decode(members["cipherText"], validate=True)
     else:
         cipher_text = bytes.fromhex(members["cipherText"])
-    cipher_key, mac_key = _keys(key, ephemeral_public)
+    cipher_key, mac_key = _keys(key, other or ephemeral_public)
     if not hmac.compare_digest(hmac.digest(mac_key, iv + ephemeral_public + cipher_text, "sha256"), mac):
         raise ValueError("wrong MAC")
     decryptor = Cipher(AES(cipher_key), CBC(iv)).decryptor()

@@ -159,6 +159,11 @@ class Inbox:
 
         return self._with("id", await self._ask("POST", "/v1/messages", sign, body))
 
+    async def log(self, after: int | None, nonce: str, limit: int) -> dict[str, Any]:
+        """A page of the log. `nonce` is base64url of 16 random bytes. Only for a server that lists the feature."""
+        query = f"nonce={nonce}&limit={limit}" + ("" if after is None else f"&after={after}")
+        return self._with("signed", await self._ask("GET", f"/v1/inbox/log?{query}", self._owner("read")))
+
     async def unread(self, after: str | None = None, limit: int | None = None) -> dict[str, Any]:
         """A page of the feed."""
         query = [f"{name}={value}" for name, value in (("after", after), ("limit", limit)) if value]
@@ -278,6 +283,11 @@ class _Problem(Exception):
 def delivery_body(message_id: str, ttl: int | None = None) -> bytes:
     members: dict[str, Any] = {"message_id": message_id} | ({} if ttl is None else {"ttl": ttl})
     return json.dumps(members).encode()
+
+
+def asking_for_receipt(body: str) -> bytes:
+    """The same delivery, for a server that lists the feature."""
+    return json.dumps({**json.loads(body), "receipt": True}).encode()
 
 
 def _refusal(url: str, answer: Answer) -> tuple[InboxRefused, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Sent messages that not every inbox has answered yet: the exact bytes, so that a retry repeats the same delivery.
 
-An entry is written before the first request and removed when each inbox has stored it or refused it for good.
-After 30 days by an own inbox's time it is removed too, and the client reports that.
+An entry is written before the first request and removed when each inbox has stored it or refused it for good, and the
+index in the bucket says so. After 30 days by an own inbox's time it is removed too, and the client reports that.
 """
 
 import json
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
+from inbox_server.client.index import Receipt
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 
@@ -22,17 +23,28 @@ State = Literal["waiting", "stored", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One inbox of a recipient. It asked for a pause, so it is not asked before `not_before`."""
+    """One inbox of a recipient. It asked for a pause, so it is not asked before `not_before`.
+
+    `pin` is its server's receipt key on the recipient's card. `expires` and `receipt` are what it answered, the receipt
+    only if it holds; `fault` is what is wrong with one that does not.
+    """
 
     state: State = "waiting"
     code: str = ""
     detail: str = ""
     not_before: int = 0
+    pin: str = ""
+    expires: int = 0
+    receipt: Receipt | None = None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One delivery. `message` is the message's ID in the own bucket, `key` the recipient's, `body` what is POSTed."""
+    """One delivery. `message` is the message's ID in the own bucket, `key` the recipient's, `body` what is POSTed.
+
+    `n` is its number in the pair, 0 if it has none. `is_indexed`: the index in the bucket says what is known here.
+    """
 
     message: str
     recipient: str
@@ -40,6 +52,12 @@ class Waiting:
     body: str
     made: UnixTime
     places: Mapping[str, Place] = field(default_factory=dict)
+    n: int = 0
+    is_indexed: bool = True
+
+    @property
+    def is_finished(self) -> bool:
+        return self.is_over and self.is_indexed
 
     @property
     def is_over(self) -> bool:
@@ -57,6 +75,11 @@ Outbox = Mapping[str, Waiting]
 """By message ID, in the order of sending."""
 
 
+def undelivered(outbox: Outbox) -> Outbox:
+    """What still waits for an inbox, and not only for its entry in the index."""
+    return {message: waiting for message, waiting in outbox.items() if not waiting.is_over}
+
+
 def render_outbox(outbox: Outbox) -> bytes:
     entries = [
         {
@@ -65,14 +88,26 @@ def render_outbox(outbox: Outbox) -> bytes:
             "key": waiting.key,
             "body": waiting.body,
             "made": waiting.made,
-            "places": {
-                url: {"state": place.state, "code": place.code, "detail": place.detail, "not_before": place.not_before}
-                for url, place in waiting.places.items()
-            },
+            "places": {url: _members(place) for url, place in waiting.places.items()},
+            "n": waiting.n,
+            "is_indexed": waiting.is_indexed,
         }
         for waiting in outbox.values()
     ]
     return json.dumps({"version": 1, "deliveries": entries}, indent=1).encode() + b"\n"
+
+
+def _members(place: Place) -> dict[str, Any]:
+    return {
+        "state": place.state,
+        "code": place.code,
+        "detail": place.detail,
+        "not_before": place.not_before,
+        "pin": place.pin,
+        "expires": place.expires,
+        "receipt": place.receipt,
+        "fault": place.fault,
+    }
 
 
 def parse_outbox(content: bytes) -> Outbox:

@@ -1,10 +1,12 @@
 """The card in the own bucket. Another device with the same key may have written it after this one."""
 
 from dataclasses import replace
+from functools import partial
 
 from inbox_server.client.account import Account
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.profile_file import Profile
+from inbox_server.client.remembered import Remembered
 from inbox_server.client.tokens_and_cards import CARD_FILE, NO_CARD, BadCard, Card, read_card
 
 
@@ -41,6 +43,9 @@ async def catch_up(account: Account) -> tuple[str, ...]:
     def follow(profile: Profile) -> Profile:
         unheard = tuple(dict.fromkeys(id for ids in profile.to_ack.values() for id in ids))
         followed = replace(profile, inboxes=card.inboxes, seq=max(profile.seq, card.seq)).with_to_ack(unheard)
+        for url in card.inboxes:
+            if key := card.receipt_key(url):
+                followed = followed.with_remembered(partial(Remembered.with_receipt_key, inbox=url, key=key))
         for url in set(profile.inboxes) - set(card.inboxes):
             followed = followed.without_inbox(url)
         return followed

@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from inbox_server.client.appkey import AppKey
+from inbox_server.client.remembered import Remembered, parse_remembered, remembered_members
 from inbox_server.identity.names import is_origin, parse_name
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 
@@ -62,6 +63,8 @@ class Profile:
     """Entries that could not be fetched, and the time since which their messages are missing; 0: unknown."""
     association: str | None = field(default=None, repr=False)
     """The token in which a private hub's user vouches for this bucket. It is sent only to the hub."""
+    remembered: Remembered = field(default_factory=Remembered)
+    """What audits need, and what reading without a server needs."""
 
     @property
     def identity(self) -> str:
@@ -99,6 +102,9 @@ class Profile:
         noted = {url: tuple(dict.fromkeys(self.to_ack.get(url, ()) + ids))[-_MOST_TO_ACK:] for url in self.sources}
         return replace(self.without_missed(ids), to_ack={**self.to_ack, **noted})
 
+    def with_remembered(self, change: Callable[[Remembered], Remembered]) -> "Profile":
+        return replace(self, remembered=change(self.remembered))
+
     def with_acked(self, inbox: str, ids: tuple[str, ...]) -> "Profile":
         """A copy without these, which the inbox has acknowledged."""
         told = set(ids)
@@ -114,6 +120,7 @@ class Profile:
             cursors={url: cursor for url, cursor in self.cursors.items() if url != inbox},
             marks={url: marks for url, marks in self.marks.items() if url != inbox},
             to_ack={url: ids for url, ids in self.to_ack.items() if url != inbox},
+            remembered=self.remembered.without_inbox(inbox),
         )
 
 
@@ -140,6 +147,7 @@ def render_profile(profile: Profile) -> bytes:
         and {"old": move.old, "new": move.new, "settings": move.settings, "is_published": move.is_published},
         "told": profile.told,
         "missed": profile.missed,
+        "remembered": remembered_members(profile.remembered),
     }
     return json.dumps(members, indent=2).encode() + b"\n"
 
@@ -157,6 +165,8 @@ def parse_profile(content: bytes) -> Profile:
         for name in ("prefixes", "services", "allow", "inboxes"):
             members[name] = tuple(members[name])
         members["told"] = tuple(members.get("told", ()))
+        if "remembered" in members:
+            members["remembered"] = parse_remembered(members["remembered"])
         members["to_ack"] = {url: tuple(ids) for url, ids in members["to_ack"].items()}
         members["move"] = members["move"] and Move(**members["move"])
         profile = Profile(**members)

@@ -10,7 +10,7 @@ from inbox_server.client.inbox_api import Inbox, InboxRefused
 from inbox_server.client.own_card import OwnCardUnreadable, catch_up, published_card
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.reports import Outcome
-from inbox_server.client.tokens_and_cards import CARD_FILE, NO_CARD
+from inbox_server.client.tokens_and_cards import CARD_FILE, NO_CARD, Card
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.identity.names import is_origin
 
@@ -26,6 +26,10 @@ async def shown(inbox: Inbox) -> dict[str, Any] | None:
         if refusal.code != "no_inbox":
             raise
         return None
+
+
+def _pinned(card: Card) -> tuple[str | None, ...]:
+    return tuple(card.receipt_key(url) for url in card.inboxes)
 
 
 class Publishing:
@@ -48,14 +52,16 @@ class Publishing:
         return self._account.profile.change(lambda profile: replace(profile, inboxes=inboxes)).seq
 
     async def renew(self) -> int | None:
-        """Renew a card that expires within 60 days; returns its `seq`, or None if it was not renewed.
+        """Renew a card that expires within 60 days, or that lacks a server's receipt key.
 
-        Raises `BucketFailed`.
+        Returns its `seq`, or None if it was not renewed. Raises `BucketFailed`.
         """
         card = await published_card(self._account)
         if card is None or not await self._account.is_time_known():
             return None
-        if card.expires - self._account.now > _RENEW_SECONDS:
+        keys = await self._receipt_keys(card.inboxes)
+        lacks_key = any(key and key != pinned for key, pinned in zip(keys, _pinned(card), strict=True))
+        if card.expires - self._account.now > _RENEW_SECONDS and not lacks_key:
             return None
         await catch_up(self._account)
         profile = self._account.profile.read()
@@ -66,11 +72,25 @@ class Publishing:
     async def _write_card(self, inboxes: tuple[str, ...], *, after: int, is_first: bool = False) -> bool:
         """Returns whether it was written; a first card is not written over an existing one."""
         now = self._account.now
+        keys = await self._receipt_keys(inboxes)
         # Counted before it is written: a number is never used for two cards.
         seq = self._account.profile.change(
             lambda profile: replace(profile, seq=max(profile.seq + 1, after + 1, now))
         ).seq
-        return await self._account.user.publish(inboxes, seq=seq, now=now, is_first=is_first)
+        return await self._account.user.publish(inboxes, seq=seq, now=now, is_first=is_first, receipt_keys=keys)
+
+    async def _receipt_keys(self, inboxes: tuple[str, ...]) -> tuple[str | None, ...]:
+        """What the card pins: each server's receipt key, or the last one known if it does not answer."""
+
+        async def note(inbox: Inbox) -> None:
+            if key := (await self._account.offers(inbox)).key:
+                self._account.profile.change(
+                    lambda profile: profile.with_remembered(lambda known: known.with_receipt_key(inbox.url, key))
+                )
+
+        await self._account.at_each(inboxes, note)
+        known = self._account.profile.read().remembered.receipt_keys
+        return tuple(next(iter(known.get(url, ())), None) for url in inboxes)
 
     async def _published_seq(self) -> int:
         try:

@@ -14,7 +14,8 @@ class Outcome:
     """The result of asking one inbox: `done`, `refused` for good, or `later`, which the client repeats by itself.
 
     `code` is the server's, `unreachable`, or `claimed` when an inbox is new; `detail` is for people. `answer` is the
-    server's answer when it was done.
+    server's answer when it was done. `receipt`: `kept`, if the server gave one for a delivery and it holds; what is
+    wrong with it, if not; empty if none was asked for.
     """
 
     inbox: str
@@ -22,15 +23,22 @@ class Outcome:
     code: str = ""
     detail: str = ""
     answer: Mapping[str, Any] = field(default_factory=dict)
+    receipt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The result of sending a message, for each inbox of the recipient. It has arrived once one of them stored it."""
+    """The result of sending a message, for each inbox of the recipient. It has arrived once one of them stored it.
+
+    `index`: what kept the index in the own bucket from being written, which the next send repeats; or nothing.
+    `is_linked`: the pointer has its number; if not, the app's or the bucket's URL is too long for it.
+    """
 
     message: str
     recipient: str
     outcomes: tuple[Outcome, ...]
+    index: str = ""
+    is_linked: bool = True
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -132,6 +140,9 @@ def report_of(waiting: Waiting) -> Sent:
         "waiting": "later",
     }
     outcomes = tuple(
-        Outcome(url, states[place.state], place.code, place.detail) for url, place in waiting.places.items()
+        Outcome(
+            url, states[place.state], place.code, place.detail, receipt=place.fault or ("kept" if place.receipt else "")
+        )
+        for url, place in waiting.places.items()
     )
     return Sent(waiting.message, waiting.recipient, outcomes)

@@ -8,16 +8,20 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from inbox_server.client.account import Account
 from inbox_server.client.http_sessions import LONGEST_PAUSE_SECONDS
-from inbox_server.client.inbox_api import InboxRefused, Unreachable, delivery_body
+from inbox_server.client.inbox_api import Inbox, InboxRefused, Unreachable, asking_for_receipt, delivery_body
+from inbox_server.client.index import Receipt
 from inbox_server.client.outbox import KEPT_SECONDS, NO_CARD_YET, Outbox, Place, Waiting
+from inbox_server.client.receipts import BadReceipt, Taken, check_receipt
 from inbox_server.client.reports import Sent, report_of
+from inbox_server.client.sent_index import entry_id
 from inbox_server.client.tokens_and_cards import Card
 from inbox_server.client.user import CardUnread, NotForNow, NotReachable, NotValidNow
-from inbox_server.identity.keys import PublicKey
+from inbox_server.clock import UnixTime
+from inbox_server.identity.keys import PublicKey, parse_key
 
 _AT_ONCE: Final = 16
 
@@ -34,14 +38,18 @@ class Sending:
         user = self._account.user
         try:
             key, card = await self._look_up(recipient)
-            places = {url: Place() for url in card.inboxes}
+            places = _places_on(card)
         except CardUnread as unread:
             key, places = unread.key, {unread.url: Place("waiting", NO_CARD_YET, str(unread))}
         message = await user.write_message(content, key)
-        body = delivery_body(user.encrypt_id(message, key), ttl).decode()
-        waiting = Waiting(message, recipient, key.hex, body, self._account.now, places)
+        now = self._account.now
+        pointer = await self._account.index.next_pointer(message, key, now)
+        body = delivery_body(pointer.message_id, ttl).decode()
+        waiting = Waiting(message, recipient, key.hex, body, now, places, pointer.n, is_indexed=False)
         self._account.outbox.change(lambda outbox: {**outbox, message: waiting})
-        return await self._deliver(waiting, is_card_fresh=True)
+        sent = await self._deliver(waiting, is_card_fresh=True)
+        sent = _with_index(sent, await self._account.index.write())
+        return replace(sent, is_linked=pointer.is_linked)
 
     async def retry(self) -> tuple[Sent, ...]:
         """Deliver what waits, but not to an inbox that asked for a pause; returns a report for each that was tried."""
@@ -52,9 +60,14 @@ class Sending:
                 return await self._retry(waiting)
 
         reports = await asyncio.gather(*(again(waiting) for waiting in self._account.outbox.read().values()))
-        return tuple(report for report in reports if report)
+        failed = await self._account.index.write()
+        return tuple(_with_index(report, failed) for report in reports if report)
 
     async def _retry(self, waiting: Waiting) -> Sent | None:
+        if waiting.is_over:  # only its entry in the index is missing
+            if await self._is_too_old(waiting):
+                self._account.index.give_up(waiting)
+            return None
         if await self._is_too_old(waiting):
             return self._keep(_given_up(waiting, "gave_up", "it waited for 30 days"))
         if not self._due(self._rested(waiting)) and not waiting.is_without_card:
@@ -104,17 +117,28 @@ class Sending:
 
     async def _ask(self, url: str, waiting: Waiting) -> Place:
         """One delivery to one inbox; returns what to remember of it."""
+        pin = waiting.places[url].pin
         try:
             inbox = self._account.others(url)
+            asks = bool(pin) and await self._gives_receipts(inbox)
+            body = asking_for_receipt(waiting.body) if asks else waiting.body.encode()
             # By key, because that needs no proof of the name at that server, and the card was found by the key.
-            await inbox.deliver_body(waiting.body.encode(), sender=self._account.user.identity, recipient=waiting.key)
+            answer = await inbox.deliver_body(body, sender=self._account.user.identity, recipient=waiting.key)
         except InboxRefused as refusal:
             if refusal.is_final:
-                return Place("refused", refusal.code, refusal.detail)
-            return Place("waiting", refusal.code, refusal.detail, self._account.now + (refusal.retry_after or 0))
+                return Place("refused", refusal.code, refusal.detail, pin=pin)
+            pause = self._account.now + (refusal.retry_after or 0)
+            return Place("waiting", refusal.code, refusal.detail, pause, pin)
         except Unreachable as failure:
-            return Place("waiting", "unreachable", str(failure))
-        return Place("stored")
+            return Place("waiting", "unreachable", str(failure), pin=pin)
+        return _stored(url, waiting, answer, pin=pin if asks else "")
+
+    async def _gives_receipts(self, inbox: Inbox) -> bool:
+        """A server that cannot say is only asked to deliver."""
+        try:
+            return (await self._account.offers(inbox)).key is not None
+        except (InboxRefused, Unreachable):
+            return False
 
     def _rested(self, waiting: Waiting) -> Waiting:
         """A copy with the pauses that the inboxes asked for, in any delivery to the same recipient."""
@@ -142,9 +166,12 @@ class Sending:
             nonlocal kept
             if waiting.message not in outbox:  # another command has finished it in the meantime
                 return outbox
-            kept = replace(waiting, places=_merged(outbox[waiting.message].places, waiting.places))
+            before = outbox[waiting.message]
+            places = _merged(before.places, waiting.places)
+            has_index = before.is_indexed and (not waiting.n or _answers(places) == _answers(before.places))
+            kept = replace(waiting, places=places, is_indexed=has_index)
             rest = {id: other for id, other in outbox.items() if id != waiting.message}
-            return rest if kept.is_over else {**outbox, waiting.message: kept}
+            return rest if kept.is_finished else {**outbox, waiting.message: kept}
 
         self._account.outbox.change(change)
         return report_of(kept)
@@ -171,10 +198,44 @@ class Sending:
             raise NotReachable(f"{error}; or the clock here is wrong: it says {here:%Y-%m-%d %H:%M} UTC") from None
 
 
+def _places_on(card: Card) -> dict[str, Place]:
+    return {url: Place(pin=card.receipt_key(url) or "") for url in card.inboxes}
+
+
 def _follow(waiting: Waiting, card: Card) -> Waiting:
     """A copy with the inboxes of the card, without waiting ones that are no longer on it."""
-    kept = {url: place for url, place in waiting.places.items() if url in card.inboxes or place.state != "waiting"}
-    return replace(waiting, places={url: Place() for url in card.inboxes if url not in kept} | kept)
+    kept = {
+        url: replace(place, pin=card.receipt_key(url) or "")
+        for url, place in waiting.places.items()
+        if url in card.inboxes or place.state != "waiting"
+    }
+    return replace(waiting, places=_places_on(card) | kept)
+
+
+def _stored(url: str, waiting: Waiting, answer: Mapping[str, Any], pin: str) -> Place:
+    """With the receipt, checked against `pin`, if one was asked for. One that does not hold changes nothing else."""
+    expires = answer.get("expires")
+    place = Place("stored", pin=pin, expires=expires if type(expires) is int else 0)
+    if not pin:
+        return place
+    if answer.get("receipt") is None:
+        return replace(place, fault="the server gave no receipt, although it says that it gives them")
+    try:
+        taken = Taken(url, parse_key(waiting.key).address, entry_id(waiting.body), UnixTime(place.expires))
+        check_receipt(answer["receipt"], pin, taken)
+    except BadReceipt as error:
+        return replace(place, fault=f"the receipt {error}")
+    kept = {name: answer["receipt"][name] for name in ("token", "salt", "path")}
+    return replace(place, receipt={**kept, "expires": place.expires})
+
+
+def _answers(places: Mapping[str, Place]) -> dict[str, tuple[int, Receipt | None]]:
+    """What an index has of them."""
+    return {url: (place.expires, place.receipt) for url, place in places.items()}
+
+
+def _with_index(sent: Sent, failed: Mapping[str, str]) -> Sent:
+    return replace(sent, index=failed.get(sent.message, ""))
 
 
 def _merged(known: Mapping[str, Place], new: Mapping[str, Place]) -> dict[str, Place]:

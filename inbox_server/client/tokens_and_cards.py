@@ -1,13 +1,16 @@
 """What a client signs and writes: bearer tokens, the inbox card, the encrypted message ID. No I/O."""
 
 import hashlib
+import hmac
 import json
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.ecies import encrypt
+from inbox_server.client.pairs import SHORT_BYTES, Pair
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.identity.keys import NotAKey, PublicKey, parse_key
 from inbox_server.identity.names import is_origin, parse_sender
@@ -23,8 +26,9 @@ NO_CARD: Final = b"{}"
 MAX_CARD_SECONDS: Final = 400 * DAY_SECONDS
 _MAX_INBOXES: Final = 3
 _NEVER: Final = UnixTime(0)
-_MESSAGE_ID: Final = re.compile(r"[0-9a-f]{32}")
+MESSAGE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _POINTER_BYTES: Final = 415  # encrypted with base64, always 816 characters: the size tells nothing
+_MOST_N: Final = (1 << 53) - 1  # the largest whole number that every JSON library reads exactly
 
 
 class BadCard(ValueError):
@@ -46,6 +50,23 @@ class Card:
     inboxes: tuple[str, ...]
     seq: int
     expires: UnixTime = field(default=_NEVER, compare=False)
+    receipt_keys: tuple[str | None, ...] = ()
+    """For each inbox, the key of its server's receipts, 66 hex characters; None if it has none. Or empty."""
+
+    def receipt_key(self, inbox: str) -> str | None:
+        return dict(zip(self.inboxes, self.receipt_keys, strict=False)).get(inbox)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A pointer's place among those of its pair. Two devices of one sender may use a number twice.
+
+    `prev` is the short hash of the pointer before, zeros if that is not known; `mac` is the pair's. 16 bytes each.
+    """
+
+    n: int
+    prev: bytes
+    mac: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +80,7 @@ class Pointer:
     sender: str
     app: str
     url: str = ""
+    link: Link | None = None
 
 
 def deliver_token(key: AppKey, body: bytes, *, sender: str, recipient: str, app: str, inbox: str, now: UnixTime) -> str:
@@ -94,9 +116,19 @@ def owner_token(
     return key.token(claims, "inbox-owner+jwt")
 
 
-def make_card(key: AppKey, inboxes: tuple[str, ...], *, seq: int, now: UnixTime) -> bytes:
-    """The content of `inbox.json`."""
-    claims = {"iss": key.public, "inboxes": list(inboxes), "seq": seq, "iat": now, "exp": now + MAX_CARD_SECONDS}
+def make_card(
+    key: AppKey,
+    inboxes: tuple[str, ...],
+    *,
+    seq: int,
+    now: UnixTime,
+    receipt_keys: tuple[str | None, ...] = (),
+) -> bytes:
+    """The content of `inbox.json`. `receipt_keys`: one for each inbox, or none at all."""
+    claims: dict[str, Any] = {"iss": key.public, "inboxes": list(inboxes), "seq": seq}
+    if any(receipt_keys):
+        claims["receipt_keys"] = list(receipt_keys)
+    claims |= {"iat": now, "exp": now + MAX_CARD_SECONDS}
     return json.dumps({"card": key.token(claims, CARD_TYPE)}).encode()
 
 
@@ -132,29 +164,74 @@ def read_card(body: bytes, *, address: str, now: UnixTime | None) -> Card:
         raise BadCard("names an inbox that is not an origin")
     if now is not None and not issued - TOKEN_SECONDS <= now < expires:
         raise CardNotNow("has expired, or is not valid yet")
-    return Card(tuple(inboxes), seq, UnixTime(expires))
+    return Card(tuple(inboxes), seq, UnixTime(expires), _receipt_keys(claims, len(inboxes)))
+
+
+def _receipt_keys(claims: Mapping[str, Any], count: int) -> tuple[str | None, ...]:
+    """Raises `BadCard`."""
+    if "receipt_keys" not in claims:
+        return ()
+    keys = claims["receipt_keys"]
+    why = "does not have a receipt key or null for each inbox"
+    if not isinstance(keys, list) or len(keys) != count:
+        raise BadCard(why)
+    try:
+        return tuple(None if key is None else parse_key(key).hex for key in keys)
+    except (TypeError, ValueError):
+        raise BadCard(why) from None
+
+
+def pointer_text(pointer: Pointer) -> str:
+    """A pointer's plain text with its padding, 415 bytes. Raises ValueError if it has no room."""
+    members: dict[str, Any] = {"v": 1, "id": pointer.id, "from": pointer.sender, "app": pointer.app}
+    if pointer.url:
+        members["url"] = pointer.url
+    if pointer.link:
+        members |= {"n": pointer.link.n, "prev": encode(pointer.link.prev), "mac": encode(pointer.link.mac)}
+    plain = json.dumps(members, separators=(",", ":"))
+    if len(plain.encode()) > _POINTER_BYTES:
+        raise ValueError(f"the pointer has more than {_POINTER_BYTES} bytes")
+    return plain.ljust(_POINTER_BYTES)
+
+
+def linked(pointer: Pointer, pair: Pair, n: int, prev: bytes) -> Pointer:
+    """A copy that says which of its pair's pointers it is."""
+    return replace(pointer, link=Link(n, prev, pair.mac(n, prev, pointer.id)))
+
+
+def is_of_pair(pointer: Pointer, pair: Pair) -> bool:
+    """Whether one of the two made the pointer; one without a link does not say."""
+    link = pointer.link
+    return link is None or hmac.compare_digest(link.mac, pair.mac(link.n, link.prev, pointer.id))
 
 
 def make_message_id(pointer: Pointer, public: str, *, ephemeral: AppKey, iv: bytes) -> str:
     """The opaque text that an inbox stores: the pointer, padded and encrypted to the recipient; 816 characters."""
-    members = {"v": 1, "id": pointer.id, "from": pointer.sender, "app": pointer.app}
-    if pointer.url:
-        members["url"] = pointer.url
-    plain = json.dumps(members, separators=(",", ":"))
-    if len(plain.encode()) > _POINTER_BYTES:
-        raise ValueError(f"the pointer has more than {_POINTER_BYTES} bytes")
-    return encrypt(public, plain.ljust(_POINTER_BYTES), ephemeral=ephemeral, iv=iv, as_base64=True)
+    return encrypt(public, pointer_text(pointer), ephemeral=ephemeral, iv=iv, as_base64=True)
 
 
 def read_pointer(plain: str | bytes) -> Pointer:
-    """Raises ValueError unless the text is a pointer of version 1."""
+    """Raises ValueError unless the text is a pointer of version 1, with a link or without."""
     members = parse_object(plain.encode() if isinstance(plain, str) else plain)
     version, id, sender, app, url = (members.get(name) for name in ("v", "id", "from", "app", "url"))
     if type(version) is not int or version != 1:
         raise ValueError("is not a pointer of version 1")
-    if not isinstance(id, str) or not _MESSAGE_ID.fullmatch(id):  # it becomes a path in the sender's bucket
+    if not isinstance(id, str) or not MESSAGE_ID.fullmatch(id):  # it becomes a path in the sender's bucket
         raise ValueError("has an id that is not 32 hex characters")
     if not isinstance(sender, str) or not isinstance(app, str) or not is_origin(app):
         raise ValueError("names no sender or no app")
     by_key = isinstance(parse_sender(sender), PublicKey)  # a name becomes a path at the name service
-    return Pointer(id, sender, app, url if by_key and isinstance(url, str) else "")
+    return Pointer(id, sender, app, url if by_key and isinstance(url, str) else "", _link(members))
+
+
+def _link(members: Mapping[str, Any]) -> Link | None:
+    """Raises ValueError for a part of a link."""
+    n, prev, mac = (members.get(name) for name in ("n", "prev", "mac"))
+    if n is None and prev is None and mac is None:
+        return None
+    if type(n) is not int or not 1 <= n <= _MOST_N or not isinstance(prev, str) or not isinstance(mac, str):
+        raise ValueError("has a part of a link only")
+    link = Link(n, decode(prev), decode(mac))
+    if len(link.prev) != SHORT_BYTES or len(link.mac) != SHORT_BYTES:
+        raise ValueError("has a link that is not of this protocol")
+    return link

@@ -28,7 +28,7 @@ from inbox_server.client.tokens_and_cards import (
 )
 from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import Refused, Unavailable
-from inbox_server.identity.keys import PublicKey
+from inbox_server.identity.keys import PublicKey, parse_key
 from inbox_server.identity.names import Address, Name, NotAnIdentity, parse_recipient
 from inbox_server.outgoing.fetch import Absent, Fetcher, Forbidden
 from inbox_server.outgoing.fetch import Unreachable as HostFailed
@@ -100,13 +100,19 @@ class AppUser:
         return Inbox(self.bucket.session, url, self.app, self.key, self.clock)
 
     async def publish(
-        self, inboxes: tuple[str, ...], *, seq: int, now: UnixTime | None = None, is_first: bool = False
+        self,
+        inboxes: tuple[str, ...],
+        *,
+        seq: int,
+        now: UnixTime | None = None,
+        is_first: bool = False,
+        receipt_keys: tuple[str | None, ...] = (),
     ) -> bool:
         """Write the app public key and the signed inbox card into the bucket. `now`: a better time, if known.
 
         `is_first` keeps an existing card. Returns whether the card was written. Raises `BucketFailed`.
         """
-        card = make_card(self.key, inboxes, seq=seq, now=now or self.clock())
+        card = make_card(self.key, inboxes, seq=seq, now=now or self.clock(), receipt_keys=receipt_keys)
         await self.bucket.write(KEY_FILE, json.dumps(self.key.public).encode())
         if is_first:
             return await self.bucket.create(CARD_FILE, card)
@@ -157,14 +163,21 @@ class AppUser:
     async def write_message(self, content: str | bytes, recipient: PublicKey) -> str:
         """Step 1: store the message, encrypted and signed, in the own bucket; returns its ID. Raises `BucketFailed`."""
         id = self.random_bytes(16).hex()
-        encrypted = encrypt(recipient.hex, content, ephemeral=self._ephemeral(), iv=self.random_bytes(16))
+        encrypted = encrypt(recipient.hex, content, ephemeral=self.ephemeral(), iv=self.random_bytes(16))
         await self.bucket.write(f"outbox/{id}.json", sign_envelope(self.key, encrypted).encode())
         return id
 
+    def pointer(self, id: str) -> Pointer:
+        """To a message in the own bucket."""
+        return Pointer(id, self.identity, self.app, "" if self.name else self.bucket.url)
+
     def encrypt_id(self, id: str, recipient: PublicKey) -> str:
         """Step 2: the message ID as the recipient's inbox sees it: 816 opaque characters."""
-        pointer = Pointer(id, self.identity, self.app, "" if self.name else self.bucket.url)
-        return make_message_id(pointer, recipient.hex, ephemeral=self._ephemeral(), iv=self.random_bytes(16))
+        return self.encrypt_pointer(self.pointer(id), recipient)
+
+    def encrypt_pointer(self, pointer: Pointer, recipient: PublicKey) -> str:
+        """The same for a pointer that may have a link. Raises ValueError if it has no room."""
+        return make_message_id(pointer, recipient.hex, ephemeral=self.ephemeral(), iv=self.random_bytes(16))
 
     async def fetch(self, pointer: Pointer) -> str:
         """Step 5: the message a pointer leads to, from its sender's bucket, as text.
@@ -190,6 +203,35 @@ class AppUser:
         except NameNotProven as error:
             raise NotThere(str(error)) from None
         raise NotThere("the message is not in any bucket of the sender's that may be asked")
+
+    async def key_of(self, address: str) -> str:
+        """The key of the bucket at an address below the user's prefixes, in hex; empty if no bucket is there.
+
+        Raises `NotForNow` or `NotReachable`.
+        """
+        try:
+            async for place in self._places(address):
+                with contextlib.suppress(Refused):
+                    return (await self.resolver.bucket_key(place)).hex
+        except Unavailable as failure:
+            raise NotForNow(failure.detail) from None
+        return ""
+
+    async def fetch_file(self, identity: str, url: str, key: str, path: str) -> bytes | None:
+        """A file from the bucket of somebody whose key is known; None if there is none.
+
+        Raises `NotForNow` or `NotReachable`.
+        """
+        address = parse_key(key).address
+        try:
+            async for place in self._places(identity, url):
+                if place.address != address:
+                    raise NotReachable(f"{identity} has another key now")
+                with contextlib.suppress(Absent):
+                    return await self.fetcher.get(place.url + path, max_bytes=_MAX_MESSAGE_BYTES, slowest=SLOWEST_BYTES)
+        except HostFailed:
+            raise NotForNow(f"the bucket of {identity} cannot be reached, or may not be asked") from None
+        return None
 
     async def _fetch_from(self, place: Place, id: str) -> tuple[str | bytes, PublicKey]:
         url = f"{place.url}outbox/{id}.json"
@@ -224,7 +266,8 @@ class AppUser:
         for bucket in sorted(buckets, key=lambda bucket: not url.startswith(bucket)):
             yield Place(bucket, address, stated)
 
-    def _ephemeral(self) -> AppKey:
+    def ephemeral(self) -> AppKey:
+        """A new key, to be used once."""
         return AppKey(self.random_bytes(32))
 
 

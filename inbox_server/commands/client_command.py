@@ -139,12 +139,18 @@ class Output:
             "stored": list(sent.stored),
             "inboxes": [outcome_document(outcome) for outcome in sent.outcomes],
         }
-        lines = [f"   {outcome.inbox}: {_words(outcome, 'stored')}" for outcome in sent.outcomes]
+        lines = [f"   {outcome.inbox}: {_words(outcome, _stored_words(outcome))}" for outcome in sent.outcomes]
+        if sent.index:
+            document["index"] = sent.index
+            lines.append(f"   not in the index in your bucket yet, the next send repeats that: {marked(sent.index)}")
+        if not sent.is_linked:
+            lines.append("   without its number: the app's or the bucket's URL is too long, so only the index has it")
         self.tell("\n".join([f"message {sent.message} to {sent.recipient}", *lines]), document)
 
 
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
     document = {"inbox": outcome.inbox, "state": outcome.state, "code": outcome.code, "detail": outcome.detail}
+    document |= {"receipt": outcome.receipt} if outcome.receipt else {}
     return document | ({"answer": dict(outcome.answer)} if outcome.answer else {})
 
 
@@ -213,6 +219,12 @@ def read_secret_text(path: Path, what: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = type(error).__name__
         raise AskedWrongly(f"that file cannot be read ({why}); name a file that contains {what}") from None
+
+
+def _stored_words(outcome: Outcome) -> str:
+    if outcome.receipt in ("", "kept"):
+        return f"stored, receipt {outcome.receipt}" if outcome.receipt else "stored"
+    return f"stored, but {marked(outcome.receipt)}"
 
 
 def _words(outcome: Outcome, done: str, later: str = "") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from inbox_server.client.inbox_client import InboxClient
-from inbox_server.client.outbox import Outbox
+from inbox_server.client.outbox import Outbox, undelivered
 from inbox_server.client.reports import Entry, Outcome, Sent, Unread
 from inbox_server.client.user import NotForNow
 from inbox_server.clock import UnixTime
@@ -113,8 +113,9 @@ def _send(options: argparse.Namespace) -> int:
     return with_client(options, send, before=take)
 
 
-def _retried(reports: Iterable[Sent], left: Outbox, now: UnixTime, output: Output) -> int:
+def _retried(reports: Iterable[Sent], outbox: Outbox, now: UnixTime, output: Output) -> int:
     reports = tuple(reports)
+    left = undelivered(outbox)
     for sent in reports:
         output.sent(sent)
     dues = [place.not_before - now for waiting in left.values() for place in waiting.places.values()]
@@ -163,7 +164,7 @@ def _inbox(options: argparse.Namespace) -> int:
         unread = await _unread(client, output)
         for entry in unread.entries:
             output.tell(entry_text(entry), entry_document(entry))
-        if waiting := len(client.account.outbox.read()):
+        if waiting := len(undelivered(client.account.outbox.read())):
             output.progress(f"{waiting} sent messages are waiting in the outbox", {"waiting": waiting})
         return exit_code(unread.outcomes)
 

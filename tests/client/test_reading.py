@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ async def bob(world: World, other: Caller) -> AsyncIterator[InboxClient]:
         yield client
 
 
-def pointed(bob: InboxClient, **changes: str) -> str:
+def pointed(bob: InboxClient, **changes: Any) -> str:
     """A message ID for Bob, whatever it says."""
     pointer = replace(Pointer("0" * 32, "alice.id", APP), **changes)
     return make_message_id(pointer, bob.account.user.key.public, ephemeral=new_key(), iv=bytes(16))

@@ -179,6 +179,22 @@ def test_a_cards_numbers_are_integers(member: str, number: Any) -> None:
     refused(card(**{member: number}))
 
 
+def test_a_card_pins_the_key_of_each_inbox_s_receipts() -> None:
+    inboxes, keys = (INBOX, "https://b.example"), (ALICE.public, None)
+    read = read_card(make_card(BOB, inboxes, seq=1, now=NOW, receipt_keys=keys), address=BOB.address, now=NOW)
+    assert read == Card(inboxes, 1, receipt_keys=keys)
+    assert [read.receipt_key(url) for url in (*inboxes, "https://c.example")] == [ALICE.public, None, None]
+    assert make_card(BOB, inboxes, seq=1, now=NOW, receipt_keys=(None, None)) == make_card(BOB, inboxes, seq=1, now=NOW)
+    assert read_card(card(), address=BOB.address, now=NOW).receipt_key(INBOX) is None
+
+
+@pytest.mark.parametrize(
+    "keys", [None, [], {}, "x", 1, [ALICE.public, None], [[ALICE.public]], [5], [""], [ALICE.public.upper()], ["02"]]
+)
+def test_a_card_with_receipt_keys_that_are_none_is_bad(keys: Any) -> None:
+    assert "receipt key" in refused(card(receipt_keys=keys))
+
+
 TOKEN = json.loads(card())["card"]
 HEADER, PAYLOAD, SIGNATURE = TOKEN.split(".")
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import web
 
-from inbox_server.client.inbox_api import Sleep
+from inbox_server.client.inbox_api import PATH, Sleep
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.open_client import open_client
 from inbox_server.client.outbox import Outbox
@@ -147,6 +147,8 @@ class Scripted:
         self.answers.append((status, names, b"" if document is None else json.dumps(document).encode()))
 
     async def answer(self, request: web.Request) -> web.Response:
+        if request.path == PATH and not any(b'"protocol"' in body for _, _, body in self.answers):
+            return web.Response(status=404)  # it has no capability document, unless a test says so
         self.asked.append(
             Asked(
                 request.method,
