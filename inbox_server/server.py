@@ -23,7 +23,7 @@ from inbox_server.clock import Clock, system_clock
 from inbox_server.clock_guard import ClockGuard
 from inbox_server.config.config import BadConfig, Config, Listen, Tcp, Unix
 from inbox_server.config.file import NOT_LOOPBACK, adopt, is_private
-from inbox_server.config.secret import read_matrix_token
+from inbox_server.config.secret import Secret, read_matrix_token
 from inbox_server.errors import Unavailable
 from inbox_server.http.admin import make_admin_app
 from inbox_server.http.app_keys import (
@@ -42,6 +42,7 @@ from inbox_server.http.hosts import hosts_of
 from inbox_server.http.listening import listening
 from inbox_server.http.routes import add_routes
 from inbox_server.identity.keyed_hash import KeyedHash
+from inbox_server.identity.layer import ONLY_ONE, Layers
 from inbox_server.inboxes.deliver import Deliveries
 from inbox_server.inboxes.follow import Following
 from inbox_server.inboxes.rate_limits import RateLimits
@@ -68,6 +69,7 @@ from inbox_server.resolver.chain import ChainResolver
 from inbox_server.resolver.service import NameServices
 from inbox_server.store.contract import Quota, Store
 from inbox_server.store.sqlite.opening import open_store
+from inbox_server.store.sqlite.rekeying import finish_rotation
 from inbox_server.systemd import giving_signs_of_life, inherited_sockets, notify
 
 RELOADED: Final = web.AppKey[Callable[[], None]]("reloaded")
@@ -80,20 +82,22 @@ async def open_app(
     config: Config,
     secret: bytes,
     *,
+    layers: Layers = ONLY_ONE,
     clock: Clock = system_clock,
     monotonic: Callable[[], float] | None = None,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> AsyncIterator[tuple[web.Application, Store]]:
     """The public application with everything behind it open. Raises `BadDatabase`.
 
-    `monotonic`, in seconds, and the newest time in the database are used to check the clock; without it, every time is
-    accepted.
+    `secret` is the first one, and `layers` are those of later ones. `monotonic`, in seconds, and the newest time in the
+    database are used to check the clock; without it, every time is accepted.
     """
     hashes, wakeups, metrics = KeyedHash(secret), Wakeups(), Metrics()
     async with (
         open_store(
             config.data_dir,
             check_value=hashes.check_value(),
+            layers=layers,
             quota=_quota(config),
             changed=wakeups.wake,
             committed=metrics.committed,
@@ -189,7 +193,12 @@ async def _end_waiting(app: web.Application) -> None:
 
 @contextlib.asynccontextmanager
 async def running(
-    config: Config, secret: bytes, *, clock: Clock = system_clock, environment: Mapping[str, str] = os.environ
+    config: Config,
+    secret: bytes,
+    *,
+    layers: Layers = ONLY_ONE,
+    clock: Clock = system_clock,
+    environment: Mapping[str, str] = os.environ,
 ) -> AsyncIterator[tuple[web.Application, list[str], list[str]]]:
     """A server that listens: its application, and the URLs of its public and admin listeners.
 
@@ -199,7 +208,7 @@ async def running(
     for each in (*inherited, *inherited_admin):
         if not config.behind_proxy and not is_private(_place(each)):
             raise BadConfig([f"systemd's socket at {each.getsockname()[0]} {NOT_LOOPBACK}"])
-    opening = open_app(config, secret, clock=clock, monotonic=time.monotonic)
+    opening = open_app(config, secret, layers=layers, clock=clock, monotonic=time.monotonic)
     async with opening as (app, store), contextlib.AsyncExitStack() as stack:
         public = await stack.enter_async_context(listening(app, *(inherited or (config.listen,))))
         admin: list[str] = []
@@ -266,9 +275,9 @@ async def _notifying(
 
 
 async def serve(
-    config: Config, secret: bytes, *, announce: Callable[[str], None], reread: Callable[[], Config]
+    config: Config, secret: Secret, *, announce: Callable[[str], None], reread: Callable[[], Config]
 ) -> None:
-    """Run until SIGTERM or SIGINT, then finish what was begun and stop.
+    """Run until SIGTERM or SIGINT, then finish what was begun and stop. First, finish a rotation of the secret.
 
     SIGUSR1 confirms that the clock is right; SIGHUP reloads the configuration.
     """
@@ -276,9 +285,11 @@ async def serve(
     loop = asyncio.get_running_loop()
     for each in (signal.SIGHUP, signal.SIGUSR1):
         signal.signal(each, signal.SIG_IGN)  # otherwise they end a process that is not ready for them yet
+    check_value = secret.hashes().check_value()  # SIGTERM ends the next line at once, and nothing has changed then
+    await finish_rotation(config.data_dir, check_value=check_value, layers=secret.layers, announce=announce)
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
-    async with running(config, secret) as (app, public, admin):
+    async with running(config, secret.first, layers=secret.layers) as (app, public, admin):
         loop.add_signal_handler(signal.SIGUSR1, app[CLOCK_GUARD].trust)
         loop.add_signal_handler(signal.SIGHUP, _reload, config, reread, app[RELOADED], announce)
         gc.freeze()  # objects made so far stay: scanning them again and again costs a tenth of the time

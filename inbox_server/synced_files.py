@@ -42,3 +42,17 @@ def write_new_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     except OSError:
         path.unlink()
         raise
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file that takes the place of one that is there, with its mode and owner. Raises OSError.
+
+    After a power cut it is the old one or the new one as a whole.
+    """
+    old, new = path.stat(), path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)  # left by a kill
+    write_new_file(new, content, mode=old.st_mode & 0o777)
+    if os.geteuid() == 0:
+        os.chown(new, old.st_uid, old.st_gid)
+    new.replace(path)
+    sync_folder(path.parent)

@@ -56,6 +56,7 @@ ALLOWED = {
     "aiosqlite": ("store.sqlite.database",),
     "coincurve": ("identity.keys", "client.appkey"),
     "cryptography": (
+        "identity.aes_layer",
         "notify.cryptography_of_push",
         "client.",
         "world.hub_tokens",

@@ -10,8 +10,7 @@ from inbox_server.checks.capability import is_loopback
 from inbox_server.checks.results import Findings, quoted
 from inbox_server.config.config import BadConfig, Config
 from inbox_server.config.file import load_config
-from inbox_server.config.secret import BadSecret, read_secret
-from inbox_server.identity.keyed_hash import KeyedHash
+from inbox_server.config.secret import BadSecret, Secret, read_secret
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.database import room
 from inbox_server.store.sqlite.inspect import Inspection, LeftAlone, inspect, is_served
@@ -43,7 +42,7 @@ def check_config(path: Path, findings: Findings) -> Config | None:
     return config
 
 
-def check_secret(config: Config, findings: Findings) -> bytes | None:
+def check_secret(config: Config, findings: Findings) -> Secret | None:
     """The secret, or None if it cannot be used."""
     try:
         secret = read_secret(config.secret_file)
@@ -101,7 +100,7 @@ def check_disk(config: Config, findings: Findings, *, look: Callable[[Path], tup
         findings.ok("disk", f"{said} new")
 
 
-def check_database(config: Config, secret: bytes, findings: Findings, *, seconds: float) -> None:
+def check_database(config: Config, secret: Secret, findings: Findings, *, seconds: float) -> None:
     path = config.data_dir / DATABASE_NAME
     if not path.exists():
         _note_absent(config.data_dir, findings)
@@ -110,7 +109,7 @@ def check_database(config: Config, secret: bytes, findings: Findings, *, seconds
         findings.fail("database", f"{path} cannot be read by this user", _AS_THE_SERVER)
         return
     try:
-        found = inspect(config.data_dir, KeyedHash(secret).check_value(), seconds=seconds)
+        found = inspect(config.data_dir, secret.hashes().check_value(), secret.layers, seconds=seconds)
     except LeftAlone as reason:
         findings.skip("database", str(reason), "Start the server, and ask again.")
         return
@@ -132,6 +131,9 @@ def _judge(path: Path, found: Inspection, seconds: float, findings: Findings) ->
         findings.fail("database", f"{path} {said}", "Put the file with that secret back.")
     elif found.damage:
         findings.fail("database", f"{path} is damaged: {quoted(found.damage)}", _RESTORE)
+    elif not found.is_newest:
+        said = f"{size}; a rotation of the secret waits for the server's next start"
+        findings.warn("database", said, "Restart the server: until then the secret before the last one opens it.")
     elif not found.read_through:
         said = f"{size}; what was read in {seconds:g} s is intact, the rest was not checked"
         findings.ok("database", f"{said} (`inbox-server backup` reads all of it)")

@@ -11,7 +11,6 @@ from inbox_server.commands.check_report import add_json
 from inbox_server.commands.terminal import Commands, add_config, counted, tell
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
-from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.sqlite.backup import back_up, restore
 
 
@@ -49,8 +48,14 @@ def add_restore(commands: Commands) -> None:
 
 def _backup(options: argparse.Namespace) -> int:
     config = load_config(options.config)
-    check_value = KeyedHash(read_secret(config.secret_file)).check_value()
-    copied = back_up(config.data_dir, options.file, check_value=check_value, settings_only=options.settings_only)
+    secret = read_secret(config.secret_file)
+    copied = back_up(
+        config.data_dir,
+        options.file,
+        check_value=secret.hashes().check_value(),
+        layers=secret.layers,
+        settings_only=options.settings_only,
+    )
     if options.json:
         tell(json.dumps({"file": str(options.file), **asdict(copied)}))
         return 0
@@ -63,11 +68,12 @@ def _backup(options: argparse.Namespace) -> int:
 
 def _restore(options: argparse.Namespace) -> int:
     config = load_config(options.config)
-    hashes = KeyedHash(read_secret(config.secret_file))
+    secret = read_secret(config.secret_file)
     copied = restore(
         config.data_dir,
         options.file,
-        check_value=hashes.check_value(),
+        check_value=secret.hashes().check_value(),
+        layers=secret.layers,
         random_bytes=secrets.token_bytes,
         now=system_clock(),
     )

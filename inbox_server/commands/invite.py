@@ -10,7 +10,6 @@ from inbox_server.commands.check_report import add_json
 from inbox_server.commands.terminal import Commands, add_config, complain, run, tell, whole
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
-from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.sqlite.opening import add_invite
 
 _INVITE_BYTES: Final = 16
@@ -34,7 +33,8 @@ def add_invites(commands: Commands) -> None:
 
 def _invite_new(options: argparse.Namespace) -> int:
     config = load_config(options.config)
-    hashes = KeyedHash(read_secret(config.secret_file))
+    secret = read_secret(config.secret_file)
+    hashes = secret.hashes()
     if config.registration != "invite":
         complain(f'note: registration.mode is "{config.registration}", so the codes are useless until it is "invite"')
     expires = UnixTime(system_clock() + options.days * DAY_SECONDS)
@@ -42,7 +42,13 @@ def _invite_new(options: argparse.Namespace) -> int:
 
     async def add() -> None:
         for code in codes:
-            await add_invite(config.data_dir, hashes.invite(code), expires=expires, check_value=hashes.check_value())
+            await add_invite(
+                config.data_dir,
+                hashes.invite(code),
+                expires=expires,
+                check_value=hashes.check_value(),
+                layers=secret.layers,
+            )
 
     run(add())
     if options.json:

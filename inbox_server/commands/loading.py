@@ -18,6 +18,7 @@ _SERVER: Final = {
     "invite": ("invite", "add_invites"),
     "backup": ("backup", "add_backup"),
     "restore": ("backup", "add_restore"),
+    "rotate-secret": ("rotate_secret", "add_rotate_secret"),
     "doctor": ("doctor", "add_doctor"),
     "dev": ("dev", "add_dev"),
 }

@@ -1,13 +1,18 @@
-"""The server's secret, made once by `init`, and a bot's token: files, never in the environment or a command line."""
+"""The server's secret, made by `init`, and a bot's token: files, never in the environment or a command line.
+
+The secret's file has a line for each rotation, the newest first. The last line is what `init` wrote.
+"""
 
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from inbox_server.identity.keyed_hash import SECRET_BYTES
-from inbox_server.synced_files import write_new_file
+from inbox_server.identity.keyed_hash import SECRET_BYTES, KeyedHash
+from inbox_server.identity.layer import Layers, layers_of
+from inbox_server.synced_files import replace_file, write_new_file
 
 CREDENTIAL_NAME: Final = "inbox-secret"
 MATRIX_CREDENTIAL: Final = "inbox-matrix-token"
@@ -17,16 +22,32 @@ class BadSecret(Exception):
     """The secret file cannot be used; the message says why and what to do."""
 
 
-def read_secret(path: Path, environment: Mapping[str, str] = os.environ) -> bytes:
-    """The 32-byte secret, from a systemd credential if there is one, else from `path`. Raises `BadSecret`."""
-    text = _read_private(path, CREDENTIAL_NAME, "`inbox-server init` writes one", environment)
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """The first secret, 32 bytes, which keys every hash, and the layers of those after it."""
+
+    first: bytes = field(repr=False)
+    layers: Layers
+
+    def hashes(self) -> KeyedHash:
+        return KeyedHash(self.first)
+
+
+def read_secret(path: Path, environment: Mapping[str, str] = os.environ) -> Secret:
+    """The secret, from a systemd credential if there is one, else from `path`. Raises `BadSecret`."""
+    lines = _read_private(path, CREDENTIAL_NAME, "`inbox-server init` writes one", environment).split("\n")
     try:
-        secret = bytes.fromhex(text)
+        *later, first = (bytes.fromhex(line) for line in lines)
     except ValueError:
-        secret = b""
-    if len(secret) != SECRET_BYTES:
-        raise BadSecret(f"{path}: must hold {2 * SECRET_BYTES} hex characters, as `inbox-server init` writes them")
-    return secret
+        later, first = [], b""
+    if any(len(secret) != SECRET_BYTES for secret in (*later, first)):
+        raise BadSecret(
+            f"{path}: must hold {2 * SECRET_BYTES} hex characters, as `inbox-server init` writes them, and a line of as"
+            " many for each rotation"
+        )
+    if len({first, *later}) <= len(later):
+        raise BadSecret(f"{path}: has one line twice; delete the one that is further up")
+    return Secret(first, layers_of(later))
 
 
 def read_matrix_token(path: Path, environment: Mapping[str, str] = os.environ) -> str:
@@ -39,10 +60,8 @@ def read_matrix_token(path: Path, environment: Mapping[str, str] = os.environ) -
 
 def _read_private(path: Path, credential_name: str, advice: str, environment: Mapping[str, str]) -> str:
     """A file that only its owner can read, or the systemd credential that takes its place."""
-    credentials = environment.get("CREDENTIALS_DIRECTORY")
-    credential = Path(credentials) / credential_name if credentials else None
-    if credential and credential.exists():
-        path = credential
+    credential = _credential(credential_name, environment)
+    path = credential or path
     try:
         mode = path.stat().st_mode
         text = path.read_text(encoding="ascii").strip()
@@ -55,6 +74,27 @@ def _read_private(path: Path, credential_name: str, advice: str, environment: Ma
     return text
 
 
+def _credential(name: str, environment: Mapping[str, str]) -> Path | None:
+    """The systemd credential of this name, if there is one."""
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    credential = Path(credentials) / name if credentials else None
+    return credential if credential and credential.exists() else None
+
+
+def add_secret(path: Path, secret: bytes, environment: Mapping[str, str] = os.environ) -> None:
+    """Put a newer secret before those in the file, which keeps them all, its mode and its owner.
+
+    The file is the old one or the new one at any moment, whatever fails. Raises `BadSecret`.
+    """
+    if credential := _credential(CREDENTIAL_NAME, environment):
+        raise BadSecret(f"{credential}: systemd's copy of the secret cannot be changed; run this outside the service")
+    old = _read_private(path, CREDENTIAL_NAME, "`inbox-server init` writes one", environment)
+    try:
+        replace_file(path.resolve(), f"{secret.hex()}\n{old}\n".encode())
+    except OSError as error:
+        raise BadSecret(f"{path}: cannot be replaced: {error.strerror}; it was left as it is") from error
+
+
 def write_secret(path: Path, secret: bytes) -> None:
-    """Write a new secret file, mode 0600. Raises `FileExistsError`: a secret is never overwritten."""
+    """Write a new secret file, mode 0600. Raises `FileExistsError`: a secret is never lost to another one."""
     write_new_file(path, f"{secret.hex()}\n".encode(), mode=0o600)

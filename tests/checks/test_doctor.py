@@ -18,6 +18,7 @@ from inbox_server.checks.results import Finding, Findings
 from inbox_server.client.appkey import AppKey
 from inbox_server.clock import system_clock
 from inbox_server.config.file import load_config
+from inbox_server.config.secret import add_secret
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.sqlite.inspect import inspect
 from inbox_server.store.sqlite.opening import DATABASE_NAME
@@ -230,6 +231,17 @@ async def test_what_is_wrong_on_the_disk_is_named_and_left(
     assert of_verdict(found, "failed") == [check]
     assert words in found[check].said
     assert contents(place.folder) == before
+
+
+async def test_a_rotation_of_the_secret_that_waits_for_a_start_is_told(place: Deployment) -> None:
+    await ended(place, signal.SIGTERM)
+    add_secret(place.folder / "secret", bytes(32), {})
+    found = await doctor(place)
+    assert of_verdict(found, "warning") == ["database"]
+    assert "a rotation of the secret waits for the server's next start" in found["database"].said
+    async with place.running():
+        pass
+    assert (await doctor(place))["database"].verdict == "ok"
 
 
 async def test_a_database_that_was_moved_away_under_its_server_is_missed(place: Deployment) -> None:

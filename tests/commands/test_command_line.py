@@ -29,7 +29,7 @@ def test_init_writes_a_configuration_and_a_secret(tmp_path: Path, capsys: pytest
         "bob.id",
         KEY.address,
     ]
-    assert len(read_secret(folder / "secret")) == 32
+    assert len(read_secret(folder / "secret").first) == 32
     said = capsys.readouterr().out
     assert str(folder / "config.toml") in said
     assert (folder / "secret").read_text().strip() not in said
@@ -217,7 +217,7 @@ def test_a_systemd_credential_takes_the_place_of_the_file(tmp_path: Path) -> Non
     _init(tmp_path, "--url", URL)
     assert read_secret(tmp_path / "secret", environment) == read_secret(tmp_path / "secret", {})
     (credentials / "inbox-secret").write_text("11" * 32)
-    assert read_secret(tmp_path / "secret", environment) == b"\x11" * 32
+    assert read_secret(tmp_path / "secret", environment).first == b"\x11" * 32
 
 
 def test_a_user_without_a_home_directory_can_run_it(

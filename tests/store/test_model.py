@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.errors import Refused
 from inbox_server.store.contract import TOMBSTONE_SECONDS, Cursor, Delivered, Quota
-from tests.support.stores import ADMISSION, Box, Kind, claimed_box, entries_of, id_of, texts_of
+from tests.support.stores import ADMISSION, STORES, Box, Kind, claimed_box, entries_of, id_of, texts_of
 
 T = TypeVar("T")
 
@@ -277,6 +277,9 @@ def test_a_store_keeps_its_promises(kind: Kind) -> None:
     run_state_machine_as_test(
         DevicesOfKind,
         settings=settings(
-            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+            max_examples=60 if kind is STORES["sqlite"] else 10,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
         ),
     )

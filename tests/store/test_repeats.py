@@ -34,7 +34,7 @@ async def _answers(box: Box, steps: Sequence[Step], *, sweeping: bool) -> dict[i
 
     None is never; 0 is before the first, which plants a tombstone.
     """
-    boxes = {when: box.of(f"read before {when}".encode()) for when in [None, *range(len(steps))]}
+    boxes = {when: box.of(f"read before{when!s:>5}".encode()) for when in [None, *range(len(steps))]}
     for each in boxes.values():
         await each.claim()
     answers: dict[int | None, list[Delivered]] = {when: [] for when in boxes}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
+from inbox_server.identity.layer import ONLY_ONE, Layers, layers_of
 from inbox_server.inbox_log import LogEntry, LogPoint, fold
 from inbox_server.protocol.base64url import decode
 from inbox_server.protocol.feed_json import entries_json
@@ -65,11 +66,14 @@ class Kind(Protocol):
 
 
 class Sqlite:
+    def __init__(self, layers: Layers = ONLY_ONE) -> None:
+        self._layers = layers
+
     def open(self, folder: Path, *, quota: Quota, changed: Changed) -> AbstractAsyncContextManager[Store]:
-        return open_store(folder, check_value=CHECK_VALUE, quota=quota, changed=changed)
+        return open_store(folder, check_value=CHECK_VALUE, layers=self._layers, quota=quota, changed=changed)
 
     def add_invite(self, folder: Path, code: bytes, *, expires: UnixTime) -> Awaitable[None]:
-        return add_invite(folder, code, expires=expires, check_value=CHECK_VALUE)
+        return add_invite(folder, code, expires=expires, check_value=CHECK_VALUE, layers=self._layers)
 
     def count(self, folder: Path) -> dict[str, int]:
         counts = row_counts(folder)
@@ -77,7 +81,10 @@ class Sqlite:
 
 
 COUNTED: Final = ("inbox", "name", "listed", "subscription", "message", "logged", "invite")
-STORES: Final[dict[str, Kind]] = {"sqlite": Sqlite()}
+STORES: Final[dict[str, Kind]] = {
+    "sqlite": Sqlite(),
+    "rotated": Sqlite(layers_of([b"a second secret"])),
+}
 """Every store that there is; every test of the contract runs for each."""
 
 

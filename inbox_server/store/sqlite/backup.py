@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
+from inbox_server.identity.layer import ONLY_ONE, Layers
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.database import check_copy, copy_database, schema_steps, upgrade_steps
 from inbox_server.store.sqlite.files import keep_owner, make_private, new_file
@@ -34,7 +35,9 @@ class Copied:
     unread: int
 
 
-def back_up(folder: Path, target: Path, *, check_value: bytes, settings_only: bool) -> Copied:
+def back_up(
+    folder: Path, target: Path, *, check_value: bytes, layers: Layers = ONLY_ONE, settings_only: bool
+) -> Copied:
     """Copy the database in `folder`, of a running server or not, as it is at one moment. Raises `BadDatabase`.
 
     A database of another secret is refused: the operator could not use the copy with the secret kept beside it.
@@ -43,7 +46,7 @@ def back_up(folder: Path, target: Path, *, check_value: bytes, settings_only: bo
     path = folder / DATABASE_NAME
     if not path.exists():
         raise BadDatabase(f"There is no database at {path}. Is server.data_dir right?")
-    check_file(path, check_value, advice="Is server.data_dir right?")
+    check_file(path, check_value, layers, advice="Is server.data_dir right?")
     with new_file(target) as partial, _opened(path) as source:
         _check_version(path, source)
         if settings_only:
@@ -55,14 +58,21 @@ def back_up(folder: Path, target: Path, *, check_value: bytes, settings_only: bo
 
 
 def restore(
-    folder: Path, source: Path, *, check_value: bytes, random_bytes: Callable[[int], bytes], now: UnixTime
+    folder: Path,
+    source: Path,
+    *,
+    check_value: bytes,
+    layers: Layers = ONLY_ONE,
+    random_bytes: Callable[[int], bytes],
+    now: UnixTime,
 ) -> Copied:
     """Make `source` the database of the server in `folder`, which has none. Raises `BadDatabase`.
 
     Every inbox gets a new generation, because what a client remembers of the old one may be ahead of the copy. Its log
-    says on which day that was, because an owner may remember a head that the copy has not reached.
+    says on which day that was, because an owner may remember a head that the copy has not reached. A copy from before a
+    rotation of the secret stays under the layer that it has until the server starts.
     """
-    check_file(source, check_value, advice="Take another copy.")
+    check_file(source, check_value, layers, advice="Take another copy.")
     make_private(folder)
     with only_server(folder), _place(folder) as partial, _opened(source) as copy:
         copy_database(copy, partial)

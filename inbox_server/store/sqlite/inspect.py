@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from inbox_server.identity.layer import ONLY_ONE, Layers
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.database import schema_steps
-from inbox_server.store.sqlite.opening import DATABASE_NAME, LOCK_NAME
+from inbox_server.store.sqlite.opening import DATABASE_NAME, LOCK_NAME, layer_of
 
 _STEPS_BETWEEN_LOOKS: Final = 10_000  # of SQLite's machine: about a millisecond
 
@@ -22,11 +23,16 @@ class LeftAlone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a database file is like. `damage` is empty when none was found; `read_through` whether all was looked at."""
+    """What a database file is like.
+
+    `is_newest` says whether it is under the newest of the secret's lines. `damage` is empty when none was found;
+    `read_through` says whether all was looked at.
+    """
 
     version: int
     newest: int
     is_secrets: bool
+    is_newest: bool
     bytes: int
     damage: str
     read_through: bool
@@ -46,7 +52,12 @@ def is_served(folder: Path) -> bool:
 
 
 def inspect(
-    folder: Path, check_value: bytes, *, seconds: float, monotonic: Callable[[], float] = time.monotonic
+    folder: Path,
+    check_value: bytes,
+    layers: Layers = ONLY_ONE,
+    *,
+    seconds: float,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Inspection:
     """Open the database for reading, and look through it for at most `seconds`. Raises `BadDatabase` or `LeftAlone`."""
     path = folder / DATABASE_NAME
@@ -54,9 +65,17 @@ def inspect(
         with contextlib.closing(sqlite3.connect(_traceless(path), uri=True)) as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             kept = db.execute("SELECT value FROM secret_check").fetchall() if version else []
-            is_secrets = not kept or kept == [(check_value,)]
+            layer = layer_of(kept, check_value, layers) if kept else layers[0]
             damage, read_through = _damage(db, seconds, monotonic)
-            return Inspection(version, len(schema_steps()), is_secrets, path.stat().st_size, damage, read_through)
+            return Inspection(
+                version=version,
+                newest=len(schema_steps()),
+                is_secrets=layer is not None,
+                is_newest=layer is layers[0],
+                bytes=path.stat().st_size,
+                damage=damage,
+                read_through=read_through,
+            )
     except (sqlite3.Error, OSError) as error:
         raise BadDatabase(f"{path} cannot be read as a database: {error}") from error
 

@@ -6,12 +6,14 @@ import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from inbox_server.clock import UnixTime
-from inbox_server.store.contract import BadDatabase, Changed, Committed, Quota
+from inbox_server.identity.layer import NO_LAYER, ONLY_ONE, Layer, Layers
+from inbox_server.store.contract import BadDatabase, Changed, Committed, Quota, Store
+from inbox_server.store.layered import LayeredStore, shown
 from inbox_server.store.sqlite.database import Connection, open_connection, schema_steps, upgrade
 from inbox_server.store.sqlite.files import check_free, check_mine, keep_owner, make_private, new_file
 from inbox_server.store.sqlite.reader import Reader
@@ -32,54 +34,69 @@ async def open_store(
     folder: Path,
     *,
     check_value: bytes,
+    layers: Layers = ONLY_ONE,
     quota: Quota,
     changed: Changed = lambda _inboxes: None,
     committed: Committed = lambda _works, _seconds: None,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
-) -> AsyncIterator[SqliteStore]:
-    """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`."""
+) -> AsyncIterator[Store]:
+    """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`.
+
+    It stays under the layer that it has; a new one is made under the newest of `layers`.
+    """
     make_private(folder)
     remembered, slots = Remembered(), Slots()
     with only_server(folder):
         async with (
-            _open_database(folder, check_value, random_bytes) as connection,
+            open_database(folder, check_value, layers, random_bytes) as (connection, layer),
             open_connection(folder / DATABASE_NAME, read_only=True) as second,
             Reader(second) as reader,
-            Writer(connection, remembered.changing, changed, committed, rolled_back=slots.forget) as writer,
+            Writer(
+                connection,
+                remembered.changing,
+                changed if layer is NO_LAYER else shown(changed, layer),
+                committed,
+                rolled_back=slots.forget,
+            ) as writer,
         ):
             draining = await reader.read(is_draining)
-            yield SqliteStore(reader, writer, remembered, slots, quota, draining=draining)
+            store = SqliteStore(reader, writer, remembered, slots, quota, draining=draining)
+            yield store if layer is NO_LAYER else LayeredStore(store, layer)
 
 
-async def add_invite(folder: Path, code: bytes, *, expires: UnixTime, check_value: bytes) -> None:
+async def add_invite(
+    folder: Path, code: bytes, *, expires: UnixTime, check_value: bytes, layers: Layers = ONLY_ONE
+) -> None:
     """Remember an invite, beside a running server or without one. Raises `BadDatabase`."""
     make_private(folder)
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         try:
             stack.enter_context(only_server(folder, wait_seconds=0))
-            database = _open_database(folder, check_value, secrets.token_bytes)
+            opening = open_database(folder, check_value, layers, secrets.token_bytes)
+            connection, layer = await stack.enter_async_context(opening)
         except InUse:  # the server that runs made the file, and it alone may change its schema
-            check_file(folder / DATABASE_NAME, check_value, exact=True)
-            database = open_connection(folder / DATABASE_NAME)
-        async with database as connection:
-            insert = "INSERT INTO invite (code, expires) VALUES (?, ?)"
-            await connection.run(lambda db: db.execute(insert, (code, expires)))
+            layer = check_file(folder / DATABASE_NAME, check_value, layers, exact=True)
+            connection = await stack.enter_async_context(open_connection(folder / DATABASE_NAME))
+        insert = "INSERT INTO invite (code, expires) VALUES (?, ?)"
+        await connection.run(lambda db: db.execute(insert, (layer.hide(code), expires)))
 
 
 @contextlib.asynccontextmanager
-async def _open_database(
-    folder: Path, check_value: bytes, random_bytes: Callable[[int], bytes]
-) -> AsyncIterator[Connection]:
+async def open_database(
+    folder: Path, check_value: bytes, layers: Layers, random_bytes: Callable[[int], bytes]
+) -> AsyncIterator[tuple[Connection, Layer]]:
+    """The database, and the layer that it is under."""
     path = folder / DATABASE_NAME
     _clear(folder)
     if not path.exists():
         await _make(path)
     check_mine(path)
-    check_file(path, check_value)
+    layer = check_file(path, check_value, layers)
     async with open_connection(path) as connection:
         await upgrade(connection, path, random_bytes)
-        await connection.run(lambda db: db.execute("INSERT OR IGNORE INTO secret_check VALUES (?)", (check_value,)))
-        yield connection
+        kept = (layer.hide(check_value),)
+        await connection.run(lambda db: db.execute("INSERT OR IGNORE INTO secret_check VALUES (?)", kept))
+        yield connection, layer
 
 
 def _clear(folder: Path) -> None:
@@ -122,9 +139,12 @@ def only_server(folder: Path, *, wait_seconds: float = _LOCK_SECONDS) -> Iterato
         yield
 
 
-def check_file(path: Path, check_value: bytes, *, advice: str = _ADVICE, exact: bool = False) -> None:
-    """Refuse a file that is not ours, or with `exact` of another version. Nothing changes: not even its log is merged.
+def check_file(
+    path: Path, check_value: bytes, layers: Layers = ONLY_ONE, *, advice: str = _ADVICE, exact: bool = False
+) -> Layer:
+    """The layer that a file is under, the newest if it has none of its own yet.
 
+    Refuses one that is not ours, or with `exact` of another version. Nothing changes: not even its log is merged.
     Raises `BadDatabase`, whose text ends with the advice.
     """
     newest = len(schema_steps())
@@ -146,8 +166,17 @@ def check_file(path: Path, check_value: bytes, *, advice: str = _ADVICE, exact: 
         raise BadDatabase(f"{path} is not this server's database: {error}. It was left as it is. {advice}") from error
     if not version:
         raise BadDatabase(f"{path} is a database of another program. It was left as it is. {advice}")
-    if kept and kept != [(check_value,)]:
+    if not kept:
+        return layers[0]
+    layer = layer_of(kept, check_value, layers)
+    if layer is None:
         raise BadDatabase(
             f"The secret is not the one that {path} was made with; nothing in it would be found."
             " Put the file with that secret back."
         )
+    return layer
+
+
+def layer_of(kept: Sequence[tuple[bytes]], check_value: bytes, layers: Layers) -> Layer | None:
+    """The layer under which a database keeps these rows of `secret_check`; None if it is none of them."""
+    return next((layer for layer in layers if kept == [(layer.hide(check_value),)]), None)

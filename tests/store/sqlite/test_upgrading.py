@@ -41,7 +41,7 @@ class Counted:
 async def fill(box: Box) -> None:
     """Entries of two inboxes, some read, some soon expired, one prolonged; an unknown id, lists, a subscription."""
     carol = box.of(CAROL)
-    await carol.claim(contacts=(b"Alice, as Carol's",), names=(b"carol.id, keyed.",), accept="contacts")
+    await carol.claim(contacts=(b"Alice, as Carols",), names=(b"carol.id, keyed.",), accept="contacts")
     day_ends = 30 * DAYS - 1 - box.clock() % DAYS
     for number, text in enumerate(TEXTS):
         await (carol if number % 4 == 0 else box).deliver(text, life=50 if number % 7 == 0 else day_ends)

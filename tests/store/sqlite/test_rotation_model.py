@@ -1,0 +1,225 @@
+"""Whatever owners and senders do, with rotations of the secret in between, they are told what they are told without."""
+
+import asyncio
+import contextlib
+import sqlite3
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from inbox_server.clock import UnixTime
+from inbox_server.errors import Refused
+from inbox_server.identity.layer import layers_of
+from inbox_server.store.contract import Cursor, Page, Quota, SettingsChange, Subscribed
+from inbox_server.store.sqlite.opening import add_invite, open_store
+from inbox_server.store.sqlite.rekeying import finish_rotation
+from tests.conftest import HandClock
+from tests.support.stores import ADMISSION, APP_HASH, CHECK_VALUE, entries_of, id_of
+
+T = TypeVar("T")
+
+QUOTA: Final = Quota(entries=4, bytes=400, max_retention=20_000, tombstones=5)
+INBOXES: Final = st.sampled_from([b"the inbox of Bob", b"Carol's inbox..."])
+PEOPLE: Final = [b"Alice, hashed...", b"Mallory, hashed."]
+LISTS: Final = st.none() | st.sets(st.sampled_from(PEOPLE)).map(lambda hashes: tuple(sorted(hashes)))
+NAMES: Final = [b"one name, hashed", b"another, hashed."]
+NAMED: Final = st.none() | st.sets(st.sampled_from(NAMES)).map(lambda hashes: tuple(sorted(hashes)))
+CODES: Final = st.sampled_from([b"a code, hashed..", b"another code ..."])
+TEXTS: Final = st.sampled_from(["a", "bb", '{"c":"c"}', "dddd", "eeeee"])
+REQUESTS: Final = st.sampled_from([b"a PUT, hashed...", b"another PUT ...."])
+CHANNELS: Final = st.sampled_from(["push", "matrix"])
+ENDPOINTS: Final = st.integers(0, 2)
+
+
+@dataclass
+class Twin:
+    """A database; one of the two has its secret rotated now and then."""
+
+    folder: Path
+    secrets: list[bytes] = field(default_factory=list)
+
+    async def open(self) -> None:
+        self.opened = contextlib.AsyncExitStack()
+        layers = layers_of(self.secrets)
+        self.woken: set[bytes] = set()
+        opening = open_store(
+            self.folder, check_value=CHECK_VALUE, layers=layers, quota=QUOTA, changed=self.woken.update
+        )
+        self.store = await self.opened.enter_async_context(opening)
+
+    async def rotate(self, *, killed: bool) -> None:
+        """With `killed`, the server was restarted before it could finish."""
+        await self.opened.aclose()
+        self.secrets.insert(0, b"secret %d" % len(self.secrets))
+        if not killed:
+            said: list[str] = []
+            layers = layers_of(self.secrets)
+            await finish_rotation(self.folder, check_value=CHECK_VALUE, layers=layers, announce=said.append)
+            assert "is finished" in said[-1]
+        await self.open()
+
+    async def invite(self, code: bytes, expires: UnixTime) -> None:
+        layers = layers_of(self.secrets)
+        await add_invite(self.folder, code, expires=expires, check_value=CHECK_VALUE, layers=layers)
+
+
+class Twins(RuleBasedStateMachine):
+    @initialize()
+    def open(self) -> None:
+        self.runner = asyncio.Runner()
+        self.temporary = tempfile.TemporaryDirectory()
+        self.twins = [Twin(Path(self.temporary.name, name)) for name in ("plain", "rotated")]
+        self.clock = HandClock()
+        self.cursors: list[Cursor | None] = [None]
+        for twin in self.twins:
+            self.runner.run(twin.open())
+
+    def teardown(self) -> None:
+        for twin in self.twins:
+            self.runner.run(twin.opened.aclose())
+        self.runner.close()
+        self.temporary.cleanup()
+
+    def both(self, ask: Callable[[Twin], Coroutine[Any, Any, T]]) -> T | None:
+        """What both answer, which must be the same, as must be who is woken by it."""
+        answers = [self.runner.run(_answer(ask(twin))) for twin in self.twins]
+        plain, rotated = self.twins
+        assert answers[0] == answers[1]
+        assert plain.woken == rotated.woken
+        for twin in self.twins:
+            twin.woken.clear()
+        answer = answers[0]
+        return None if isinstance(answer, Refusal) else answer
+
+    @rule(killed=st.booleans())
+    def rotate(self, killed: bool) -> None:
+        self.runner.run(self.twins[1].rotate(killed=killed))
+        self.runner.run(_restart(self.twins[0]))
+
+    @rule(inbox=INBOXES, request=REQUESTS, contacts=LISTS, blocked=LISTS, names=NAMED, code=st.none() | CODES)
+    def settle(self, inbox: bytes, request: bytes, code: bytes | None, **lists: tuple[bytes, ...] | None) -> None:
+        change = replace(self._change(request), accept="anyone", **lists)  # type: ignore[arg-type]
+        admission = replace(ADMISSION, invite=code)
+        self.both(lambda twin: twin.store.settle(inbox, change, admission=admission, now=self.clock()))
+
+    def _change(self, request: bytes) -> SettingsChange:
+        return SettingsChange(app=APP_HASH, issued=self.clock(), request=request)
+
+    @rule(inbox=INBOXES, request=REQUESTS, earlier=st.integers(0, 100))
+    def forget(self, inbox: bytes, request: bytes, earlier: int) -> None:
+        issued = UnixTime(self.clock() - earlier)
+        self.both(lambda twin: twin.store.forget(inbox, issued=issued, request=request))
+
+    @rule(code=CODES)
+    def invite(self, code: bytes) -> None:
+        async def invite(twin: Twin) -> str | None:
+            try:
+                await twin.invite(code, UnixTime(self.clock() + 1000))
+            except sqlite3.IntegrityError as error:  # the same code twice
+                return str(error)
+            return None
+
+        self.both(invite)
+
+    @rule(inbox=INBOXES, text=TEXTS, life=st.sampled_from([10, 90_000]))
+    def deliver(self, inbox: bytes, text: str, life: int) -> None:
+        expires, now = UnixTime(self.clock() + life), self.clock()
+        self.both(lambda twin: twin.store.deliver(inbox, id_of(text), text, expires=expires, now=now))
+
+    @rule(inbox=INBOXES, texts=st.lists(TEXTS, max_size=3))
+    def acknowledge(self, inbox: bytes, texts: list[str]) -> None:
+        ids = tuple(map(id_of, texts))
+        self.both(lambda twin: twin.store.acknowledge(inbox, ids, now=self.clock()))
+
+    @rule(inbox=INBOXES, limit=st.integers(1, 5), data=st.data())
+    def read(self, inbox: bytes, limit: int, data: st.DataObject) -> None:
+        after = data.draw(st.sampled_from(self.cursors))
+
+        async def page(twin: Twin) -> Page:
+            page = await twin.store.unread(inbox, after=after, limit=limit, now=self.clock())
+            return replace(page, messages=entries_of(page))
+
+        read = self.both(page)
+        if read:
+            self.cursors.append(read.cursor)
+
+    @rule(inbox=INBOXES, sender=st.sampled_from(PEOPLE))
+    def ask_for_the_policy(self, inbox: bytes, sender: bytes) -> None:
+        policy = self.both(lambda twin: twin.store.policy(inbox, sender))
+        assert all(twin.store.known_policy(inbox, sender) in (policy, None) for twin in self.twins)
+
+    @rule(name=st.sampled_from(NAMES))
+    def ask_for_a_name(self, name: bytes) -> None:
+        self.both(lambda twin: twin.store.proven(name))
+
+    @rule(inbox=INBOXES)
+    def look_at_the_settings(self, inbox: bytes) -> None:
+        self.both(lambda twin: twin.store.settings(inbox))
+
+    @rule(inbox=INBOXES, channel=CHANNELS, endpoint=ENDPOINTS, edition=st.integers(0, 1), request=REQUESTS)
+    def subscribe(self, inbox: bytes, channel: str, endpoint: int, edition: int, request: bytes) -> None:
+        kept = _subscribed(channel, endpoint, edition)
+        change = self._change(request)
+        self.both(lambda twin: twin.store.subscribe(inbox, change, kept, most=2, now=self.clock()))
+
+    @rule(inbox=INBOXES, channel=CHANNELS, endpoint=st.none() | ENDPOINTS, request=REQUESTS)
+    def unsubscribe(self, inbox: bytes, channel: str, endpoint: int | None, request: bytes) -> None:
+        id = None if endpoint is None else _subscribed(channel, endpoint, 0).id
+        change = self._change(request)
+        self.both(lambda twin: twin.store.unsubscribe(inbox, change, channel, id, now=self.clock()))
+
+    @rule(inbox=INBOXES, channel=CHANNELS, endpoint=ENDPOINTS, edition=st.integers(0, 1))
+    def drop_subscription(self, inbox: bytes, channel: str, endpoint: int, edition: int) -> None:
+        dropped = _subscribed(channel, endpoint, edition)
+        self.both(lambda twin: twin.store.drop_subscription(inbox, dropped))
+
+    @rule(inbox=INBOXES, channel=CHANNELS)
+    def look_at_the_subscriptions(self, inbox: bytes, channel: str) -> None:
+        self.both(lambda twin: twin.store.subscriptions(inbox, channel))
+
+    @rule(seconds=st.sampled_from([1, 10, 4000, 90_000]))
+    def wait_and_sweep(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+        self.both(lambda twin: twin.store.sweep(self.clock()))
+
+    @rule()
+    def find_that_nothing_ran(self) -> None:
+        since = self.clock()
+        self.clock.advance(90_000)
+        self.both(lambda twin: twin.store.prolong(since, self.clock()))
+
+
+def _subscribed(channel: str, endpoint: int, edition: int) -> Subscribed:
+    return Subscribed(channel, b"%8s, place%d" % (channel.encode(), endpoint), b"sealed %05d" % edition + b"." * 40)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    code: str
+
+
+async def _answer(asked: Awaitable[T]) -> T | Refusal:
+    try:
+        return await asked
+    except Refused as refused:
+        return Refusal(refused.code)
+
+
+async def _restart(twin: Twin) -> None:
+    await twin.opened.aclose()
+    await twin.open()
+
+
+def test_rotations_change_no_answer() -> None:
+    run_state_machine_as_test(
+        Twins,
+        settings=settings(
+            max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
