@@ -33,8 +33,10 @@ from inbox_server.http.app_keys import (
     DELIVERIES,
     INBOX_SETTINGS,
     IS_OURS,
+    LOGS,
     METRICS,
     READING,
+    RECEIPT_KEY,
     SUBSCRIPTIONS,
 )
 from inbox_server.http.edge import edge
@@ -42,11 +44,14 @@ from inbox_server.http.hosts import hosts_of
 from inbox_server.http.listening import listening
 from inbox_server.http.routes import add_routes
 from inbox_server.identity.keyed_hash import KeyedHash
+from inbox_server.identity.keys import SigningKey
 from inbox_server.identity.layer import ONLY_ONE, Layers
 from inbox_server.inboxes.deliver import Deliveries
 from inbox_server.inboxes.follow import Following
+from inbox_server.inboxes.log import Logs
 from inbox_server.inboxes.rate_limits import RateLimits
 from inbox_server.inboxes.read import Reading
+from inbox_server.inboxes.receipts import Receipts
 from inbox_server.inboxes.settings import InboxSettings
 from inbox_server.inboxes.subscriptions import Subscriptions
 from inbox_server.inboxes.sweeping import sweeping
@@ -116,12 +121,16 @@ async def open_app(
         app[CLOCK_GUARD] = clock_guard
         app[CONFIG] = config
         rates = RateLimits(clock, random_bytes)
-        app[DELIVERIES] = Deliveries(store, resolver, hashes, rates, config, metrics, schedule.soon)
+        receipt_key = SigningKey.from_seed(hashes.receipt_seed())
+        receipts = Receipts(receipt_key, origin=config.public_url, random_bytes=random_bytes)
+        app[DELIVERIES] = Deliveries(store, resolver, hashes, rates, config, metrics, schedule.soon, receipts)
         app[IS_OURS] = hosts_of(config)
         following = Following(store, wakeups, clock, random_bytes, lapsing=clock_guard.believed)
         app[INBOX_SETTINGS] = InboxSettings(store, resolver, hashes, config, random_bytes, subscriptions)
         app[SUBSCRIPTIONS] = subscriptions
         app[READING] = Reading(store, following, hashes, audience=config.public_url)
+        app[LOGS] = Logs(store, hashes, receipt_key, origin=config.public_url)
+        app[RECEIPT_KEY] = receipt_key.public
         app[METRICS] = metrics
         app[WAKEUPS] = wakeups
         _watch(metrics, store, resolver, app[READING], hashes, wakeups, schedule)

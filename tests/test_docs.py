@@ -11,9 +11,11 @@ import pytest
 from inbox_server.config.file import parse_config, render_config
 from inbox_server.errors import CODES
 from inbox_server.http.capabilities import FEATURES, capabilities
+from inbox_server.identity.keys import SigningKey
 from inbox_server.store.sqlite.database import schema_steps, upgrade_steps
 from tests.support.channels import all_channels
 
+RECEIPT_KEY = SigningKey.from_seed(bytes(64)).public
 ROOT = Path(__file__).parent.parent
 FILES_OF_OPERATORS = [ROOT / "Containerfile", ROOT / "config.example.toml", *(ROOT / "systemd").iterdir()]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[ce]*/*/README.md")])
@@ -43,7 +45,7 @@ def test_the_protocol_page_has_every_error_code() -> None:
 
 def test_the_protocol_page_has_every_limit() -> None:
     config = parse_config({"server": {"public_url": "https://inbox.example"}}, Path("/"))
-    limits: Mapping[str, int] = capabilities(config, [])["limits"]
+    limits: Mapping[str, int] = capabilities(config, [], RECEIPT_KEY)["limits"]
     rows = [[f"`{name}`", f"{value:,}"] for name, value in limits.items()]
     assert lines(table_in("docs/protocol.md", "limits")) == lines(rows)
 

@@ -38,7 +38,8 @@ def add_restore(commands: Commands) -> None:
         description="Put a copy into server.data_dir, which must not hold a database. Stop the server first. The"
         " configured secret must be the one that the copy was made with.",
         epilog="What was read or deleted since the copy was made is unread again; what arrived since then is"
-        " missing. Clients notice, and list everything again.",
+        " missing. Clients notice, and list everything again. The log of each inbox says for the longest retention that"
+        " a copy was put back today, so that nobody takes what is missing for a deceit.",
     )
     add_config(command)
     command.add_argument("file", type=Path, metavar="FILE", help="a copy made by `inbox-server backup`")

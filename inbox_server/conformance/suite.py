@@ -20,6 +20,7 @@ from inbox_server.conformance.groups import (
     push,
     settings,
     tokens,
+    trust,
 )
 
 GROUPS: Final[tuple[Group, ...]] = (
@@ -37,6 +38,7 @@ GROUPS: Final[tuple[Group, ...]] = (
     limits.GROUP,
     order.GROUP,
     moving.GROUP,
+    trust.GROUP,
     features.GROUP,
 )
 

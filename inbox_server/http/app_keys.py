@@ -9,7 +9,9 @@ from aiohttp import web
 from inbox_server.clock import Clock
 from inbox_server.clock_guard import ClockGuard
 from inbox_server.config.config import Config
+from inbox_server.identity.keys import PublicKey
 from inbox_server.inboxes.deliver import Deliveries
+from inbox_server.inboxes.log import Logs
 from inbox_server.inboxes.read import Reading
 from inbox_server.inboxes.settings import InboxSettings
 from inbox_server.inboxes.subscriptions import Subscriptions
@@ -23,6 +25,8 @@ METRICS: Final = web.AppKey("metrics", Metrics)
 INBOX_SETTINGS: Final = web.AppKey("inbox_settings", InboxSettings)
 SUBSCRIPTIONS: Final = web.AppKey[Mapping[str, Subscriptions]]("subscriptions")
 """Those of each channel, by its name."""
+LOGS: Final = web.AppKey("logs", Logs)
+RECEIPT_KEY: Final = web.AppKey("receipt_key", PublicKey)
 READING: Final = web.AppKey("reading", Reading)
 IS_OURS: Final = web.AppKey[Callable[[str], bool]]("is_ours")
 """Whether a Host header names this server."""

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from inbox_server import __version__
 from inbox_server.config.config import Config
+from inbox_server.identity.keys import PublicKey
+from inbox_server.inbox_log import LOG_ENTRIES
 from inbox_server.inboxes.wakeups import MAX_WAITING_READERS
 from inbox_server.notify.channel import OwnerChannel
 from inbox_server.protocol.bearer import MAX_TOKEN_CHARACTERS
@@ -20,11 +22,13 @@ from inbox_server.protocol.requests import (
 from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS
 
 PROTOCOL_VERSION: Final = 1
-FEATURES: Final[tuple[str, ...]] = ()
+FEATURES: Final = ("log", "receipts")
 """What every server of this version accepts beyond the first version 1; docs/protocol.md says what each name means."""
 
 
-def capabilities(config: Config, channels: Collection[OwnerChannel], *, draining: bool = False) -> dict[str, Any]:
+def capabilities(
+    config: Config, channels: Collection[OwnerChannel], receipt_key: PublicKey, *, draining: bool = False
+) -> dict[str, Any]:
     """What an app needs to know before it signs anything. `channels` are those to which owners can subscribe here."""
     return {
         "protocol": "message-inbox",
@@ -43,6 +47,7 @@ def capabilities(config: Config, channels: Collection[OwnerChannel], *, draining
             "inbox_entries": config.inbox_entries,
             "inbox_bytes": config.inbox_bytes,
             "inbox_read_entries": config.inbox_read_entries,
+            "log_entries": LOG_ENTRIES,
             "list_entries": config.list_entries,
             "names": MAX_PROVEN_NAMES,
             "default_page_entries": DEFAULT_PAGE_ENTRIES,
@@ -53,6 +58,7 @@ def capabilities(config: Config, channels: Collection[OwnerChannel], *, draining
             "push_subscriptions": MAX_SUBSCRIPTIONS,
         },
         **({"draining": True} if draining else {}),
+        "receipts": {"key": receipt_key.hex},
         **{channel.kind.name: channel.capability() for channel in channels},
         "software": f"inbox-server/{__version__}",
     }

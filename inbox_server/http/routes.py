@@ -19,7 +19,9 @@ from inbox_server.http.app_keys import (
     DELIVERIES,
     INBOX_SETTINGS,
     LARGE_BODIES,
+    LOGS,
     READING,
+    RECEIPT_KEY,
     SUBSCRIPTIONS,
     WAITS,
 )
@@ -59,7 +61,8 @@ def add_routes(app: web.Application, channels: Iterable[str]) -> None:
 
 async def capability_document(request: web.Request) -> web.Response:
     channels = [each.channel for each in request.app[SUBSCRIPTIONS].values()]
-    document = capabilities(request.app[CONFIG], channels, draining=request.app[DELIVERIES].draining)
+    key, draining = request.app[RECEIPT_KEY], request.app[DELIVERIES].draining
+    document = capabilities(request.app[CONFIG], channels, key, draining=draining)
     return answer(200, document, {"Cache-Control": "max-age=300"})
 
 
@@ -78,6 +81,11 @@ async def delete_inbox(request: web.Request) -> web.Response:
     body = await body_of(request, MAX_OWNER_BYTES)
     await request.app[INBOX_SETTINGS].forget(authorization_of(request), body, request.app[CLOCK]())
     return empty(204)
+
+
+async def get_log(request: web.Request) -> web.Response:
+    log = await request.app[LOGS].read(authorization_of(request), request.query, request.app[CLOCK]())
+    return web.Response(body=log, headers=HEADERS)
 
 
 async def get_subscriptions(request: web.Request) -> web.Response:
@@ -113,13 +121,15 @@ async def usual_post_message(app: web.Application, request: web.BaseRequest, bod
 
 async def _deliver(app: web.Application, request: web.BaseRequest, body: bytes) -> tuple[int, bytes]:
     """The status, and the document."""
-    receipt = await app[DELIVERIES].deliver(
+    taken = await app[DELIVERIES].deliver(
         authorization_of(request),
         body,
         app[CLOCK_GUARD].dating(),
         network=network_of(request.remote, request.headers, app[CONFIG]),
     )
-    return 201 if receipt.new else 200, b'{"id":"%b","expires":%d}' % (encode(receipt.id).encode(), receipt.expires)
+    receipt = b',"receipt":' + taken.receipt.json() if taken.receipt else b""
+    document = b'{"id":"%b","expires":%d%b}' % (encode(taken.id).encode(), taken.expires, receipt)
+    return 201 if taken.new else 200, document
 
 
 async def get_messages(request: web.Request) -> web.StreamResponse:
@@ -182,6 +192,7 @@ ROUTES: Final = (
     Route("PUT", "/v1/inbox", put_inbox),
     Route("GET", "/v1/inbox", get_inbox),
     Route("DELETE", "/v1/inbox", delete_inbox),
+    Route("GET", "/v1/inbox/log", get_log),
     Route("POST", "/v1/messages", post_message, usual_post_message),
     Route("GET", "/v1/messages", get_messages, usual_get_messages),
     Route("POST", "/v1/messages/ack", post_ack),

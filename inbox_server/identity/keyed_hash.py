@@ -82,6 +82,10 @@ class KeyedHash:
         """The seed of the key that identifies this server to push services, 64 bytes."""
         return hmac.digest(self._secret, b"vapid", "sha512")
 
+    def receipt_seed(self) -> bytes:
+        """The seed of the key that signs receipts and the heads of logs, 64 bytes."""
+        return hmac.digest(self._secret, b"receipt", "sha512")
+
     def check_value(self) -> bytes:
         """Kept in the database, so that a start with another secret is noticed."""
         return self._blind(b"check")

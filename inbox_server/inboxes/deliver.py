@@ -16,7 +16,9 @@ from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import PublicKey
 from inbox_server.identity.names import Address, Name
 from inbox_server.inboxes.rate_limits import RateLimits
+from inbox_server.inboxes.receipts import Receipts
 from inbox_server.metrics import Metrics
+from inbox_server.protocol.receipts import Receipt
 from inbox_server.protocol.requests import parse_delivery
 from inbox_server.protocol.tokens import DeliverToken, read_deliver_token
 from inbox_server.resolver.contract import Resolver, leads_to, unavailable, unproven
@@ -25,12 +27,13 @@ from inbox_server.store.operating import draining
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
-    """What a sender is told: the entry's id (32 bytes), when it expires, and whether it is new."""
+class Taken:
+    """What a sender is told: the entry's id (32 bytes), when it expires, whether it is new; and a receipt, if asked."""
 
     id: bytes
     expires: UnixTime
     new: bool
+    receipt: Receipt | None = None
 
 
 class Soon(Protocol):
@@ -51,6 +54,7 @@ class Deliveries:
         config: Config,
         metrics: Metrics,
         notify: Soon,
+        receipts: Receipts,
     ) -> None:
         self._store = store
         self._resolver = resolver
@@ -59,13 +63,14 @@ class Deliveries:
         self._config = config
         self._metrics = metrics
         self._notify = notify
+        self._receipts = receipts
 
     @property
     def draining(self) -> bool:
         """Whether none is accepted, because the server takes nothing new."""
         return self._store.operating.draining
 
-    async def deliver(self, authorization: str | None, body: bytes, now: UnixTime, *, network: bytes | None) -> Receipt:
+    async def deliver(self, authorization: str | None, body: bytes, now: UnixTime, *, network: bytes | None) -> Taken:
         """Store a delivery. Raises `Refused` or `Unavailable`; then nothing was stored.
 
         `network` is the network that the request came from, for the rate limits; None when it is not known.
@@ -79,7 +84,7 @@ class Deliveries:
         if network is not None:
             self._rates.check(("network", network, self._config.network_per_hour))
         policy = await self._accepting_policy(token, key, inbox)
-        await self._check_names(token, key, inbox)
+        address = await self._check_names(token, key, inbox)
         # Count only what the policy accepts: otherwise new keys could use up the inbox's limit, and others' counts.
         self._rates.check(
             ("sender", inbox + key.address.encode(), self._config.sender_per_hour),
@@ -93,7 +98,10 @@ class Deliveries:
         self._metrics.delivered(new=delivered.new)
         if delivered.new:  # on disk by now
             self._notify(inbox, policy.channels)
-        return Receipt(id, delivered.expires, delivered.new)
+        receipt = None
+        if parsed.receipt:
+            receipt = await self._receipts.sign(address, id, expires=delivered.expires, now=now)
+        return Taken(id, delivered.expires, delivered.new, receipt)
 
     async def _check_signature(self, token: DeliverToken) -> PublicKey:
         """The key that signed: the token's own, or the one in the sender's bucket."""
@@ -140,21 +148,26 @@ class Deliveries:
             raise not_accepted()
         return policy
 
-    async def _check_names(self, token: DeliverToken, key: PublicKey, inbox: bytes) -> None:
-        """Check that the names in the token still lead where they must. These are the only look-ups, both cached."""
+    async def _check_names(self, token: DeliverToken, key: PublicKey, inbox: bytes) -> str:
+        """Check that the names in the token still lead where they must. These are the only look-ups, both cached.
+
+        Returns the recipient's address.
+        """
         named = token.sender if token.key else None  # without a key in the token, the key came from the name
         if isinstance(named, Name) and not await leads_to(self._resolver, named.text, token.app, key.address):
             raise unproven("The name in `iss` leads to an app key other than the one in `key`.")
-        if isinstance(token.recipient, Name):
-            try:
-                address = await self._resolver.address(token.recipient.text, token.app)
-            # What is wrong with the recipient's chain is not the sender's business.
-            except Unavailable as failure:
-                raise unavailable(retry_after=failure.retry_after) from None
-            except Refused:
-                raise not_accepted() from None
-            if self._hashes.inbox(address) != inbox:
-                raise not_accepted()
+        if not isinstance(token.recipient, Name):
+            return _address(token.recipient)
+        try:
+            address = await self._resolver.address(token.recipient.text, token.app)
+        # What is wrong with the recipient's chain is not the sender's business.
+        except Unavailable as failure:
+            raise unavailable(retry_after=failure.retry_after) from None
+        except Refused:
+            raise not_accepted() from None
+        if self._hashes.inbox(address) != inbox:
+            raise not_accepted()
+        return address
 
 
 def _address(recipient: PublicKey | Address) -> str:

@@ -43,22 +43,22 @@ class AskedEvents:
 
 def parse_page_query(query: Mapping[str, str]) -> Asked:
     """What `GET /v1/messages` asks for. Raises `Refused`."""
-    _check_parameters(query, "after", "limit", "wait")
+    check_parameters(query, "after", "limit", "wait")
     wait = query.get("wait", "0")
-    if not _is_whole(wait, 0, MAX_WAIT_SECONDS):
+    if not is_number(wait, 0, MAX_WAIT_SECONDS):
         raise bad_request("wait", f"must be a whole number of seconds from 0 to {MAX_WAIT_SECONDS}")
     after = parse_cursor(query["after"]) if "after" in query else None
-    return Asked(after, _limit(query), int(wait))
+    return Asked(after, limit_of(query), int(wait))
 
 
 def parse_events_query(query: Mapping[str, str], last_event_id: str | None) -> AskedEvents:
     """What `GET /v1/events` asks for. Raises `Refused`."""
-    _check_parameters(query, "closeafter", "limit")
+    check_parameters(query, "closeafter", "limit")
     closes = query.get("closeafter")
     if closes not in (None, "state"):
         raise bad_request("closeafter", "must be state")
     after = None if last_event_id is None else parse_cursor(last_event_id, member="Last-Event-ID")
-    return AskedEvents(after, min(_limit(query), MAX_EVENT_ENTRIES), closes is not None)
+    return AskedEvents(after, min(limit_of(query), MAX_EVENT_ENTRIES), closes is not None)
 
 
 def write_cursor(cursor: Cursor) -> str:
@@ -113,19 +113,22 @@ def _escaped(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else json.dumps(text)[1:-1]
 
 
-def _check_parameters(query: Mapping[str, str], *known: str) -> None:
+def check_parameters(query: Mapping[str, str], *known: str) -> None:
+    """Raises `Refused` for a parameter that is not known, or is there twice."""
     if not query.keys() <= set(known):
         raise bad_request("query", f"must hold nothing but {', '.join(known)}")
     if len(query) != len(set(query)):
         raise bad_request("query", "has the same parameter twice")
 
 
-def _limit(query: Mapping[str, str]) -> int:
+def limit_of(query: Mapping[str, str]) -> int:
+    """How many entries are asked for. Raises `Refused`."""
     limit = query.get("limit", str(DEFAULT_PAGE_ENTRIES))
-    if not _is_whole(limit, 1, MAX_PAGE_ENTRIES):
+    if not is_number(limit, 1, MAX_PAGE_ENTRIES):
         raise bad_request("limit", f"must be a whole number from 1 to {MAX_PAGE_ENTRIES}")
     return int(limit)
 
 
-def _is_whole(text: str, low: int, high: int) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 4 and low <= int(text) <= high
+def is_number(text: str, low: int, high: int) -> bool:
+    """Whether this is a whole number within these bounds, with a few zeros before it at most."""
+    return text.isascii() and text.isdigit() and len(text) <= max(4, len(str(high))) and low <= int(text) <= high

@@ -5,15 +5,31 @@ docs/protocol.md, "Receipts and the log". A receipt shows its own leaf's salt an
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from inbox_server.clock import UnixTime
+from inbox_server.protocol.base64url import encode
 
 RECEIPT_TYPE: Final = "inbox-receipt+jwt"
 SALT_BYTES: Final = 16
 LEVELS: Final = 9
 MOST_LEAVES: Final = 1 << LEVELS
 _HASH_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """`token` signs the root to which `path`, nine hashes, leads from the leaf with this `salt`."""
+
+    token: str
+    salt: bytes
+    path: Sequence[bytes]
+
+    def json(self) -> bytes:
+        """As it is answered."""
+        path = '","'.join([encode(node) for node in self.path])
+        return f'{{"token":"{self.token}","salt":"{encode(self.salt)}","path":["{path}"]}}'.encode()
 
 
 def leaf_of(salt: bytes, address: str, id: bytes, expires: UnixTime) -> bytes:

@@ -28,16 +28,18 @@ _PRINTABLE: Final = re.compile(r"[\x20-\x7e]+")
 # As clients write it. An encrypted ID is itself JSON, so its quotes are escaped, and nothing else is.
 _PLAIN: Final = r"[ !#-\[\]-~]*+"
 _USUAL_DELIVERY: Final = re.compile(
-    rf'{{"message_id": ?"({_PLAIN}(?:\\"{_PLAIN})*+)"(?:, ?"ttl": ?([1-9][0-9]{{0,15}}))?}}'
+    rf'{{"message_id": ?"({_PLAIN}(?:\\"{_PLAIN})*+)"(?:, ?"ttl": ?([1-9][0-9]{{0,15}}))?'
+    r'(?:, ?"receipt": ?(true|false))?}'
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryBody:
-    """`ttl` is in seconds; None leaves the lifetime to the owner and the server."""
+    """`ttl` is in seconds; None leaves the lifetime to the owner and the server. `receipt` asks for one."""
 
     message_id: str
     ttl: int | None
+    receipt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,12 @@ def parse_usual_delivery(body: bytes) -> DeliveryBody | None:
     message_id, ttl = match[1].replace('\\"', '"'), None if match[2] is None else int(match[2])
     if not 1 <= len(message_id) <= MAX_MESSAGE_ID_CHARACTERS or (ttl is not None and ttl < MIN_TTL_SECONDS):
         return None
-    return DeliveryBody(message_id, ttl)
+    return DeliveryBody(message_id, ttl, match[3] == "true")
 
 
 def parse_any_delivery(body: bytes) -> DeliveryBody:
     """Every body that is taken. Raises `Refused`."""
-    members = members_of(body, {"message_id", "ttl"})
+    members = members_of(body, {"message_id", "ttl", "receipt"})
     if "message_id" not in members:
         raise bad_request("message_id", "is missing")
     message_id = text_of(members, "message_id")
@@ -79,7 +81,10 @@ def parse_any_delivery(body: bytes) -> DeliveryBody:
     ttl = members.get("ttl")
     if "ttl" in members and (type(ttl) is not int or ttl < MIN_TTL_SECONDS):
         raise bad_request("ttl", f"must be a whole number of seconds, {MIN_TTL_SECONDS} or more")
-    return DeliveryBody(message_id, ttl)
+    receipt = members.get("receipt", False)
+    if not isinstance(receipt, bool):
+        raise bad_request("receipt", "must be true or false")
+    return DeliveryBody(message_id, ttl, receipt)
 
 
 def parse_ack(body: bytes) -> tuple[bytes, ...]:

@@ -83,8 +83,8 @@ def claim(clock: HandClock) -> bytes:
     return request_bytes("PUT /v1/inbox", f"Authorization: Bearer {token}", f"Content-Length: {len(body)}", body=body)
 
 
-def delivery(clock: HandClock, text: str, *headers: str, line: str = "POST /v1/messages") -> bytes:
-    body, token = signed_delivery(PUBLIC, clock, text)
+def delivery(clock: HandClock, text: str, *headers: str, line: str = "POST /v1/messages", more: bytes = b"") -> bytes:
+    body, token = signed_delivery(PUBLIC, clock, text, more)
     bearer = f"Authorization: Bearer {token}"
     return request_bytes(line, bearer, f"Content-Length: {len(body)}", *headers, body=body)
 
@@ -132,6 +132,10 @@ def steps(clock: HandClock) -> Mapping[str, tuple[bytes, int]]:
         "a shorter list": (poll, 200),
         "a browser's headers": (delivery(clock, "browser", "Origin: https://chat.example", "Accept: */*"), 201),
         "behind a proxy": (delivery(clock, "proxy", "X-Real-IP: 192.0.2.7"), 201),
+        "with a receipt": (delivery(clock, "receipt", more=b',"receipt":true'), 201),
+        "a repeat with one": (delivery(clock, "receipt", more=b',"ttl":99, "receipt": true'), 200),
+        "without one": (delivery(clock, "receipt", more=b',"receipt":false'), 200),
+        "with something else": (delivery(clock, "receipt", more=b',"receipt":1'), 400),
         "no token": (request_bytes("GET /v1/messages"), 401),
         "a delivery without a token": (request_bytes("POST /v1/messages", "Content-Length: 2", body=b"{}"), 400),
         "two tokens": (query(clock, "", "Authorization: Bearer x"), 401),
@@ -159,7 +163,7 @@ def steps(clock: HandClock) -> Mapping[str, tuple[bytes, int]]:
         "a page in parts": (query(clock, "?limit=1000"), 200),
         "a stream that ends at once": (query(clock, "?closeafter=state", path="/v1/events"), 200),
         "a stream without its token": (request_bytes("GET /v1/events"), 401),
-        **{f"more {number}": (delivery(clock, f"more {number}"), 201) for number in range(MOST_AN_HOUR - ENTRIES - 5)},
+        **{f"more {number}": (delivery(clock, f"more {number}"), 201) for number in range(MOST_AN_HOUR - ENTRIES - 8)},
         "over the limit": (delivery(clock, "one too many"), 429),
     }
 

@@ -29,12 +29,16 @@ from inbox_server.errors import CODES
 from inbox_server.http.capabilities import PROTOCOL_VERSION, capabilities
 from inbox_server.http.routes import add_routes
 from inbox_server.identity.addresses import app_address
+from inbox_server.identity.keys import SigningKey
+from inbox_server.inbox_log import HEAD_BYTES
 from inbox_server.notify.matrix import MAX_ROOM_CHARACTERS, Matrix
 from inbox_server.notify.owners_webhook import MAX_AUTHORIZATION_CHARACTERS, MAX_URL_CHARACTERS, OwnersWebhook
 from inbox_server.notify.vapid import VapidKey
 from inbox_server.protocol.base64url import encode
 from inbox_server.protocol.feed_json import DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_WAIT_SECONDS
+from inbox_server.protocol.log_json import NONCE_BYTES
 from inbox_server.protocol.push_subscription import MAX_ENDPOINT_CHARACTERS
+from inbox_server.protocol.receipts import LEVELS, SALT_BYTES
 from inbox_server.protocol.requests import (
     MAX_ACK_IDS,
     MAX_DELIVERY_BYTES,
@@ -171,6 +175,8 @@ def test_the_limits_are_those_of_the_code() -> None:
         each["schema"] for each in DOCUMENT["paths"]["/v1/messages"]["get"]["parameters"] if each["name"] == "wait"
     )
     assert wait["maximum"] == MAX_WAIT_SECONDS
+    assert schema("Log")["properties"]["entries"]["maxItems"] == MAX_PAGE_ENTRIES
+    assert schema("Receipt")["properties"]["path"]["maxItems"] == LEVELS
     assert schema("Settings")["properties"]["push"]["maximum"] == MAX_SUBSCRIPTIONS
     assert schema("Subscription")["properties"]["endpoint"]["maxLength"] == MAX_ENDPOINT_CHARACTERS
     assert schema("Room")["properties"]["room"]["maxLength"] == MAX_ROOM_CHARACTERS
@@ -197,8 +203,9 @@ def test_the_limits_are_those_of_the_code() -> None:
 async def test_the_capability_document_is_as_described() -> None:
     config = parse_config({"server": {"public_url": "https://inbox.example"}}, Path("/"))
     async with all_channels() as channels:
-        told = capabilities(config, channels, draining=True)
-        assert capabilities(config, channels).keys() == told.keys() - {"draining"}
+        key = SigningKey.from_seed(bytes(64)).public
+        told = capabilities(config, channels, key, draining=True)
+        assert capabilities(config, channels, key).keys() == told.keys() - {"draining"}
     described = schema("Limits")["properties"]
     assert schema("Capabilities")["properties"].keys() == told.keys()
     assert {name: each.get("const", each.get("default")) for name, each in described.items()} == told["limits"]
@@ -214,7 +221,13 @@ def test_bodies_and_answers_hold_nothing_but_what_is_named() -> None:
 
 
 def test_the_patterns_take_what_the_code_writes() -> None:
-    for length, name in ((32, "Id"), (24, "Cursor")):
+    for length, name in (
+        (32, "Id"),
+        (24, "Cursor"),
+        (HEAD_BYTES, "Hash"),
+        (SALT_BYTES, "Random"),
+        (NONCE_BYTES, "Random"),
+    ):
         for first in (b"\0", b"\x7f", b"\xff"):
             assert re.search(schema(name)["pattern"], encode(first * length))
     for byte in range(256):

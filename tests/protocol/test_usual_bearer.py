@@ -128,6 +128,8 @@ USUAL_BODIES = [
     b'{"message_id":"opaque"}',
     b'{"message_id":"\\"\\""}',
     b'{"message_id":"opaque","ttl":10}',
+    b'{"message_id":"opaque","receipt":true}',
+    b'{"message_id": "opaque", "ttl": 10, "receipt": false}',
     b'{"message_id":"%s"}' % (b"x" * MAX_MESSAGE_ID_CHARACTERS),
 ]
 
@@ -140,7 +142,21 @@ def test_bodies_of_the_usual_clients_are_read_the_fast_way(body: bytes) -> None:
 
 
 BODY_EDITS = PART_EDITS | st.sampled_from(
-    ["9", "-", "\\", '\\"', "\\\\", "é", "\x7f", "\n", ', "ttl": 11', '"ttl":9', "x" * 1024]
+    [
+        "9",
+        "-",
+        "\\",
+        '\\"',
+        "\\\\",
+        "é",
+        "\x7f",
+        "\n",
+        ', "ttl": 11',
+        '"ttl":9',
+        ',"receipt":true',
+        '"receipt":1',
+        "x" * 1024,
+    ]
 )
 
 

@@ -167,9 +167,9 @@ async def free_socket() -> socket.socket:
     return bound
 
 
-def signed_delivery(url: str, clock: Clock, text: str = "opaque") -> tuple[bytes, str]:
-    """A delivery from Alice to Bob that the server takes: body and token."""
-    body = b'{"message_id":"%s"}' % text.encode()
+def signed_delivery(url: str, clock: Clock, text: str = "opaque", more: bytes = b"") -> tuple[bytes, str]:
+    """A delivery from Alice to Bob that the server takes: body and token. `more` are further members of the body."""
+    body = b'{"message_id":"%b"%b}' % (text.encode(), more)
     return body, deliver_token(ALICE, body, sender=ALICE.public, recipient=BOB.public, app=APP, inbox=url, now=clock())
 
 

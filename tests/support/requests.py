@@ -128,6 +128,11 @@ class Caller:
         body = json.dumps({"ids": ids}).encode()
         return await self.send("POST", "/v1/messages/ack", body, token=self.owner_token("ack", body, bend))
 
+    async def log(self, *, bend: Bend | None = None, **query: Any) -> Answer:
+        """With a nonce of its own, unless one is given."""
+        path = f"/v1/inbox/log?{urlencode({'nonce': encode(secrets.token_bytes(16)), **query})}"
+        return await self.send("GET", path, token=self.owner_token("read", bend=bend))
+
     async def texts(self) -> list[str]:
         """The message IDs that wait."""
         return [entry["message_id"] for entry in (await self.unread()).json()["messages"]]

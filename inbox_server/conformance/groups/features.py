@@ -56,6 +56,13 @@ async def an_unknown_parameter_is_refused(inbox: Inbox) -> None:
 @GROUP.required("a server that supports it lists the name in `features` of its capability document.")
 async def what_is_not_listed_is_refused(bench: Bench, inbox: Inbox) -> None:
     """What belongs to a feature that the capability document does not list is refused."""
+    if "receipts" not in bench.features:
+        body = json.dumps({"message_id": bench.text(), "receipt": True}).encode()
+        token = bench.deliver_token(bench.somebody(), inbox.address, body)
+        reply = await bench.send("POST", "/v1/messages", token=token, body=body)
+        reply.refused("bad_request", why="without receipts")
+    if "log" not in bench.features:
+        (await inbox.ask("GET", "/v1/inbox/log", "read")).refused("not_found", why="without log")
     if "push-list" in bench.features:
         return
     (await inbox.ask("GET", "/v1/inbox/push", "read")).refused("wrong_method", "not_found", why="without push-list")
