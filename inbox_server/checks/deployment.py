@@ -29,7 +29,7 @@ def check_config(path: Path, findings: Findings) -> Config | None:
         config = load_config(path)
     except BadConfig as error:
         for mistake in error.mistakes:
-            findings.fail("configuration", quoted(mistake), f"Mend it in {path}.")
+            findings.fail("configuration", quoted(mistake), f"Correct it in {path}.")
         return None
     findings.ok("configuration", f"{path} for {config.public_url}, registration {config.registration}")
     if config.outgoing_allow:
@@ -48,7 +48,7 @@ def check_secret(config: Config, findings: Findings) -> Secret | None:
         secret = read_secret(config.secret_file)
     except BadSecret as error:
         hidden = isinstance(error.__context__, PermissionError)
-        findings.fail("secret", str(error), _AS_THE_SERVER if hidden else "Without it the database finds nothing.")
+        findings.fail("secret", str(error), _AS_THE_SERVER if hidden else "Without it nothing is found.")
         return None
     if config.secret_file.resolve().is_relative_to(config.data_dir.resolve()):
         findings.fail("secret", f"{config.secret_file} leads into server.data_dir", "Who copies one has both: move it.")
@@ -121,14 +121,16 @@ def check_database(config: Config, secret: Secret, findings: Findings, *, second
 
 def _judge(path: Path, found: Inspection, seconds: float, findings: Findings) -> None:
     size = f"{found.bytes / _MEGABYTE:,.1f} MB, schema version {found.version}"
-    if not found.version:
+    if not found.bytes:
+        findings.fail("database", f"{path} is empty", _RESTORE)
+    elif not found.version:
         findings.fail("database", f"{path} is another program's", "Move it away: is server.data_dir right?")
     elif found.version > found.newest:
         said = f"{path} has schema version {found.version}, newer than this command's"
         findings.fail("database", said, "Use the inbox-server that wrote it.")
     elif not found.is_secrets:
         said = "was made with another secret, so nothing in it would be found"
-        findings.fail("database", f"{path} {said}", "Put the file with that secret back.")
+        findings.fail("database", f"{path} {said}", "Put that one back: docs/troubleshooting.md, The secret is lost.")
     elif found.damage:
         findings.fail("database", f"{path} is damaged: {quoted(found.damage)}", _RESTORE)
     elif not found.is_newest:

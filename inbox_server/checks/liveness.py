@@ -43,7 +43,10 @@ async def _check_ready(listen: Listen, findings: Findings, seconds: float, clock
     if health.status != 200:
         findings.fail("ready", f"/health answers {health.status}", "Does another program listen at admin_listen?")
     elif ready.code == "clock_jumped":
-        advice = "Set the clock right (NTP); or, if it is right now, send the server SIGUSR1 or wait for five minutes."
+        advice = (
+            "Set the clock right (NTP); or, if it is right now, send the server SIGUSR1 or wait for five minutes:"
+            " docs/troubleshooting.md, The clock is wrong."
+        )
         findings.fail("clock jumped", quoted(ready.members.get("detail", "")), advice)
     elif ready.status != 200:
         detail = quoted(ready.members.get("detail", ready.status))

@@ -28,7 +28,8 @@ _TIMEOUTS: Final = (
 )
 _REMEDIES: Final = {
     "too_many": "Wait for the hour to pass.",
-    "storage_full": "The server's disk is full: make room (docs/troubleshooting.md, The disk is full).",
+    "storage_full": "Make room on the server's disk: docs/troubleshooting.md, The disk is full.",
+    "clock_jumped": "Set the server's clock right: docs/troubleshooting.md, The clock is wrong.",
     "internal": "See the server's log.",
 }
 

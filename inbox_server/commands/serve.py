@@ -11,6 +11,7 @@ from inbox_server.config.secret import read_secret
 from inbox_server.hardening import allow_many_files, forbid_dumps
 from inbox_server.outgoing.guard import NotAllowed, check_stranger_url, is_public
 from inbox_server.server import serve
+from inbox_server.store.sqlite.opening import DATABASE_NAME
 
 
 def add_serve(commands: Commands) -> None:
@@ -45,5 +46,7 @@ def _serve(options: argparse.Namespace) -> int:
             f"warning: {config.public_url} is plain http on a public name: tokens can be read on the way, and apps on"
             " https cannot use it. Put a TLS proxy in front, and set server.public_url to https://"
         )
+    if not (config.data_dir / DATABASE_NAME).exists():  # or the disk with the database is not mounted
+        tell(f"there is no database in {config.data_dir} yet: an empty one is made")
     run(serve(config, secret, announce=tell, reread=partial(load_config, options.config)))
     return 0

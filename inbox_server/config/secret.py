@@ -16,6 +16,10 @@ from inbox_server.synced_files import replace_file, write_new_file
 
 CREDENTIAL_NAME: Final = "inbox-secret"
 MATRIX_CREDENTIAL: Final = "inbox-matrix-token"
+_MISSING: Final = (
+    "`inbox-server init` writes one for a new server, and a server with a database needs its own back:"
+    " docs/troubleshooting.md, The secret is lost"
+)
 
 
 class BadSecret(Exception):
@@ -35,7 +39,7 @@ class Secret:
 
 def read_secret(path: Path, environment: Mapping[str, str] = os.environ) -> Secret:
     """The secret, from a systemd credential if there is one, else from `path`. Raises `BadSecret`."""
-    lines = _read_private(path, CREDENTIAL_NAME, "`inbox-server init` writes one", environment).split("\n")
+    lines = _read_private(path, CREDENTIAL_NAME, _MISSING, environment).split("\n")
     try:
         *later, first = (bytes.fromhex(line) for line in lines)
     except ValueError:
@@ -88,7 +92,7 @@ def add_secret(path: Path, secret: bytes, environment: Mapping[str, str] = os.en
     """
     if credential := _credential(CREDENTIAL_NAME, environment):
         raise BadSecret(f"{credential}: systemd's copy of the secret cannot be changed; run this outside the service")
-    old = _read_private(path, CREDENTIAL_NAME, "`inbox-server init` writes one", environment)
+    old = _read_private(path, CREDENTIAL_NAME, _MISSING, environment)
     try:
         replace_file(path.resolve(), f"{secret.hex()}\n{old}\n".encode())
     except OSError as error:

@@ -185,6 +185,10 @@ def of_another_program(place: Deployment) -> None:
         db.execute("CREATE TABLE a (b)")
 
 
+def emptied(place: Deployment) -> None:
+    (place.data / DATABASE_NAME).write_bytes(b"")
+
+
 def text(place: Deployment) -> None:
     (place.data / DATABASE_NAME).write_text("not a database, but long enough to be taken for one" * 100)
 
@@ -214,6 +218,7 @@ def no_secret(place: Deployment) -> None:
         (cut, "database", "malformed"),
         (newer, "database", "newer than this command's"),
         (of_another_program, "database", "another program"),
+        (emptied, "database", "is empty"),
         (text, "database", "not a database"),
         (open_to_all, "data directory", "open to others (mode 755)"),
         (secret_for_all, "secret", "chmod 600"),

@@ -13,7 +13,7 @@ from tests.hosting.podman import Podman
 pytestmark = [pytest.mark.hosting, pytest.mark.timeout(300, func_only=True)]
 
 _FILES = (r"inbox_server-\d[\w.+]*-py3-none-any\.whl", r"inbox-server_\d[\w.+]*-1_amd64\.deb")
-_NAMES = Keys(Path(), ("[names]", 'services = ["http://127.0.0.1:8721"]'))
+NAMES = Keys(Path(), ("[names]", 'services = ["http://127.0.0.1:8721"]'))
 _PING = f"inbox-server ping https://{HOST}"
 
 
@@ -40,7 +40,7 @@ def follow(machine: Machine, steps: list[Commands | Keys], config: Path) -> None
     for step in steps:
         if isinstance(step, Keys):
             edit(machine.root, step)
-            edit(machine.root, _NAMES, config)
+            edit(machine.root, NAMES, config)
         else:
             machine.run(step.text)
 
@@ -122,7 +122,7 @@ def test_pipx(machine: Machine) -> None:
     machine.fetch("cd; " + with_real_files(commands(install), machine.root / "root"))
     with machine.booted():
         machine.run(commands(make))
-        edit(machine.root, _NAMES, Path("/root/my-inbox/config.toml"))
+        edit(machine.root, NAMES, Path("/root/my-inbox/config.toml"))
         arguments = commands(serve).removeprefix("inbox-server ")
         run = "systemd-run --service-type=notify --working-directory=/root"  # until it says that it listens
         machine.run(f"{run} $(command -v inbox-server) {arguments}")
@@ -158,7 +158,7 @@ def test_a_container(machine: Machine, base: Path, tmp_path: Path) -> None:
     with podman.holding(base), machine.booted():
         podman.run(commands(build).replace(*place), folder=machine.root / "root", network="host")
         assert "secret" not in podman.run("podman run --rm --entrypoint ls inbox-server /etc/inbox-server 2>/dev/null")
-        config.write_text(_NAMES.set_in(keys.set_in(config.read_text())))
+        config.write_text(NAMES.set_in(keys.set_in(config.read_text())))
         podman.run(commands(start).replace(*place))
         podman.run("grep --max-count=1 'listens at' <(podman logs --follow inbox-server 2>&1)")
         shutil.copy(tmp_path / "srv/etc/nginx-site.conf", machine.root / "root/site")

@@ -37,7 +37,7 @@ async def traced_server(
     try:
         async with asyncio.timeout(_START_SECONDS):
             pid = int(await tracer.stdout.readline())
-            assert b"listens at" in await tracer.stdout.readline()
+            await tracer.stdout.readuntil(b"listens at")
         yield
     finally:
         if pid:

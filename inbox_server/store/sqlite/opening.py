@@ -172,7 +172,7 @@ def check_file(
     if layer is None:
         raise BadDatabase(
             f"The secret is not the one that {path} was made with; nothing in it would be found."
-            " Put the file with that secret back."
+            " Put the file with that secret back: docs/troubleshooting.md, The secret is lost."
         )
     return layer
 
