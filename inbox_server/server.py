@@ -42,6 +42,7 @@ from inbox_server.http.app_keys import (
 from inbox_server.http.edge import edge
 from inbox_server.http.hosts import hosts_of
 from inbox_server.http.listening import listening
+from inbox_server.http.operator_socket import listening_for_operator
 from inbox_server.http.routes import add_routes
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import SigningKey
@@ -49,6 +50,7 @@ from inbox_server.identity.layer import ONLY_ONE, Layers
 from inbox_server.inboxes.deliver import Deliveries
 from inbox_server.inboxes.follow import Following
 from inbox_server.inboxes.log import Logs
+from inbox_server.inboxes.operator_commands import OperatorCommands
 from inbox_server.inboxes.rate_limits import RateLimits
 from inbox_server.inboxes.read import Reading
 from inbox_server.inboxes.receipts import Receipts
@@ -72,7 +74,7 @@ from inbox_server.protocol.requests import MAX_OWNER_BYTES
 from inbox_server.resolver.cache import CachedResolver
 from inbox_server.resolver.chain import ChainResolver
 from inbox_server.resolver.service import NameServices
-from inbox_server.store.contract import Quota, Store
+from inbox_server.store.contract import Store, quota_of
 from inbox_server.store.sqlite.opening import open_store
 from inbox_server.store.sqlite.rekeying import finish_rotation
 from inbox_server.systemd import giving_signs_of_life, inherited_sockets, notify
@@ -103,7 +105,7 @@ async def open_app(
             config.data_dir,
             check_value=hashes.check_value(),
             layers=layers,
-            quota=_quota(config),
+            quota=quota_of(config),
             changed=wakeups.wake,
             committed=metrics.committed,
             random_bytes=random_bytes,
@@ -137,16 +139,12 @@ async def open_app(
         add_routes(app, subscriptions)
 
         def reloaded() -> None:
-            store.limit(_quota(config))
+            store.limit(quota_of(config))
             resolver.ask(_chain(config, fetcher))
 
         app[RELOADED] = reloaded
         app.on_shutdown.append(_end_waiting)
         yield app, store
-
-
-def _quota(config: Config) -> Quota:
-    return Quota(config.inbox_entries, config.inbox_bytes, config.max_retention_seconds, config.inbox_read_entries)
 
 
 def _chain(config: Config, fetcher: Fetcher) -> ChainResolver:
@@ -224,6 +222,8 @@ async def running(
         if admin_listens := inherited_admin or ((config.admin_listen,) if config.admin_listen else ()):
             admin_app = make_admin_app(store, app[METRICS], app[CLOCK_GUARD], config.admin_hosts)
             admin = await stack.enter_async_context(listening(admin_app, *admin_listens))
+        commands, token = OperatorCommands(store.operating, clock), KeyedHash(secret).operator_token()
+        await stack.enter_async_context(listening_for_operator(config.data_dir, commands, token, app[METRICS]))
         await stack.enter_async_context(giving_signs_of_life(environment, os.getpid(), partial(_touch, store)))
         yield app, public, admin
 
@@ -305,6 +305,8 @@ async def serve(
         announce(f"inbox-server for {config.public_url} listens at {', '.join(public)}")
         if admin:
             announce(f"health, readiness and metrics at {', '.join(admin)}")
+        if app[DELIVERIES].draining:
+            announce("draining: no delivery and no claim is taken until `inbox-server drain --end`")
         notify(os.environ, "READY=1")
         await stop.wait()
         notify(os.environ, "STOPPING=1")

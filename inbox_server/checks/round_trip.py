@@ -65,7 +65,7 @@ class RoundTrip:
         """Also raises `NotTaken`; then nothing was claimed."""
         settings = {"accept": "anyone", "retention": _RETENTION_SECONDS, **({"invite": invite} if invite else {})}
         answer = await self._ask("claim", "PUT", "/v1/inbox", "settings", json.dumps(settings).encode())
-        if answer.code == "too_many" or (answer.code == "not_registered" and not invite):
+        if answer.code in ("too_many", "draining") or (answer.code == "not_registered" and not invite):
             raise NotTaken(quoted(answer.members.get("detail", answer.code)))
         _expect("claim", answer, 201)
 

@@ -28,7 +28,7 @@ def settings_text(inbox: str, shown: Mapping[str, Any]) -> str:
     room: Mapping[str, Any] = quota if isinstance(quota, Mapping) else {}
     lines = {
         "unread": f"{_count(shown.get('unread'))} of {_count(room.get('entries'))} entries, "
-        f"{_size(room.get('bytes_used'))} of {_size(room.get('bytes'))}",
+        f"{size_text(room.get('bytes_used'))} of {size_text(room.get('bytes'))}",
         "kept unread for": span(shown.get("retention")),
         "accepts from": _ACCEPTS.get(str(shown.get("accept")), str(shown.get("accept"))),
         "contacts": _count(shown.get("contacts")),
@@ -61,7 +61,8 @@ def _count(number: Any) -> str:
     return f"{number:,}" if type(number) is int else "?"
 
 
-def _size(number: Any) -> str:
+def size_text(number: Any) -> str:
+    """`1.5 MB`, in units of 1,000."""
     if type(number) is not int:
         return "?"
     return f"{number / 1e6:,.1f} MB" if number >= 1e6 else f"{number / 1e3:,.1f} kB" if number >= 1e3 else f"{number} B"

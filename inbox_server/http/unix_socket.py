@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-_MODE: Final = 0o666  # a proxy runs as another user; the folder's mode decides who has access
+_FOR_ALL: Final = 0o666  # a proxy runs as another user; the folder's mode decides who has access
 
 
 @contextlib.contextmanager
-def bound_socket(path: Path) -> Iterator[socket.socket]:
+def bound_socket(path: Path, *, mode: int = _FOR_ALL) -> Iterator[socket.socket]:
     """A socket with this name, for as long as the context lasts. Raises OSError, EADDRINUSE when it is in use.
 
     A socket that nobody listens on was left by a killed process, and is replaced. asyncio would replace any socket.
@@ -23,7 +23,7 @@ def bound_socket(path: Path) -> Iterator[socket.socket]:
         bound.bind(str(path))
         own = path.stat()
         try:
-            path.chmod(_MODE)
+            path.chmod(mode)
             yield bound
         finally:
             with contextlib.suppress(OSError):

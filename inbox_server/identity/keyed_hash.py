@@ -86,6 +86,10 @@ class KeyedHash:
         """The seed of the key that signs receipts and the heads of logs, 64 bytes."""
         return hmac.digest(self._secret, b"receipt", "sha512")
 
+    def operator_token(self) -> str:
+        """What a command shows to the server that runs: whoever knows the secret may operate it."""
+        return self._blind(b"operator").hex()
+
     def check_value(self) -> bytes:
         """Kept in the database, so that a start with another secret is noticed."""
         return self._blind(b"check")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
+from inbox_server.config.config import Config
 from inbox_server.errors import CommandFailed, Refused
 from inbox_server.inbox_log import LOG_ENTRIES, LogEntry, LogPoint
 from inbox_server.store.operating import Operating
@@ -48,6 +49,11 @@ class Quota:
     max_retention: int
     tombstones: int
     log: int = LOG_ENTRIES
+
+
+def quota_of(config: Config) -> Quota:
+    """What every inbox may hold to which the operator gave no quota of its own."""
+    return Quota(config.inbox_entries, config.inbox_bytes, config.max_retention_seconds, config.inbox_read_entries)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,20 @@
 """Giving room back: what is unread stays readable, what was read leaves no trace, and nobody is in the way."""
 
 import asyncio
+import contextlib
 import random
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from inbox_server.store.sqlite.opening import DATABASE_NAME
+from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
 from inbox_server.store.sqlite.slots import PAGE_SLOTS, SPARE_SLOTS
 from tests.store.sqlite.test_erasing import _marked, _marks_in, _marks_left
 from tests.store.sqlite.test_slots import is_consistent
-from tests.support.stores import Box, read_rows
+from tests.support.stores import CHECK_VALUE, QUOTA, Box, claimed_box, read_rows
 
 
 def slots_of(folder: Path) -> tuple[int, int]:
@@ -27,14 +29,14 @@ async def flooded(box: Box, dice: random.Random, folder: Path) -> dict[int, tupl
         await each.claim()
     waiting = {number: (dice.choice(boxes), _marked(number, dice)) for number in range(3000)}
     await asyncio.gather(*(each.deliver(text) for each, text in waiting.values()))
-    for number in dice.sample(sorted(waiting), 2900):
-        each, text = waiting.pop(number)
-        await each.acknowledge(text)
+    read = [waiting.pop(number) for number in dice.sample(sorted(waiting), 2900)]
+    for each in boxes:
+        await each.acknowledge(*(text for other, text in read if other is each))
     assert slots_of(folder)[0] >= 3000
     return waiting
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_what_is_unread_moves_and_leaves_no_trace_where_it_was(box: Box, tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     waiting = await flooded(box, dice, tmp_path)
@@ -48,9 +50,8 @@ async def test_what_is_unread_moves_and_leaves_no_trace_where_it_was(box: Box, t
     assert await _marks_left(tmp_path, set(waiting), time.monotonic()) == set()
     assert _marks_in(tmp_path) == set(waiting)
     assert (tmp_path / DATABASE_NAME).stat().st_size < size // 2
-    for number in sorted(waiting):
-        each, text = waiting[number]
-        await each.acknowledge(text)
+    for each in {each.inbox: each for each, _ in waiting.values()}.values():
+        await each.acknowledge(*await each.texts())
     assert await _marks_left(tmp_path, set(), time.monotonic()) == set()
     with sqlite3.connect(tmp_path / DATABASE_NAME) as db:
         assert is_consistent(db, set())
@@ -77,3 +78,39 @@ async def test_deliveries_and_acknowledgements_go_on_meanwhile(box: Box, tmp_pat
         taken = {slot for (slot,) in db.execute("SELECT slot FROM message WHERE slot IS NOT NULL")}
         assert len(taken) == len(waiting)
         assert is_consistent(db, taken)
+
+
+@pytest.mark.parametrize("act", ["vacuum", "drop"])
+async def test_what_is_killed_half_way_is_done_by_doing_it_again(tmp_path: Path, act: str) -> None:
+    folders: list[Path] = []
+    async with claimed_box(tmp_path / "data") as box:
+        waiting = await flooded(box, random.Random(5), tmp_path / "data")
+        whose, _ = next(iter(waiting.values()))
+        operating = box.store.operating
+        doing = asyncio.create_task(operating.vacuum() if act == "vacuum" else operating.drop(whose.inbox))
+        with contextlib.closing(sqlite3.connect(tmp_path / "data" / DATABASE_NAME)) as beside:
+            seen = 0
+            while not doing.done():
+                await asyncio.sleep(0)
+                (version,) = beside.execute("PRAGMA data_version").fetchone()
+                if version != seen and len(folders) < 4:  # what is committed now
+                    folders.append(tmp_path / f"{len(folders)}")
+                    folders[-1].mkdir()
+                    with contextlib.closing(sqlite3.connect(folders[-1] / DATABASE_NAME)) as copy:
+                        beside.backup(copy)
+                seen = version
+    assert len(folders) == 4
+    for folder in folders:
+        async with open_store(folder, check_value=CHECK_VALUE, quota=QUOTA) as store:
+            await (store.operating.vacuum() if act == "vacuum" else store.operating.drop(whose.inbox))
+            for each in {each.inbox: each for each, _ in waiting.values()}.values():
+                expected = [text for other, text in waiting.values() if other is each]
+                if act == "vacuum" or each.inbox != whose.inbox:
+                    assert await replace(each, store=store).texts() == expected
+            assert (await store.operating.look_up(whose.inbox)).exists == (act == "vacuum")
+        with sqlite3.connect(folder / DATABASE_NAME) as db:
+            taken = {slot for (slot,) in db.execute("SELECT slot FROM message WHERE slot IS NOT NULL")}
+            assert is_consistent(db, taken)
+        if act == "vacuum":
+            end = -(-(100 + SPARE_SLOTS) // PAGE_SLOTS) * PAGE_SLOTS
+            assert slots_of(folder) == (end, end)
