@@ -15,7 +15,7 @@ from benchmarks.signing import Requests, deliveries, people, query, write_reques
 from benchmarks.turns import BARE, BASE, LIMITED, NOW, Pace, compared, in_turn
 from benchmarks.wrk import Run, WrongAnswers, run_wrk
 
-_CONNECTIONS: Final = 64
+CONNECTIONS: Final = 64
 _OWNERS: Final = 128  # so many that no inbox reaches its hourly limit
 _SENDERS: Final = 64
 _READERS: Final = 64
@@ -29,7 +29,7 @@ def measure_deliver(folder: Path, pace: Pace, base: Build | None) -> dict[str, A
     builds = {NOW: this_build(), LIMITED: this_build()} | ({BASE: base} if base else {})
     with contextlib.ExitStack() as stack:
         delivered = {
-            name: stack.enter_context(_delivered(folder / name, build, {} if name == LIMITED else UNLIMITED))
+            name: stack.enter_context(delivered(folder / name, build, {} if name == LIMITED else UNLIMITED))
             for name, build in builds.items()
         }
         bare = stack.enter_context(bare_server(folder))
@@ -49,7 +49,7 @@ class _Delivered:
         settle(server, self.owners)
         self.requests = Requests(path, 0, 0)
         self._endless = deliveries(people(_SENDERS), self.owners, server.url)
-        self._delivering = Delivering(server, lambda: unread(server, self.owners), connections=_CONNECTIONS)
+        self._delivering = Delivering(server, lambda: unread(server, self.owners), connections=CONNECTIONS)
         self._per_second: float = _FIRST_PER_SECOND
 
     def run(self, seconds: int) -> Run:
@@ -65,7 +65,7 @@ class _Delivered:
 
 
 @contextlib.contextmanager
-def _delivered(folder: Path, build: Build, settings: Mapping[str, Any]) -> Iterator[_Delivered]:
+def delivered(folder: Path, build: Build, settings: Mapping[str, Any]) -> Iterator[_Delivered]:
     with inbox_server(deployment(folder, settings), build) as server:
         yield _Delivered(server, folder / "requests")
 
@@ -115,7 +115,7 @@ def _queries(server: Server, *, entries: int, after_cursor: bool) -> list[bytes]
 
 def _repeat(of: Server, requests: Requests, seconds: int, *, body_bytes: int = 0) -> Run:
     """The same requests again and again. Raises `WrongAnswers` unless answers have `body_bytes`."""
-    run = run_wrk(of, requests, connections=_CONNECTIONS, seconds=seconds, again=True)
+    run = run_wrk(of, requests, connections=CONNECTIONS, seconds=seconds, again=True)
     if run.bytes_each < body_bytes:
         raise WrongAnswers(f"answers have {run.bytes_each:.0f} bytes, not {body_bytes} and headers")
     return run

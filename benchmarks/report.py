@@ -26,6 +26,7 @@ TARGETS: Final = (
     Target("deliver.ratio", "durable deliveries, of a bare POST", 0.19, at_least=True),
     Target("deliver.to_base", "durable deliveries, of the base", 1.8, at_least=True),
     Target("deliver.limited_ratio", "the same with the default rate limits, of without", 0.95, at_least=True),
+    Target("sealed.processor_ratio", "a sealed delivery's processor time, of a signed one's", 0.8),
     Target("list_empty.ratio", "polls that find nothing, of a bare GET of the same bytes", 1.1, at_least=True),
     Target("list_100.ratio", "pages of 100 entries, of a bare GET of the same bytes", 0.15, at_least=True),
     Target("list_100.to_base", "pages of 100 entries, of the base", 3, at_least=True),
@@ -95,8 +96,9 @@ def _targets(results: Mapping[str, Any]) -> Table:
 def _detail(found: Mapping[str, Any], name: str) -> str:
     """The ratios of the single rounds, or what a ratio is made of."""
     if rounds := found.get(f"{name}_rounds"):
-        by_processor = found[f"{name}_by_processor"]
-        return f"rounds {rounds[0]:.2f} to {rounds[1]:.2f}; by processor time {by_processor:.2f}"
+        by_processor = found.get(f"{name}_by_processor")
+        also = f"; by processor time {by_processor:.2f}" if by_processor else ""
+        return f"rounds {rounds[0]:.2f} to {rounds[-1]:.2f}{also}"
     return ", ".join(f"{ms:.2f} ms" for ms in found.get(f"{name}_ms", {}).values())
 
 

@@ -21,6 +21,11 @@ def settle(server: Server, owners: Sequence[Person], senders: Sequence[Person] =
         asyncio.run(_ask_all(server, islice(deliveries(senders, owners, server.url), count)))
 
 
+def give_tickets(server: Server, sheets: Iterable[bytes]) -> None:
+    """Requests that each send an owner's sheet."""
+    asyncio.run(_ask_all(server, sheets))
+
+
 def unread(server: Server, owners: Iterable[Person]) -> int:
     """How many entries the inboxes say that they have."""
     return sum(int(ask_json(server, settings(owner, server.url))["unread"]) for owner in owners)
@@ -31,7 +36,7 @@ async def _ask_all(server: Server, requests: Iterable[bytes]) -> None:
 
     async def work(wire: Wire) -> None:
         for request in rest:
-            json.loads(await wire.ask(request))
+            json.loads(await wire.ask(request) or b"{}")
 
     async with wires(server, _CONNECTIONS) as opened:
         await asyncio.gather(*map(work, opened))

@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import coincurve
 
+from inbox_server.client.tickets import id_of, week_of
+from inbox_server.clock import UnixTime
 from inbox_server.identity.addresses import app_address
 from inbox_server.protocol.base64url import encode
 
@@ -27,6 +29,7 @@ _DELIVER_SECONDS: Final = 300
 _READ_SECONDS: Final = 3600
 _OWNER_SECONDS: Final = 300
 _VARIANTS: Final = 1000
+_ADDRESS_CHARACTERS: Final = 34
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,13 @@ class Person:
 
 
 def people(count: int) -> list[Person]:
-    """As many new keys."""
-    keys = (coincurve.PrivateKey(secrets.token_bytes(32)) for _ in range(count))
-    return [Person(key, key.public_key.format().hex()) for key in keys]
+    """As many new keys, all with addresses of the most frequent length, so that requests have one length too."""
+    found: list[Person] = []
+    while len(found) < count:
+        key = coincurve.PrivateKey(secrets.token_bytes(32))
+        person = Person(key, key.public_key.format().hex())
+        found += [person] if len(person.address) == _ADDRESS_CHARACTERS else []
+    return found
 
 
 def message_id(characters: int = MESSAGE_ID_CHARACTERS) -> str:
@@ -70,6 +77,20 @@ def delivery(sender: Person, recipient: Person, url: str, characters: int = MESS
         "exp": now + _DELIVER_SECONDS,
     }
     return _head("POST", "/v1/messages", url, _token(sender, "inbox-deliver+jwt", claims), len(body)) + body
+
+
+def sealed_delivery(ticket: bytes, recipient: Person, url: str, characters: int = MESSAGE_ID_CHARACTERS) -> bytes:
+    """`POST /v1/messages` with a ticket."""
+    members = {"message_id": message_id(characters), "to": recipient.address}
+    body = json.dumps(members, separators=(",", ":")).encode()
+    return _head("POST", "/v1/messages", url, f"InboxTicket {encode(ticket)}", len(body)) + body
+
+
+def sheet(owner: Person, url: str, tickets: Sequence[bytes]) -> bytes:
+    """`PUT /v1/inbox/tickets` for this week."""
+    ids = b"".join(sorted(id_of(ticket) for ticket in tickets))
+    body = json.dumps({"week": week_of(UnixTime(int(time.time()))), "ids": encode(ids)}).encode()
+    return _owned(owner, url, "PUT", "/v1/inbox/tickets", "settings", body)
 
 
 def query(owner: Person, url: str, parameters: str = "", *, variant: int = 0) -> bytes:
@@ -127,10 +148,10 @@ def capabilities(url: str) -> bytes:
     return _head("GET", "/.well-known/message-inbox", url)
 
 
-def _head(method: str, target: str, url: str, token: str | None = None, length: int | None = None) -> bytes:
+def _head(method: str, target: str, url: str, authorization: str | None = None, length: int | None = None) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", f"Host: {url.removeprefix('http://')}"]
-    if token is not None:
-        lines.append(f"Authorization: Bearer {token}")
+    if authorization is not None:
+        lines.append(f"Authorization: {authorization}")
     if length is not None:
         lines += ["Content-Type: application/json", f"Content-Length: {length}"]
     return "\r\n".join([*lines, "", ""]).encode()
@@ -141,7 +162,7 @@ def _token(signer: Person, typ: str, claims: dict[str, Any]) -> str:
         encode(json.dumps(part, separators=(",", ":")).encode()) for part in ({"typ": typ, "alg": "ES256K"}, claims)
     )
     signed = f"{header}.{payload}"
-    return f"{signed}.{encode(signer.key.sign_recoverable(signed.encode())[:64])}"
+    return f"Bearer {signed}.{encode(signer.key.sign_recoverable(signed.encode())[:64])}"
 
 
 @dataclass(frozen=True, slots=True)

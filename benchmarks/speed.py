@@ -26,6 +26,7 @@ from benchmarks.machine import versions
 from benchmarks.memory import measure_memory
 from benchmarks.pinning import generator_core, server_core
 from benchmarks.ratios import measure_deliver, measure_list_100, measure_list_empty
+from benchmarks.sealed import measure_sealed
 from benchmarks.startup import measure_start
 from benchmarks.turns import Pace
 from benchmarks.wrk import wrk_version
@@ -73,6 +74,7 @@ class Plan:
 
 PARTS: Final[dict[str, Callable[[Plan, Path], dict[str, Any]]]] = {
     "deliver": lambda plan, folder: measure_deliver(folder, plan.pace, plan.base),
+    "sealed": lambda plan, folder: measure_sealed(folder, plan.pace),
     "list_empty": lambda plan, folder: measure_list_empty(folder, plan.pace, plan.base),
     "list_100": lambda plan, folder: measure_list_100(folder, plan.pace, plan.base),
     "latency": lambda plan, folder: measure_latency(folder, plan.options.offered, plan.base),

@@ -43,6 +43,7 @@ CODES: Final[dict[str, Code]] = {
     "stale_token": Code(
         409, "A later settings token has already been used", "Read the settings, then sign a new token and try again."
     ),
+    "ticket_spent": Code(409, "The ticket was used for another delivery", "Take the next ticket."),
     "too_slow": Code(408, "The request took too long to arrive", "Send it again over a better connection."),
     "cursor_gone": Code(410, "The changes since this cursor are no longer kept", "List again, without a cursor."),
     "too_large": Code(413, "The request body is too large", "Send less in each request."),

@@ -40,6 +40,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that says when the server started
         registry = CollectorRegistry()
         deliveries = Counter("inbox_deliveries", "Deliveries taken.", ["outcome"], registry=registry)
+        sealed = Counter("inbox_sealed_deliveries", "Deliveries taken with a ticket.", ["outcome"], registry=registry)
         refusals = Counter("inbox_refusals", "Requests refused.", ["code"], registry=registry)
         look_ups = Counter("inbox_look_ups", "Look-ups of names.", ["outcome"], registry=registry)
         self._works = Histogram("inbox_commit_works", "Works in one commit.", buckets=_COMMIT_WORKS, registry=registry)
@@ -52,6 +53,7 @@ class Metrics:
         self._unread, self._read = entries.labels("unread"), entries.labels("read")
         # Created at once, so that each series begins with 0 and its first increase is seen.
         self._new, self._repeated = deliveries.labels("new"), deliveries.labels("repeated")
+        self._sealed = {new: sealed.labels("new" if new else "repeated") for new in (True, False)}
         self._refusals = {code: refusals.labels(code) for code in CODES}
         self._look_ups = {outcome: look_ups.labels(outcome) for outcome in _LOOK_UPS}
         self._watched = _Watched()
@@ -59,8 +61,10 @@ class Metrics:
         registry.register(self._watched)
         ProcessCollector(registry=registry)  # memory, open files and processor time, where the system reports them
 
-    def delivered(self, *, new: bool) -> None:
+    def delivered(self, *, new: bool, sealed: bool = False) -> None:
         (self._new if new else self._repeated).inc()
+        if sealed:
+            self._sealed[new].inc()
 
     def refused(self, code: str) -> None:
         self._refusals[code].inc()

@@ -37,6 +37,8 @@ from inbox_server.http.app_keys import (
     METRICS,
     READING,
     RECEIPT_KEY,
+    SEALED_DELIVERIES,
+    SHEETS,
     SUBSCRIPTIONS,
 )
 from inbox_server.http.edge import edge
@@ -48,6 +50,7 @@ from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import SigningKey
 from inbox_server.identity.layer import ONLY_ONE, Layers
 from inbox_server.inboxes.deliver import Deliveries
+from inbox_server.inboxes.deliver_sealed import SealedDeliveries
 from inbox_server.inboxes.follow import Following
 from inbox_server.inboxes.log import Logs
 from inbox_server.inboxes.operator_commands import OperatorCommands
@@ -55,6 +58,7 @@ from inbox_server.inboxes.rate_limits import RateLimits
 from inbox_server.inboxes.read import Reading
 from inbox_server.inboxes.receipts import Receipts
 from inbox_server.inboxes.settings import InboxSettings
+from inbox_server.inboxes.sheets import Sheets
 from inbox_server.inboxes.subscriptions import Subscriptions
 from inbox_server.inboxes.sweeping import sweeping
 from inbox_server.inboxes.wakeups import Wakeups
@@ -70,7 +74,7 @@ from inbox_server.notify.webhook import Webhook
 from inbox_server.notify.webpush import WebPush
 from inbox_server.outgoing.fetch import Fetcher, open_fetcher
 from inbox_server.outgoing.guard import guard_with
-from inbox_server.protocol.requests import MAX_OWNER_BYTES
+from inbox_server.protocol.tickets import MAX_SHEET_BYTES
 from inbox_server.resolver.cache import CachedResolver
 from inbox_server.resolver.chain import ChainResolver
 from inbox_server.resolver.service import NameServices
@@ -118,7 +122,7 @@ async def open_app(
         sweeping(store, clock_guard),
     ):
         resolver = CachedResolver(_chain(config, fetcher), clock, metrics.looked_up)
-        app = web.Application(middlewares=[edge], client_max_size=MAX_OWNER_BYTES)
+        app = web.Application(middlewares=[edge], client_max_size=MAX_SHEET_BYTES)
         app[CLOCK] = clock
         app[CLOCK_GUARD] = clock_guard
         app[CONFIG] = config
@@ -126,6 +130,8 @@ async def open_app(
         receipt_key = SigningKey.from_seed(hashes.receipt_seed())
         receipts = Receipts(receipt_key, origin=config.public_url, random_bytes=random_bytes)
         app[DELIVERIES] = Deliveries(store, resolver, hashes, rates, config, metrics, schedule.soon, receipts)
+        app[SEALED_DELIVERIES] = SealedDeliveries(store, hashes, rates, config, metrics, schedule.soon, receipts)
+        app[SHEETS] = Sheets(store, hashes, config)
         app[IS_OURS] = hosts_of(config)
         following = Following(store, wakeups, clock, random_bytes, lapsing=clock_guard.believed)
         app[INBOX_SETTINGS] = InboxSettings(store, resolver, hashes, config, random_bytes, subscriptions)
@@ -178,6 +184,7 @@ def _watch(
             **hashes.remembered(),
             "feed_ends": store.load().feed_ends,
             "policies": store.load().policies,
+            "sheets": store.load().sheets,
         },
         labels=("cache",),
     )

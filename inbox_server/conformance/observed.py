@@ -22,6 +22,7 @@ CODES: Final = {
     "no_inbox": 404,
     "wrong_method": 405,
     "stale_token": 409,
+    "ticket_spent": 409,
     "too_slow": 408,
     "cursor_gone": 410,
     "too_large": 413,

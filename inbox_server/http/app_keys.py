@@ -11,9 +11,11 @@ from inbox_server.clock_guard import ClockGuard
 from inbox_server.config.config import Config
 from inbox_server.identity.keys import PublicKey
 from inbox_server.inboxes.deliver import Deliveries
+from inbox_server.inboxes.deliver_sealed import SealedDeliveries
 from inbox_server.inboxes.log import Logs
 from inbox_server.inboxes.read import Reading
 from inbox_server.inboxes.settings import InboxSettings
+from inbox_server.inboxes.sheets import Sheets
 from inbox_server.inboxes.subscriptions import Subscriptions
 from inbox_server.metrics import Metrics
 
@@ -21,6 +23,8 @@ CLOCK: Final = web.AppKey[Clock]("clock")
 CLOCK_GUARD: Final = web.AppKey("clock_guard", ClockGuard)
 CONFIG: Final = web.AppKey("config", Config)
 DELIVERIES: Final = web.AppKey("deliveries", Deliveries)
+SEALED_DELIVERIES: Final = web.AppKey("sealed_deliveries", SealedDeliveries)
+SHEETS: Final = web.AppKey("sheets", Sheets)
 METRICS: Final = web.AppKey("metrics", Metrics)
 INBOX_SETTINGS: Final = web.AppKey("inbox_settings", InboxSettings)
 SUBSCRIPTIONS: Final = web.AppKey[Mapping[str, Subscriptions]]("subscriptions")

@@ -19,10 +19,11 @@ from inbox_server.protocol.requests import (
     MIN_RETENTION_SECONDS,
     MIN_TTL_SECONDS,
 )
+from inbox_server.protocol.tickets import SHEET_SIZES
 from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS
 
 PROTOCOL_VERSION: Final = 1
-FEATURES: Final = ("log", "receipts")
+FEATURES: Final = ("log", "receipts", "sealed")
 """What every server of this version accepts beyond the first version 1; docs/protocol.md says what each name means."""
 
 
@@ -56,6 +57,7 @@ def capabilities(
             "wait_seconds": MAX_WAIT_SECONDS,
             "waiting_readers": MAX_WAITING_READERS,
             "push_subscriptions": MAX_SUBSCRIPTIONS,
+            "sheet_tickets": SHEET_SIZES[-1],
         },
         **({"draining": True} if draining else {}),
         "receipts": {"key": receipt_key.hex},

@@ -22,6 +22,8 @@ from inbox_server.http.app_keys import (
     LOGS,
     READING,
     RECEIPT_KEY,
+    SEALED_DELIVERIES,
+    SHEETS,
     SUBSCRIPTIONS,
     WAITS,
 )
@@ -31,6 +33,7 @@ from inbox_server.http.hosts import network_of
 from inbox_server.inboxes.subscriptions import Subscriptions
 from inbox_server.protocol.base64url import encode
 from inbox_server.protocol.requests import MAX_DELIVERY_BYTES, MAX_OWNER_BYTES
+from inbox_server.protocol.tickets import MAX_SHEET_BYTES, is_ticket
 
 _STREAM: Final = {
     "Content-Encoding": "identity",  # otherwise Caddy's `encode` holds events back until the stream ends
@@ -88,6 +91,12 @@ async def get_log(request: web.Request) -> web.Response:
     return web.Response(body=log, headers=HEADERS)
 
 
+async def put_tickets(request: web.Request) -> web.Response:
+    body = await body_of(request, MAX_SHEET_BYTES)
+    await request.app[SHEETS].keep(authorization_of(request), body, request.app[CLOCK]())
+    return empty(204)
+
+
 async def get_subscriptions(request: web.Request) -> web.Response:
     refuse_query(request)
     return answer(200, await _subscriptions(request).subscriptions(authorization_of(request), request.app[CLOCK]()))
@@ -121,12 +130,10 @@ async def usual_post_message(app: web.Application, request: web.BaseRequest, bod
 
 async def _deliver(app: web.Application, request: web.BaseRequest, body: bytes) -> tuple[int, bytes]:
     """The status, and the document."""
-    taken = await app[DELIVERIES].deliver(
-        authorization_of(request),
-        body,
-        app[CLOCK_GUARD].dating(),
-        network=network_of(request.remote, request.headers, app[CONFIG]),
-    )
+    authorization, now = authorization_of(request), app[CLOCK_GUARD].dating()
+    network = network_of(request.remote, request.headers, app[CONFIG])
+    deliver = app[SEALED_DELIVERIES].deliver if is_ticket(authorization) else app[DELIVERIES].deliver
+    taken = await deliver(authorization, body, now, network=network)
     receipt = b',"receipt":' + taken.receipt.json() if taken.receipt else b""
     document = b'{"id":"%b","expires":%d%b}' % (encode(taken.id).encode(), taken.expires, receipt)
     return 201 if taken.new else 200, document
@@ -193,6 +200,7 @@ ROUTES: Final = (
     Route("GET", "/v1/inbox", get_inbox),
     Route("DELETE", "/v1/inbox", delete_inbox),
     Route("GET", "/v1/inbox/log", get_log),
+    Route("PUT", "/v1/inbox/tickets", put_tickets),
     Route("POST", "/v1/messages", post_message, usual_post_message),
     Route("GET", "/v1/messages", get_messages, usual_get_messages),
     Route("POST", "/v1/messages/ack", post_ack),

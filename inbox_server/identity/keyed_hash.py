@@ -58,6 +58,14 @@ class KeyedHash:
         """An address on one inbox's contact or block list."""
         return self._blind(b"list", inbox, address.encode())
 
+    def ticket(self, inbox: bytes, id: bytes) -> bytes:
+        """A ticket on a sheet of an inbox, by its id."""
+        return self._blind(b"ticket", inbox, id)
+
+    def ticket_use(self, ticket: bytes, entry: bytes) -> bytes:
+        """That a ticket, hashed, was used for an entry, by its id."""
+        return self._blind(b"ticket use", ticket, entry)
+
     def invite(self, code: str) -> bytes:
         """A one-time invite code."""
         return self._blind(b"invite", code.encode())

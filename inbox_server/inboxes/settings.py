@@ -198,6 +198,7 @@ def settings_document(settings: Settings, config: Config, channels: Iterable[str
             "bytes_used": settings.unread_bytes,
             "read_entries": config.inbox_read_entries,
         },
+        "tickets": settings.sheets,
         **{channel: settings.subscriptions.get(channel, 0) for channel in channels},
         "notices": notices_of(refused=settings.refused, suspended=settings.suspended, gone=settings.gone),
     }

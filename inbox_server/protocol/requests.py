@@ -72,7 +72,11 @@ def parse_usual_delivery(body: bytes) -> DeliveryBody | None:
 
 def parse_any_delivery(body: bytes) -> DeliveryBody:
     """Every body that is taken. Raises `Refused`."""
-    members = members_of(body, {"message_id", "ttl", "receipt"})
+    return delivery_of(members_of(body, {"message_id", "ttl", "receipt"}))
+
+
+def delivery_of(members: dict[str, Any]) -> DeliveryBody:
+    """What the members of a body say of a delivery. Raises `Refused`."""
     if "message_id" not in members:
         raise bad_request("message_id", "is missing")
     message_id = text_of(members, "message_id")

@@ -9,7 +9,7 @@ these exist for SQLite (`store/sqlite/`, `world/evidence.py`).
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
@@ -22,6 +22,8 @@ Accept = Literal["names", "anyone", "contacts", "nobody"]
 
 TOMBSTONE_SECONDS: Final = 3600  # a sender may still repeat a delivery this long after it was read
 FORGOTTEN_AT_ONCE: Final = 200  # when too many ids are remembered, at most this many of the oldest are dropped at once
+WEEK_SECONDS: Final = 604_800
+TICKET_SKEW_SECONDS: Final = 60  # a week's tickets are taken so long before it begins and after it ends
 PROLONGED_SECONDS: Final = 3 * DAY_SECONDS  # a weekend, and a day to find it (docs/decisions/0010-outages.md)
 ENTRY_JSON: Final = ('{"id":"', '","message_id":"', '","expires":', "}")
 """What an entry is listed with: before its id (in base64url), its message ID and its expiry, and at its end."""
@@ -69,6 +71,27 @@ class Policy:
     contact: bool
     blocked: bool
     channels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a delivery without a sender shows.
+
+    `hash` is the keyed hash of its id, and `mark` that of the ticket and the entry that it is shown for, 16 bytes each.
+    `weeks` are those whose tickets are taken now, in order.
+    """
+
+    hash: bytes
+    mark: bytes
+    weeks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """An owner's tickets of a week, as the keyed hashes of their ids."""
+
+    week: int
+    ids: tuple[bytes, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +191,8 @@ class Settings:
     most_entries: int | None = None
     most_bytes: int | None = None
     """A quota that the operator set for this inbox; None is that of all inboxes."""
+    sheets: tuple[int, ...] = ()
+    """The weeks that have a sheet of tickets, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,13 +241,15 @@ class Admission:
 class Load:
     """The load of a store: jobs that wait for a commit, and erased data that is not yet out of all files.
 
-    `feed_ends` and `policies` are how many are known without a query. A value that does not apply to a store is 0.
+    `feed_ends`, `policies` and `sheets` are how many are known without a query; of sheets, for how many inboxes. A
+    value that does not apply to a store is 0.
     """
 
     waiting: int
     remnants: int
     feed_ends: int
     policies: int
+    sheets: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +279,30 @@ class Store(Protocol):
         A store that cannot know it, because others write to the same database, returns None.
         """
 
-    async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
+    async def ticket_policy(self, inbox: bytes, ticket: Ticket) -> Policy | None:
+        """What decides about a delivery with a ticket, on nobody's behalf, whether the ticket was used or not.
+
+        None when there is no such inbox, or the ticket is on no sheet of its.
+        """
+
+    def known_ticket_policy(self, inbox: bytes, ticket: Ticket) -> Policy | None:
+        """What `ticket_policy` would answer, if it is known without a query; None also when it is not known."""
+
+    async def deliver(
+        self,
+        inbox: bytes,
+        id: bytes,
+        message_id: str,
+        *,
+        expires: UnixTime,
+        now: UnixTime,
+        ticket: Ticket | None = None,
+    ) -> Delivered:
         """Keep an entry; the same `id` again is the same delivery.
 
         What is new, or lives longer than before, is logged if `inbox_log.is_logged` says so; nothing else ever is.
+        With a `ticket`, only if it is on a sheet and unused, or was used for the same `mark`: else raises `Refused`
+        not_accepted or ticket_spent. It counts as used once the entry is kept.
 
         Raises `Refused` inbox_full or not_accepted, and `Unavailable` draining.
         """
@@ -330,6 +377,9 @@ class Store(Protocol):
         The owner gets the notice `{channel}_gone` until the subscriptions of this channel are next changed.
         """
 
+    async def keep_sheet(self, inbox: bytes, change: SettingsChange, sheet: Sheet, *, now: UnixTime) -> None:
+        """Keep the tickets of a week in place of those before; what was used stays so. Raises as `subscribe`."""
+
     async def sweep(self, now: UnixTime) -> None:
         """Drop what has expired, and remember that this time was seen."""
 
@@ -355,3 +405,9 @@ def notices_of(*, refused: bool, suspended: bool, gone: Iterable[str]) -> tuple[
 
 def no_inbox() -> Refused:
     return Refused("no_inbox", "No inbox has been claimed with this key. Claim it with `PUT /v1/inbox`.")
+
+
+def weeks_of(now: UnixTime) -> tuple[int, ...]:
+    """The weeks whose tickets are taken now: one, and near its turn two."""
+    first, last = ((now + skew) // WEEK_SECONDS for skew in (-TICKET_SKEW_SECONDS, TICKET_SKEW_SECONDS))
+    return (first,) if first == last else (first, last)

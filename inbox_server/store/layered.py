@@ -20,8 +20,10 @@ from inbox_server.store.contract import (
     Quota,
     Settings,
     SettingsChange,
+    Sheet,
     Store,
     Subscribed,
+    Ticket,
     Totals,
 )
 from inbox_server.store.operating import Invite, Known, Operating, Overview
@@ -58,8 +60,27 @@ class LayeredStore:
     def _shown_policy(self, policy: Policy | None) -> Policy | None:
         return policy and replace(policy, app=self._layer.show(policy.app))
 
-    async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
-        return await self._store.deliver(self._hide(inbox), id, message_id, expires=expires, now=now)
+    async def ticket_policy(self, inbox: bytes, ticket: Ticket) -> Policy | None:
+        return self._shown_policy(await self._store.ticket_policy(self._hide(inbox), self._hidden_ticket(ticket)))
+
+    def known_ticket_policy(self, inbox: bytes, ticket: Ticket) -> Policy | None:
+        return self._shown_policy(self._store.known_ticket_policy(self._hide(inbox), self._hidden_ticket(ticket)))
+
+    def _hidden_ticket(self, ticket: Ticket) -> Ticket:
+        return replace(ticket, hash=self._hide(ticket.hash), mark=self._hide(ticket.mark))
+
+    async def deliver(
+        self,
+        inbox: bytes,
+        id: bytes,
+        message_id: str,
+        *,
+        expires: UnixTime,
+        now: UnixTime,
+        ticket: Ticket | None = None,
+    ) -> Delivered:
+        hidden = ticket and self._hidden_ticket(ticket)
+        return await self._store.deliver(self._hide(inbox), id, message_id, expires=expires, now=now, ticket=hidden)
 
     async def unread(
         self, inbox: bytes, *, after: Cursor | None, limit: int, now: UnixTime, upto: int | None = None
@@ -114,6 +135,10 @@ class LayeredStore:
 
     async def drop_subscription(self, inbox: bytes, subscription: Subscribed) -> None:
         await self._store.drop_subscription(self._hide(inbox), self._hidden_subscription(subscription))
+
+    async def keep_sheet(self, inbox: bytes, change: SettingsChange, sheet: Sheet, *, now: UnixTime) -> None:
+        hidden = replace(sheet, ids=tuple(map(self._hide, sheet.ids)))
+        await self._store.keep_sheet(self._hide(inbox), self._hidden(change), hidden, now=now)
 
     async def sweep(self, now: UnixTime) -> None:
         await self._store.sweep(now)

@@ -43,8 +43,10 @@ class Twin:
 
 
 def told(reply: Reply) -> Any:
-    """What must be the same: for people, each server has words of its own, and only ours has the feature `webhook`."""
-    return reply.status, reply.code or {name: value for name, value in reply.members.items() if name != "webhook"}
+    """What must be the same: for people, each server has words of its own, and only ours has some features."""
+    return reply.status, reply.code or {
+        name: value for name, value in reply.members.items() if name not in ("webhook", "tickets")
+    }
 
 
 @contextlib.asynccontextmanager

@@ -49,8 +49,10 @@ from inbox_server.protocol.requests import (
     MIN_RETENTION_SECONDS,
     MIN_TTL_SECONDS,
 )
+from inbox_server.protocol.tickets import MAX_SHEET_BYTES, SHEET_SIZES
 from inbox_server.server import WAKEUPS
-from tests.conftest import APP, HandClock
+from inbox_server.store.contract import weeks_of
+from tests.conftest import APP, START, HandClock
 from tests.support.channels import all_channels
 from tests.support.edges import LiveServer, serving
 from tests.support.home_servers import running_home_server
@@ -186,6 +188,8 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert webhook == {"url": MAX_URL_CHARACTERS, "authorization": MAX_AUTHORIZATION_CHARACTERS}
     told = schema("Capabilities")["properties"]["webhook"]["properties"]
     assert {name.removesuffix("_characters"): each["const"] for name, each in told.items()} == webhook
+    ids = schema("Sheet")["properties"]["ids"]
+    assert [ids["minLength"], ids["maxLength"]] == [len(encode(bytes(16 * size))) for size in SHEET_SIZES[::2]]
     for path, method, most in (
         ("/v1/messages", "post", MAX_DELIVERY_BYTES),
         ("/v1/inbox", "put", MAX_OWNER_BYTES),
@@ -195,6 +199,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         ("/v1/inbox/matrix", "delete", MAX_OWNER_BYTES),
         ("/v1/inbox/webhook", "put", MAX_OWNER_BYTES),
         ("/v1/inbox/webhook", "delete", MAX_OWNER_BYTES),
+        ("/v1/inbox/tickets", "put", MAX_SHEET_BYTES),
         ("/v1/messages/ack", "post", MAX_OWNER_BYTES),
     ):
         assert f"{most:,} bytes" in DOCUMENT["paths"][path][method]["requestBody"]["description"]
@@ -310,7 +315,9 @@ class Bearer:
 def attack(url: str, sign: Sign, **checks: Any) -> Tally:
     """Run schemathesis against a live server. It blocks, so call it on a thread."""
     settings = {**SETTINGS, "base-url": url, "checks": {**SETTINGS["checks"], **checks}}
-    api = schemathesis.openapi.from_dict(copy.deepcopy(DOCUMENT), config=schemathesis.Config.from_dict(settings))
+    document, this_week = copy.deepcopy(DOCUMENT), weeks_of(START)[0]
+    document["components"]["schemas"]["Sheet"]["properties"]["week"] |= {"minimum": this_week, "maximum": this_week + 4}
+    api = schemathesis.openapi.from_dict(document, config=schemathesis.Config.from_dict(settings))
 
     def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
         kwargs["auth"] = Bearer(sign)
@@ -397,6 +404,8 @@ def formats() -> None:
     schemathesis.openapi.format("push-endpoint", st.integers(0, 99).map(lambda x: f"https://push.example/{x}"))
     keys = st.binary(min_size=32, max_size=32).map(lambda x: app_address(b"\x02" + x))
     schemathesis.openapi.format("app-address", keys)
+    ids = [b"".join(number.to_bytes(16, "big") for number in range(size)) for size in SHEET_SIZES]
+    schemathesis.openapi.format("ticket-sheet", st.sampled_from(ids).map(encode))
 
 
 def with_token(operation: str) -> bool:

@@ -1,5 +1,6 @@
 """A refused sender learns nothing: the same bytes, and the same steps, whatever the reason."""
 
+import json
 import sqlite3
 import sys
 from collections import Counter
@@ -16,11 +17,14 @@ from inbox_server.client.appkey import AppKey
 from inbox_server.client.inbox_api import Inbox
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import PublicKey
+from inbox_server.protocol.base64url import encode
 from inbox_server.protocol.bearer import DELIVER
 from inbox_server.protocol.tokens import DELIVER_LIFE_SECONDS, digest_of
 from inbox_server.world.local_world import World, running_world
 from tests.conftest import APP, HandClock
 from tests.support.edges import SECRET, Answer, ask_once, request_bytes
+from tests.support.requests import Caller
+from tests.support.sealed import Contact, give_tickets, sheet_at
 from tests.test_walks import profiled
 
 OTHER_APP: Final = "https://other.example"
@@ -84,14 +88,17 @@ class Scene:
 
     async def deliver(self, recipient: str, sender: str, *, runs: int = 1) -> tuple[Answer, Counter[str]]:
         """The answer, and the steps that the request needed: the fewest of so many runs."""
+        return await self.ask(f"Bearer {self.token(recipient, sender)}", BODY, runs=runs)
+
+    async def ask(self, authorization: str, body: bytes, *, runs: int) -> tuple[Answer, Counter[str]]:
         port = int(self.world.inbox_url.rpartition(":")[2])
         request = request_bytes(
             "POST /v1/messages",
-            f"Authorization: Bearer {self.token(recipient, sender)}",
-            f"Content-Length: {len(BODY)}",
+            f"Authorization: {authorization}",
+            f"Content-Length: {len(body)}",
             "Connection: close",
             host=f"127.0.0.1:{port}",
-            body=BODY,
+            body=body,
         )
         needed: list[Counter[str]] = []
         for _ in range(runs):
@@ -226,6 +233,63 @@ async def test_the_watch_sees_what_a_delivery_that_is_taken_costs(scene: Scene) 
     before = scene.world.register.look_ups
     await scene.deliver("dora.id", "key")
     assert scene.world.register.look_ups > before
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Ticket and recipient by the reason why it is refused; one is taken."""
+
+    scene: Scene
+    refused: dict[str, tuple[bytes, str]]
+    taken: tuple[bytes, str]
+
+    async def deliver(self, shown: tuple[bytes, str]) -> tuple[Answer, Counter[str]]:
+        ticket, to = shown
+        body = json.dumps({"message_id": "opaque", "to": to}).encode()
+        return await self.scene.ask(f"InboxTicket {encode(ticket)}", body, runs=RUNS)
+
+
+@pytest.fixture
+async def sealed(scene: Scene) -> Sealed:
+    """Alice has tickets of one owner, of one who accepts nobody, and of next week; and there is one without sheets."""
+    world = scene.world
+    keys = (AppKey(bytes([number]) * 32) for number in (40, 41, 42))
+    bob, carol, dora = (Caller(world.session, world.inbox_url, key, scene.clock) for key in keys)
+    for owner, accept in ((bob, "anyone"), (carol, "nobody"), (dora, "anyone")):
+        await owner.claim({"accept": accept})
+    await give_tickets(bob, scene.alice)
+    await give_tickets(carol, scene.alice)
+    await give_tickets(bob, scene.alice, sheet=sheet_at(bob, weeks=1))
+    of_bob, address = Contact(scene.alice, bob), bob.key.address
+    refused = {
+        "no inbox": (of_bob.ticket(), AppKey(bytes([43]) * 32).address),
+        "no sheet": (of_bob.ticket(), dora.key.address),
+        "on no sheet": (bytes(32), address),
+        "another inbox": (of_bob.ticket(), carol.key.address),
+        "next week": (of_bob.ticket(0, sheet_at(bob, weeks=1)), address),
+        "nobody": (Contact(scene.alice, carol).ticket(), carol.key.address),
+        "another app": (bytes(32), scene.keys["another app"].address),
+        "blocked, and no memory": (bytes(32), scene.keys["blocked, and no memory holds such long lists"].address),
+    }
+    return Sealed(scene, refused, (of_bob.ticket(), address))
+
+
+async def test_every_ticket_that_is_refused_takes_the_same_steps(sealed: Sealed) -> None:
+    """And gets the same answer, which is that to a token that is refused; whether anything is remembered or not."""
+    answers, steps = dict[str, object](), dict[str, object]()
+    for turn in ("first", "again"):
+        for reason, shown in sealed.refused.items():
+            answers[f"{reason}, {turn}"], steps[f"{reason}, {turn}"] = await sealed.deliver(shown)
+        await sealed.deliver(sealed.taken)  # from here on Bob's sheet is remembered
+    same(steps)
+    (taken, *_) = steps.values()
+    assert isinstance(taken, Counter)
+    assert (taken["signature checks"], taken["look-ups"], taken["SQL execute"] >= 2) == (0, 0, True)
+    answers["a token"] = (await sealed.scene.deliver(sealed.scene.keys["no inbox"].public, "key"))[0]
+    same(answers)
+    answer, needed = await sealed.deliver(sealed.taken)
+    assert answer.status == 200  # the control
+    assert needed != taken
 
 
 def test_profiling_does_not_outlive_its_test() -> None:

@@ -24,6 +24,7 @@ DEFAULTS = {
     "quota": {"entries": 10_000, "bytes": 8 << 20, "bytes_used": 0, "read_entries": 50_000},
     "push": 0,
     "webhook": 0,
+    "tickets": [],
     "notices": [],
 }
 

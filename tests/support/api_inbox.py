@@ -189,6 +189,7 @@ class Inbox:
             },
             "push": 0,
             "webhook": 0,
+            "tickets": [],
             "notices": ["inbox_full"] if self.refused else [],
         }
 

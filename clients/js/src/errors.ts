@@ -14,7 +14,7 @@ export interface Reason extends ErrorOptions {
 /** The codes that mean "never" (docs/protocol.md). An unknown code counts as "not now", which loses nothing. */
 export const FINAL_CODES: ReadonlySet<string> = new Set([
   ...['bad_request', 'bad_cursor', 'no_token', 'bad_token', 'gaia_token', 'not_accepted', 'name_unproven', 'not_registered'],
-  'suspended',
+  ...['suspended', 'ticket_spent'],
   ...['not_found', 'no_inbox', 'wrong_method', 'stale_token', 'cursor_gone', 'too_large', 'wrong_host', 'ttl_passed'],
 ]);
 

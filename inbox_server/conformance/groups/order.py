@@ -115,13 +115,13 @@ async def every_no_is_the_same_answer(bench: Bench, inbox: Inbox) -> None:
     ):
         await inbox.set(**settings)
         replies[what] = await inbox.deliver(bench.text(), sender=sender)
-    first = _seen(replies["no inbox"].refused("not_accepted", why="to no inbox"))
+    first = seen(replies["no inbox"].refused("not_accepted", why="to no inbox"))
     for what, reply in replies.items():
-        if _seen(reply.refused("not_accepted", why=what)) != first:
+        if seen(reply.refused("not_accepted", why=what)) != first:
             raise Failed(f"the answer for “{what}” is not, byte for byte, the one for “no inbox”")
 
 
-def _seen(reply: Reply) -> tuple[int, Mapping[str, str], bytes]:
+def seen(reply: Reply) -> tuple[int, Mapping[str, str], bytes]:
     """What a sender can tell two answers apart by."""
     headers = {name.lower(): value for name, value in reply.headers.items()}
     return reply.status, {name: headers[name] for name in headers.keys() - _PER_REQUEST}, reply.answer.body

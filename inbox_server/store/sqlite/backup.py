@@ -19,12 +19,17 @@ from inbox_server.store.sqlite.files import keep_owner, make_private, new_file
 from inbox_server.store.sqlite.opening import DATABASE_NAME, check_file, only_server
 
 _GENERATION_BYTES: Final = 8
-_SETTINGS_TABLES: Final = ("inbox", "name", "listed", "subscription", "invite", "secret_check", "suspended", "draining")
+_SETTINGS_TABLES: Final = (
+    *("inbox", "name", "listed", "subscription", "sheet", "invite", "secret_check"),
+    *("suspended", "draining"),
+)
 # No entry is copied, so no earlier cursor may count as one that has seen them.
 _FORGET_MESSAGES: Final = (
     "UPDATE inbox SET horizon = change, unread = 0, unread_bytes = 0, tombstones = 0, refused = 0,"
     " base_n = log_n, base_head = log_head"
 )
+# Which ticket was used for which of them goes too.
+_FORGET_USES: Final = "UPDATE sheet SET used = zeroblob(length(used))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,7 @@ def _copy_settings(path: Path, partial: Path) -> None:
         for table in _SETTINGS_TABLES:
             copy.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")  # noqa: S608 — names above
         copy.execute(_FORGET_MESSAGES)
+        copy.execute(_FORGET_USES)
         copy.execute("COMMIT")
 
 

@@ -12,9 +12,10 @@ from typing import Final
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
-from inbox_server.store.contract import Delivered, Quota
+from inbox_server.store.contract import Delivered, Quota, Ticket
 from inbox_server.store.sqlite.expiry import drop_entry, drop_expired
 from inbox_server.store.sqlite.log import Life, log
+from inbox_server.store.sqlite.sheets import Place
 from inbox_server.store.sqlite.slots import SLOT_BYTES, Slots, as_listed
 
 _EXPIRED_BATCH: Final = SLOT_BYTES  # this many entries, of at least a byte each, make room for any other
@@ -31,6 +32,9 @@ class Delivery:
     message_id: str
     expires: UnixTime
     now: UnixTime
+    ticket: Ticket | None = None
+    """What it is delivered with, if not with a token, and its place as far as it is known (`admitting.py`)."""
+    place: Place | None = None
 
 
 @dataclass(slots=True)

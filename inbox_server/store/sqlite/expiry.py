@@ -7,12 +7,13 @@ import sqlite3
 from typing import Final
 
 from inbox_server.clock import UnixTime
-from inbox_server.store.contract import FORGOTTEN_AT_ONCE
+from inbox_server.store.contract import FORGOTTEN_AT_ONCE, weeks_of
 from inbox_server.store.sqlite.log import move_base
 from inbox_server.store.sqlite.slots import blank_slot
 
 BATCH_ROWS: Final = 200  # a few milliseconds
 _LOOKED_AT_ROWS: Final = 20_000  # of inboxes that are due: a few milliseconds too
+_BATCH_SHEETS: Final = 20  # of 10 to 50 pages each
 _VACUUM_PAGES: Final = 200
 _BY_SECOND: Final = "forget_at % 86400 <> 86399"  # as the index `message_by_forget_at` has it; the others are in `due`
 
@@ -22,8 +23,9 @@ def is_due(db: sqlite3.Connection, now: UnixTime) -> bool:
     return bool(
         db.execute(
             f"SELECT EXISTS (SELECT 1 FROM message WHERE {_BY_SECOND} AND forget_at <= ?1)"  # noqa: S608 — above
-            " OR EXISTS (SELECT 1 FROM due WHERE at <= ?1) OR EXISTS (SELECT 1 FROM invite WHERE expires <= ?1)",
-            (now,),
+            " OR EXISTS (SELECT 1 FROM due WHERE at <= ?1) OR EXISTS (SELECT 1 FROM invite WHERE expires <= ?1)"
+            " OR EXISTS (SELECT 1 FROM sheet WHERE week < ?2)",
+            (now, weeks_of(now)[0]),
         ).fetchone()[0]
     )
 
@@ -37,6 +39,7 @@ def sweep(db: sqlite3.Connection, now: UnixTime) -> None:
     _remove(db, expired)
     _sweep_due(db, now, most=BATCH_ROWS - len(expired))
     db.execute("DELETE FROM invite WHERE expires <= ?", (now,))
+    drop_old_sheets(db, now)
     db.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
 
 
@@ -62,6 +65,12 @@ def _sweep_due(db: sqlite3.Connection, now: UnixTime, *, most: int) -> None:
         if gone < most:
             db.execute("DELETE FROM due WHERE inbox = ? AND at = ?", (inbox, at))
         most -= gone
+
+
+def drop_old_sheets(db: sqlite3.Connection, now: UnixTime) -> None:
+    """Drop a batch of those whose week is over."""
+    old = "SELECT number FROM sheet WHERE week < ? LIMIT ?"
+    db.execute(f"DELETE FROM sheet WHERE number IN ({old})", (weeks_of(now)[0], _BATCH_SHEETS))  # noqa: S608 — above
 
 
 def drop_expired(db: sqlite3.Connection, inbox: bytes, now: UnixTime, *, most: int) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 from inbox_server.identity.layer import Layer, Layers
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.opening import DATABASE_NAME, check_file, only_server, open_database
+from inbox_server.store.sqlite.sheets import rekeyed_tickets
 
 HASHES: Final[Mapping[str, Collection[str]]] = {
     "inbox": ("inbox", "app", "settings_request"),
@@ -28,9 +29,12 @@ HASHES: Final[Mapping[str, Collection[str]]] = {
     "subscription": ("inbox", "id"),
     "invite": ("code",),
     "suspended": ("inbox",),
+    "sheet": ("inbox",),
     "secret_check": ("value",),
 }
 """The columns of keyed hashes."""
+TICKETS: Final[Mapping[str, Collection[str]]] = {"sheet": ("ids", "used")}
+"""The columns of many hashes: those of tickets are sorted, and what was used of them is in the same order."""
 SEALED: Final[Mapping[str, Collection[str]]] = {"subscription": ("sealed",)}
 """The columns of sealed addresses."""
 WITHOUT: Final[Mapping[str, Collection[str]]] = {
@@ -38,8 +42,9 @@ WITHOUT: Final[Mapping[str, Collection[str]]] = {
     "message": ("id",),
     "logged": ("id",),
     "text": ("body",),
+    "sheet": ("fill",),
 }
-"""The other columns of bytes. A test compares all three with the schema."""
+"""The other columns of bytes. A test compares all four with the schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,8 @@ def rekey(db: sqlite3.Connection, old: Layer, new: Layer) -> None:
     was changed.
     """
     db.create_function("rekeyed", 1, lambda stored: new.hide(old.show(stored)), deterministic=True)
+    db.create_function("rekeyed_ids", 2, lambda ids, used: rekeyed_tickets(ids, used, old, new)[0], deterministic=True)
+    db.create_function("rekeyed_used", 2, lambda ids, used: rekeyed_tickets(ids, used, old, new)[1], deterministic=True)
     db.create_function("resealed", 1, lambda stored: new.hide_sealed(old.show_sealed(stored)), deterministic=True)
     db.execute("BEGIN IMMEDIATE")
     try:
@@ -142,4 +149,6 @@ def _copy(db: sqlite3.Connection, table: str, old: Layer, new: Layer) -> None:
 def _value(table: str, column: str) -> str:
     if column in HASHES[table]:
         return f"rekeyed({column})"
+    if column in TICKETS.get(table, ()):
+        return f"rekeyed_{column}(ids, used)"
     return f"resealed({column})" if column in SEALED.get(table, ()) else column

@@ -45,6 +45,7 @@ def read_settings(db: sqlite3.Connection, inbox: bytes) -> Settings | None:
         suspended=bool(suspended),
         most_entries=most[0],
         most_bytes=most[1],
+        sheets=tuple(week for (week,) in db.execute("SELECT week FROM sheet WHERE inbox = ? ORDER BY week", (inbox,))),
     )
 
 
@@ -151,6 +152,6 @@ def drop_inbox(db: sqlite3.Connection, inbox: bytes) -> bool | None:
         # Should it break off here: what is gone was not told, so devices that had it must list anew.
         db.execute("UPDATE inbox SET change = change + 1, horizon = change + 1 WHERE inbox = ?", (inbox,))
         return None
-    for table in ("listed", "name", "subscription", "due", "inbox"):
+    for table in ("listed", "name", "subscription", "sheet", "due", "inbox"):
         db.execute(f"DELETE FROM {table} WHERE inbox = ?", (inbox,))  # noqa: S608 — names above
     return True

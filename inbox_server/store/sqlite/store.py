@@ -6,6 +6,7 @@ base to its head.
 """
 
 import contextlib
+import secrets
 import sqlite3
 from functools import partial
 from typing import Final
@@ -24,11 +25,14 @@ from inbox_server.store.contract import (
     Quota,
     Settings,
     SettingsChange,
+    Sheet,
     Subscribed,
+    Ticket,
     Totals,
     no_inbox,
 )
 from inbox_server.store.operating import draining
+from inbox_server.store.sqlite.admitting import Admitting
 from inbox_server.store.sqlite.delivering import Delivering, Delivery, next_change
 from inbox_server.store.sqlite.expiry import drop_oldest_tombstones, is_due, sweep
 from inbox_server.store.sqlite.feed import read_feed
@@ -40,6 +44,7 @@ from inbox_server.store.sqlite.policy import proven, read_policy
 from inbox_server.store.sqlite.reader import Reader
 from inbox_server.store.sqlite.remembered import Remembered
 from inbox_server.store.sqlite.settings import forget, read_settings, read_totals, settle
+from inbox_server.store.sqlite.sheets import keep_sheet, read_sheets
 from inbox_server.store.sqlite.slots import Slots, blank_slot, grow_slots
 from inbox_server.store.sqlite.subscriptions import drop_subscription, subscribe, subscriptions, unsubscribe
 from inbox_server.store.sqlite.turns import Turns
@@ -70,8 +75,9 @@ class SqliteStore:
         self.operating = SqliteOperating(reader, writer, Vacuum(reader, writer, slots), quota, draining=draining)
         self._reader = reader
         self._writer = writer
-        self._feed_ends, self._policies = remembered.feed_ends, remembered.policies
+        self._feed_ends, self._policies, self._sheets = remembered.feed_ends, remembered.policies, remembered.sheets
         self._delivering = Delivering(slots, quota)
+        self._admitting = Admitting(self._delivering)
         self._quota = quota
         self._reads = Turns(_READS_AT_ONCE)
         self._writes = Turns(_LONG_WRITES_AT_ONCE, line=_LONGEST_LINE)
@@ -88,10 +94,30 @@ class SqliteStore:
         known = self._policies.get(inbox)
         return known.for_sender(sender) if known else None
 
-    async def deliver(self, inbox: bytes, id: bytes, message_id: str, *, expires: UnixTime, now: UnixTime) -> Delivered:
+    async def ticket_policy(self, inbox: bytes, ticket: Ticket) -> Policy | None:
+        with self._sheets.reading(inbox) as reading:
+            known = reading.value = await self._reader.read(lambda db: read_sheets(db, inbox, ticket))
+        return known.policy if known and known.place_of(ticket) else None
+
+    def known_ticket_policy(self, inbox: bytes, ticket: Ticket) -> Policy | None:
+        known = self._sheets.get(inbox)
+        return known.policy if known and known.place_of(ticket) else None
+
+    async def deliver(
+        self,
+        inbox: bytes,
+        id: bytes,
+        message_id: str,
+        *,
+        expires: UnixTime,
+        now: UnixTime,
+        ticket: Ticket | None = None,
+    ) -> Delivered:
         if self.operating.draining:
             raise draining()
-        work = Part(self._delivering, Delivery(inbox, id, message_id, expires, now))
+        known = self._sheets.get(inbox) if ticket else None
+        place = known.place_of(ticket) if known and ticket else None
+        work = Part(self._admitting, Delivery(inbox, id, message_id, expires, now, ticket, place))
         delivered: Delivered | None = await self._writer.write(work, inbox=inbox, settles=False)
         if delivered is None:
             raise Refused(
@@ -122,7 +148,8 @@ class SqliteStore:
         return known.end if known else None
 
     def load(self) -> Load:
-        return Load(len(self._writer), self._writer.remnants, len(self._feed_ends), len(self._policies))
+        waiting, remnants = len(self._writer), self._writer.remnants
+        return Load(waiting, remnants, len(self._feed_ends), len(self._policies), len(self._sheets))
 
     async def acknowledge(self, inbox: bytes, ids: tuple[bytes, ...], *, now: UnixTime) -> None:
         async with self._writes.line(inbox):
@@ -173,6 +200,11 @@ class SqliteStore:
 
     async def drop_subscription(self, inbox: bytes, subscription: Subscribed) -> None:
         await self._writer.write(lambda db: drop_subscription(db, inbox, subscription), inbox=inbox, erases=True)
+
+    async def keep_sheet(self, inbox: bytes, change: SettingsChange, sheet: Sheet, *, now: UnixTime) -> None:
+        async with self._writes.turn(inbox):
+            work = partial(keep_sheet, inbox=inbox, change=change, sheet=sheet, now=now, randbelow=secrets.randbelow)
+            await self._writer.write(work, inbox=inbox, erases=True)
 
     async def sweep(self, now: UnixTime) -> None:
         while await self._reader.read(lambda db: is_due(db, now)):

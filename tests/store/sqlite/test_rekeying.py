@@ -17,10 +17,11 @@ from inbox_server.store.contract import BadDatabase, Store
 from inbox_server.store.sqlite.backup import back_up, restore
 from inbox_server.store.sqlite.database import open_connection
 from inbox_server.store.sqlite.opening import DATABASE_NAME, add_invite, open_store
-from inbox_server.store.sqlite.rekeying import HASHES, SEALED, WITHOUT, extent_of, finish_rotation, rekey
+from inbox_server.store.sqlite.rekeying import HASHES, SEALED, TICKETS, WITHOUT, extent_of, finish_rotation, rekey
 from tests.conftest import HandClock
 from tests.store.sqlite.test_upgrading import fill as fill_two
 from tests.store.sqlite.test_upgrading import seen
+from tests.store.test_sheets import give, outcome
 from tests.store.test_subscriptions import kept, subscribe
 from tests.support.stores import ADMISSION, BOB, CHECK_VALUE, QUOTA, Box, read_rows
 
@@ -72,8 +73,32 @@ def columns_of_bytes(folder: Path) -> Iterator[tuple[str, str]]:
 
 async def test_it_is_known_of_every_column_of_bytes_whether_it_is_a_hash(tmp_path: Path) -> None:
     async with opened(tmp_path):
-        known = [(table, column) for of in (HASHES, SEALED, WITHOUT) for table, each in of.items() for column in each]
+        known = [
+            (table, column)
+            for of in (HASHES, TICKETS, SEALED, WITHOUT)
+            for table, each in of.items()
+            for column in each
+        ]
         assert sorted(columns_of_bytes(tmp_path)) == sorted(known)
+
+
+async def test_tickets_are_as_good_after_a_rotation_as_before(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        box = Box(store, HandClock())
+        await box.claim()
+        await give(box, *range(100))
+        assert await outcome(box, "used before", 3) is True
+    for number, layers in enumerate((ONCE, TWICE), 10):
+        before = {value for row in read_rows(tmp_path, "SELECT ids, used FROM sheet") for value in row}
+        await rotate(tmp_path, layers)
+        assert not before & {value for row in read_rows(tmp_path, "SELECT ids, used FROM sheet") for value in row}
+        async with opened(tmp_path, layers) as store:
+            box = Box(store, HandClock())
+            for ticket, text in ((3, "used before"), *((ticket, f"used {ticket}") for ticket in range(10, number))):
+                assert await outcome(box, text, ticket) is False
+                assert await outcome(box, "something else", ticket) == "ticket_spent"
+            assert await outcome(box, f"used {number}", number) is True
+            assert await outcome(box, "a stranger", 100) == "not_accepted"
 
 
 async def test_after_a_rotation_everybody_is_told_what_they_were_told_before(tmp_path: Path) -> None:

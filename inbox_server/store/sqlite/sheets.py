@@ -1,0 +1,123 @@
+"""Owners' sheets of tickets in SQLite: kept, looked at, and dropped when their week is over.
+
+A sheet is one row, and which ticket was used is written into its last column in place. A row that is longer than a page
+has its beginning in the B-tree, whose pages are balanced and leave copies of what they move; the rest has pages of its
+own, which are not moved, and are zeroed when the row goes (`secure_delete`). So the beginning is only fill.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from inbox_server.clock import UnixTime
+from inbox_server.identity.layer import Layer
+from inbox_server.store.contract import Policy, SettingsChange, Sheet, Ticket
+from inbox_server.store.sqlite.policy import read_policy
+from inbox_server.store.sqlite.settings import settle
+
+HASH_BYTES: Final = 16
+UNUSED: Final = bytes(HASH_BYTES)
+MOST_USED: Final = 4096
+"""How many used tickets that are not on the new sheet are remembered when it takes the place of another."""
+_FILL: Final = bytes(4096)  # a page
+_NUMBERS: Final = 1 << 62
+_NOBODY: Final = b""  # on nobody's lists
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a ticket is: the number of its sheet, and the first byte there."""
+
+    sheet: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSheets:
+    """The policy for whoever has a ticket, and the sheets of the weeks that were asked for: week, number and ids."""
+
+    policy: Policy
+    sheets: tuple[tuple[int, int, bytes], ...]
+
+    def place_of(self, ticket: Ticket) -> Place | None:
+        for week, number, ids in self.sheets:
+            if week in ticket.weeks and (at := _at(ids, ticket.hash)) is not None:
+                return Place(number, at)
+        return None
+
+
+def keep_sheet(
+    db: sqlite3.Connection,
+    inbox: bytes,
+    change: SettingsChange,
+    sheet: Sheet,
+    now: UnixTime,
+    randbelow: Callable[[int], int],
+) -> None:
+    """Tickets that were used stay used, also those that are not on the new sheet."""
+    settle(db, inbox, change, None, now)
+    used = dict(_used(db, inbox, sheet.week))
+    left_over = sorted(used.keys() - set(sheet.ids))[:MOST_USED]
+    ids = sorted({*sheet.ids, *left_over})
+    db.execute("DELETE FROM sheet WHERE inbox = ? AND week = ?", (inbox, sheet.week))
+    db.execute(
+        "INSERT INTO sheet (number, inbox, week, fill, ids, used) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            randbelow(_NUMBERS),
+            inbox,
+            sheet.week,
+            _FILL,
+            b"".join(ids),
+            b"".join(used.get(id, UNUSED) for id in ids),
+        ),
+    )
+
+
+def _used(db: sqlite3.Connection, inbox: bytes, week: int) -> Iterator[tuple[bytes, bytes]]:
+    row = db.execute("SELECT ids, used FROM sheet WHERE inbox = ? AND week = ?", (inbox, week)).fetchone()
+    ids, used = row or (b"", b"")
+    for at in range(0, len(ids), HASH_BYTES):
+        mark = used[at : at + HASH_BYTES]
+        if mark != UNUSED:
+            yield ids[at : at + HASH_BYTES], mark
+
+
+def read_sheets(db: sqlite3.Connection, inbox: bytes, ticket: Ticket) -> KnownSheets | None:
+    """What there is of the ticket's weeks; None when there is no inbox. The same statements in either case."""
+    policy, _ = read_policy(db, inbox, _NOBODY)
+    rows = db.execute(
+        "SELECT week, number, ids FROM sheet WHERE inbox = ? AND week BETWEEN ? AND ?",
+        (inbox, ticket.weeks[0], ticket.weeks[-1]),
+    ).fetchall()
+    return KnownSheets(policy, tuple(rows)) if policy else None
+
+
+@contextmanager
+def marks_of(db: sqlite3.Connection, sheet: int) -> Iterator[sqlite3.Blob]:
+    """Which tickets of a sheet were used, to be read and written in place. Raises `sqlite3.Error` when it is gone."""
+    with db.blobopen("sheet", "used", sheet) as marks:
+        yield marks
+
+
+def rekeyed_tickets(ids: bytes, used: bytes, old: Layer, new: Layer) -> tuple[bytes, bytes]:
+    """The two columns of a sheet under another layer, sorted as they will be looked for."""
+    cells = range(0, len(ids), HASH_BYTES)
+    pairs = ((ids[at : at + HASH_BYTES], used[at : at + HASH_BYTES]) for at in cells)
+    rekeyed = sorted(
+        (new.hide(old.show(id)), UNUSED if mark == UNUSED else new.hide(old.show(mark))) for id, mark in pairs
+    )
+    return b"".join(id for id, _ in rekeyed), b"".join(mark for _, mark in rekeyed)
+
+
+def _at(ids: bytes, hash: bytes) -> int | None:
+    """Where a hash is among those that are sorted."""
+    low, high = 0, len(ids)
+    while low < high:
+        middle = (low + high) // (2 * HASH_BYTES) * HASH_BYTES
+        if ids[middle : middle + HASH_BYTES] < hash:
+            low = middle + HASH_BYTES
+        else:
+            high = middle
+    return low if ids[low : low + HASH_BYTES] == hash else None
