@@ -19,6 +19,7 @@ from inbox_server.config.config import BadConfig
 from inbox_server.config.file import parse_config
 from inbox_server.config.secret import BadSecret
 from inbox_server.http.listening import listening
+from inbox_server.identity.layer import ONLY_ONE, Layers
 from inbox_server.server import open_app
 from inbox_server.store.contract import BadDatabase
 from inbox_server.world.local_world import free_socket
@@ -67,7 +68,9 @@ def lay(left: dict[str, bytes | None], folder: Path, random: Random) -> None:
 
 
 @contextlib.asynccontextmanager
-async def started(data: Path, since: float, *, registration: str = "open") -> AsyncIterator[Server]:
+async def started(
+    data: Path, since: float, *, registration: str = "open", layers: Layers = ONLY_ONE
+) -> AsyncIterator[Server]:
     """A server in this process, opened by the code that `serve` uses, at the time of the cut. Raises `Refusal`."""
     start = time.monotonic()
 
@@ -85,7 +88,8 @@ async def started(data: Path, since: float, *, registration: str = "open") -> As
             "notify": {"jitter_seconds": 86_400},
         }
         try:
-            opening = open_app(parse_config(document, data.parent), SECRET, clock=clock, monotonic=time.monotonic)
+            config = parse_config(document, data.parent)
+            opening = open_app(config, SECRET, layers=layers, clock=clock, monotonic=time.monotonic)
             async with opening as (app, store), listening(app, bound):
 
                 async def remnants() -> int:

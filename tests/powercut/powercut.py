@@ -4,8 +4,8 @@
 
 records a workload and rebuilds states of the disk from its system calls. On each a server starts, and is asked. One
 state in twenty-five is met by a process of its own, the others by the same code in this one, several at a time. The
-same goes for `init`, `invite`, `backup`, `restore` and upgrades. Exit code 1 on any fault: then the recording is kept,
-and the line that is printed with the fault runs that one state again.
+same goes for `init`, `invite`, `backup`, `restore`, `rotate-secret`, and the starts after it and after an upgrade. Exit
+code 1 on any fault: then the recording is kept, and the line that is printed with the fault runs that one state again.
 """
 
 import argparse
@@ -23,19 +23,41 @@ from typing import Final
 
 from tests.powercut.judging import lay
 from tests.powercut.recording import LIVES, Ending
-from tests.powercut.scenarios import Scenario, backing_up, beginning, inviting, killed, restoring, serving, upgrading
+from tests.powercut.scenarios import (
+    Scenario,
+    backing_up,
+    beginning,
+    inviting,
+    killed,
+    rekeying,
+    restoring,
+    rotating,
+    serving,
+    upgrading,
+)
 from tests.powercut.states import State, States
 
 _MODULE: Final = "tests.powercut.powercut"
 _AT_ONCE: Final = 6
 _TELL_SECONDS: Final = 30
 _TOLD: Final = 5  # of the states with faults, in words
-SHARES: Final = {"serve": 0.76, "backup": 0.08, "restore": 0.08, "upgrade": 0.04, "init": 0.02, "invite": 0.02}
+SHARES: Final = {
+    "serve": 0.70,
+    "backup": 0.08,
+    "restore": 0.08,
+    "upgrade": 0.04,
+    "rekey": 0.04,
+    "rotate": 0.02,
+    "init": 0.02,
+    "invite": 0.02,
+}
 _RESTING_ON_A_KILLED_SERVER: Final = {
     "backup": backing_up,
     "restore": restoring,
     "upgrade": upgrading,
     "invite": inviting,
+    "rotate": rotating,
+    "rekey": rekeying,
 }
 
 

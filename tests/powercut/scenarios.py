@@ -13,11 +13,13 @@ import aiohttp
 from inbox_server.clock import system_clock
 from inbox_server.config.config import BadConfig
 from inbox_server.config.file import load_config
-from inbox_server.config.secret import BadSecret, read_secret
-from inbox_server.identity.keyed_hash import KeyedHash
+from inbox_server.config.secret import BadSecret, add_secret, read_secret
+from inbox_server.identity.keyed_hash import SECRET_BYTES, KeyedHash
+from inbox_server.identity.layer import ONLY_ONE, Layers
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.backup import back_up, restore
 from inbox_server.store.sqlite.opening import DATABASE_NAME
+from inbox_server.store.sqlite.rekeying import finish_rotation
 from tests.powercut.disk import Mark
 from tests.powercut.history import History, Known
 from tests.powercut.judging import Judge, Refusal, started, started_process
@@ -84,10 +86,18 @@ async def serving(folder: Path, seed: str, *, lives: Sequence[Ending] = LIVES, p
     return Scenario("serve", recording, judge)
 
 
-async def _judge(history: History, known: Known, state: State, data: Path, *, as_process: bool = False) -> Found:
+async def _judge(
+    history: History,
+    known: Known,
+    state: State,
+    data: Path,
+    *,
+    as_process: bool = False,
+    layers: Layers = ONLY_ONE,
+) -> Found:
     """Start a server on `data` and hold it against what is known."""
     try:
-        async with started_process(data) if as_process else started(data, state.time) as server:
+        async with started_process(data) if as_process else started(data, state.time, layers=layers) as server:
             judge = Judge(history, known, server, state.random)
             await judge.check(data)
             return Found(judge.faults)
@@ -172,6 +182,47 @@ async def inviting(folder: Path, left: Killed, plant: str = "") -> Scenario:
         return Found([] if answer.status == 201 else [f"lost: an invite that was printed: {answer.body!r}"])
 
     return Scenario("invite", recording, judge)
+
+
+async def rotating(folder: Path, left: Killed, plant: str = "") -> Scenario:
+    """`rotate-secret`: there is a secret that opens the database, the new one if that was told."""
+    recording = await run_command(
+        folder, left.folder, lambda place: program("rotate-secret", "--config", place / "config.toml", plant=plant)
+    )
+
+    async def judge(state: State, _number: int, place: Path) -> Found:
+        return await _judge_rotated(left, state, place, told=_told(recording, state.cut))
+
+    return Scenario("rotate", recording, judge)
+
+
+async def rekeying(folder: Path, left: Killed, plant: str = "") -> Scenario:
+    """A start after `rotate-secret`: the database is under the old secret or the new one, and the file has both."""
+    with tempfile.TemporaryDirectory() as temporary:
+        before = Path(temporary) / "before"
+        shutil.copytree(left.folder, before)
+        add_secret(before / "secret", secrets.token_bytes(SECRET_BYTES), {})
+        recording = await run_command(
+            folder, before, lambda place: program("serve", "--config", place / "config.toml", plant=plant), serves=True
+        )
+
+    async def judge(state: State, _number: int, place: Path) -> Found:
+        return await _judge_rotated(left, state, place, told=True)
+
+    return Scenario("rekey", recording, judge)
+
+
+async def _judge_rotated(left: Killed, state: State, place: Path, *, told: bool) -> Found:
+    """Start once more as `serve` does. `told`: somebody was told that there is a new secret."""
+    try:
+        layers, said = read_secret(place / "secret", {}).layers, list[str]()
+        await finish_rotation(place / "data", check_value=_CHECK_VALUE, layers=layers, announce=said.append)
+    except (BadSecret, BadDatabase) as refusal:
+        return Found([f"lost: the secret: {refusal}"])
+    faults = ["lost: a new secret that was told of"] if told and len(layers) == 1 else []
+    faults += [f"refused: {line}" for line in said if "not finished" in line]
+    found = await _judge(left.history, left.known(devices=True), state, place / "data", layers=layers)
+    return Found([*faults, *found.faults], found.refused)
 
 
 async def upgrading(folder: Path, left: Killed, _plant: str = "") -> Scenario:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.powercut.powercut import Figures, try_states
-from tests.powercut.scenarios import Scenario, backing_up, killed, restoring, serving
+from tests.powercut.scenarios import Scenario, backing_up, killed, restoring, rotating, serving
 from tests.support.tracing import need_strace
 
 STATES = 60
@@ -38,4 +38,6 @@ async def test_a_fault_in_a_command_is_found(tmp_path: Path) -> None:
     need_strace()
     left = killed((await serving(tmp_path / "serve", "planted", lives=["killed"])).recording)
     assert await _faults(await backing_up(tmp_path / "backup", left, NO_FOLDER)) == {"lost"}
+    for plant in (NO_FOLDER, "no new file is synced"):
+        assert await _faults(await rotating(tmp_path / f"rotate, {plant}", left, plant)) == {"lost"}
     assert await _faults(await restoring(tmp_path / "restore", left, NO_FOLDER)) == {"lost"}
