@@ -9,7 +9,8 @@ import pytest
 
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.ecies import decrypt, encrypt, sign_envelope
-from inbox_server.client.tokens_and_cards import Pointer, make_card, make_message_id, read_pointer
+from inbox_server.client.pairs import Pair
+from inbox_server.client.tokens_and_cards import Pointer, linked, make_card, make_message_id, read_pointer
 from inbox_server.client.user import AppUser, NotReachable
 from inbox_server.clock import system_clock
 from inbox_server.protocol.bearer import DELIVER, OWNER
@@ -65,7 +66,8 @@ async def test_what_javascript_sends_python_reads(alice_page: Page, bob: AppUser
     assert entry["id"] == report["stored"][0]["id"]
     assert len(entry["message_id"]) == 816
     pointer = read_pointer(decrypt(bob.key, entry["message_id"]))
-    assert pointer == Pointer(report["id"], "alice.id", APP)
+    pair = Pair.of(AppKey.from_hex(alice_page.options["privateKey"]).public, bob.key)
+    assert pointer == linked(Pointer(report["id"], "alice.id", APP), pair, 1, bytes(16))
     assert await bob.fetch(pointer) == content
 
 

@@ -3,6 +3,8 @@ import { InboxError, Refused } from './errors.js';
 import type { Inbox } from './inbox.js';
 import type { State } from './state.js';
 
+const MOST_READ = 5000; // the oldest are forgotten first
+
 export class Acks {
   readonly #state: State;
 
@@ -11,10 +13,25 @@ export class Acks {
   }
 
   /** Store them first, then send them. */
-  remember(inboxes: readonly Inbox[], ids: readonly string[]): Promise<boolean> {
+  async remember(inboxes: readonly Inbox[], ids: readonly string[]): Promise<boolean> {
+    await this.note(ids);
     return this.#state.change<string[]>('acks', (waiting) => {
       for (const { url } of inboxes) waiting[url] = [...new Set([...(waiting[url] ?? []), ...ids])];
     });
+  }
+
+  /** What was read, here or elsewhere: no audit and no contact's index brings it back. */
+  async note(ids: readonly string[]): Promise<void> {
+    const before = await this.#state.read<1>('read');
+    if (ids.every((id) => id in before)) return;
+    await this.#state.change<1>('read', (read) => {
+      for (const id of ids) read[id] = 1;
+      for (const oldest of Object.keys(read).slice(0, -MOST_READ)) delete read[oldest];
+    });
+  }
+
+  async read(): Promise<Set<string>> {
+    return new Set(Object.keys(await this.#state.read<1>('read')));
   }
 
   /** Everything that was read here and that some inbox may still list as unread. */

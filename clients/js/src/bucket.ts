@@ -31,6 +31,13 @@ export interface HubAccess {
   askTime: () => Promise<UnixTime | undefined>;
 }
 
+/** On which a file is stored; none writes over whatever is there. */
+export interface Condition {
+  isNew?: boolean;
+  /** Of the file that is to be replaced, as it was read or written. */
+  etag?: string | undefined;
+}
+
 interface HubInfo {
   challenge: string;
   readPrefix: string;
@@ -64,27 +71,27 @@ export class OwnBucket {
   }
 
   /**
-   * Store a file, over an older one if there is one; with `isNew` only if there is none, or it fails with the status 412.
-   * A refusal that is temporary, or due to a new challenge, is tried once more. Returns the file's public URL.
-   * Throws `BucketFailed` or `Unreachable`.
+   * Store a file, over an older one if there is one; with `isNew` only if there is none, with `etag` only over that one, or
+   * it fails with the status 412. A refusal that is temporary, or due to a new challenge, is tried once more. Returns the
+   * file's ETag, as far as the hub tells. Throws `BucketFailed` or `Unreachable`.
    */
-  async write(path: string, content: string, { isNew = false } = {}): Promise<string> {
-    let response = await this.#store(path, content, isNew);
+  async write(path: string, content: string, condition: Condition = {}): Promise<string | undefined> {
+    let response = await this.#store(path, content, condition);
     if ([TOKEN_REFUSED, ...BUSY].includes(response.status)) {
       await response.body?.cancel();
       await (response.status === TOKEN_REFUSED ? this.#renew() : this.#pause(response));
-      response = await this.#store(path, content, isNew);
+      response = await this.#store(path, content, condition);
     }
     const how = response.status === TOKEN_REFUSED && !this.#access.associationToken ? ' without an association token' : '';
-    const { publicURL } = await answerOf(response, STORED, `storing ${path}${how}`);
-    return String(publicURL);
+    const { etag } = await answerOf(response, STORED, `storing ${path}${how}`);
+    return typeof etag === 'string' ? etag : undefined;
   }
 
-  #store(path: string, content: string, isNew: boolean): Promise<Response> {
+  #store(path: string, content: string, { isNew, etag }: Condition): Promise<Response> {
     const { fetch, hub, key, associationToken, random, clock } = this.#access;
     const { challenge } = this.#info;
     const token = hubToken(key, { hubUrl: hub, challenge, salt: random(16), associationToken, now: clock() + this.#ahead });
-    const condition: Record<string, string> = isNew ? { 'If-None-Match': '*' } : {};
+    const condition: Record<string, string> = isNew ? { 'If-None-Match': '*' } : etag === undefined ? {} : { 'If-Match': etag };
     return request(fetch, `${hub}/store/${key.public.address}/${path}`, {
       method: 'POST',
       headers: { Authorization: `bearer ${token}`, 'Content-Type': 'application/json', ...condition },

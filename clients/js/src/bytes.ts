@@ -6,7 +6,8 @@ export { concatBytes as concat } from '@noble/hashes/utils.js';
 export type Bytes = Uint8Array<ArrayBuffer>;
 
 const HEX = /^(?:[0-9a-f]{2})*$/i;
-const BASE64URL = /^[A-Za-z0-9_-]*$/;
+// Two or three characters at the end stand for one byte or two, and the bits to spare are 0 in the canonical form.
+const BASE64URL = /^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?$/;
 const CHUNK = 0x8000; // how many arguments a function call is sure to take
 
 export function toUtf8(text: string): Bytes {
@@ -38,7 +39,10 @@ export function toBase64(bytes: Uint8Array): string {
 
 /** Throws for what is not base64. */
 export function fromBase64(text: string): Bytes {
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const characters = atob(text);
+  const bytes = new Uint8Array(characters.length);
+  for (let at = 0; at < bytes.length; at += 1) bytes[at] = characters.charCodeAt(at); // `from` takes ten times as long
+  return bytes;
 }
 
 export function toBase64Url(bytes: Uint8Array): string {
@@ -47,9 +51,14 @@ export function toBase64Url(bytes: Uint8Array): string {
 
 /** Only the one canonical form, for a token has one meaning. Throws `TypeError`. */
 export function fromBase64Url(text: string): Bytes {
-  if (!BASE64URL.test(text) || text.length % 4 === 1) throw new TypeError('is not base64url');
-  const bytes = fromBase64(text.replaceAll('-', '+').replaceAll('_', '/'));
-  if (toBase64Url(bytes) !== text) throw new TypeError('is not canonical base64url');
+  if (!BASE64URL.test(text)) throw new TypeError('is not canonical base64url');
+  return fromBase64(text.replaceAll('-', '+').replaceAll('_', '/'));
+}
+
+/** A whole number as eight bytes, the highest first. */
+export function be64(value: number): Bytes {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(value));
   return bytes;
 }
 

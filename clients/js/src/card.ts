@@ -3,6 +3,7 @@ import { BadCard, Unreachable } from './errors.js';
 import { isOrigin } from './identities.js';
 import { PublicKey } from './keys.js';
 import type { AppKey } from './keys.js';
+import type { Table } from './state.js';
 import { isWholeJson, parseObject, parseToken, signToken, TOKEN_SECONDS } from './tokens.js';
 import type { UnixTime } from './tokens.js';
 
@@ -18,11 +19,21 @@ export interface Card {
   inboxes: string[];
   /** It only grows: a lower one than seen before is a replay. */
   seq: number;
+  /** For each inbox the key that its server signs receipts with, 66 hex characters; null for a server without receipts. */
+  receiptKeys?: (string | null)[];
+}
+
+/** The receipt keys that there are, by inbox. */
+export function receiptKeysOf({ inboxes, receiptKeys = [] }: Card): Table<string> {
+  const pairs = inboxes.map((inbox, at) => [inbox, receiptKeys[at]]);
+  return Object.fromEntries(pairs.filter(([, key]) => typeof key === 'string'));
 }
 
 /** The content of `inbox.json`. */
 export function makeCard(key: AppKey, card: Card, now: UnixTime): string {
-  const claims = { iss: key.public.hex, inboxes: card.inboxes, seq: card.seq, iat: now, exp: now + MAX_CARD_SECONDS };
+  const { inboxes, seq, receiptKeys } = card;
+  const keys = receiptKeys?.some((each) => each !== null) ? { receipt_keys: receiptKeys } : {};
+  const claims = { iss: key.public.hex, inboxes, seq, ...keys, iat: now, exp: now + MAX_CARD_SECONDS };
   return JSON.stringify({ card: signToken(key, CARD_TYPE, claims) });
 }
 
@@ -49,7 +60,23 @@ export function readCard(text: string, address: string): TimedCard {
   if (!Array.isArray(inboxes) || inboxes.length < 1 || inboxes.length > MAX_INBOXES || !inboxes.every(isOrigin)) {
     throw new BadCard('The inbox card does not name one to three inbox servers.');
   }
-  return { inboxes, seq, iat, exp };
+  return { inboxes, seq, iat, exp, ...readReceiptKeys(claims.receipt_keys, inboxes.length) };
+}
+
+function readReceiptKeys(keys: unknown, count: number): Pick<Card, 'receiptKeys'> {
+  if (keys === undefined) return {};
+  if (!Array.isArray(keys) || keys.length !== count || !keys.every((key) => key === null || isKey(key))) {
+    throw new BadCard('The inbox card does not give each inbox server a receipt key or null.');
+  }
+  return { receiptKeys: keys };
+}
+
+function isKey(text: unknown): boolean {
+  try {
+    return Boolean(PublicKey.parse(text));
+  } catch {
+    return false;
+  }
 }
 
 function openCard(text: string): { iss: PublicKey; claims: Record<string, unknown> } {

@@ -1,7 +1,8 @@
 /** Carries entries from one inbox of an owner to another: delivers unread ones, and acknowledges those already read. */
 import { Refused } from './errors.js';
-import type { Inbox, Listed, Page } from './inbox.js';
+import type { Inbox } from './inbox.js';
 import { marksOf } from './marks.js';
+import type { Listed, Page } from './pages.js';
 import type { State } from './state.js';
 
 const PAGE_ENTRIES = 1000;
@@ -108,7 +109,7 @@ export class Carrying {
   async #deliverOne({ id, messageId, expires }: Listed): Promise<void> {
     const { from, to, publicKey } = this.#route;
     const ttl = Math.max(expires - from.time, 0) + CLOCK_SECONDS;
-    await to.deliver(JSON.stringify({ message_id: messageId, ttl }), publicKey, publicKey);
+    await to.deliver(JSON.stringify({ message_id: messageId, ttl }), { sender: publicKey, recipient: publicKey });
     this.#delivered.add(id);
   }
 

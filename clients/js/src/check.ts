@@ -20,6 +20,8 @@ export interface Capabilities {
   matrix?: { user_id: string };
   /** The limits of an owner's own URL, where one can be told. */
   webhook?: { url_characters: number; authorization_characters: number };
+  /** The key that it signs receipts and the heads of logs with, where it does. */
+  receipts?: { key: string };
   /** What it supports beyond the first version 1. */
   features?: string[];
   software: string;
@@ -79,10 +81,9 @@ export async function askCapabilities(fetch: Fetch, origin: string): Promise<Cap
   throw new Unreachable(`${origin} does not answer as an inbox server of that address does.`);
 }
 
-/** Whether a server has a feature that the first version 1 lacked. Do not use the feature otherwise. */
-export async function hasFeature(fetch: Fetch, origin: string, feature: string): Promise<boolean> {
-  const capabilities = await readCapabilities(await request(fetch, `${origin}/.well-known/message-inbox`));
-  return capabilities?.features?.includes(feature) ?? false;
+/** The same whatever origin it names; nothing where there is none. Do not use a feature that is not among its `features`. */
+export async function capabilitiesOf(fetch: Fetch, url: string): Promise<Partial<Capabilities>> {
+  return (await readCapabilities(await request(fetch, `${url}/.well-known/message-inbox`))) ?? {};
 }
 
 /** The origin in what a person typed: with or without a scheme, a path, a slash at the end. */

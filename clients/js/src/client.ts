@@ -1,18 +1,21 @@
 /** One user of one app: the five steps of the protocol page, and what comes before and after them. */
 import { Acks } from './acks.js';
-import { toHex } from './bytes.js';
+import { Auditing } from './auditing.js';
+import type { AuditReport } from './auditing.js';
+import { Beginnings } from './beginnings.js';
 import type { MoveStep } from './carrying.js';
 import { channelOf } from './channels.js';
 import type { Channel, Dropped, MatrixRoom, Subscription, Webhook } from './channels.js';
-import { checkContent, encrypt, signEnvelope } from './ecies.js';
+import { Checkpoints } from './checkpoint.js';
+import { ContactIndexes } from './contactindexes.js';
+import { Contacts } from './contacts.js';
 import type { Content } from './ecies.js';
-import type { InboxError } from './errors.js';
 import { Following } from './following.js';
 import { Handoff } from './handoff.js';
-import type { Claim, Inbox, InboxSettings, Listed } from './inbox.js';
+import { Indexes } from './indexes.js';
+import type { Inbox } from './inbox.js';
 import { AppKey } from './keys.js';
 import { Lapses } from './lapses.js';
-import { listOf } from './listing.js';
 import { LookUps } from './lookups.js';
 import { Merging } from './merging.js';
 import { Messages } from './messages.js';
@@ -20,20 +23,22 @@ import type { Message } from './messages.js';
 import { unfinished } from './move.js';
 import { Moving } from './moving.js';
 import type { MoveOptions } from './moving.js';
-import type { Entry, News } from './news.js';
+import type { News } from './news.js';
 import { readOptions } from './options.js';
 import type { InboxClientOptions, Settled } from './options.js';
-import { Outbox } from './outbox.js';
 import type { Delivery, SendReport } from './outbox.js';
 import { Own } from './own.js';
 import type { Report } from './own.js';
-import { makeMessageId } from './pointer.js';
+import type { Listed } from './pages.js';
+import { Reading } from './reading.js';
+import type { Unread } from './reading.js';
 import { Recipients } from './recipients.js';
 import { SeenCards } from './seen.js';
+import { Sending } from './sending.js';
+import type { Claim, InboxSettings } from './settings.js';
 import { State } from './state.js';
+import { Tending } from './tending.js';
 import { follow } from './watching.js';
-
-const RETRY_SECONDS = 30;
 
 export class InboxClient {
   readonly name: string | undefined;
@@ -44,10 +49,12 @@ export class InboxClient {
   readonly #options: Settled;
   readonly #key: AppKey;
   readonly #state: State;
-  readonly #recipients: Recipients;
   readonly #messages: Messages;
-  readonly #outbox: Outbox;
+  readonly #indexes: Indexes;
+  readonly #sending: Sending;
   readonly #acks: Acks;
+  readonly #reading: Reading;
+  readonly #auditing: Auditing;
   readonly #own: Own;
   readonly #moving: Moving;
   /** Each makes a running `watch` check which inboxes to follow. */
@@ -63,19 +70,25 @@ export class InboxClient {
     const { app, ticks, fetch, names, agreement, random, storage } = this.#options;
     this.#state = new State(storage, `message-inbox:${this.address}:`);
     this.#acks = new Acks(this.#state);
-    this.#own = new Own(this.#key, this.#options, this.#state, options.inboxes);
+    const bucket = () => this.#own.bucket();
+    const checkpoints = new Checkpoints({ key: this.#key, fetch, random, bucket });
+    const beginnings = new Beginnings(this.#state, checkpoints, this.#options);
+    this.#own = new Own(this.#key, this.#options, this.#state, options.inboxes, beginnings);
     const { publicKey } = this;
     this.#moving = new Moving({ own: this.#own, state: this.#state, acks: this.#acks, options: this.#options, publicKey });
     const time = { clock: () => this.#own.now(), askTime: () => this.#own.askTime() };
     const lookUps = new LookUps({ app, fetch, names, agreement, ticks, ...time, prefixes: () => this.#own.prefixes() });
     const lapses = new Lapses(this.#state, time.clock);
-    this.#recipients = new Recipients(lookUps, new SeenCards(this.#state), lapses);
-    this.#messages = new Messages(this.#key, app, lookUps, lapses);
-    this.#outbox = new Outbox({
-      ...{ state: this.#state, random, ...time },
-      deliver: (inbox, body, recipient) => this.#own.server(inbox).deliver(body, this.#identity, recipient),
-      inboxesOf: (recipient) => this.#recipients.inboxesOf(recipient),
-    });
+    const recipients = new Recipients(lookUps, new SeenCards(this.#state), lapses);
+    const contacts = new Contacts(this.#state);
+    const shared = { key: this.#key, state: this.#state, own: this.#own, contacts, acks: this.#acks, fetch, random, bucket };
+    this.#messages = new Messages({ ...shared, app, lookUps, lapses });
+    this.#indexes = new Indexes(shared);
+    const indexes = new ContactIndexes(this.#key, lookUps);
+    this.#reading = new Reading({ ...shared, indexes });
+    this.#auditing = new Auditing({ ...shared, indexes, checkpoints, beginnings, address: this.address });
+    const identity = this.name ?? publicKey;
+    this.#sending = new Sending({ ...shared, identity, options: this.#options, recipients, indexes: this.#indexes });
   }
 
   // Before the first step: how others find this user.
@@ -153,23 +166,13 @@ export class InboxClient {
    * `recipient` is a name, an app public key or an app address; `ttlSeconds` how long it matters, if not long. Nothing
    * was delivered when it throws: `TypeError` for what is no text, `NotProven`, `BadCard`, `BucketFailed`, `Unreachable`. See `SendReport` for the rest.
    */
-  async send(recipient: string, content: Content, { ttlSeconds }: { ttlSeconds?: number } = {}): Promise<SendReport> {
-    checkContent(content);
-    const { key, inboxes } = await this.#recipients.find(recipient);
-    const { random, app } = this.#options;
-    const id = toHex(random(16));
-    const message = signEnvelope(this.#key, encrypt(key, content, random));
-    const bucket = await this.#own.bucket();
-    await bucket.write(`outbox/${id}.json`, message);
-    const place = this.name === undefined ? { url: bucket.url } : {};
-    const messageId = makeMessageId({ id, from: this.#identity, app, ...place }, key, random);
-    const body = JSON.stringify({ message_id: messageId, ...(ttlSeconds === undefined ? {} : { ttl: ttlSeconds }) });
-    return this.#outbox.send(id, recipient, body, inboxes);
+  send(recipient: string, content: Content, { ttlSeconds }: { ttlSeconds?: number } = {}): Promise<SendReport> {
+    return this.#sending.send(recipient, content, ttlSeconds);
   }
 
   /** Deliveries that some inbox of their recipient has not answered yet. */
   waiting(): Promise<Delivery[]> {
-    return this.#outbox.waiting();
+    return this.#sending.outbox.waiting();
   }
 
   /** Repeat deliveries and acknowledgements that are due; returns the deliveries' reports. `watch` does it by itself. */
@@ -181,25 +184,26 @@ export class InboxClient {
 
   /**
    * Entries merged by `id`, and the inboxes that could not be asked; `card` is why the own card cannot be read, where the
-   * inboxes are those that it named before. Throws the problem when no inbox could be asked.
+   * inboxes are those that it named before. When no inbox can be reached, what contacts' own buckets have, which
+   * `withoutServer` says. Throws the problem when these cannot be read either.
    */
-  async unread(): Promise<{ entries: Entry[]; problems: Report[]; card?: InboxError }> {
-    const reports = await this.#own.eachSource(async (inbox) => {
-      await this.#acks.tell(inbox);
-      return listOf(inbox, this.#state);
-    });
-    const read = await this.#acks.waiting();
-    const entries = new Map<string, Entry>();
-    for (const { inbox, result = [] } of reports) {
-      for (const listed of result.filter(({ id }) => !read.has(id))) {
-        const inboxes = [...(entries.get(listed.id)?.inboxes ?? []), inbox];
-        entries.set(listed.id, { ...listed, inboxes });
-      }
-    }
-    const problems = reports.flatMap(({ inbox, problem }) => (problem ? [{ inbox, problem }] : []));
-    if (problems[0] && problems.length === reports.length) throw problems[0].problem;
-    const card = this.#own.cardProblem;
-    return { entries: [...entries.values()], problems, ...(card ? { card } : {}) };
+  unread(): Promise<Unread> {
+    return this.#reading.unread();
+  }
+
+  // Whether a server hides anything.
+
+  /**
+   * Whether the own inboxes show everything that arrived: their logs are held against what was seen before and against the
+   * receipts that contacts keep. What is missing is found in contacts' own buckets, and `fetched`. `watch` does it rarely.
+   */
+  audit(): Promise<AuditReport> {
+    return this.#auditing.run();
+  }
+
+  /** The report of the last audit, without evidence; undefined before the first. */
+  lastAudit(): Promise<AuditReport | undefined> {
+    return this.#auditing.last();
   }
 
   // Step 5: decrypt, fetch and verify, acknowledge.
@@ -239,14 +243,19 @@ export class InboxClient {
     const isLeft = (inbox: Inbox) => this.#own.isLeft(inbox);
     const shared = { acks: this.#acks, state: this.#state, merging, news, random, sleep, silenceSeconds, resume, isLeft };
     const following = new Following(this.#own, (inbox) => follow({ ...shared, inbox }, over), over);
+    const retry = () => this.#tend(news, look);
+    const tending = new Tending({ own: this.#own, options: this.#options, auditing: this.#auditing, reading: this.#reading, merging, news, retry });
     const look = () => void following.look().catch((error: unknown) => news.fail(error));
     try {
       await this.#own.inboxes({ fresh: true });
       const problem = this.#own.cardProblem;
       if (problem) void news.give({ kind: 'card', problem });
       this.#watches.add(look);
-      this.#keepRetrying(news, look, over).catch((error: unknown) => news.fail(error));
-      yield* news.items(over);
+      tending.run(over).catch((error: unknown) => news.fail(error));
+      for await (const each of news.items(over)) {
+        tending.hear(each);
+        yield each;
+      }
     } finally {
       this.#watches.delete(look);
       left.abort();
@@ -257,23 +266,15 @@ export class InboxClient {
 
   async #retry(tell?: (report: SendReport) => unknown): Promise<SendReport[]> {
     const acks = async () => (await this.#acks.waiting()).size > 0 && this.#own.eachSource(async (inbox) => this.#acks.tell(inbox));
-    const [reports] = await Promise.all([this.#outbox.retry(tell), acks()]);
+    const [reports] = await Promise.all([this.#sending.outbox.retry(tell), acks(), this.#indexes.flush()]);
     return reports;
   }
 
   /** Also sees changes by other pages with this storage: after a move there, the new inbox is followed. */
-  async #keepRetrying(news: Handoff<News>, look: () => void, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      look();
-      await this.#retry(async (report) => {
-        if (report.stored.length + report.refused.length > 0) await news.give({ kind: 'sent', report });
-      });
-      await this.#options.sleep(RETRY_SECONDS * 1000, signal);
-    }
-  }
-
-  /** How others identify this user: by the name, or by the key itself. */
-  get #identity(): string {
-    return this.name ?? this.publicKey;
+  async #tend(news: Handoff<News>, look: () => void): Promise<void> {
+    look();
+    await this.#retry(async (report) => {
+      if (report.stored.length + report.refused.length > 0) await news.give({ kind: 'sent', report });
+    });
   }
 }

@@ -26,8 +26,14 @@ export function checkContent(content: Content): void {
   }
 }
 
-export function encrypt(to: PublicKey, content: Content, random: Random, encoding: 'hex' | 'base64' = 'hex'): string {
-  const ephemeral = new AppKey(random(32));
+/** `ephemeral` is a new key, except where the writer wants to read it again with `decryptAs`. */
+export function encrypt(
+  to: PublicKey,
+  content: Content,
+  random: Random,
+  encoding: 'hex' | 'base64' = 'hex',
+  ephemeral: AppKey = new AppKey(random(32)),
+): string {
   const iv = random(IV_BYTES);
   const [cipherKey, macKey] = keysFrom(ephemeral, to.compressed);
   const cipherText = cbc(cipherKey, iv).encrypt(typeof content === 'string' ? toUtf8(content) : content);
@@ -43,20 +49,31 @@ export function encrypt(to: PublicKey, content: Content, random: Random, encodin
 
 /** What was encrypted to `key`. Throws `CannotDecrypt`. */
 export function decrypt(key: AppKey, text: string): Content {
+  return decryptWith(text, (ephemeral) => keysFrom(key, ephemeral));
+}
+
+/** The same for the one who wrote it, with the ephemeral key that was used. */
+export function decryptAs(ephemeral: AppKey, to: PublicKey, text: string): Content {
+  return decryptWith(text, () => keysFrom(ephemeral, to.compressed));
+}
+
+type Keys = [Uint8Array, Uint8Array];
+
+function decryptWith(text: string, keysFor: (ephemeral: Uint8Array) => Keys): Content {
   try {
     const members = JSON.parse(text);
-    const plain = open(key, members);
+    const plain = open(keysFor, members);
     return members.wasString === true ? fromUtf8(plain) : plain;
   } catch {
     throw new CannotDecrypt('It is not encrypted to this key, or was changed.');
   }
 }
 
-function open(key: AppKey, members: Record<string, unknown>): Uint8Array {
+function open(keysFor: (ephemeral: Uint8Array) => Keys, members: Record<string, unknown>): Uint8Array {
   const [iv, ephemeral, mac] = [fromHex(members.iv), fromHex(members.ephemeralPK), fromHex(members.mac)];
   const isBase64 = members.cipherTextEncoding === 'base64';
   const cipherText = isBase64 ? fromBase64(String(members.cipherText)) : fromHex(members.cipherText);
-  const [cipherKey, macKey] = keysFrom(key, ephemeral);
+  const [cipherKey, macKey] = keysFor(ephemeral);
   if (!equal(hmac(sha256, macKey, concat(iv, ephemeral, cipherText)), mac)) throw new TypeError('wrong MAC');
   return cbc(cipherKey, iv).decrypt(cipherText);
 }
@@ -85,7 +102,7 @@ export function openEnvelope(envelope: string): { signer: PublicKey; encrypted: 
   return { signer, encrypted };
 }
 
-function keysFrom(own: AppKey, other: Uint8Array): [Uint8Array, Uint8Array] {
+function keysFrom(own: AppKey, other: Uint8Array): Keys {
   const digest = sha512(own.sharedX(other));
   return [digest.subarray(0, 32), digest.subarray(32)];
 }

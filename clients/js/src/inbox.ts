@@ -1,15 +1,22 @@
 /** One inbox server, as its clients call it. */
-import { sha256 } from '@noble/hashes/sha2.js';
-
-import { fromUtf8, toBase64Url, toUtf8 } from './bytes.js';
+import { fromUtf8 } from './bytes.js';
 import { channelOf } from './channels.js';
 import type { Channel, Dropped, MatrixRoom, Subscription, Webhook } from './channels.js';
-import { hasFeature } from './check.js';
-import { InboxError, Refused, Unreachable } from './errors.js';
+import type { Beginnings } from './beginnings.js';
+import { capabilitiesOf } from './check.js';
+import type { Capabilities } from './check.js';
+import { InboxError, Refused } from './errors.js';
 import type { AppKey } from './keys.js';
+import { readLogPage } from './log.js';
+import type { LogPage } from './log.js';
+import { idOf, readPage } from './pages.js';
+import type { Page } from './pages.js';
 import { notTheProtocol, readProblem, typeOf } from './problems.js';
+import { BadReceipt, verifyReceipt } from './receipts.js';
+import type { SignedReceipt } from './receipts.js';
 import { hostOf, readBody, request } from './requests.js';
 import type { Fetch, Request } from './requests.js';
+import type { Claim, InboxSettings } from './settings.js';
 import { deliverToken, ownerToken, parseObject } from './tokens.js';
 import type { Scope, UnixTime } from './tokens.js';
 import type { Ticks } from './waits.js';
@@ -17,60 +24,28 @@ import type { Ticks } from './waits.js';
 const MAX_ANSWER_BYTES = 8 << 20; // a page of 1,000 entries has less than 2 MB
 const MAX_PAUSES = 1000;
 const PAGE_SECONDS = 30;
-const NO_CONTENT = 204;
+const CAPABILITIES_SECONDS = 300;
+const [CREATED, NO_CONTENT] = [201, 204];
 const EVENTS = 'text/event-stream';
+const LOG_ENTRIES = 1000; // as many as a server gives at once
 const ACK_IDS = 1000; // the most that a server takes at once
-
-/** What a server holds for its owner. */
-export interface Listed {
-  /** base64url(SHA-256(messageId)): the same on every server. */
-  id: string;
-  /** The encrypted pointer, which `fetch` follows. */
-  messageId: string;
-  expires: UnixTime;
-}
-
-export interface Page {
-  messages: Listed[];
-  /** What was read since the cursor, on any device. */
-  read: string[];
-  cursor: string;
-  /** Whether another page is there now. */
-  more: boolean;
-  notices: string[];
-}
 
 /** The answer to a delivery: it is on disk. */
 export interface Receipt {
   id: string;
   expires: UnixTime;
+  /** The server's signature for it, which the recipient's card says how to check. */
+  signed?: SignedReceipt;
+  /** Why there is no such signature although the card promises one. The delivery counts all the same. */
+  unsigned?: string;
 }
 
-export interface InboxSettings {
-  retention: number;
-  accept: 'names' | 'anyone' | 'contacts' | 'nobody';
-  contacts: number;
-  blocked: number;
-  names: number;
-  unread: number;
-  quota: { entries: number; bytes: number; bytes_used: number; read_entries?: number };
-  /** How many Web Push subscriptions there are. */
-  push?: number;
-  /** 1 when a Matrix room is told, 0 when none is; only where the server has a bot. */
-  matrix?: number;
-  /** 1 when a webhook is told, 0 when none is; only with the feature `webhook`. */
-  webhook?: number;
-  notices: string[];
-}
-
-/** What `claim` may set; what is left out stays as it is. See docs/protocol.md, `PUT /v1/inbox`. */
-export interface Claim {
-  retention?: number;
-  accept?: InboxSettings['accept'];
-  contacts?: string[];
-  blocked?: string[];
-  names?: string[];
-  invite?: string;
+/** What a delivery needs beside its body. */
+export interface Addressed {
+  sender: string;
+  recipient: string;
+  /** With it the server is asked for a signed receipt, and that is verified. */
+  receipt?: { key: string; address: string };
 }
 
 export interface Caller {
@@ -79,6 +54,8 @@ export interface Caller {
   ticks: Ticks;
   key: AppKey;
   app: string;
+  /** Told when an inbox of the owner is made or deleted. */
+  beginnings?: Pick<Beginnings, 'begin' | 'end'>;
 }
 
 export class Inbox {
@@ -88,6 +65,7 @@ export class Inbox {
   /** By how much the server's clock is ahead of ours, once it has said so. */
   #ahead = 0;
   #isTimed = false;
+  #says: { since: number; document: Partial<Capabilities> } | undefined;
   /** Until when the server asked us to wait: for the owner's requests, for streams, and for each recipient. */
   readonly #pauses = new Map<string, { until: number; problem: Refused }>();
 
@@ -107,7 +85,12 @@ export class Inbox {
   }
 
   async claim(claim: Claim): Promise<InboxSettings> {
-    return this.#readSettings(await this.#own('PUT', '/v1/inbox', 'settings', JSON.stringify(claim)));
+    const body = JSON.stringify(claim);
+    const token = (now: UnixTime) => this.#ownerToken('settings', body, now);
+    const response = await this.#send('owner', token, '/v1/inbox', { method: 'PUT', body });
+    const settings = this.#readSettings(await this.#readObject(response));
+    if (response.status === CREATED) await this.#caller.beginnings?.begin(this);
+    return settings;
   }
 
   async settings(): Promise<InboxSettings> {
@@ -115,6 +98,7 @@ export class Inbox {
   }
 
   async forget(): Promise<void> {
+    await this.#caller.beginnings?.end(this);
     await this.#own('DELETE', '/v1/inbox', 'settings', undefined, NO_CONTENT);
   }
 
@@ -139,14 +123,31 @@ export class Inbox {
   }
 
   /** Repeating it with the same body is safe. Only an answer with its `id` says that it is on disk. */
-  async deliver(body: string, sender: string, recipient: string): Promise<Receipt> {
+  async deliver(body: string, { sender, recipient, receipt }: Addressed): Promise<Receipt> {
+    const members = parseObject(body);
+    const sent = receipt ? JSON.stringify({ ...members, receipt: true }) : body;
     const token = (now: UnixTime) => {
       const { key, app } = this.#caller;
-      return deliverToken(key, { sender, recipient, app, inbox: this.url, body, now });
+      return deliverToken(key, { sender, recipient, app, inbox: this.url, body: sent, now });
     };
-    const { id, expires } = await this.#ask(`to ${recipient}`, token, '/v1/messages', { method: 'POST', body });
-    if (id !== idOf(String(parseObject(body).message_id))) throw notTheProtocol(this.url, 'without the id of what was delivered');
-    return { id: String(id), expires: Number(expires) };
+    const answer = await this.#ask(`to ${recipient}`, token, '/v1/messages', { method: 'POST', body: sent });
+    const [id, expires] = [String(answer.id), Number(answer.expires)];
+    if (id !== idOf(String(members.message_id))) throw notTheProtocol(this.url, 'without the id of what was delivered');
+    if (!receipt) return { id, expires };
+    try {
+      verifyReceipt(answer.receipt, { ...receipt, inbox: this.url, id, expires });
+      return { id, expires, signed: answer.receipt as SignedReceipt };
+    } catch (error) {
+      if (!(error instanceof BadReceipt)) throw error;
+      return { id, expires, unsigned: error.message };
+    }
+  }
+
+  /** One answer of the log after a number, which the server signs together with `nonce`, 22 characters. */
+  async log(after: number | undefined, nonce: string): Promise<LogPage> {
+    const query = new URLSearchParams({ limit: String(LOG_ENTRIES), nonce });
+    if (after !== undefined) query.set('after', String(after));
+    return readLogPage(await this.#own('GET', `/v1/inbox/log?${query}`, 'read'));
   }
 
   /** With `waitSeconds`, the server holds the answer while it is empty. */
@@ -184,8 +185,22 @@ export class Inbox {
     throw notTheProtocol(this.url, 'with something else than events');
   }
 
+  /** At most five minutes old, unless `fresh`. Throws `Unreachable`. */
+  async capabilities({ fresh = false } = {}): Promise<Partial<Capabilities>> {
+    const now = this.#caller.ticks();
+    if (fresh || !this.#says || now - this.#says.since >= CAPABILITIES_SECONDS) {
+      this.#says = { since: now, document: await capabilitiesOf(this.#caller.fetch, this.url) };
+    }
+    return this.#says.document;
+  }
+
+  /** Throws `Unreachable`. */
+  async hasFeature(feature: string): Promise<boolean> {
+    return (await this.capabilities()).features?.includes(feature) ?? false;
+  }
+
   async #require(feature: string): Promise<void> {
-    if (await hasFeature(this.#caller.fetch, this.url, feature)) return;
+    if (await this.hasFeature(feature)) return;
     throw new InboxError(`${hostOf(this.url)} does not offer this: its software is older.`);
   }
 
@@ -207,9 +222,14 @@ export class Inbox {
   /** With `expected`, that status is the answer; without, a JSON object is. */
   async #ask(pause: string, token: (now: UnixTime) => string, path: string, what: Request, expected?: number) {
     const response = await this.#send(pause, token, path, what);
+    if (expected === undefined) return this.#readObject(response);
+    await readBody(response, MAX_ANSWER_BYTES);
+    if (response.status !== expected) throw notTheProtocol(this.url, `with ${response.status}`);
+    return {};
+  }
+
+  async #readObject(response: Response): Promise<Record<string, unknown>> {
     const body = await readBody(response, MAX_ANSWER_BYTES);
-    if (expected !== undefined && response.status !== expected) throw notTheProtocol(this.url, `with ${response.status}`);
-    if (expected !== undefined) return {};
     try {
       return parseObject(fromUtf8(body));
     } catch {
@@ -254,29 +274,4 @@ export class Inbox {
     if (this.#pauses.size >= MAX_PAUSES) this.#pauses.clear();
     this.#pauses.set(pause, { until: this.#caller.ticks() + problem.retryAfterSeconds, problem });
   }
-}
-
-/** Throws `Unreachable` for what is no page. The IDs are computed here, because a server could send wrong ones. */
-export function readPage(document: Record<string, unknown>): Page {
-  const { messages, read = [], cursor, more, notices = [] } = document;
-  if (!Array.isArray(messages) || !isTexts(read) || !isTexts(notices) || typeof cursor !== 'string') {
-    throw new Unreachable('The answer is not a page of the protocol.');
-  }
-  return { messages: messages.map(readListed), read, cursor, more: more === true, notices };
-}
-
-function readListed(listed: Record<string, unknown> | null): Listed {
-  const messageId = listed?.message_id;
-  if (typeof messageId !== 'string' || !Number.isSafeInteger(listed?.expires)) {
-    throw new Unreachable('The answer is not a page of the protocol.');
-  }
-  return { id: idOf(messageId), messageId, expires: Number(listed?.expires) };
-}
-
-function idOf(messageId: string): string {
-  return toBase64Url(sha256(toUtf8(messageId)));
-}
-
-function isTexts(value: unknown): value is string[] {
-  return Array.isArray(value) && value.every((each) => typeof each === 'string');
 }

@@ -1,3 +1,4 @@
+export type { AuditReport } from './auditing.js';
 export type { MoveStep } from './carrying.js';
 export type { Channel, Dropped, MatrixRoom, Subscription, Webhook } from './channels.js';
 export { check } from './check.js';
@@ -16,7 +17,8 @@ export {
   Refused,
   Unreachable,
 } from './errors.js';
-export type { Claim, InboxSettings, Listed, Receipt } from './inbox.js';
+export type { Evidence, Finding } from './findings.js';
+export type { Receipt } from './inbox.js';
 export { NotAKey } from './keys.js';
 export type { Message } from './messages.js';
 export type { MoveOptions } from './moving.js';
@@ -24,7 +26,11 @@ export type { Entry, News } from './news.js';
 export type { InboxClientOptions } from './options.js';
 export type { Delivery, SendReport } from './outbox.js';
 export type { Report } from './own.js';
+export type { Listed } from './pages.js';
 export { MemoryStorage } from './state.js';
+export type { SignedReceipt } from './receipts.js';
+export type { Unread } from './reading.js';
+export type { Claim, InboxSettings } from './settings.js';
 export type { InboxStorage } from './state.js';
 export type { UnixTime } from './tokens.js';
 export type { Sleep, Ticks } from './waits.js';

@@ -20,6 +20,11 @@ export async function mark(state: State, { url, time }: Inbox, cursor: string): 
 
 /** The oldest first. */
 export async function marksOf(state: State, url: string): Promise<string[]> {
-  const days = (await state.read<Days>('marks'))[url] ?? {};
-  return Object.keys(days).sort((one, other) => Number(one) - Number(other)).map((day) => String(days[day]));
+  return (await markedDays(state, url)).map(({ cursor }) => cursor);
+}
+
+/** The same with the days since 1970. */
+export async function markedDays(state: State, url: string): Promise<{ day: number; cursor: string }[]> {
+  const days = Object.entries((await state.read<Days>('marks'))[url] ?? {});
+  return days.map(([day, cursor]) => ({ day: Number(day), cursor })).sort((one, other) => one.day - other.day);
 }

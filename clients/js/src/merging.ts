@@ -1,6 +1,6 @@
 /** Several inboxes as one: an entry is told once, and so is that it was read, whoever says so first or again. */
 import type { Entry, News } from './news.js';
-import type { Listed, Page } from './inbox.js';
+import type { Listed, Page } from './pages.js';
 import type { UnixTime } from './tokens.js';
 
 interface Known {
@@ -25,6 +25,15 @@ export class Merging {
   /** Entries that a page lists as unread although they were read: a restored server must be told again. */
   readBefore(page: Page): string[] {
     return page.messages.map(({ id }) => id).filter((id) => this.#known.get(id)?.isRead);
+  }
+
+  /** What no inbox listed, and a contact's index has. */
+  found(entries: readonly Entry[]): News[] {
+    return entries.flatMap((entry) => {
+      const known = this.#known.has(entry.id);
+      if (!known) this.#known.set(entry.id, { expires: entry.expires, isRead: false, inboxes: new Set() });
+      return known ? [] : [{ kind: 'message', entry }];
+    });
   }
 
   /** What is new in a page; `acknowledged` was read here, and perhaps not told to this inbox yet. */

@@ -1,13 +1,17 @@
 /** Step 5: what an entry leads to, fetched from its sender's bucket and verified. */
+import type { Contacts } from './contacts.js';
 import { decrypt, openEnvelope } from './ecies.js';
 import type { Content } from './ecies.js';
 import { Absent, NotAuthentic } from './errors.js';
-import type { Listed } from './inbox.js';
 import type { AppKey } from './keys.js';
 import type { Lapses } from './lapses.js';
 import { preferring } from './lookups.js';
 import type { Bucket, LookUps } from './lookups.js';
-import { readMessageId } from './pointer.js';
+import type { Own } from './own.js';
+import type { Listed } from './pages.js';
+import { Pair } from './pairs.js';
+import { isOfPair, readMessageId } from './pointer.js';
+import type { Pointer } from './pointer.js';
 import { isWholeJson } from './tokens.js';
 
 export const MAX_MESSAGE_BYTES = 20 << 20; // what a hub stores
@@ -20,31 +24,36 @@ export interface Message {
   entry: Listed;
 }
 
-export class Messages {
-  readonly #key: AppKey;
-  readonly #app: string;
-  readonly #lookUps: LookUps;
-  readonly #lapses: Lapses;
+export interface MessagesOptions {
+  key: AppKey;
+  app: string;
+  own: Own;
+  contacts: Contacts;
+  lookUps: LookUps;
+  lapses: Lapses;
+}
 
-  constructor(key: AppKey, app: string, lookUps: LookUps, lapses: Lapses) {
-    this.#key = key;
-    this.#app = app;
-    this.#lookUps = lookUps;
-    this.#lapses = lapses;
+export class Messages {
+  readonly #what: MessagesOptions;
+
+  constructor(what: MessagesOptions) {
+    this.#what = what;
   }
 
   /** See `InboxClient.fetch`. */
   fetch(entry: Listed): Promise<Message> {
-    return this.#lapses.during(`entry ${entry.id}`, () => this.#fetch(entry));
+    return this.#what.lapses.during(`entry ${entry.id}`, () => this.#fetch(entry));
   }
 
   async #fetch(entry: Listed): Promise<Message> {
-    const { id, from, app, url } = readMessageId(entry.messageId, this.#key);
-    if (app !== this.#app) throw new NotAuthentic('The message is of another app.');
-    let bucket = preferring(await this.#lookUps.bucket(from), url);
+    const { key, app, own, lookUps, contacts } = this.#what;
+    const pointer: Pointer = entry.found ? { ...entry.found, app } : readMessageId(entry.messageId, key);
+    const { id, from, url, link } = pointer;
+    if (pointer.app !== app) throw new NotAuthentic('The message is of another app.');
+    let bucket = preferring(await lookUps.bucket(from), url);
     let text = await this.#read(bucket, id);
     if (text === undefined || openEnvelope(text).signer.address !== bucket.address) {
-      bucket = preferring(await this.#lookUps.bucket(from, { fresh: true }), url); // the sender may have another key since
+      bucket = preferring(await lookUps.bucket(from, { fresh: true }), url); // the sender may have another key since
       text = await this.#read(bucket, id);
     }
     if (text === undefined) throw new Absent('The message is not in the bucket of its sender.', { isForNow: true });
@@ -52,13 +61,16 @@ export class Messages {
     if (signer.address !== bucket.address) {
       throw new NotAuthentic("The message is not signed by the key of the sender's bucket.");
     }
-    return { id, from, content: decrypt(this.#key, encrypted), entry };
+    if (!isOfPair(pointer, Pair.from(signer, key))) throw new NotAuthentic('The pointer to the message is not by its sender.');
+    const content = decrypt(key, encrypted);
+    await contacts.meet(signer, from, own.now(), link?.n ?? entry.found?.n);
+    return { id, from, content, entry };
   }
 
   /** Undefined where there is none, or none that is whole. */
   async #read(bucket: Bucket, id: string): Promise<string | undefined> {
     try {
-      const text = await this.#lookUps.read(bucket, `outbox/${id}.json`, MAX_MESSAGE_BYTES * 3); // hex, and JSON around it
+      const text = await this.#what.lookUps.read(bucket, `outbox/${id}.json`, MAX_MESSAGE_BYTES * 3); // hex, and JSON around it
       return isWholeJson(text) ? text : undefined;
     } catch (error) {
       if (error instanceof Absent) return undefined;

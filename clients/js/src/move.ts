@@ -1,5 +1,5 @@
 /** A move that was begun, as it is stored until it is finished. */
-import type { Claim } from './inbox.js';
+import type { Claim } from './settings.js';
 import type { State } from './state.js';
 
 export interface Move {

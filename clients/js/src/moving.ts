@@ -8,11 +8,12 @@ import type { MoveStep } from './carrying.js';
 import { askCapabilities } from './check.js';
 import { BadCard, CannotMove, Refused } from './errors.js';
 import { isOrigin } from './identities.js';
-import type { Claim, Inbox, InboxSettings } from './inbox.js';
+import type { Inbox } from './inbox.js';
 import { forgetInbox, noteMove, unfinished } from './move.js';
 import type { Move } from './move.js';
 import type { Settled } from './options.js';
 import type { Own } from './own.js';
+import type { Claim, InboxSettings } from './settings.js';
 import type { State } from './state.js';
 
 // A delivery that passed the door before it was shut may still wait for look-ups of names.

@@ -1,7 +1,8 @@
 /** What `watch` tells. */
+import type { AuditReport } from './auditing.js';
 import type { InboxError } from './errors.js';
-import type { Listed } from './inbox.js';
 import type { SendReport } from './outbox.js';
+import type { Listed } from './pages.js';
 
 /** An unread entry, and the own inboxes that list it. */
 export interface Entry extends Listed {
@@ -15,6 +16,10 @@ export type News =
   | { kind: 'read'; id: string }
   /** The owner must know: `inbox_full`, or that a subscription ended: `push_gone`, `matrix_gone`, `webhook_gone`. */
   | { kind: 'notice'; inbox: string; notice: string }
+  /** An audit, which a `watch` makes about once a day, says that something is wrong, or found something: that comes as messages, too. */
+  | { kind: 'audit'; report: AuditReport }
+  /** No own inbox can be reached: until one is `up` again, messages are looked for in contacts' own buckets. */
+  | { kind: 'without_server' }
   /** The own card cannot be read, and why. The inboxes that it named before are followed. */
   | { kind: 'card'; problem: InboxError }
   /** A delivery that waited was tried again, and was stored or refused somewhere. */

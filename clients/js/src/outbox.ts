@@ -2,10 +2,13 @@
  * Deliveries that were begun and not yet answered by every inbox of their recipient. The exact body is kept, so that a
  * repeat is the same delivery: encrypting anew would make another entry.
  */
+import { receiptKeysOf } from './card.js';
+import type { Card } from './card.js';
 import type { Random } from './ecies.js';
 import { BadCard, InboxError, Refused, Unreachable } from './errors.js';
 import type { Receipt } from './inbox.js';
-import type { State } from './state.js';
+import type { Slot } from './indexes.js';
+import type { State, Table } from './state.js';
 import type { UnixTime } from './tokens.js';
 import { Turns } from './turns.js';
 import { LONGEST_WAIT_SECONDS } from './waits.js';
@@ -29,7 +32,19 @@ export interface Delivery {
   waiting: Record<string, { tries: number; since: UnixTime; notBefore: UnixTime }>;
   /** Inboxes that stored it or refused it. */
   done: string[];
+  /** Deliveries of older versions have neither receipts nor a place in an index. */
+  proof?: Proof;
 }
+
+/** What the receipts of a delivery are checked against, and where they are kept. */
+export interface Proof extends Slot {
+  expires: UnixTime;
+  /** The receipt keys on the recipient's card, by inbox. */
+  keys: Table<string>;
+}
+
+/** A message that is about to be delivered. */
+export type Outgoing = Pick<Delivery, 'id' | 'recipient' | 'body' | 'proof'>;
 
 /** What became of a message, inbox by inbox. It is safe with the recipient's server when `stored` has one or more. */
 export interface SendReport {
@@ -45,6 +60,8 @@ export interface SendReport {
   refused: { inbox: string; problem: Refused }[];
   /** Whether what waits is in the storage. Where that is full, it is repeated only until the page is left. */
   isKept: boolean;
+  /** Why the own index, which the recipient audits by, could not be written. The next `send` or `retry` makes up for it. */
+  index?: InboxError;
 }
 
 export interface OutboxOptions {
@@ -53,9 +70,11 @@ export interface OutboxOptions {
   /** What a server of our own says the time is; undefined where none does. */
   askTime: () => Promise<UnixTime | undefined>;
   random: Random;
-  deliver: (inbox: string, body: string, recipient: string) => Promise<Receipt>;
+  deliver: (inbox: string, delivery: Delivery) => Promise<Receipt>;
   /** What the recipient's card says now. */
-  inboxesOf: (recipient: string) => Promise<string[]>;
+  cardOf: (recipient: string) => Promise<Card>;
+  /** Puts the delivery and its new receipts into the own index. Returns why it could not. */
+  index: (delivery: Delivery & { proof: Proof }, stored: SendReport['stored']) => Promise<InboxError | undefined>;
 }
 
 /** A round of tries, and which inboxes did not answer at all in it. */
@@ -71,15 +90,17 @@ export class Outbox {
   }
 
   /** Keep it first, then deliver it. When the card cannot be read at the moment, `inboxes` is the reason. */
-  async send(id: string, recipient: string, body: string, inboxes: readonly string[] | Unreachable): Promise<SendReport> {
+  async send(outgoing: Outgoing, inboxes: readonly string[] | Unreachable): Promise<SendReport> {
+    const { id } = outgoing;
     const now = this.#options.clock();
     const places = inboxes instanceof Unreachable ? [UNKNOWN_INBOX] : inboxes;
     const waiting = Object.fromEntries(places.map((inbox) => [inbox, { tries: 0, since: now, notBefore: now }]));
-    const delivery: Delivery = { id, recipient, body, begunAt: now, lookedUpAt: now, waiting, done: [] };
+    const delivery: Delivery = { ...outgoing, begunAt: now, lookedUpAt: now, waiting, done: [] };
     this.#busy.add(id);
     try {
       await this.#keep(delivery);
-      return await this.#deliver(delivery, new Map(inboxes instanceof Unreachable ? [[UNKNOWN_INBOX, inboxes]] : []));
+      const report = await this.#deliver(delivery, new Map(inboxes instanceof Unreachable ? [[UNKNOWN_INBOX, inboxes]] : []));
+      return await this.#toIndex(delivery, report);
     } finally {
       this.#busy.delete(id);
     }
@@ -98,7 +119,8 @@ export class Outbox {
     return Promise.all(
       due.map(async (delivery) => {
         try {
-          const report = await this.#retry(delivery, silent);
+          let report = await this.#retry(delivery, silent);
+          if (report.stored.length > 0) report = await this.#toIndex(delivery, report);
           await tell(report);
           return report;
         } finally {
@@ -121,6 +143,12 @@ export class Outbox {
     }
     const why = new Unreachable(problem?.message ?? '');
     return this.#deliver(delivery, new Map([...silent, [UNKNOWN_INBOX, why]]));
+  }
+
+  /** It is delivered whether the index can be written or not. */
+  async #toIndex({ proof, ...delivery }: Delivery, report: SendReport): Promise<SendReport> {
+    const index = proof && (await this.#options.index({ ...delivery, proof }, report.stored));
+    return index ? { ...report, index } : report;
   }
 
   /** By the time of an own inbox: a clock that goes wrong for a moment must not empty the outbox. */
@@ -174,11 +202,11 @@ export class Outbox {
   }
 
   /** An inbox that did not answer at all is not tried with another delivery in the same round. */
-  async #ask({ body, recipient }: Delivery, inbox: string, silent: Silent): Promise<Receipt> {
+  async #ask(delivery: Delivery, inbox: string, silent: Silent): Promise<Receipt> {
     const before = silent.get(inbox);
     if (before) throw before;
     try {
-      return await this.#options.deliver(inbox, body, recipient);
+      return await this.#options.deliver(inbox, delivery);
     } catch (problem) {
       if (problem instanceof Unreachable && problem.cause !== undefined) silent.set(inbox, problem);
       throw problem;
@@ -211,8 +239,9 @@ export class Outbox {
   async #lookAgain(delivery: Delivery): Promise<InboxError | undefined> {
     const now = this.#options.clock();
     try {
-      const inboxes = await this.#options.inboxesOf(delivery.recipient);
-      const open = inboxes.filter((inbox) => !delivery.done.includes(inbox));
+      const card = await this.#options.cardOf(delivery.recipient);
+      if (delivery.proof) delivery.proof.keys = receiptKeysOf(card);
+      const open = card.inboxes.filter((inbox) => !delivery.done.includes(inbox));
       delivery.waiting = Object.fromEntries(
         open.map((inbox) => [inbox, delivery.waiting[inbox] ?? { tries: 0, since: now, notBefore: now }]),
       );

@@ -1,6 +1,7 @@
 /** What is the user's own: the bucket, the card in it, and the inboxes that the card names. */
+import type { Beginnings } from './beginnings.js';
 import { OwnBucket } from './bucket.js';
-import { CARD_FILE, makeCard, MAX_CARD_BYTES, MAX_INBOXES, NO_CARD, readCard } from './card.js';
+import { MAX_INBOXES } from './card.js';
 import type { Card } from './card.js';
 import { Absent, BadCard, BucketFailed, InboxError, Refused } from './errors.js';
 import { isOrigin } from './identities.js';
@@ -9,12 +10,10 @@ import type { AppKey } from './keys.js';
 import { KEY_FILES } from './keyfile.js';
 import { noteMove, unfinished } from './move.js';
 import type { Settled } from './options.js';
-import { getText } from './requests.js';
+import { OwnCard } from './owncard.js';
 import { SeenCards } from './seen.js';
 import type { State } from './state.js';
 import type { UnixTime } from './tokens.js';
-
-const IS_THERE = 412;
 
 /** What one of the own inboxes answered: a result, or why there is none. */
 export interface Report<Result = void> {
@@ -28,6 +27,8 @@ export class Own {
   readonly #options: Settled;
   readonly #state: State;
   readonly #seen: SeenCards;
+  readonly #card: OwnCard;
+  readonly #beginnings: Beginnings;
   readonly #servers = new Map<string, Inbox>();
   /** Why the own card could not be read when it was last looked at. */
   cardProblem: InboxError | undefined;
@@ -39,11 +40,13 @@ export class Own {
   readonly #asked = new Set<string>();
 
   /** `inboxes` are those that the app named; without, they are those of the card. Throws `TypeError`. */
-  constructor(key: AppKey, options: Settled, state: State, inboxes: readonly string[] | undefined) {
+  constructor(key: AppKey, options: Settled, state: State, inboxes: readonly string[] | undefined, beginnings: Beginnings) {
     this.#key = key;
     this.#options = options;
     this.#state = state;
     this.#seen = new SeenCards(state);
+    this.#beginnings = beginnings;
+    this.#card = new OwnCard(key, options, state, this.#seen);
     this.#named = inboxes && checkInboxes(inboxes);
     this.#isChosen = inboxes !== undefined;
   }
@@ -66,34 +69,17 @@ export class Own {
     return hub === undefined ? prefixes : [...new Set([(await this.bucket()).readPrefix, ...prefixes])];
   }
 
-  /** `seq` is never below the time, so that it is high enough also where no earlier one is known any more. */
   async publish(inboxes: readonly string[]): Promise<Card> {
     const named = checkInboxes(inboxes);
     const bucket = await this.bucket();
     const { address, hex } = this.#key.public;
     const now = (await this.#timeAt(named)) ?? this.#options.clock();
     await bucket.write(KEY_FILES[0], JSON.stringify(hex));
-    const card = await this.#writeCard(bucket, named, now);
+    const card = await this.#card.write(bucket, named, now);
     await this.#seen.see(address, card.seq);
     await this.#remember(named);
     this.#named = named;
     return card;
-  }
-
-  /** The first is written without looking whether there is one: a cache would remember, and tell others, that there is none. */
-  async #writeCard(bucket: OwnBucket, inboxes: string[], now: UnixTime): Promise<Card> {
-    const write = async (highest: number, isNew: boolean): Promise<Card> => {
-      const card = { inboxes, seq: Math.max(highest + 1, now) };
-      await bucket.write(CARD_FILE, makeCard(this.#key, card, now), { isNew });
-      return card;
-    };
-    const seen = await this.#seen.highest(this.#key.public.address);
-    try {
-      if (seen === 0) return await write(seen, true);
-    } catch (error) {
-      if (!(error instanceof BucketFailed && error.status === IS_THERE)) throw error;
-    }
-    return write(Math.max((await this.#card(bucket))?.seq ?? 0, seen), false);
   }
 
   /** Withdraws the card first, so that nobody delivers to a deleted inbox. Repeat it to reach inboxes that were down. */
@@ -127,6 +113,16 @@ export class Own {
     return [...new Set([...(await this.inboxes()), ...moving.map((url) => this.server(url))])];
   }
 
+  /** The receipt keys of a server, newest first. Throws `Unreachable`. */
+  receiptKeys(inbox: string): Promise<string[]> {
+    return this.#card.receiptKeys(inbox);
+  }
+
+  /** The time by this device's clock, right or wrong. */
+  here(): UnixTime {
+    return this.#options.clock();
+  }
+
   /** The time, by an own inbox if one has told it. */
   now(): UnixTime {
     return this.#timed([...this.#asked]) ?? this.#options.clock();
@@ -154,7 +150,7 @@ export class Own {
 
   server(url: string): Inbox {
     const { fetch, clock, ticks, app } = this.#options;
-    const server = this.#servers.get(url) ?? new Inbox(url, { fetch, clock, ticks, key: this.#key, app });
+    const server = this.#servers.get(url) ?? new Inbox(url, { fetch, clock, ticks, key: this.#key, app, beginnings: this.#beginnings });
     this.#servers.set(url, server);
     return server;
   }
@@ -216,11 +212,11 @@ export class Own {
 
   async #withdraw(leaving: readonly string[]): Promise<void> {
     const bucket = await this.bucket();
-    const left = ((await this.#card(bucket))?.inboxes ?? []).filter((inbox) => !leaving.includes(inbox));
+    const left = ((await this.#card.find(bucket))?.inboxes ?? []).filter((inbox) => !leaving.includes(inbox));
     if (left.length > 0) {
       await this.publish(left);
     } else {
-      await bucket.write(CARD_FILE, NO_CARD);
+      await this.#card.withdraw(bucket);
       await this.#state.change<string[]>('own', (own) => {
         delete own.inboxes;
       });
@@ -243,7 +239,7 @@ export class Own {
   async #ofCard(): Promise<string[]> {
     const last = (await this.#state.read<string[]>('own')).inboxes;
     try {
-      const card = readCard(await this.#cardText(await this.bucket()), this.#key.public.address);
+      const card = await this.#card.read(await this.bucket());
       this.cardProblem = undefined;
       if (last && card.seq < (await this.#seen.highest(this.#key.public.address))) return last;
       await this.#seen.see(this.#key.public.address, card.seq);
@@ -258,22 +254,6 @@ export class Own {
       this.cardProblem = problem;
       return last;
     }
-  }
-
-  /** Also one that has expired, for the next `seq` must be higher; undefined where none can be read that is ours. */
-  async #card(bucket: OwnBucket): Promise<Card | undefined> {
-    const text = await this.#cardText(bucket).catch((error: unknown) => {
-      if (!(error instanceof Absent)) throw error;
-    });
-    try {
-      return text === undefined ? undefined : readCard(text, this.#key.public.address);
-    } catch {
-      return undefined;
-    }
-  }
-
-  #cardText({ url }: OwnBucket): Promise<string> {
-    return getText(this.#options.fetch, url + CARD_FILE, { maxBytes: MAX_CARD_BYTES });
   }
 
   #remember(inboxes: string[]): Promise<boolean> {

@@ -1,4 +1,5 @@
 /** Whom deliveries go to: a recipient's key and inboxes, both checked against the address of the bucket. */
+import type { Card } from './card.js';
 import { BadCard, InboxError, Unreachable } from './errors.js';
 import { parseIdentity } from './identities.js';
 import type { PublicKey } from './keys.js';
@@ -8,8 +9,8 @@ import type { SeenCards } from './seen.js';
 
 export interface Recipient {
   key: PublicKey;
-  /** Or why the card cannot be read at the moment. */
-  inboxes: string[] | Unreachable;
+  /** Or why it cannot be read at the moment. */
+  card: Card | Unreachable;
 }
 
 export class Recipients {
@@ -28,31 +29,31 @@ export class Recipients {
     parseIdentity(recipient);
     return this.#lapses.during(`to ${recipient}`, async () => {
       const bucket = await this.#lookUps.bucket(recipient);
-      const reading = this.#inboxes(bucket).catch((error: unknown) => error as InboxError);
-      const [key, inboxes] = [await this.#lookUps.key(bucket), await reading];
-      if (Array.isArray(inboxes) || inboxes instanceof Unreachable) return { key, inboxes };
+      const reading = this.#card(bucket).catch((error: unknown) => error as InboxError);
+      const [key, card] = [await this.#lookUps.key(bucket), await reading];
+      if (!(card instanceof InboxError) || card instanceof Unreachable) return { key, card };
       // Somebody who had a card has at most moved, so a missing card is temporary.
-      const isLapse = inboxes instanceof BadCard && inboxes.isForNow && (await this.#seen.highest(bucket.address)) > 0;
-      if (isLapse) return { key, inboxes: new Unreachable(inboxes.message, { cause: inboxes }) };
-      throw inboxes;
+      const isLapse = card instanceof BadCard && card.isForNow && (await this.#seen.highest(bucket.address)) > 0;
+      if (isLapse) return { key, card: new Unreachable(card.message, { cause: card }) };
+      throw card;
     });
   }
 
   /** What the card says now, for a delivery that waits. Throws as `find`. */
-  inboxesOf(recipient: string): Promise<string[]> {
+  cardOf(recipient: string): Promise<Card> {
     return this.#lapses.during(`to ${recipient}`, async () => {
       const bucket = await this.#lookUps.bucket(recipient, { fresh: true });
       await this.#lookUps.key(bucket);
-      return this.#inboxes(bucket);
+      return this.#card(bucket);
     });
   }
 
-  async #inboxes(bucket: Bucket): Promise<string[]> {
+  async #card(bucket: Bucket): Promise<Card> {
     const card = await this.#lookUps.card(bucket);
     if (card.seq < (await this.#seen.highest(bucket.address))) {
       throw new BadCard('The inbox card is older than one seen before: its host shows an old copy.');
     }
     await this.#seen.see(bucket.address, card.seq);
-    return card.inboxes;
+    return card;
   }
 }

@@ -102,12 +102,22 @@ function within<T>(seconds: number, promise: Promise<T>): Promise<T> {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
+interface Wanted {
+  maxBytes: number;
+  absent?: ReadonlySet<number>;
+}
+
 /** A small text that strangers may have written or moved, so no token is sent. Throws `Absent` or `Unreachable`. */
-export async function getText(
+export async function getText(fetch: Fetch, url: string, wanted: Wanted): Promise<string> {
+  return (await getFile(fetch, url, wanted)).text;
+}
+
+/** The same with its ETag, as far as the host tells. */
+export async function getFile(
   fetch: Fetch,
   url: string,
-  { maxBytes, absent = ABSENT }: { maxBytes: number; absent?: ReadonlySet<number> },
-): Promise<string> {
+  { maxBytes, absent = ABSENT }: Wanted,
+): Promise<{ text: string; etag: string | undefined }> {
   if (!/^https?:\/\//.test(url)) throw new Unreachable('That is not an http URL.');
   const response = await request(fetch, url, { redirect: 'follow' });
   if (response.status !== 200) {
@@ -115,7 +125,8 @@ export async function getText(
     if (absent.has(response.status)) throw new Absent(`${hostOf(url)} has nothing there.`, { isForNow: true });
     throw new Unreachable(`${hostOf(url)} answered ${response.status}.`);
   }
-  return new TextDecoder().decode(await readBody(response, maxBytes)); // what is not UTF-8 is no key, card or message
+  const text = new TextDecoder().decode(await readBody(response, maxBytes)); // what is not UTF-8 is no key, card or message
+  return { text, etag: response.headers.get('ETag') ?? undefined };
 }
 
 export function hostOf(url: string): string {

@@ -9,12 +9,14 @@ import { InboxError, Refused, Unreachable } from './errors.js';
 import { readEvents, Silence } from './events.js';
 import type { Random } from './ecies.js';
 import type { Handoff } from './handoff.js';
-import { readPage } from './inbox.js';
-import type { Inbox, Page } from './inbox.js';
+import type { Inbox } from './inbox.js';
+import { noteListed } from './listing.js';
 import { mark } from './marks.js';
 import type { Merging } from './merging.js';
 import type { News } from './news.js';
 import { fraction } from './outbox.js';
+import { readPage } from './pages.js';
+import type { Page } from './pages.js';
 import { chunksOf } from './requests.js';
 import type { State } from './state.js';
 import { parseObject } from './tokens.js';
@@ -184,6 +186,8 @@ async function take(what: Listening, place: Place, page: Page): Promise<void> {
     await acks.remember([inbox], again);
     await acks.tell(inbox);
   }
+  await acks.note(page.read);
+  await noteListed(state, inbox, page);
   for (const each of merging.take(inbox.url, page, await acks.waiting(), inbox.time)) await news.give(each);
   place.cursor = page.cursor;
   await mark(state, inbox, page.cursor);

@@ -13,7 +13,7 @@ import { Recipients } from '../dist/recipients.js';
 import { SeenCards } from '../dist/seen.js';
 import { State } from '../dist/state.js';
 import { sleepFor } from '../dist/waits.js';
-import { APP, clientOf, events, KEY, newsOf, problem, serve, soon } from './serving.mjs';
+import { APP, clientOf, events, KEY, newsOf, problem, sending, serve, soon } from './serving.mjs';
 
 const key = AppKey.parse(KEY);
 const random = (length) => new Uint8Array(length).fill(0x77);
@@ -56,15 +56,15 @@ test('what a full storage did not take is known, told of, and stored when there 
     return { id: 'id', expires: 2000 };
   };
   const outbox = new Outbox({ state, random, deliver, clock: () => 1000, askTime: async () => 1000 });
-  const report = await outbox.send('one', 'bob.id', '{}', ['https://a.example']);
+  const report = await outbox.send(sending('one', 'bob.id', '{}'), ['https://a.example']);
   assert.deepEqual([report.waiting.length, report.isKept], [1, false]);
   assert.deepEqual((await outbox.waiting()).map(({ id }) => id), ['one']);
   storage.isFull = false;
   await new State(storage, '').change('outbox', (kept) => (kept.two = { id: 'two', waiting: {} }));
-  assert.equal((await outbox.send('three', 'bob.id', '{}', ['https://a.example'])).isKept, true);
+  assert.equal((await outbox.send(sending('three', 'bob.id', '{}'), ['https://a.example'])).isKept, true);
   assert.deepEqual(Object.keys(JSON.parse(storage.getItem('outbox'))).sort(), ['one', 'three', 'two']);
   isDown = false;
-  assert.equal((await outbox.send('four', 'bob.id', '{}', ['https://a.example'])).isKept, true);
+  assert.equal((await outbox.send(sending('four', 'bob.id', '{}'), ['https://a.example'])).isKept, true);
 });
 
 for (const ahead of [DAY, 30 * DAY]) {
@@ -91,9 +91,9 @@ for (const ahead of [DAY, 30 * DAY]) {
       if (now > 2000) throw new Unreachable('down');
       return { id: 'id', expires: 2000 };
     };
-    const options = { random, deliver, clock: () => now, askTime: async () => now, inboxesOf: async () => ['https://a.example'] };
+    const options = { random, deliver, clock: () => now, askTime: async () => now, cardOf: async () => ({ inboxes: ['https://a.example'] }) };
     const outbox = new Outbox({ state: new State(new MemoryStorage(), ''), ...options });
-    await outbox.send('one', 'bob.id', '{}', ['https://a.example']);
+    await outbox.send(sending('one', 'bob.id', '{}'), ['https://a.example']);
     now = 1000;
     assert.equal((await outbox.retry())[0].stored.length, 1);
   });
@@ -121,8 +121,8 @@ test('a host that hangs holds up neither another nor all that waits for it', asy
     throw new Unreachable('did not answer in time', { cause: new Error('time') });
   };
   const outbox = new Outbox({ state, random, deliver, clock: () => now, askTime: async () => now });
-  for (const at of [...Array(20).keys()]) await outbox.send(`to-hanging-${at}`, 'bob.id', '{}', [hangs]);
-  await outbox.send('to-good', 'carol.id', '{}', [good]);
+  for (const at of [...Array(20).keys()]) await outbox.send(sending(`to-hanging-${at}`, 'bob.id', '{}'), [hangs]);
+  await outbox.send(sending('to-good', 'carol.id', '{}'), [good]);
   [isUp, now] = [true, 1060];
   const told = [];
   const retrying = outbox.retry((report) => told.push([report.id, report.stored.length]));
@@ -136,10 +136,10 @@ test('a host that hangs holds up neither another nor all that waits for it', asy
 
 test('after 30 days by the time of an own inbox a delivery is given up, and not before', async () => {
   let [now, time] = [1000, undefined];
-  const options = { random, clock: () => now, askTime: async () => time, inboxesOf: async () => ['https://a.example'] };
+  const options = { random, clock: () => now, askTime: async () => time, cardOf: async () => ({ inboxes: ['https://a.example'] }) };
   const deliver = async () => Promise.reject(new Unreachable('down'));
   const outbox = new Outbox({ state: new State(new MemoryStorage(), ''), deliver, ...options });
-  await outbox.send('one', 'bob.id', '{}', ['https://a.example']);
+  await outbox.send(sending('one', 'bob.id', '{}'), ['https://a.example']);
   now += 31 * DAY;
   for (time of [undefined, 1000 + 29 * DAY]) {
     now += DAY;
@@ -291,16 +291,16 @@ test('a card that is missing, of somebody who had one, makes a delivery wait, an
   const { address } = key.public;
   await assert.rejects(recipients.find(address), (error) => error instanceof BadCard && error.isNone);
   files['inbox.json'] = makeCard(key, { inboxes: ['https://a.example'], seq: 1 }, 1000);
-  assert.deepEqual((await recipients.find(address)).inboxes, ['https://a.example']);
+  assert.deepEqual((await recipients.find(address)).card.inboxes, ['https://a.example']);
   const whole = files['inbox.json'];
   for (files['inbox.json'] of [undefined, whole.slice(0, 50)]) {
-    const { inboxes } = await recipients.find(address);
-    assert.ok(inboxes instanceof Unreachable);
+    const { card: unread } = await recipients.find(address);
+    assert.ok(unread instanceof Unreachable);
     let now = 1000;
     const deliver = async () => ({ id: 'id', expires: 2000 });
-    const inboxesOf = (recipient) => recipients.inboxesOf(recipient);
-    const outbox = new Outbox({ state, random, deliver, inboxesOf, clock: () => now, askTime: async () => now });
-    const sent = await outbox.send('one', address, '{}', inboxes);
+    const cardOf = (recipient) => recipients.cardOf(recipient);
+    const outbox = new Outbox({ state, random, deliver, cardOf, clock: () => now, askTime: async () => now });
+    const sent = await outbox.send(sending('one', address, '{}'), unread);
     assert.deepEqual(sent.waiting.map(({ inbox }) => inbox), ['']);
     now += 60;
     assert.equal((await outbox.retry())[0].waiting.length, 1);

@@ -12,7 +12,7 @@ import { AppKey } from '../dist/keys.js';
 import { Outbox } from '../dist/outbox.js';
 import { getText, readBody } from '../dist/requests.js';
 import { State } from '../dist/state.js';
-import { APP, clientOf, events, KEY, newsOf, page, PAGE, problem, serve } from './serving.mjs';
+import { APP, clientOf, events, KEY, newsOf, page, PAGE, problem, sending, serve } from './serving.mjs';
 
 const idOf = (messageId) => createHash('sha256').update(messageId).digest('base64url');
 const inboxAt = (url, now = () => 1000) =>
@@ -21,7 +21,7 @@ const outboxTo = (url, more = {}) =>
   new Outbox({
     ...{ state: new State(new MemoryStorage(), ''), clock: () => 1000, random: (length) => new Uint8Array(length) },
     askTime: async () => 1000,
-    deliver: (inbox, body, recipient) => inboxAt(inbox).deliver(body, 'alice.id', recipient),
+    deliver: (inbox, { body, recipient }) => inboxAt(inbox).deliver(body, { sender: 'alice.id', recipient }),
     ...more,
   });
 const BODY = JSON.stringify({ message_id: 'opaque' });
@@ -44,7 +44,7 @@ test('only a refusal of the protocol is final, also for a delivery that waits al
     return response.writeHead(201).end(JSON.stringify({ id: idOf('opaque'), expires: 2000 }));
   });
   const outbox = outboxTo(url);
-  const reports = [await outbox.send('one', 'bob.id', BODY, [url])];
+  const reports = [await outbox.send(sending('one', 'bob.id', BODY), [url])];
   for (const _ of answers) reports.push(...(await outbox.retry()));
   assert.equal(requests.length, answers.length + 1);
   for (const { waiting, refused } of reports.slice(0, -1)) assert.deepEqual([waiting.length, refused.length], [1, 0]);
@@ -90,7 +90,7 @@ test('a redirect is followed for what anybody may read, and with no token', asyn
   assert.equal(await getText(fetch, `${url}/card`, { maxBytes: 100 }), 'a card');
   const seen = elsewhere.requests.length;
   await assert.rejects(clientOf(url).unread(), { name: 'Unreachable' });
-  await assert.rejects(inboxAt(url).deliver(BODY, 'alice.id', 'bob.id'), { name: 'Unreachable' });
+  await assert.rejects(inboxAt(url).deliver(BODY, { sender: 'alice.id', recipient: 'bob.id' }), { name: 'Unreachable' });
   await assert.rejects(clientOf(url, { hub: url, inboxes: undefined }).publish([url]), { name: 'Unreachable' });
   assert.equal(elsewhere.requests.length, seen);
   assert.equal(elsewhere.requests[0].headers.authorization, undefined);
@@ -183,7 +183,7 @@ test('a delivery whose life was over on the way is signed anew, by the time of t
     if (number === 1) return problem(response, 422, 'ttl_passed', { Date: new Date(1_055_000).toUTCString() });
     return response.writeHead(201).end(JSON.stringify({ id: idOf('opaque'), expires: 2000 }));
   });
-  await inboxAt(url).deliver(BODY, 'alice.id', 'bob.id');
+  await inboxAt(url).deliver(BODY, { sender: 'alice.id', recipient: 'bob.id' });
   assert.deepEqual(signed, [1000, 1055]);
 });
 

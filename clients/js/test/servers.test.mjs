@@ -7,7 +7,7 @@ import { readEvents } from '../dist/events.js';
 import { InboxClient, MemoryStorage, Unreachable } from '../dist/index.js';
 import { Outbox } from '../dist/outbox.js';
 import { State } from '../dist/state.js';
-import { APP, clientOf, clockRefusal, events, KEY, newsOf, page, PAGE, problem, serve, soon } from './serving.mjs';
+import { APP, clientOf, clockRefusal, events, KEY, newsOf, page, PAGE, problem, sending, serve, soon } from './serving.mjs';
 
 test('Retry-After is obeyed: until it is over, nothing is asked', async (context) => {
   const { url, requests } = await serve(context, (_, response, number) =>
@@ -180,7 +180,7 @@ test('a delivery is kept before it is sent, and until every inbox has answered',
     return { id: 'id', expires: 2000 };
   };
   const outbox = new Outbox({ state, clock: () => 1000, random: (length) => new Uint8Array(length), deliver });
-  await outbox.send('one', 'bob.id', '{}', ['https://a.example', 'https://b.example']);
+  await outbox.send(sending('one', 'bob.id', '{}'), ['https://a.example', 'https://b.example']);
   assert.deepEqual(kept, [['one'], ['one']]);
   assert.deepEqual(await outbox.waiting(), []);
 });
@@ -191,10 +191,10 @@ test('a delivery that waited by a clock a month ahead is tried again when the cl
     if (isDown) throw new Unreachable('down');
     return { id: 'id', expires: 2000 };
   };
-  const inboxesOf = async () => ['https://a.example'];
+  const cardOf = async () => ({ inboxes: ['https://a.example'] });
   const [state, random] = [new State(new MemoryStorage(), ''), (length) => new Uint8Array(length).fill(0xff)];
-  const outbox = new Outbox({ state, clock: () => now, random, deliver, inboxesOf });
-  await outbox.send('one', 'bob.id', '{}', ['https://a.example']);
+  const outbox = new Outbox({ state, clock: () => now, random, deliver, cardOf });
+  await outbox.send(sending('one', 'bob.id', '{}'), ['https://a.example']);
   assert.deepEqual(await outbox.retry(), []);
   [now, isDown] = [1000, false];
   const [{ stored }] = await outbox.retry();

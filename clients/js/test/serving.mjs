@@ -58,3 +58,6 @@ export async function newsOf(client, ...kinds) {
   }
   return found;
 }
+
+/** What an outbox is given for a delivery without receipts, as older versions kept it. */
+export const sending = (id, recipient, body) => ({ id, recipient, body });

@@ -95,7 +95,10 @@ export class Conversation {
   }
 
   #fate(message) {
-    const lines = deliveryWords(message).map(({ tone, text }) => element('p', { class: `fate ${tone}` }, text));
+    const lines = deliveryWords(message).map(({ tone, text, receipt }) => {
+      const mark = receipt ? [' ', element('span', { class: `receipt ${receipt.tone}` }, receipt.text)] : [];
+      return element('p', { class: `fate ${tone}` }, text, ...mark);
+    });
     if (message.problem) lines.push(button('Send again', () => this.#session.sendAgain(message), { class: 'small-button' }));
     return lines;
   }

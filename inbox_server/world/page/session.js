@@ -1,4 +1,4 @@
-/** One person at work: their client, what it hears, and what became of what they sent. Tells `connection`, `moving` and `notice`. */
+/** One person at work: their client, what it hears, and what became of what they sent. Tells `connection`, `moving`, `audit` and `notice`. */
 import { History } from './history.js';
 import { because, notSent, outcomesOf } from './words.js';
 
@@ -64,6 +64,18 @@ export class Session extends EventTarget {
     for await (const { text } of this.client.move(url)) this.#tell('moving', text);
   }
 
+  /** Tells `audit` as well. What was found reaches the conversation like any other message. */
+  async audit() {
+    const report = await this.client.audit();
+    this.#tell('audit', report);
+    for (const entry of report.fetched) this.#later(() => this.#take(entry));
+    return report;
+  }
+
+  lastAudit() {
+    return this.client.lastAudit();
+  }
+
   async claim(settings) {
     return this.client.claim(settings);
   }
@@ -127,6 +139,8 @@ export class Session extends EventTarget {
     else if (news.kind === 'read') this.#markRead(news.id);
     else if (news.kind === 'sent') this.#merge(news.report);
     else if (news.kind === 'notice') this.#tell('notice', news.notice);
+    else if (news.kind === 'without_server') this.#tell('notice', news.kind);
+    else if (news.kind === 'audit') this.#tell('audit', news.report);
     else if (news.kind === 'card') this.#tell('notice', because(news.problem));
     else this.#place(news);
   }
@@ -147,17 +161,17 @@ export class Session extends EventTarget {
   }
 
   /** Fetch and verify what an entry leads to. What was taken before, here or in another window, is not taken twice. */
-  async #take({ id: entry, messageId }) {
+  async #take({ id: entry, messageId, found }) {
     const known = this.history.find((message) => message.entry === entry);
     if (known) return known.isSeen ? this.acknowledge([known]) : undefined;
     try {
-      const { id, from, content } = await this.client.fetch({ id: entry, messageId });
+      const { id, from, content } = await this.client.fetch({ id: entry, messageId, found });
       const key = `${from} ${id}`;
       if (this.history.find((message) => message.key === key)) return this.acknowledge([{ entry }]); // sent twice
       const text = typeof content === 'string' ? content : `(${content.length} bytes that are not text)`;
       this.history.put({ key, entry, with: from, text });
     } catch (error) {
-      if (error.isForNow) setTimeout(() => this.#later(() => this.#take({ id: entry, messageId })), AGAIN_MILLISECONDS);
+      if (error.isForNow) setTimeout(() => this.#later(() => this.#take({ id: entry, messageId, found })), AGAIN_MILLISECONDS);
       else this.history.put({ key: entry, entry, unreadable: because(error) });
     }
   }

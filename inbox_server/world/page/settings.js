@@ -1,6 +1,6 @@
 /** The settings panel: where one's inbox is, and what its server shall do. */
 import { byId, element } from './elements.js';
-import { because, hostOf } from './words.js';
+import { auditWords, because, hostOf } from './words.js';
 
 const DAY_SECONDS = 86_400;
 const RETENTIONS = [3600, DAY_SECONDS, 7 * DAY_SECONDS, 30 * DAY_SECONDS, 90 * DAY_SECONDS];
@@ -18,6 +18,8 @@ export class Settings {
     byId('check').addEventListener('click', () => this.#check());
     byId('place').addEventListener('submit', (event) => this.#savePlace(event));
     byId('policy').addEventListener('submit', (event) => this.#savePolicy(event));
+    byId('audit-now').addEventListener('click', () => this.#audit());
+    session.addEventListener('audit', ({ detail }) => showAudit(detail));
     session.addEventListener('moving', ({ detail }) => say('place-said', 'open', detail));
     const urls = session.world.inbox_urls;
     byId('servers').replaceChildren(...urls.map((value) => element('option', { value })));
@@ -35,6 +37,7 @@ export class Settings {
   /** Nothing that a person typed meanwhile is written over, and no rule can be changed before it is known. */
   async #show() {
     setEnabled(false);
+    showAudit(await this.#session.lastAudit());
     const before = byId('url').value;
     try {
       const [report] = (await this.#session.settings()) ?? [];
@@ -64,6 +67,18 @@ export class Settings {
     if (!ok) say('place-said', 'bad', left + problems.join(' '));
     else say('place-said', 'good', `${left}${hostOf(origin)} is an inbox server, and its clock agrees. ${whoMayClaim(capabilities)}`);
     return ok ? origin : undefined;
+  }
+
+  async #audit() {
+    byId('audit-now').disabled = true;
+    say('audit-said', 'open', 'Auditing…');
+    try {
+      await this.#session.audit();
+    } catch (error) {
+      say('audit-said', 'bad', because(error));
+    } finally {
+      byId('audit-now').disabled = false;
+    }
   }
 
   async #savePlace(event) {
@@ -116,6 +131,12 @@ export class Settings {
 
 function setEnabled(enabled) {
   for (const each of byId('policy').elements) each.disabled = !enabled;
+}
+
+function showAudit(report) {
+  const { tone, text, details } = report ? auditWords(report) : { tone: '', text: 'Not audited yet.', details: [] };
+  say('audit-said', tone, text);
+  byId('audit-details').replaceChildren(...details.map((each) => element('li', {}, each)));
 }
 
 function say(id, tone, text) {

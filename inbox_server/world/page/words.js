@@ -2,6 +2,7 @@
 
 const time = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
 const timeWithSeconds = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const dayAndTime = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long', hour: '2-digit', minute: '2-digit' });
 const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long', timeZone: 'UTC' });
 const DAY_SECONDS = 86_400;
 
@@ -21,11 +22,17 @@ export function deliveryWords({ sending, problem, outcomes = {} }) {
   return Object.entries(outcomes).map(([inbox, outcome]) => outcomeWords(hostOf(inbox), outcome));
 }
 
-function outcomeWords(host, { kind, expires, because, notBefore }) {
-  if (kind === 'stored') return { tone: 'good', text: `Stored at ${host}, ${untilWords(expires)}.` };
+function outcomeWords(host, { kind, expires, receipt, because, notBefore }) {
+  if (kind === 'stored') return { tone: 'good', text: `Stored at ${host}, ${untilWords(expires)}.`, receipt: receiptWords(receipt) };
   if (kind === 'refused') return { tone: 'bad', text: `Refused by ${host}: ${because}` };
   const next = timeWithSeconds.format(notBefore * 1000);
   return { tone: 'open', text: `Not delivered yet: ${because} It is tried again by itself, after ${next}.` };
+}
+
+/** `receipt`: `kept`, what is wrong with it, or nothing where none was asked for. */
+function receiptWords(receipt) {
+  if (receipt === 'kept') return { tone: 'good', text: 'Receipt kept' };
+  return receipt && { tone: 'bad', text: `Receipt not kept: ${receipt}` };
 }
 
 function untilWords(expires) {
@@ -41,7 +48,7 @@ export function isEndOfDay(seconds) {
 /** A client's report, as it is kept: an outcome for each inbox. */
 export function outcomesOf({ stored, waiting, refused }) {
   return Object.fromEntries([
-    ...stored.map(({ inbox, expires }) => [inbox, { kind: 'stored', expires }]),
+    ...stored.map(({ inbox, expires, signed, unsigned }) => [inbox, { kind: 'stored', expires, receipt: signed ? 'kept' : unsigned }]),
     ...waiting.map(({ inbox, problem, notBefore }) => [inbox, { kind: 'waiting', because: because(problem), notBefore }]),
     ...refused.map(({ inbox, problem }) => [inbox, { kind: 'refused', because: because(problem) }]),
   ]);
@@ -77,6 +84,30 @@ export function notSent(error, recipient) {
   return `Not sent to ${recipient}: ${because(error)}`;
 }
 
+const VERDICTS = {
+  accounted: { tone: 'good', text: 'everything is accounted for' },
+  missing: { tone: 'bad', text: 'something is missing or was changed' },
+  unchecked: { tone: 'open', text: 'not everything could be checked' },
+};
+
+/** An audit's report, in words: `{tone, text}` as a whole, and a sentence for each kind of finding at each server. */
+export function auditWords({ at, verdict, entries, receipts, findings, fetched }) {
+  const { tone, text } = VERDICTS[verdict];
+  const looked = `${count(entries, 'log entry', 'log entries')} and ${count(receipts, 'receipt', 'receipts')} of contacts looked at.`;
+  const found = fetched.length > 0 ? ` ${count(fetched.length, 'message', 'messages')} found in contacts' own storage.` : '';
+  const kinds = new Map();
+  for (const finding of findings) {
+    const key = `${finding.inbox ? `${hostOf(finding.inbox)}: ` : ''}${finding.text}`;
+    kinds.set(key, (kinds.get(key) ?? 0) + 1);
+  }
+  const details = [...kinds].map(([key, times]) => (times > 1 ? `${key} (${times} times)` : key));
+  return { tone, text: `${dayAndTime.format(at * 1000)}: ${text}. ${looked}${found}`, details };
+}
+
+function count(number, one, many) {
+  return `${number.toLocaleString('en-GB')} ${number === 1 ? one : many}`;
+}
+
 /** `places`: what is known of each own inbox, by its URL. */
 export function connectionWords(places) {
   const [down] = [...places].filter(([, place]) => !place.isUp);
@@ -93,5 +124,6 @@ export const NOTICES = {
   inbox_full: 'Your inbox was full, and deliveries were refused. Read or discard something.',
   matrix_gone: 'Your Matrix room is no longer told that something waits.',
   webhook_gone: 'Your webhook is no longer told that something waits.',
+  without_server: 'Your inbox server cannot be reached. New messages are looked for in your contacts’ own storage.',
   push_gone: 'A push subscription of yours does not work any more and was removed.',
 };

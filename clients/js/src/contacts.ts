@@ -1,0 +1,68 @@
+/** Whom this user has heard from or written to: whose indexes an audit reads, and how far their messages came. */
+import { PublicKey } from './keys.js';
+import type { State } from './state.js';
+import type { UnixTime } from './tokens.js';
+
+/** As stored, by app public key. */
+interface Known {
+  /** A name, or the key itself. */
+  identity: string;
+  /** When a message of theirs was last fetched, or one to them sent. */
+  last: UnixTime;
+  /** The highest number of their messages that was fetched. */
+  n?: number;
+  /** Numbers below that were not. */
+  gaps?: number[];
+}
+
+export interface Contact extends Known {
+  key: PublicKey;
+}
+
+const LATELY_SECONDS = 40 * 86_400; // longer than an outbox repeats a delivery
+const MOST_GAPS = 100;
+const MOST = 1000; // those heard from longest ago are forgotten first
+
+export class Contacts {
+  readonly #state: State;
+
+  constructor(state: State) {
+    this.#state = state;
+  }
+
+  /** Those who were met in the last weeks and are not blocked. */
+  async lately(now: UnixTime): Promise<Contact[]> {
+    const { blocked = [] } = await this.#state.read<string[]>('settings');
+    return (await this.all()).filter(({ key, last }) => now - last < LATELY_SECONDS && !blocked.includes(key.address));
+  }
+
+  /** Whoever was met last comes first. */
+  async all(): Promise<Contact[]> {
+    const known = Object.entries(await this.#state.read<Known>('contacts'));
+    return known.map(([hex, each]) => ({ ...each, key: PublicKey.parse(hex) })).sort((one, other) => other.last - one.last);
+  }
+
+  /** `n` is the number of a message that was just fetched, where it has one. */
+  async meet(key: PublicKey, identity: string, now: UnixTime, n?: number): Promise<void> {
+    await this.#state.change<Known>('contacts', (contacts) => {
+      const before = contacts[key.hex];
+      contacts[key.hex] = { ...before, identity, last: now, ...(n === undefined ? {} : counted(n, before)) };
+      const oldest = Object.entries(contacts).sort(([, one], [, other]) => other.last - one.last).slice(MOST);
+      for (const [hex] of oldest) delete contacts[hex];
+    });
+  }
+
+  /** An audit has looked why numbers were left out. */
+  async settleGaps(): Promise<void> {
+    await this.#state.change<Known>('contacts', (contacts) => {
+      for (const contact of Object.values(contacts)) delete contact.gaps;
+    });
+  }
+}
+
+function counted(n: number, { n: highest = 0, gaps = [] }: Partial<Known> = {}): Pick<Known, 'n' | 'gaps'> {
+  if (n <= highest) return { n: highest, gaps: gaps.filter((gap) => gap !== n) };
+  const first = highest === 0 ? n : Math.max(highest + 1, n - MOST_GAPS);
+  const skipped = Array.from({ length: n - first }, (_, at) => first + at);
+  return { n, gaps: [...gaps, ...skipped].slice(-MOST_GAPS) };
+}

@@ -1,0 +1,117 @@
+/** The card in the own bucket, and the receipt keys that it names. Another device may have written it. */
+import type { OwnBucket } from './bucket.js';
+import { CARD_FILE, makeCard, MAX_CARD_BYTES, NO_CARD, readCard, receiptKeysOf } from './card.js';
+import type { Card } from './card.js';
+import { askCapabilities } from './check.js';
+import { Absent, BucketFailed, Unreachable } from './errors.js';
+import { PublicKey } from './keys.js';
+import type { AppKey } from './keys.js';
+import type { Settled } from './options.js';
+import { getText } from './requests.js';
+import type { SeenCards } from './seen.js';
+import type { State } from './state.js';
+import type { UnixTime } from './tokens.js';
+
+const IS_THERE = 412;
+const MOST_KEYS = 5; // of one server: each is from a secret that it had
+
+export class OwnCard {
+  readonly #key: AppKey;
+  readonly #options: Settled;
+  readonly #state: State;
+  readonly #seen: SeenCards;
+
+  constructor(key: AppKey, options: Settled, state: State, seen: SeenCards) {
+    this.#key = key;
+    this.#options = options;
+    this.#state = state;
+    this.#seen = seen;
+  }
+
+  /**
+   * `seq` is never below the time, so that it is high enough also where no earlier one is known any more. The first is
+   * written without looking whether there is one: a cache would remember, and tell others, that there is none.
+   */
+  async write(bucket: OwnBucket, inboxes: string[], now: UnixTime): Promise<Card> {
+    const receiptKeys = await Promise.all(inboxes.map((inbox) => this.#askReceiptKey(inbox)));
+    const write = async (highest: number, isNew: boolean): Promise<Card> => {
+      const card = { inboxes, seq: Math.max(highest + 1, now), receiptKeys };
+      await bucket.write(CARD_FILE, makeCard(this.#key, card, now), { isNew });
+      await this.#remember(card);
+      return { inboxes, seq: card.seq };
+    };
+    const seen = await this.#seen.highest(this.#key.public.address);
+    try {
+      if (seen === 0) return await write(seen, true);
+    } catch (error) {
+      if (!(error instanceof BucketFailed && error.status === IS_THERE)) throw error;
+    }
+    return write(Math.max((await this.find(bucket))?.seq ?? 0, seen), false);
+  }
+
+  async withdraw(bucket: OwnBucket): Promise<void> {
+    await bucket.write(CARD_FILE, NO_CARD);
+  }
+
+  /** Throws `Absent`, `BadCard` or `Unreachable`. */
+  async read(bucket: OwnBucket): Promise<Card> {
+    const card = readCard(await this.#text(bucket), this.#key.public.address);
+    await this.#remember(card);
+    return card;
+  }
+
+  /** Also one that has expired, for the next `seq` must be higher; undefined where none can be read that is ours. */
+  async find(bucket: OwnBucket): Promise<Card | undefined> {
+    const text = await this.#text(bucket).catch((error: unknown) => {
+      if (!(error instanceof Absent)) throw error;
+    });
+    try {
+      return text === undefined ? undefined : readCard(text, this.#key.public.address);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** The receipt keys of a server that the own card has named, newest first; or else the first that it was heard to have. */
+  async receiptKeys(inbox: string): Promise<string[]> {
+    const keys = (await this.#state.read<string[]>('receipt_keys'))[inbox] ?? [];
+    if (keys.length > 0) return keys;
+    const stated = await askKey(this.#options, inbox);
+    if (stated === null) return [];
+    await this.#state.change<string[]>('receipt_keys', (known) => void (known[inbox] ??= [stated]));
+    return [stated];
+  }
+
+  /** What the server says; or what it said before, where it does not answer. */
+  async #askReceiptKey(inbox: string): Promise<string | null> {
+    try {
+      return await askKey(this.#options, inbox);
+    } catch (error) {
+      if (!(error instanceof Unreachable)) throw error;
+      return (await this.#state.read<string[]>('receipt_keys'))[inbox]?.[0] ?? null;
+    }
+  }
+
+  async #remember(card: Card): Promise<void> {
+    const named = Object.entries(receiptKeysOf(card));
+    const known = await this.#state.read<string[]>('receipt_keys');
+    if (named.every(([inbox, key]) => known[inbox]?.[0] === key)) return;
+    await this.#state.change<string[]>('receipt_keys', (keys) => {
+      for (const [inbox, key] of named) keys[inbox] = [...new Set([key, ...(keys[inbox] ?? [])])].slice(0, MOST_KEYS);
+    });
+  }
+
+  #text({ url }: OwnBucket): Promise<string> {
+    return getText(this.#options.fetch, url + CARD_FILE, { maxBytes: MAX_CARD_BYTES });
+  }
+}
+
+/** Null where a server gives no receipts. */
+async function askKey({ fetch }: Settled, inbox: string): Promise<string | null> {
+  const { receipts } = await askCapabilities(fetch, inbox);
+  try {
+    return receipts ? PublicKey.parse(receipts.key).hex : null;
+  } catch {
+    return null;
+  }
+}

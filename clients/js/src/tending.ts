@@ -1,0 +1,81 @@
+/** What a `watch` does beside listening: repeats what waits, audits now and then, and looks elsewhere while no inbox answers. */
+import type { Auditing } from './auditing.js';
+import type { Handoff } from './handoff.js';
+import type { Merging } from './merging.js';
+import type { News } from './news.js';
+import { fraction } from './outbox.js';
+import type { Settled } from './options.js';
+import type { Own } from './own.js';
+import type { Reading } from './reading.js';
+
+const ROUND_SECONDS = 30;
+const LOOK_ROUNDS = 10; // between two looks at contacts' buckets
+const SETTLED_SECONDS = 60; // first the app has what it was opened for
+const AUDIT_SECONDS = 86_400;
+const GAP_SECONDS = 3600; // after an audit, when a contact's numbers have a gap
+const EVERY_DAY = new Set(['unreachable', 'no_log', 'no_checkpoint', 'unlisted']); // not worth a word each day
+
+export interface TendingOptions {
+  own: Own;
+  options: Settled;
+  auditing: Auditing;
+  reading: Reading;
+  merging: Merging;
+  news: Handoff<News>;
+  /** What waits is repeated, and changes by other pages are seen. */
+  retry: () => Promise<void>;
+}
+
+export class Tending {
+  readonly #what: TendingOptions;
+  /** Whether each inbox is listened to. */
+  readonly #ups = new Map<string, boolean>();
+  /** Rounds since the last inbox was lost. */
+  #alone = 0;
+
+  constructor(what: TendingOptions) {
+    this.#what = what;
+  }
+
+  hear(news: News): void {
+    if (news.kind === 'up' || news.kind === 'down') this.#ups.set(news.inbox, news.kind === 'up');
+    if (news.kind === 'left') this.#ups.delete(news.inbox);
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { options, retry } = this.#what;
+    const begun = options.ticks();
+    while (!signal.aborted) {
+      await retry();
+      await this.#lookElsewhere();
+      if (options.ticks() - begun >= SETTLED_SECONDS) await this.#audit(signal);
+      await options.sleep(ROUND_SECONDS * 1000, signal);
+    }
+  }
+
+  async #lookElsewhere(): Promise<void> {
+    const { reading, merging, news } = this.#what;
+    const ups = [...this.#ups.values()];
+    if (ups.length === 0 || ups.includes(true)) {
+      this.#alone = 0;
+      return;
+    }
+    const isFirst = this.#alone === 0;
+    const entries = this.#alone % LOOK_ROUNDS === 0 ? await reading.withoutServer() : undefined;
+    this.#alone += 1;
+    if (entries && isFirst) await news.give({ kind: 'without_server' });
+    for (const each of merging.found(entries ?? [])) await news.give(each);
+  }
+
+  /** At times that differ, so that not everybody comes at once. */
+  async #audit(signal: AbortSignal): Promise<void> {
+    const { own, options, auditing, merging, news } = this.#what;
+    if (![...this.#ups.values()].includes(true)) return;
+    const rarely = AUDIT_SECONDS * (0.75 + 0.5 * fraction(options.random));
+    if (!(await auditing.isDue(own.now(), rarely, GAP_SECONDS)) || signal.aborted) return;
+    const report = await auditing.run();
+    const isWorthTelling = report.fetched.length > 0 || report.findings.some(({ code }) => !EVERY_DAY.has(code));
+    if (isWorthTelling) await news.give({ kind: 'audit', report });
+    for (const each of merging.found(report.fetched)) await news.give(each);
+  }
+}

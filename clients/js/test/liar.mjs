@@ -1,0 +1,201 @@
+/**
+ * A hub and an inbox server in memory, behind a `fetch`, for Node and browsers. The server keeps the protocol, unless a test
+ * makes it lie.
+ */
+import { fromBase64Url, toBase64Url, toHex, toUtf8 } from '../dist/bytes.js';
+import { InboxClient, MemoryStorage } from '../dist/index.js';
+import { AppKey } from '../dist/keys.js';
+import { isLogged, nextHead } from '../dist/log.js';
+import { leafOf, nodeOf } from '../dist/receipts.js';
+import { idOf } from '../dist/pages.js';
+import { parseToken, signToken } from '../dist/tokens.js';
+
+export const DAY = 86_400;
+/** Noon. */
+export const START = 20_800 * DAY + DAY / 2;
+const SETTINGS = { accept: 'anyone', retention: 30 * DAY, contacts: 0, blocked: 0, names: 0, unread: 0, quota: {}, notices: [] };
+const HUB = 'https://hub.test';
+const READ = 'https://read.test/';
+const APP = 'https://chat.example';
+const random = (length) => crypto.getRandomValues(new Uint8Array(length));
+const soon = () => new Promise((resolve) => setTimeout(resolve));
+const json = (document, status = 200, headers = {}) => new Response(JSON.stringify(document), { status, headers });
+const problem = (status, code) =>
+  new Response(JSON.stringify({ code, status }), { status, headers: { 'Content-Type': 'application/problem+json' } });
+
+export class World {
+  now = START;
+  ticks = 0;
+  files = new Map();
+  servers = new Map();
+  down = new Set();
+
+  serve(origin = 'https://inbox.test') {
+    const server = new Server(this, origin);
+    this.servers.set(origin, server);
+    return server;
+  }
+
+  /** A device of somebody: what it stores is its own, the key may be on several. `ahead` is its clock's fault. */
+  device(key, { ahead = 0, ...more } = {}) {
+    const options = { privateKey: key, app: APP, hub: HUB, storage: new MemoryStorage(), sleep: soon, ...more };
+    return new InboxClient({ ...options, ticks: () => this.ticks, clock: () => this.now + ahead, fetch: (...what) => this.#answer(...what) });
+  }
+
+  async #answer(url, { method = 'GET', headers = {}, body, signal } = {}) {
+    await soon();
+    const { origin, pathname, searchParams } = new URL(url);
+    if (this.down.has(origin)) throw new TypeError('fetch failed');
+    if (url === `${HUB}/hub_info`) return json({ challenge_text: 'challenge', read_url_prefix: READ });
+    if (origin === HUB) return this.#store(pathname.slice('/store/'.length), headers, body);
+    if (url.startsWith(READ)) return this.#read(url.slice(READ.length));
+    return this.servers.get(origin).answer({ method, path: pathname, query: searchParams, headers, body, signal });
+  }
+
+  #store(path, headers, content) {
+    const { etag } = this.files.get(path) ?? {};
+    const isOther = (headers['If-None-Match'] === '*' && etag) || (headers['If-Match'] && headers['If-Match'] !== etag);
+    if (isOther) return json({ message: 'another ETag' }, 412);
+    const file = { content, etag: toHex(random(16)) };
+    this.files.set(path, file);
+    return json({ publicURL: READ + path, etag: file.etag }, 202);
+  }
+
+  #read(path) {
+    const file = this.files.get(path);
+    return file ? new Response(file.content, { headers: { ETag: file.etag } }) : new Response('', { status: 404 });
+  }
+}
+
+/** Of one owner. A test may change anything in it, and replace `tell`, which every answer to the owner passes through. */
+export class Server {
+  key = new AppKey(random(32));
+  features = ['log', 'receipts'];
+  restored = undefined;
+  tell = (answer) => answer;
+  /** Whether a delivery is kept; it is answered all the same. */
+  keeps = () => true;
+  #world;
+  #told;
+
+  constructor(world, origin) {
+    this.#world = world;
+    this.origin = origin;
+  }
+
+  claim() {
+    this.inbox = { changes: [], first: { n: random(2)[0] + 1000, head: toBase64Url(random(32)) }, logged: [] };
+  }
+
+  /** What a copy would have. */
+  copy() {
+    return structuredClone(this.inbox);
+  }
+
+  log({ first, logged } = this.inbox) {
+    const state = JSON.stringify([first, logged]);
+    if (this.#told?.state === state) return this.#told.log;
+    let head = fromBase64Url(first.head);
+    const entries = logged.map((id, at) => ({ n: first.n + at + 1, id }));
+    for (const { n, id } of entries) head = nextHead(head, n, fromBase64Url(id));
+    const log = { base: first, entries, head: { n: first.n + entries.length, head: toBase64Url(head) } };
+    this.#told = { state, log };
+    return log;
+  }
+
+  /** The oldest entries go, as they do when their time is over. */
+  forget(count) {
+    const { first, logged } = this.inbox;
+    const step = (head, id, at) => nextHead(head, first.n + at + 1, fromBase64Url(id));
+    const head = logged.slice(0, count).reduce(step, fromBase64Url(first.head));
+    this.inbox.first = { n: first.n + count, head: toBase64Url(head) };
+    this.inbox.logged = logged.slice(count);
+  }
+
+  answer({ method, path, query, headers: { Authorization }, body, signal }) {
+    if (path === '/.well-known/message-inbox') return this.#capabilities();
+    const { claims } = parseToken(Authorization.slice('Bearer '.length));
+    if (path === '/v1/messages' && method === 'POST') return this.#deliver(JSON.parse(body), claims);
+    if (path === '/v1/inbox' && method === 'PUT') return this.#put();
+    if (!this.inbox) return problem(404, 'no_inbox');
+    if (path === '/v1/inbox/log') return json(this.tell({ log: this.#signed(query, claims) }).log);
+    if (path === '/v1/messages') return json(this.tell({ page: this.#page(query) }).page);
+    if (path === '/v1/events') return this.#stream(query, signal);
+    if (path === '/v1/messages/ack') return this.#acknowledge(JSON.parse(body));
+    if (method === 'DELETE') this.inbox = undefined;
+    return method === 'DELETE' ? new Response(null, { status: 204 }) : json(SETTINGS);
+  }
+
+  #capabilities() {
+    const limits = { max_retention_seconds: 90 * DAY, log_entries: 100_000 };
+    const receipts = this.features.includes('receipts') ? { receipts: { key: this.key.public.hex } } : {};
+    return json({ protocol: 'message-inbox', version: 1, origin: this.origin, features: this.features, limits, ...receipts });
+  }
+
+  #put() {
+    const isNew = !this.inbox;
+    if (isNew) this.claim();
+    return json(SETTINGS, isNew ? 201 : 200);
+  }
+
+  #deliver({ message_id, ttl = 30 * DAY, receipt }, { sub }) {
+    if (!this.inbox) return problem(403, 'not_accepted');
+    const id = idOf(message_id);
+    const { now } = this.#world;
+    const expires = ttl < DAY ? now + ttl : Math.floor((now + ttl) / DAY) * DAY + DAY - 1;
+    const known = this.inbox.changes.some((change) => change.id === id);
+    if (this.keeps() && !known) {
+      this.inbox.changes.push({ id, message_id, expires });
+      if (isLogged(expires, now)) this.inbox.logged.push(id);
+    }
+    return json({ id, expires, ...(receipt ? { receipt: this.#receipt(id, expires, sub) } : {}) }, 201);
+  }
+
+  #receipt(id, expires, address) {
+    const [salt, path] = [random(16), Array.from({ length: 9 }, () => random(32))];
+    const root = toBase64Url(path.reduce(nodeOf, leafOf(salt, { address: this.owner ?? address, id, expires })));
+    const claims = { iss: this.origin, root, day: Math.floor(this.#world.now / DAY) };
+    return { token: signToken(this.key, 'inbox-receipt+jwt', claims), salt: toBase64Url(salt), path: path.map(toBase64Url) };
+  }
+
+  #page(query) {
+    const after = query.has('after') ? Number(query.get('after')) : 0;
+    const { changes } = this.inbox;
+    const read = new Set(changes.filter((change) => change.read).map(({ id }) => id));
+    const fresh = changes.slice(after, after + Number(query.get('limit')));
+    const isThere = ({ message_id, id, expires }) => message_id && expires > this.#world.now && !read.has(id);
+    const messages = fresh.filter(isThere).map(({ id, message_id, expires }) => ({ id, message_id, expires }));
+    const end = after + fresh.length;
+    const page = { messages, cursor: String(end), more: end < changes.length };
+    return query.has('after') ? { ...page, read: fresh.filter((change) => change.read).map(({ id }) => id) } : page;
+  }
+
+  /** What there is, and then nothing more. */
+  #stream(query, signal) {
+    query.set('limit', '100');
+    const event = `event: state\ndata: ${JSON.stringify(this.#page(query))}\n\n`;
+    const start = (controller) => {
+      controller.enqueue(toUtf8(event));
+      signal.addEventListener('abort', () => controller.error(signal.reason));
+    };
+    const body = new ReadableStream({ start });
+    return new Response(body, { headers: { 'Content-Type': 'text/event-stream' } });
+  }
+
+  #acknowledge({ ids }) {
+    for (const id of ids) this.inbox.changes.push({ id, read: true });
+    return new Response(null, { status: 204 });
+  }
+
+  #signed(query, { iss }) {
+    const [after, limit] = [Number(query.get('after') ?? -1), Number(query.get('limit'))];
+    const { base, entries, head } = this.log();
+    const rest = entries.filter(({ n }) => n > after);
+    const sub = this.owner;
+    const restored = this.restored === undefined ? {} : { restored: this.restored };
+    const claims = { iss: this.origin, sub, base, head, nonce: query.get('nonce'), iat: this.#world.now, ...restored };
+    return { base, entries: rest.slice(0, limit), more: rest.length > limit, head, signed: signToken(this.key, 'inbox-head+jwt', claims) };
+  }
+}
+
+export const newKey = () => toHex(random(32));

@@ -1,0 +1,102 @@
+"""Receipts, indexes and audits of the JavaScript client at the real server, and with the Python client beside it."""
+
+import pytest
+
+from inbox_server.client.appkey import AppKey
+from inbox_server.client.index import read_index
+from inbox_server.client.pairs import Pair, week_of
+from inbox_server.client.storage import InMemory
+from inbox_server.clock import DAY_SECONDS
+from inbox_server.world.local_world import World
+from tests.conftest import APP, HandClock
+from tests.support.clients import client_of, opened, profile_of
+from tests.support.javascript import Node
+from tests.support.pages import Page, page_of
+
+# npm ci has its own limit, and comes in only once.
+pytestmark = pytest.mark.timeout(60, func_only=True)
+
+
+@pytest.fixture
+async def alice_page(node: Node, world: World) -> Page:
+    return page_of(node, world, (await world.settle("alice.id", APP)).app_key, "alice.id")
+
+
+@pytest.fixture
+async def bob_page(node: Node, world: World) -> Page:
+    page = page_of(node, world, (await world.settle("bob.id", APP)).app_key, "bob.id")
+    await page.call("publish", [world.inbox_url])
+    await page.call("claim", {"names": ["bob.id"]})
+    return page
+
+
+def key_of(page: Page) -> AppKey:
+    return AppKey.from_hex(page.options["privateKey"])
+
+
+@pytest.mark.both_hubs
+async def test_the_real_server_is_never_accused(alice_page: Page, bob_page: Page, clock: HandClock) -> None:
+    other_page = page_of(bob_page.node, bob_page.world, key_of(bob_page), "bob.id")
+    for page in (bob_page, other_page, bob_page):
+        report = await alice_page.call("send", "bob.id", "hello")
+        assert report["stored"][0]["signed"]["path"]
+        assert "index" not in report
+        await alice_page.call("send", "bob.id", "of a short life", {"ttlSeconds": 60})
+        entries = (await page.call("unread"))["entries"]
+        for entry in entries:
+            await page.call("fetch", entry)
+        await page.call("acknowledge", entries[:1])
+        audit = await page.call("audit")
+        assert (audit["verdict"], audit["findings"], audit["fetched"]) == ("accounted", [], [])
+        clock.advance(DAY_SECONDS)
+    assert audit["entries"] == 3
+    assert audit["receipts"] == 6
+
+
+@pytest.mark.both_hubs
+async def test_python_reads_the_index_that_javascript_wrote(alice_page: Page, bob_page: Page, world: World) -> None:
+    sent = [await alice_page.call("send", "bob.id", text) for text in ("one", "two")]
+    pair, week = Pair.of(key_of(alice_page).public, key_of(bob_page)), week_of(world.clock())
+    file = world.hub.read(key_of(alice_page).address, pair.index_path(week))
+    assert file
+    entries = read_index(file.content, pair, week, key_of(bob_page))
+    assert [(entry.n, entry.id) for entry in entries] == [(1, sent[0]["id"]), (2, sent[1]["id"])]
+    for entry, report in zip(entries, sent, strict=True):
+        (stored,) = report["stored"]
+        assert (entry.entry, entry.expires) == (stored["id"], stored["expires"])
+        assert entry.receipts[world.inbox_url] == {**stored["signed"], "expires": stored["expires"]}
+
+
+async def test_javascript_reads_the_index_that_python_wrote(bob_page: Page, world: World) -> None:
+    async with client_of(world, "alice.id", app=APP) as alice:
+        await alice.send("bob.id", "one")
+        assert await bob_page.read_all() == ["one"]
+        bob_page.down = [world.inbox_url]
+        await alice.send("bob.id", "two")
+    unread = await bob_page.call("unread")
+    assert unread["withoutServer"] is True
+    found = [await bob_page.call("fetch", entry) for entry in unread["entries"]]
+    assert sorted(message["content"] for message in found) == ["one", "two"]
+    bob_page.down = []
+    audit = await bob_page.call("audit")
+    assert (audit["verdict"], audit["receipts"]) == ("accounted", 2)
+
+
+async def test_both_clients_go_on_with_one_index(alice_page: Page, bob_page: Page, world: World) -> None:
+    await alice_page.call("send", "bob.id", "from a page")
+    async with opened(world, InMemory(profile_of(world, world.people[0]))) as alice:
+        assert alice.account.user.key.public == key_of(alice_page).public
+        sent = await alice.send("bob.id", "from a program")
+        assert sent.index == ""
+    report = await alice_page.call("send", "bob.id", "from the page again")
+    assert "index" not in report
+    assert await bob_page.read_all() == ["from a page", "from a program", "from the page again"]
+    assert (await bob_page.call("audit"))["receipts"] == 3
+
+
+async def test_the_card_of_each_is_read_by_the_other(alice_page: Page, bob_page: Page, world: World) -> None:
+    async with client_of(world, "carol.id", world.inbox_url, app=APP) as carol:
+        sent = await carol.send("bob.id", "to a page")
+        assert [outcome.receipt for outcome in sent.outcomes] == ["kept"]
+        report = await alice_page.call("send", "carol.id", "to a program")
+        assert report["stored"][0]["signed"]
