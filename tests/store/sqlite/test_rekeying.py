@@ -61,7 +61,7 @@ def stored_hashes(folder: Path) -> set[bytes]:
 
 
 def in_files(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.iterdir())
+    return b"".join(path.read_bytes() for path in folder.glob(f"{DATABASE_NAME}*"))
 
 
 def columns_of_bytes(folder: Path) -> Iterator[tuple[str, str]]:
