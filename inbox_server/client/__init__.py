@@ -4,17 +4,31 @@ Apps import what they need from here. The client uses only the parts of the serv
 keys, strict JSON, look-ups).
 """
 
+from inbox_server.client.audit.findings import Finding
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.open_client import open_client, outbox_file, profile_file
-from inbox_server.client.reports import Arrived, Connection, Entry, Message, Notice, Outcome, Sent, Unread, WasRead
+from inbox_server.client.reports import (
+    Arrived,
+    Audit,
+    Connection,
+    Entry,
+    Message,
+    Notice,
+    Outcome,
+    Sent,
+    Unread,
+    WasRead,
+)
 from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
 
 __all__ = [
     "Arrived",
+    "Audit",
     "BucketFailed",
     "Connection",
     "Entry",
+    "Finding",
     "InboxClient",
     "Message",
     "NotAuthentic",

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inbox_server.client.account import Account
+from inbox_server.client.audit.auditing import Auditing
 from inbox_server.client.inbox_api import PUSH, Sleep
 from inbox_server.client.moving import Moving, Step, Tell
 from inbox_server.client.own_card import catch_up
 from inbox_server.client.profile_file import Move
 from inbox_server.client.publish import Publishing
 from inbox_server.client.reading import Reading
-from inbox_server.client.reports import Entry, Message, News, Outcome, Sent, Unread
+from inbox_server.client.reports import Audit, Entry, Message, News, Outcome, Sent, Unread
 from inbox_server.client.sending import Sending
 from inbox_server.client.watching import Watching
 
@@ -102,6 +103,14 @@ class InboxClient:
         With `count`, it ends after that many entries, and the next watch continues after them.
         """
         return Watching(self.account, self.sleep).news(count=count)
+
+    async def audit(self) -> Audit:
+        """Whether the own inboxes show everything that arrived: their logs, held against what was seen and sent.
+
+        It raises nothing: what cannot be checked is a finding too. `found` in the result is what an inbox does not
+        show and a contact's bucket has; `fetch` reads it.
+        """
+        return await Auditing(self.account).audit()
 
     async def catch_up(self) -> tuple[str, ...]:
         """Take over what another device published; returns the inboxes if they have changed. Raises `BucketFailed`.

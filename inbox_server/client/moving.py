@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from inbox_server.client.account import Account
+from inbox_server.client.audit.beginning import Beginnings
 from inbox_server.client.inbox_api import Inbox, InboxRefused, Patience, Sleep
 from inbox_server.client.moving_entries import EntryMove
 from inbox_server.client.own_card import catch_up, published_card
@@ -62,7 +63,12 @@ class Moving:
         settings = dict(move.settings) | ({"invite": invite} if invite else {})
         if "retention" in settings:
             settings["retention"] = min(settings["retention"], limits["max_retention_seconds"])
+        beginnings, is_new = Beginnings(self._account), await shown(there) is None
+        if is_new:
+            beginnings.note(there)
         await there.claim(settings)
+        if is_new:
+            await beginnings.begin(there)
         self._change(move)  # only now: if `new` is not an inbox server or refuses, nothing has changed
         yield Step(f"claimed the inbox at {move.new}")
         if not move.is_published:
@@ -140,6 +146,7 @@ class Moving:
         await self._sleep(_UNDER_WAY_SECONDS)
         async for carried in entries.changes():
             yield Step("carried over what came meanwhile", carried)
+        await Beginnings(self._account).end((old.url,))
         await old.forget()
 
     def _patient(self, url: str) -> Inbox:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from inbox_server.client.account import Account, Action
+from inbox_server.client.audit.beginning import Beginnings
 from inbox_server.client.inbox_api import Inbox, InboxRefused
 from inbox_server.client.own_card import OwnCardUnreadable, catch_up, published_card
 from inbox_server.client.profile_file import Profile
@@ -105,13 +106,16 @@ class Publishing:
         A new inbox also gets the last settings of the others.
         """
         profile = self._account.profile.read()
-        new: set[str] = set()
+        beginnings, new = Beginnings(self._account), set[str]()
 
         async def claim(inbox: Inbox) -> Mapping[str, Any]:
             await inbox.capabilities()  # find out that a URL is not an inbox server before signing anything for it
             is_new = await shown(inbox) is None
+            if is_new:
+                beginnings.note(inbox)
             answer = await inbox.claim({**(profile.settings if is_new else {}), **settings})
-            new.update([inbox.url] if is_new else ())
+            if is_new:
+                new.add(inbox.url)
             return answer
 
         urls = profile.inboxes if inboxes is None else inboxes
@@ -119,6 +123,8 @@ class Publishing:
         if any(outcome.state == "done" for outcome in outcomes):
             kept = {name: value for name, value in settings.items() if name != "invite"}
             self._account.profile.change(lambda profile: replace(profile, settings={**profile.settings, **kept}))
+        for url in new:
+            await beginnings.begin(self._account.own(url))
         return tuple(replace(each, code="claimed") if each.inbox in new else each for each in outcomes)
 
     async def settings(self) -> tuple[Outcome, ...]:
@@ -142,6 +148,7 @@ class Publishing:
         if left != listed:
             await self._account.is_time_known()  # a new card has a date
             await (self.publish(left) if left else self._account.user.bucket.write(CARD_FILE, NO_CARD))
+        await Beginnings(self._account).end(urls)
         outcomes = await self._account.at_each(urls, Inbox.forget)
         for outcome in outcomes:
             if outcome.state == "done":

@@ -8,20 +8,28 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from typing import Any, Final
 
 from inbox_server.client.account import Account, Action
+from inbox_server.client.audit.contacts import ContactIndexes, not_read
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.ecies import CannotDecrypt, decrypt
 from inbox_server.client.inbox_api import Inbox, Unreachable
 from inbox_server.client.own_card import catch_up
+from inbox_server.client.pairs import Pair
 from inbox_server.client.profile_file import Profile
+from inbox_server.client.remembered import Person, Remembered
 from inbox_server.client.reports import Entry, Message, Outcome, Unread
-from inbox_server.client.tokens_and_cards import Pointer, read_pointer
+from inbox_server.client.tokens_and_cards import Pointer, is_of_pair, read_pointer
 from inbox_server.client.user import NotAuthentic, NotForNow, NotThere
 from inbox_server.clock import DAY_SECONDS, UnixTime
+from inbox_server.inbox_log import is_logged
+from inbox_server.protocol.base64url import encode
 
 _PAGE: Final = 1000
+_READ_SECONDS: Final = 91 * DAY_SECONDS  # for longer, no server lists anything
+_CLOCK_SECONDS: Final = 120  # we know a server's clock to a minute
 _ACK_IDS: Final = 1000
 # A missing message may come back: a name is renewed late, or a host is repaired after a weekend. Waiting costs a line
 # in the list; giving up loses a message.
@@ -48,6 +56,14 @@ class Page:
     notices: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All that is unread at an inbox, and the cursor from which to go on."""
+
+    entries: tuple[Listed, ...]
+    cursor: str
+
+
 def parse_page(document: Mapping[str, Any]) -> Page:
     """Ignores unknown members. Raises ValueError."""
     try:
@@ -59,6 +75,11 @@ def parse_page(document: Mapping[str, Any]) -> Page:
         return Page(messages, read, str(document["cursor"]), bool(document["more"]), notices)
     except (LookupError, TypeError, ValueError):
         raise ValueError("is no page of a feed") from None
+
+
+def is_swapped(entry: Listed) -> bool:
+    """Whether the text is not the one that the `id` is of."""
+    return encode(sha256(entry.message_id.encode()).digest()) != entry.id
 
 
 async def page_of(inbox: Inbox, after: str | None) -> Page:
@@ -76,12 +97,20 @@ class Reading:
     async def unread(self) -> Unread:
         """Everything that is unread at any inbox, each entry once.
 
-        If an inbox is gone, the own card may show where another device has moved it.
+        If an inbox is gone, the own card may show where another device has moved it. If none answers for now, contacts'
+        buckets are read instead.
         """
         unread = await self._unread()
         if any(outcome.code == "no_inbox" for outcome in unread.outcomes) and (taken := await self.catch_up()):
             return replace(await self._unread(), taken_over=taken)
+        if unread.outcomes and all(outcome.state == "later" for outcome in unread.outcomes):
+            found = await self.without_server()
+            return replace(unread, entries=found, without_server=bool(found))
         return unread
+
+    async def without_server(self) -> tuple[Entry, ...]:
+        """What contacts' buckets say that they sent, and that was not read on this device."""
+        return not_read(await ContactIndexes(self._account).read(), self._account)
 
     async def catch_up(self) -> tuple[str, ...]:
         """The inboxes that another device has put on the card, if they differ; () also if that cannot be found out."""
@@ -94,7 +123,7 @@ class Reading:
 
         async def collect(inbox: Inbox) -> None:
             await self.tell_read(inbox)
-            listed[inbox.url] = await self._list(inbox)
+            listed[inbox.url] = {entry.id: entry for entry in (await self.list_all(inbox)).entries}
 
         outcomes = await self._at_each(self._account.profile.read(), collect)
         in_order = {outcome.inbox: listed[outcome.inbox] for outcome in outcomes if outcome.inbox in listed}
@@ -147,7 +176,21 @@ class Reading:
             self.forget_missed(entry.ids)
             raise
         self.forget_missed(entry.ids)
+        if not is_of_pair(pointer, Pair.of(key.hex, self._account.user.key)):
+            raise NotAuthentic("the entry names a message that its sender did not send with it")
+        self._note_sender(pointer, key.hex)
         return Message(pointer.id, pointer.sender, key.hex, content)
+
+    def _note_sender(self, pointer: Pointer, key: str) -> None:
+        """Who wrote, and which number: a gap shows that something has not come."""
+        now, link = self._account.now, pointer.link
+        before = self._account.profile.read().remembered.people.get(key)
+        person = replace(before or Person(pointer.sender), identity=pointer.sender, url=pointer.url, at=now)
+        numbered = person.with_number(link.n) if link else person
+        if before is None or replace(numbered, at=before.at) != before or now - before.at > DAY_SECONDS:
+            self._account.profile.change(
+                lambda profile: profile.with_remembered(partial(Remembered.with_person, key=key, person=numbered))
+            )
 
     async def _has_lapsed(self, id: str) -> bool:
         """Whether the message has been missing for too long, by an own inbox's time. Notes the first time."""
@@ -169,8 +212,13 @@ class Reading:
 
     async def acknowledge(self, ids: Iterable[str]) -> tuple[Outcome, ...]:
         """Acknowledge these everywhere. An inbox that cannot be told now is told later."""
-        noted = tuple(dict.fromkeys(ids))
-        profile = self._account.profile.change(lambda profile: profile.with_to_ack(noted))
+        noted, now = tuple(dict.fromkeys(ids)), self._account.now
+        until = now + _READ_SECONDS
+        profile = self._account.profile.change(
+            lambda profile: profile.with_to_ack(noted).with_remembered(
+                partial(Remembered.with_read, ids=noted, until=until, now=now)
+            )
+        )
         return await self._at_each(profile, self.tell_read)
 
     async def _at_each(self, profile: Profile, action: Action) -> tuple[Outcome, ...]:
@@ -185,7 +233,8 @@ class Reading:
             await inbox.acknowledge(list(ids))
             self._account.profile.change(partial(Profile.with_acked, inbox=inbox.url, ids=ids))
 
-    async def _list(self, inbox: Inbox) -> dict[str, Listed]:
+    async def list_all(self, inbox: Inbox) -> Whole:
+        """Everything that is unread at an inbox. Raises the same as `Inbox.unread`."""
         entries: dict[str, Listed] = {}
         cursor: str | None = None
         while True:
@@ -198,7 +247,21 @@ class Reading:
             if not page.more:
                 break
         self.mark(inbox.url, cursor)
-        return entries
+        self.note_listed(inbox.url, entries.values())
+        return Whole(tuple(entries.values()), cursor)
+
+    def note_listed(self, url: str, entries: Iterable[Listed]) -> None:
+        """Remember what an inbox with a log has listed: the next audit looks for it there."""
+        remembered = self._account.profile.read().remembered
+        if url not in remembered.receipt_keys:
+            return
+        known, now = remembered.listed.get(url, {}), UnixTime(self._account.own(url).now + _CLOCK_SECONDS)
+        fresh = {entry.id: entry.expires if is_logged(entry.expires, now) else 0 for entry in entries}
+        new = {id: until for id, until in fresh.items() if until > known.get(id, -1)}
+        if new:
+            self._account.profile.change(
+                lambda profile: profile.with_remembered(partial(Remembered.with_listed, inbox=url, ids=new))
+            )
 
     def mark(self, url: str, cursor: str) -> None:
         """Keep the first cursor of each day: from there, a move asks what has been read."""

@@ -5,6 +5,7 @@ docs/protocol.md, "Receipts".
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from inbox_server.client.index import Receipt, is_receipt
@@ -55,14 +56,21 @@ def offers_of(document: Mapping[str, Any]) -> Offers:
     return Offers(key if "receipts" in features else None, "log" in features, retention, entries)
 
 
+@lru_cache(maxsize=256)  # the receipts of one commit have one token
+def _claims(token: str, key: str) -> Mapping[str, Any] | None:
+    try:
+        return read_signed(token, parse_key(key), RECEIPT_TYPE)
+    except (NotSigned, NotAKey):
+        return None
+
+
 def check_receipt(receipt: Receipt, key: str, taken: Taken) -> int:
     """The UTC day on which the server says that it has the delivery. `key` is the pinned one. Raises `BadReceipt`."""
     if not is_receipt(receipt):
         raise BadReceipt("has not the form of a receipt")
-    try:
-        claims = read_signed(receipt["token"], parse_key(key), RECEIPT_TYPE)
-    except (NotSigned, NotAKey):
-        raise BadReceipt("is not signed by the receipt key on the recipient's card") from None
+    claims = _claims(receipt["token"], key)
+    if claims is None:
+        raise BadReceipt("is not signed by the receipt key on the recipient's card")
     if claims.get("iss") != taken.inbox:
         raise BadReceipt("is another server's")
     leaf = leaf_of(decode(receipt["salt"]), taken.address, decode(taken.id), taken.expires)

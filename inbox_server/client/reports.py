@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from inbox_server.client.audit.findings import Finding
 from inbox_server.client.outbox import Waiting
 from inbox_server.client.tokens_and_cards import Pointer
 from inbox_server.clock import UnixTime
@@ -68,11 +69,13 @@ class Unread:
     """What is unread, oldest first, and how each inbox answered. One that did not answer is read later.
 
     `taken_over`: the inboxes on the own card, if an inbox was gone because another device had moved it to these.
+    `without_server`: no inbox answered, and the entries are what contacts' buckets say that they sent.
     """
 
     entries: tuple[Entry, ...]
     outcomes: tuple[Outcome, ...]
     taken_over: tuple[str, ...] = ()
+    without_server: bool = False
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -92,10 +95,21 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """News: an entry that was not reported before, or one that could not be fetched and is worth another try."""
+    """News: an entry that was not reported before, or one that could not be fetched and is worth another try.
+
+    `without_server`: no inbox has shown it; it is in the index in its sender's bucket.
+    """
 
     entry: Entry
     is_again: bool = False
+    without_server: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WithoutServer:
+    """News: no inbox answers, so contacts' buckets were read, and so many new entries were found there."""
+
+    found: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +144,30 @@ class Renewed:
     seq: int
 
 
-News = Arrived | WasRead | Notice | Connection | Sent | Renewed
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The result of an audit, and as news one that somebody should know of.
+
+    `entries` and `receipts`: how many entries of logs, and contacts' receipts, were looked at. `found`: what an inbox
+    does not show, and a contact's index has; `fetch` reads it. `unread_indexes`: whose could not be read, and why.
+    """
+
+    findings: tuple[Finding, ...]
+    entries: int = 0
+    receipts: int = 0
+    found: tuple[Entry, ...] = ()
+    unread_indexes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_accusation(self) -> bool:
+        return any(finding.is_accusation for finding in self.findings)
+
+    @property
+    def is_in_order(self) -> bool:
+        return not self.findings
+
+
+News = Arrived | WasRead | Notice | Connection | Sent | Renewed | WithoutServer | Audit
 
 
 def report_of(waiting: Waiting) -> Sent:

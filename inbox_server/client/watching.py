@@ -14,13 +14,23 @@ from functools import partial
 from typing import Final
 
 from inbox_server.client.account import Account
+from inbox_server.client.audit.in_watch import InWatch
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.events import Event
 from inbox_server.client.inbox_api import STREAM_SECONDS, Inbox, InboxRefused, Sleep, Unreachable, back_off
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.publish import Publishing
 from inbox_server.client.reading import Page, Reading, page_of, parse_page
-from inbox_server.client.reports import Arrived, Connection, Entry, News, Notice, Renewed, WasRead
+from inbox_server.client.reports import (
+    Arrived,
+    Connection,
+    Entry,
+    News,
+    Notice,
+    Renewed,
+    WasRead,
+    WithoutServer,
+)
 from inbox_server.client.sending import Sending
 from inbox_server.client.twins import Twins
 from inbox_server.clock import DAY_SECONDS
@@ -76,6 +86,8 @@ class Watching:
         self._queue: asyncio.Queue[_Came | _Again | News] = asyncio.Queue(_MOST_QUEUED)
         self._missed: frozenset[str] = frozenset()
         self._rounds = 0
+        self._in_watch = InWatch(account, monotonic)
+        self._failed: set[str] = set()
 
     async def news(self, *, count: int | None = None) -> AsyncGenerator[News, None]:
         """Yields news until it is closed, or until it has reported `count` entries and the caller has taken them."""
@@ -129,6 +141,7 @@ class Watching:
 
     def _news_of(self, came: _Came) -> list[News]:
         """The news of a page that no inbox has brought before."""
+        self._reading.note_listed(came.inbox, came.page.messages)
         told: list[News] = [Notice(came.inbox, notice) for notice in came.page.notices]
         fresh = {entry.id: entry for entry in came.page.messages if entry.id not in self._known}
         told += [Arrived(entry) for entry in self._reading.merge({came.inbox: fresh}) if not self._twins.join(entry)]
@@ -163,7 +176,20 @@ class Watching:
             await self._renew()
             for sent in await Sending(self._account).retry():
                 await self._queue.put(sent)
+            await self._look_elsewhere()
             await self._sleep(_TEND_SECONDS * (0.5 + self._account.random()))
+
+    async def _look_elsewhere(self) -> None:
+        """Read contacts' buckets while no inbox answers, and hold the inboxes against them now and then."""
+        is_any_up = bool(self._up) or not self._followers.keys() <= self._failed
+        entries = await self._in_watch.without_server(is_any_up=is_any_up)
+        if fresh := [entry for entry in entries or () if entry.ids[0] not in self._known]:
+            self._known.update(dict.fromkeys(entry.ids[0] for entry in fresh))
+            await self._queue.put(WithoutServer(len(fresh)))
+            for entry in fresh:
+                await self._queue.put(Arrived(entry, without_server=True))
+        if self._up and (audit := await self._in_watch.audit()):
+            await self._queue.put(audit)
 
     async def _renew(self) -> None:
         """Check once a day whether the own card expires soon; if the bucket fails, try again in the next round."""
@@ -229,6 +255,7 @@ class Watching:
             pause = retry_after + back_off(failures, self._account.random())
             if why:
                 self._up.discard(url)
+                self._failed.add(url)
                 await self._queue.put(Connection(url, is_up=False, detail=why, again_seconds=pause))
             await self._pause(inbox, pause, lists=has_no_place)
 
@@ -281,6 +308,7 @@ class Watching:
     async def _tell_up(self, url: str) -> None:
         if url not in self._up:
             self._up.add(url)
+            self._failed.discard(url)
             await self._queue.put(Connection(url, is_up=True))
 
 

@@ -1,5 +1,6 @@
 """`inbox-server client`: the protocol's client, for people and scripts."""
 
+from inbox_server.commands.client_audit import add_audit, add_verify_receipt
 from inbox_server.commands.client_command import EXIT_CODES, ClientParser
 from inbox_server.commands.client_keygen import add_keygen
 from inbox_server.commands.client_messages import add_ack, add_inbox, add_read, add_send
@@ -13,7 +14,7 @@ from inbox_server.commands.terminal import Commands
 def add_client(commands: Commands) -> None:
     command = commands.add_parser(
         "client",
-        help="send and read messages: keygen, publish, send, inbox, read, ack, watch, push, move, forget",
+        help="send and read messages: keygen, publish, send, inbox, read, ack, watch, audit, push, move, forget",
         description="One identity of one app: first `keygen`, then `publish`, then `send` and `watch`.",
         epilog=EXIT_CODES,
     )
@@ -26,6 +27,8 @@ def add_client(commands: Commands) -> None:
         add_read,
         add_ack,
         add_watch,
+        add_audit,
+        add_verify_receipt,
         add_push,
         add_move,
         add_forget,

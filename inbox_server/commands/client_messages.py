@@ -178,7 +178,7 @@ def _read(options: argparse.Namespace) -> int:
 
     async def read(client: InboxClient, output: Output) -> int:
         unread = await _unread(client, output, ids=options.ids)
-        if not unread.asked:
+        if not unread.asked and not unread.without_server:
             return 1
         entries = _chosen(unread, options.ids) if options.ids else unread.entries
         _check_save(options, entries)
@@ -186,7 +186,7 @@ def _read(options: argparse.Namespace) -> int:
         acked = exit_code(await client.acknowledge(shown)) if options.ack and shown else 0
         if len(shown) < len(entries):
             return exit_codes.PARTLY if shown else 1
-        return acked or exit_code(unread.outcomes)
+        return exit_codes.PARTLY if unread.without_server and shown else acked or exit_code(unread.outcomes)
 
     return with_client(options, read, before=check)
 
@@ -204,7 +204,7 @@ def _ack(options: argparse.Namespace) -> int:
         if bool(options.ids) == options.all:
             raise AskedWrongly("name the entries to acknowledge, or use --all")
         unread = await _unread(client, output, ids=options.ids)
-        if not unread.asked:
+        if not unread.asked and not unread.without_server:
             return 1
         entries = unread.entries if options.all else _chosen(unread, options.ids)
         if not entries:
@@ -224,6 +224,9 @@ async def _unread(client: InboxClient, output: Output, ids: Iterable[str] = ()) 
     for outcome in unread.outcomes:
         if outcome.state != "done":
             output.progress(f"{outcome.inbox} could not be asked: {marked(outcome.detail)}", outcome_document(outcome))
+    if unread.without_server:
+        text = f"without a server: {len(unread.entries)} found in the buckets of people who wrote before"
+        output.progress(text, {"without_server": len(unread.entries)})
     if unread.asked and not unread.entries and not ids:
         where = "" if len(unread.asked) == len(unread.outcomes) else f" at {' and '.join(unread.asked)}"
         output.progress(f"nothing is unread{where}", {"unread": 0, "asked": list(unread.asked)})
@@ -242,7 +245,8 @@ def _chosen(unread: Unread, ids: Iterable[str]) -> tuple[Entry, ...]:
     for id in ids:
         found = [entry for entry in unread.entries if any(text.startswith(id) for text in _names_of(entry))]
         if not found and len(unread.asked) < len(unread.outcomes):
-            raise NotForNow(f"{id} is no unread entry at {' and '.join(unread.asked)}")
+            where = " and ".join(unread.asked) or "the buckets of people who wrote before"
+            raise NotForNow(f"{id} is no unread entry at {where}")
         if len(found) != 1:
             raise AskedWrongly(f"{id} is {'no unread entry' if not found else 'the beginning of several'}")
         chosen[found[0].ids[0]] = found[0]

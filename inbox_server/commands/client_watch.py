@@ -6,7 +6,18 @@ import contextlib
 import signal
 
 from inbox_server.client.inbox_client import InboxClient
-from inbox_server.client.reports import Arrived, Connection, News, Notice, Renewed, Sent, WasRead
+from inbox_server.client.reports import (
+    Arrived,
+    Audit,
+    Connection,
+    News,
+    Notice,
+    Renewed,
+    Sent,
+    WasRead,
+    WithoutServer,
+)
+from inbox_server.commands.client_audit import tell_audit
 from inbox_server.commands.client_command import AskedWrongly, Output, add_command, check_seen, with_client
 from inbox_server.commands.client_entries import entry_document, entry_text, show_message
 from inbox_server.commands.client_messages import need_inbox
@@ -21,7 +32,8 @@ def add_watch(commands: Commands) -> None:
         help="wait for news, and report it as it comes",
         description="Follow all your inboxes until Ctrl-C: first what arrived since the last time, then news as it"
         " comes. If an inbox cannot be reached, the command says so and tries again, with growing pauses. Meanwhile"
-        " it delivers the sent messages that are waiting in the outbox.",
+        " it looks for messages in the buckets of people who wrote before. It audits the inboxes once a day, and"
+        " delivers the sent messages that are waiting in the outbox.",
     )
     command.add_argument("--read", action="store_true", help="fetch, verify and show each message")
     command.add_argument("--ack", action="store_true", help="acknowledge each message once it was shown (needs --read)")
@@ -59,7 +71,8 @@ async def _tell_all(client: InboxClient, output: Output, options: argparse.Names
 
 async def _tell_arrived(client: InboxClient, output: Output, options: argparse.Namespace, news: Arrived) -> None:
     if not options.read and not news.is_again:
-        output.tell(entry_text(news.entry), {"news": "arrived", **entry_document(news.entry)})
+        document = {"news": "arrived", **entry_document(news.entry), "without_server": news.without_server}
+        output.tell(entry_text(news.entry), document)
     elif options.read and await show_message(client, news.entry, output) and options.ack:
         await client.acknowledge([news.entry])
 
@@ -71,6 +84,11 @@ def _tell_other(output: Output, news: News) -> None:
         output.progress(
             f"your card would have expired soon; it was renewed as {news.seq}", {"news": "renewed", "seq": news.seq}
         )
+    elif isinstance(news, Audit):
+        tell_audit(news, output)
+    elif isinstance(news, WithoutServer):
+        text = f"without a server: {news.found} more found in the buckets of people who wrote before"
+        output.progress(text, {"news": "without_server", "found": news.found})
     elif isinstance(news, Notice):
         output.progress(f"{news.inbox}: {marked(notice_text(news.notice))}", {"news": news.notice, "inbox": news.inbox})
     elif isinstance(news, WasRead) and output.is_json:

@@ -15,7 +15,7 @@ EXIT_CODES: Final[Mapping[int, str]] = {
     USAGE: "usage error: something is wrong with the arguments, the configuration, the secret or the profile's file; or"
     " `conformance` could not run",
     PARTLY: "partly done (only `client`): at one of several inboxes, or for some of several messages; the output says"
-    " which",
+    " which. For `client audit`: something cannot be checked",
     INTERRUPTED: "stopped by Ctrl-C (`client watch` exits with 0, and `serve` with 0 once it has stopped)",
     PIPE: "the program that read the output ended first, as `head` does; `read --ack` has acknowledged nothing then",
 }

@@ -9,6 +9,7 @@ from inbox_server.client.ecies import decrypt
 from inbox_server.client.tokens_and_cards import deliver_token, owner_token, read_pointer
 from inbox_server.client.user import AppUser
 from inbox_server.errors import CommandFailed
+from inbox_server.world.cheating import cheat_and_be_caught
 from inbox_server.world.evidence import find_marks, marks_of, table_lines
 from inbox_server.world.local_world import World
 from inbox_server.world.people import Person
@@ -26,7 +27,7 @@ class DemoFailed(CommandFailed):
 
 
 async def walk(world: World, say: Say) -> tuple[Person, Person]:
-    """Walk the five steps and look at what the server kept. Raises `DemoFailed`."""
+    """Walk the five steps, look at what the server kept, and catch one that cheats. Raises `DemoFailed`."""
     say(f"name service  {world.names_url}    Gaia hub  {world.hub_url}    reads  {world.read_url}")
     say(f"inbox server  {world.inbox_url}    its database  {world.data_dir}\n")
     alice_person, bob_person = await world.settle(ALICE, APP), await world.settle(BOB, APP)
@@ -43,6 +44,9 @@ async def walk(world: World, say: Say) -> tuple[Person, Person]:
         say("After: Alice sends once more, and Bob does not look, so that there is something to see:\n")
         ids.append(await _send(world, alice, "Are you there?", lambda _: None))
     _show_database(world, [alice_person, bob_person], ids, say)
+    say("")
+    audit = await cheat_and_be_caught(world.clock, say)
+    _hold(audit.is_accusation and len(audit.found) == 1, "the end", "a server that hid a message was not caught")
     return alice_person, bob_person
 
 

@@ -22,7 +22,20 @@ from inbox_server.commands.client_command import default_profile
 from inbox_server.commands.terminal import printable
 from tests.support.serving import free_port
 
-COMMANDS = ("keygen", "publish", "send", "inbox", "read", "ack", "watch", "push", "move", "forget")
+COMMANDS = (
+    "keygen",
+    "publish",
+    "send",
+    "inbox",
+    "read",
+    "ack",
+    "watch",
+    "audit",
+    "verify-receipt",
+    "push",
+    "move",
+    "forget",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import pytest
 from inbox_server.client.audit.checkpoint import BadCheckpoint, Checkpoint, SharedCheckpoints
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.inbox_client import InboxClient
-from inbox_server.client.index import IndexEntry, read_index
+from inbox_server.client.index import IndexEntry
 from inbox_server.client.outbox import KEPT_SECONDS
 from inbox_server.client.pairs import WEEK_SECONDS, Pair, short_hash, week_of
 from inbox_server.client.storage import InMemory
@@ -15,17 +15,9 @@ from inbox_server.client.tokens_and_cards import is_of_pair, pointer_text
 from inbox_server.clock import UnixTime
 from inbox_server.world.local_world import World
 from tests.conftest import HandClock
-from tests.support.clients import Scripted, client_of, opened, profile_of
+from tests.support.clients import Scripted, client_of, index_of, opened, profile_of
 
 pytestmark = pytest.mark.both_hubs
-
-
-def index_of(world: World, sender: InboxClient, recipient: InboxClient, weeks_ago: int = 0) -> tuple[IndexEntry, ...]:
-    """As the recipient reads it."""
-    key = recipient.account.user.key
-    pair, week = Pair.of(sender.account.user.key.public, key), week_of(world.clock()) - weeks_ago
-    file = world.hub.read(sender.account.user.key.address, pair.index_path(week))
-    return read_index(file.content, pair, week, key) if file else ()
 
 
 def numbers(entries: Iterable[IndexEntry]) -> list[int]:

@@ -94,6 +94,8 @@ async def test_the_demo_walks_all_steps_and_shows_the_rows(tmp_path: Path) -> No
         assert name in said
         assert name not in rows
     assert "none is there" in rows
+    assert "signed for a delivery that its log does not have" in rows
+    assert "own bucket instead: “No: at one, and bring bread.”" in rows
     assert _files_in(tmp_path) == []
 
 

@@ -12,8 +12,10 @@ from aiohttp import web
 
 from inbox_server.client.inbox_api import PATH, Sleep
 from inbox_server.client.inbox_client import InboxClient
+from inbox_server.client.index import IndexEntry, read_index
 from inbox_server.client.open_client import open_client
 from inbox_server.client.outbox import Outbox
+from inbox_server.client.pairs import Pair, week_of
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.storage import InMemory, Keeper
 from inbox_server.clock import UnixTime
@@ -118,6 +120,14 @@ async def client_of(
             assert [outcome.state for outcome in claimed] == ["done"] * len(inboxes)
             await client.publish(inboxes)
         yield client
+
+
+def index_of(world: World, sender: InboxClient, recipient: InboxClient, weeks_ago: int = 0) -> tuple[IndexEntry, ...]:
+    """What the index of a week says, as its recipient reads it."""
+    key = recipient.account.user.key
+    pair, week = Pair.of(sender.account.user.key.public, key), week_of(world.clock()) - weeks_ago
+    file = world.hub.read(sender.account.user.key.address, pair.index_path(week))
+    return read_index(file.content, pair, week, key) if file else ()
 
 
 @dataclass(slots=True)
