@@ -51,7 +51,7 @@ from inbox_server.protocol.requests import (
 )
 from inbox_server.protocol.tickets import MAX_SHEET_BYTES, SHEET_SIZES
 from inbox_server.server import WAKEUPS
-from inbox_server.store.contract import weeks_of
+from inbox_server.store.contract import notices_of, weeks_of
 from tests.conftest import APP, START, HandClock
 from tests.support.channels import all_channels
 from tests.support.edges import LiveServer, serving
@@ -212,6 +212,8 @@ async def test_the_capability_document_is_as_described() -> None:
         told = capabilities(config, channels, key, draining=True)
         assert capabilities(config, channels, key).keys() == told.keys() - {"draining"}
     described = schema("Limits")["properties"]
+    names = [channel.kind.name for channel in channels]
+    assert tuple(schema("Notice")["enum"]) == notices_of(refused=True, suspended=True, gone=names)
     assert schema("Capabilities")["properties"].keys() == told.keys()
     assert {name: each.get("const", each.get("default")) for name, each in described.items()} == told["limits"]
     assert DOCUMENT["info"]["version"] == str(PROTOCOL_VERSION)

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, Literal
 
+from inbox_server.http.operator_socket import SOCKET_NAME
 from tests.powercut.disk import Disk, Unknown
 from tests.powercut.timeline import COMMAND, LOG_INDEX, Timeline, folder_of
 from tests.powercut.workload import Asked, Journal, claim_all, deliver_last, work
@@ -78,7 +79,7 @@ async def _record(folder: Path, journal: Journal, lives: Sequence[Ending], plant
                 await deliver_last(journal, place.url)
                 await asyncio.sleep(_RETURN_SECONDS)
         if ending == "killed":
-            shutil.copytree(place.folder, folder / KILLED)
+            shutil.copytree(place.folder, folder / KILLED, ignore=shutil.ignore_patterns(SOCKET_NAME))
         save(folder, journal, lives[: life + 1])
         _check(load(folder), place.folder)
 
@@ -136,7 +137,7 @@ def _check(recording: Recording, place: Path) -> None:
     disk, timeline = Disk(recording.timeline.root), recording.timeline
     disk.run(timeline.steps, len(timeline.steps))
     left = disk.left("all", Random(0))
-    found = {str(path.relative_to(place)): path for path in place.rglob("*")}
+    found = {str(path.relative_to(place)): path for path in place.rglob("*") if not path.is_socket()}
     wrong = [name for name in found.keys() ^ left.keys() if not name.endswith(LOG_INDEX)]
     wrong += [
         name
