@@ -120,6 +120,10 @@ async def test_settings_say_what_is_wrong_with_a_server_and_take_one_that_will_d
     assert card.inboxes == (second.url,)
 
 
+async def test_an_audit_finds_what_the_server_does_not_show(stage: Stage) -> None:
+    await stage.play("audit.mjs")
+
+
 async def test_an_inbox_that_goes_away_is_told_and_caught_up_with(stage: Stage, second: SecondInbox) -> None:
     async with stage.node.start(HERE / "offline.mjs", {**stage.given, "second": second.url}) as lines:
         assert (await lines.next())["kind"] == "stop"

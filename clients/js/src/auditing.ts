@@ -98,8 +98,7 @@ export class Auditing {
     if (Object.keys(await state.read<string[]>('receipt_keys')).length === 0) return false; // no inbox here ever had a log
     const { at = 0 } = (await this.last()) ?? {};
     if (now < at || now - at >= rarely) return true;
-    const hasGap = (await contacts.all()).some(({ gaps = [] }) => gaps.length > 0);
-    return hasGap && now - at >= soon;
+    return now - at >= soon && contacts.haveGaps();
   }
 
   #noCheckpoint(problem: unknown, findings: Finding[]): void {

@@ -44,8 +44,8 @@ export class ContactIndexes {
   }
 
   async #ofContact({ identity: from, key }: Contact, weeks: readonly number[], mail: ContactMail): Promise<void> {
-    const pair = Pair.from(key, this.#key);
     try {
+      const pair = Pair.from(key ?? (await this.#lookUps.key(await this.#lookUps.bucket(from))), this.#key);
       for (const week of weeks) {
         for (const entry of await this.#ofWeek(from, pair, week)) mail.entries.push({ ...entry, from });
       }

@@ -15,9 +15,8 @@ interface Known {
   gaps?: number[];
 }
 
-export interface Contact extends Known {
-  key: PublicKey;
-}
+/** `key` is not known of somebody on the list of contacts who was never met. */
+export type Contact = Pick<Known, 'identity'> & { key?: PublicKey };
 
 const LATELY_SECONDS = 40 * 86_400; // longer than an outbox repeats a delivery
 const MOST_GAPS = 100;
@@ -30,16 +29,19 @@ export class Contacts {
     this.#state = state;
   }
 
-  /** Those who were met in the last weeks and are not blocked. */
+  /** Those who were met in the last weeks and are not blocked, and those on the list of contacts that was last claimed. */
   async lately(now: UnixTime): Promise<Contact[]> {
-    const { blocked = [] } = await this.#state.read<string[]>('settings');
-    return (await this.all()).filter(({ key, last }) => now - last < LATELY_SECONDS && !blocked.includes(key.address));
+    const { blocked = [], contacts = [] } = await this.#state.read<string[]>('settings');
+    const known = Object.entries(await this.#state.read<Known>('contacts'));
+    const met = known.map(([hex, each]) => ({ ...each, key: PublicKey.parse(hex) }));
+    const addresses = new Set(met.map(({ key }) => key.address));
+    const listed = contacts.filter((address) => !addresses.has(address)).map((identity) => ({ identity }));
+    return [...met.filter(({ key, last }) => now - last < LATELY_SECONDS && !blocked.includes(key.address)), ...listed];
   }
 
-  /** Whoever was met last comes first. */
-  async all(): Promise<Contact[]> {
-    const known = Object.entries(await this.#state.read<Known>('contacts'));
-    return known.map(([hex, each]) => ({ ...each, key: PublicKey.parse(hex) })).sort((one, other) => other.last - one.last);
+  /** Whether numbers of somebody's messages were left out, and no audit has looked why. */
+  async haveGaps(): Promise<boolean> {
+    return Object.values(await this.#state.read<Known>('contacts')).some(({ gaps = [] }) => gaps.length > 0);
   }
 
   /** `n` is the number of a message that was just fetched, where it has one. */

@@ -307,6 +307,29 @@ test('two devices of a sender write one index', async () => {
   await isCaught(bob, 'receipt_without_entry', 'rolled_back');
 });
 
+test('two tabs share their storage, and number their messages one after the other', async () => {
+  const { world, bob } = await settle();
+  const [key, storage] = [newKey(), new MemoryStorage()];
+  const tabs = [world.device(key, { storage }), world.device(key, { storage })];
+  const reports = await Promise.all([...tabs, ...tabs].map((tab) => tab.send(bob.publicKey, 'hello')));
+  assert.deepEqual(reports.map(({ index }) => index), [undefined, undefined, undefined, undefined]);
+  const numbers = Object.values(JSON.parse(storage.getItem(`message-inbox:${tabs[0].address}:pairs`))).map(({ n }) => n);
+  assert.deepEqual(numbers, [4]);
+  await readAll(bob);
+  assert.equal((await isNotAccused(bob)).receipts, 5);
+});
+
+test('somebody on the list of contacts is looked for without having been met', async () => {
+  const { world, server, bob } = await settle();
+  const carol = world.device(newKey());
+  await carol.publish([server.origin]);
+  await bob.claim({ contacts: [carol.address] });
+  server.keeps = () => false;
+  await carol.send(bob.publicKey, 'hidden');
+  const { fetched } = await isCaught(bob, 'receipt_without_entry');
+  assert.equal((await bob.fetch(fetched[0])).content, 'hidden');
+});
+
 test('a device that lost everything goes on with its index', async () => {
   const { world, bob } = await settle();
   const key = newKey();
