@@ -24,7 +24,7 @@ from inbox_server.clock import UnixTime, system_clock
 from inbox_server.commands.check_report import conclude, findings_for
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.sqlite.opening import add_invite
-from inbox_server.world.local_world import free_socket
+from inbox_server.world.local_world import free_socket, running_world
 from tests.support.bent import Bend, Headers, answering, behind, capability_document, self_signed
 from tests.support.requests import SECRET
 from tests.support.secrecy import told
@@ -218,6 +218,16 @@ async def test_where_registration_does_not_allow_it_the_steps_are_skipped_with_t
         assert of_verdict(found, "skipped") == STEPS
         assert words in found["claim"].said
         assert proxy.inboxes() == 0
+
+
+async def test_a_server_that_drains_is_named_and_nothing_fails(tmp_path: Path) -> None:
+    async with running_world(tmp_path, clock=system_clock) as world:
+        await world.store.operating.drain(on=True)
+        found = await ping(world.inbox_url)
+        assert of_verdict(found, "failed") == []
+        assert of_verdict(found, "warning") == ["draining"]
+        assert of_verdict(found, "skipped") == STEPS
+        assert "lets it take nothing new" in found["claim"].said
 
 
 async def test_an_invite_lets_the_throw_away_inbox_in_once(tmp_path: Path) -> None:

@@ -111,6 +111,22 @@ async def test_an_inbox_that_refuses_is_looked_for_on_a_newer_card(
     assert len((await bob.unread()).entries) == 1
 
 
+async def test_what_a_draining_server_refuses_is_kept_and_follows_the_recipient(
+    world: World, alice: InboxClient, bob: InboxClient, server: Scripted, clock: HandClock
+) -> None:
+    await bob.claim({"names": ["bob.id"]}, inboxes=(world.inbox_url,))
+    await bob.publish((world.inbox_url,))
+    await world.store.operating.drain(on=True)
+    sent = await alice.send("bob.id", "hello")
+    assert [(outcome.state, outcome.code) for outcome in sent.outcomes] == [("later", "draining")]
+    assert await alice.retry() == ()  # the server asked for a pause
+    await bob.publish((server.url,))  # he has moved
+    server.say(201, _STORED)
+    clock.advance(601)
+    assert [report.stored for report in await alice.retry()] == [(server.url,)]
+    assert alice.account.outbox.read() == {}
+
+
 async def test_an_older_card_than_one_that_was_seen_is_refused(
     world: World, alice: InboxClient, bob: InboxClient, server: Scripted
 ) -> None:

@@ -88,9 +88,12 @@ def test_settings_are_told_in_words_and_units(dev: Dev, bob: Cli) -> None:
 
 
 def test_settings_of_a_server_that_shows_less_or_other_things_are_told_too() -> None:
-    said = settings_text("https://a.example", {"accept": "friends\nx", "quota": 3, "notices": ["push_gone", "new"]})
+    said = settings_text(
+        "https://a.example", {"accept": "friends\nx", "quota": 3, "notices": ["suspended", "push_gone", "new"]}
+    )
     assert "? of ? entries" in said
     assert "friends\n   | x" in said
+    assert "! the operator lets nothing in: ask there; you can still read, and move to another server\n" in said
     assert "! a browser's push subscription has ended: subscribe it again\n   ! new" in said
 
 

@@ -25,3 +25,10 @@ async def test_without_inboxes_nothing_is_said(tmp_path: Path) -> None:
     async with behind(tmp_path, registration={"mode": "listed"}) as proxy:
         with pytest.raises(CannotRun, match="not_registered"):
             await report_on(proxy.url, "deliver")
+
+
+async def test_a_server_that_drains_is_not_judged(tmp_path: Path) -> None:
+    async with timely_world(tmp_path / "data") as (world, _):
+        await world.store.operating.drain(on=True)
+        with pytest.raises(CannotRun, match="draining"):
+            await report_on(world.inbox_url, "deliver")

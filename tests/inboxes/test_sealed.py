@@ -12,10 +12,12 @@ import pytest
 from inbox_server.client.appkey import AppKey
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.http.app_keys import METRICS
+from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.protocol.base64url import encode
 from inbox_server.store.contract import TICKET_SKEW_SECONDS, WEEK_SECONDS
 from inbox_server.world.local_world import World
 from tests.conftest import HandClock
+from tests.support.edges import SECRET, serving
 from tests.support.requests import (
     Answer,
     Caller,
@@ -137,6 +139,24 @@ async def test_nobody_means_nobody(bob: Caller, alice: Contact) -> None:
     check_problem(await alice.deliver("after", 1), "not_accepted")
     await bob.claim({"accept": "contacts", "blocked": [alice.key.address]})
     assert (await alice.deliver("after", 1)).status == 201  # the ticket is the owner's word; nobody knows whose it is
+
+
+async def test_a_suspended_inbox_takes_no_ticket_and_a_draining_server_none(tmp_path: Path, clock: HandClock) -> None:
+    async with serving(tmp_path / "own", clock=clock) as server:
+        bob = Caller(server.session, server.url, new_key(), clock)
+        await bob.claim({"accept": "contacts"})
+        alice, operating = Contact(new_key(), bob), server.store.operating
+        await give_tickets(bob, alice.key, new_key())
+        inbox = KeyedHash(SECRET).inbox(bob.key.address)
+        assert (await alice.deliver("before")).status == 201
+        await operating.suspend(inbox)
+        check_problem(await alice.deliver("before"), "not_accepted")
+        check_problem(await alice.deliver("after", 1), "not_accepted")
+        await operating.resume(inbox)
+        await operating.drain(on=True)
+        check_problem(await alice.deliver("after", 1), "draining")
+        await operating.drain(on=False)
+        assert (await alice.deliver("after", 1)).status == 201
 
 
 async def test_a_weeks_tickets_are_taken_a_minute_before_and_after_it(

@@ -14,7 +14,10 @@ export type News =
   | { kind: 'message'; entry: Entry }
   /** An entry was read, here or on another device. */
   | { kind: 'read'; id: string }
-  /** The owner must know: `inbox_full`, or that a subscription ended: `push_gone`, `matrix_gone`, `webhook_gone`. */
+  /**
+   * The owner must know: `inbox_full`, `suspended` (the operator lets nothing in), or that a subscription ended:
+   * `push_gone`, `matrix_gone`, `webhook_gone`.
+   */
   | { kind: 'notice'; inbox: string; notice: string }
   /** An audit, which a `watch` makes about once a day, says that something is wrong, or found something: that comes as messages, too. */
   | { kind: 'audit'; report: AuditReport }

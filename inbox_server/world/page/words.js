@@ -61,6 +61,8 @@ const REFUSALS = {
   channel_unavailable: 'The service that would tell you cannot be asked at the moment.',
   names_unavailable: 'The server cannot look names up at the moment.',
   not_registered: 'That server does not take your inbox. Ask whoever runs it.',
+  suspended: 'The operator of that server has suspended your inbox. Ask there.',
+  draining: 'That server takes nothing new. It will be tried again, also where they have moved to.',
   no_inbox: 'You have no inbox there.',
   inbox_full: 'The inbox is full until its owner reads something.',
   storage_full: 'The server has no room at the moment.',
@@ -122,6 +124,7 @@ export function connectionWords(places) {
 
 export const NOTICES = {
   inbox_full: 'Your inbox was full, and deliveries were refused. Read or discard something.',
+  suspended: 'The operator of your inbox server lets nothing in. You can still read, and move to another server.',
   matrix_gone: 'Your Matrix room is no longer told that something waits.',
   webhook_gone: 'Your webhook is no longer told that something waits.',
   without_server: 'Your inbox server cannot be reached. New messages are looked for in your contacts’ own storage.',
