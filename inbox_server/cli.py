@@ -28,9 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII-only terminal still gets the rest
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = make_parser(names_for(arguments)).parse_args(arguments)
-    _quiet_libraries()
     try:
+        options = make_parser(names_for(arguments)).parse_args(arguments)  # which may print, and be the end of it
+        _quiet_libraries()
         exit_code: int = options.run(options)
     except (BadConfig, BadSecret) as error:
         complain(str(error))

@@ -47,6 +47,6 @@ def _serve(options: argparse.Namespace) -> int:
             " https cannot use it. Put a TLS proxy in front, and set server.public_url to https://"
         )
     if not (config.data_dir / DATABASE_NAME).exists():  # or the disk with the database is not mounted
-        tell(f"there is no database in {config.data_dir} yet: an empty one is made")
+        tell(f"there is no database in {config.data_dir} yet: the start makes an empty one")
     run(serve(config, secret, announce=tell, reread=partial(load_config, options.config)))
     return 0

@@ -118,7 +118,8 @@ def _tables(report: Report) -> list[str]:
 def _told(result: Result) -> str:
     case = result.case
     level = ", recommended" if case.level == "recommended" else ""
-    return f"* `{case.id}`{level}: {case.rule} {_cell(result.said).rstrip('.')}. ([{PAGE}]({case.link}))"
+    said = _cell(result.said[:1].upper() + result.said[1:]).rstrip(".")
+    return f"* `{case.id}`{level}: {case.rule} {said}. ([{PAGE}]({case.link}))"
 
 
 def _cell(text: str) -> str:

@@ -1,7 +1,9 @@
 """Commands started with standard input, output or error closed, as some supervisors do: they work, and end well."""
 
 import asyncio
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -81,3 +83,16 @@ async def test_a_server_stops_well(tmp_path: Path, closed: str) -> None:
     async with asyncio.timeout(START_SECONDS):
         await process.communicate()
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--print-completion", "bash"), ("conformance", "--list")])
+def test_who_has_seen_enough_gets_no_traceback(arguments: tuple[str, ...]) -> None:
+    """As under `head`, which closes its end of the pipe."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = (sys.executable, "-m", "inbox_server", *arguments)
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -55,7 +56,7 @@ async def test_a_server_that_conforms_is_zero_and_reported(tmp_path: Path) -> No
         code, output, errors = await _run(proxy.url, "--only", _CASE, "--only", "names", *options)
     assert (code, errors) == (0, "")
     assert f"passed   {_CASE}: " in output
-    assert output.endswith("to the message inbox protocol, version 1 (0 s).\n")
+    assert re.search(r"conforms to the message inbox protocol, version 1 \(\d+ s\)\.\n$", output)
     document = json.loads(files[0].read_text())
     assert document["conforms"] is True
     assert document["counts"]["required"] == {"passed": 1, "failed": 0, "not run": len(chosen(["names"]))}
@@ -65,7 +66,7 @@ async def test_a_server_that_conforms_is_zero_and_reported(tmp_path: Path) -> No
     markdown = files[2].read_text()
     assert markdown.startswith(f"# {proxy.url} conforms to the message inbox protocol, version 1\n")
     assert "| a-delivery-is-listed | passed |" in markdown
-    assert "it needs 1 names of yours: give them with --names" in markdown
+    assert "It needs 1 names of yours: give them with --names" in markdown
 
 
 async def test_a_required_case_that_failed_is_one(tmp_path: Path) -> None:
@@ -142,6 +143,15 @@ def test_names_come_from_a_clients_profile(tmp_path: Path) -> None:
     (tmp_path / "alice.json").write_bytes(render_profile(profile))
     (identity,) = read_names(tmp_path / "alice.json")
     assert (identity.name, identity.app, identity.key.public) == ("alice.id", APP, profile.key.public)
+
+
+def test_names_come_from_a_file_written_by_hand_as_the_page_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text()
+    match = re.search(r"```json\n(.*?)```", page, re.DOTALL)
+    assert match
+    (tmp_path / "alice.json").write_text(re.sub(r'"the app private key[^"]*"', f'"{"01" * 32}"', match[1]))
+    (identity,) = read_names(tmp_path / "alice.json")
+    assert (identity.name, identity.app) == ("alice.id", "https://conformance.example")
 
 
 async def test_an_inbox_that_a_name_has_already_is_not_touched(tmp_path: Path) -> None:

@@ -101,5 +101,5 @@ async def test_a_start_without_a_database_says_so(place: Deployment) -> None:
         said = said[1], await process.stdout.readuntil(b"listens at")
         process.terminate()
         await process.communicate()
-    assert f"there is no database in {place.data} yet: an empty one is made\n".encode() in said[0]
+    assert f"there is no database in {place.data} yet: the start makes an empty one\n".encode() in said[0]
     assert b"there is no database" not in said[1]
