@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -150,12 +151,23 @@ def answering(ladder: Ladder, _: Sequence[Request]) -> None:
     ladder.step(_ANSWER, lambda _, __: answer(201, {"id": id, "expires": 1_800_000_000}))
 
 
+def admission() -> Any:
+    """As far as the build knows of it."""
+    kind = part("store.contract:Admission")
+    known: dict[str, Any] = {"generation": secrets.token_bytes(8), "first_change": 1000, "max_inboxes": None}
+    known |= {"default_retention": _LIFE_SECONDS, "invite": None}
+    with suppress(LookupError):
+        known["first_log"] = part("inbox_log:LogPoint")(1000, secrets.token_bytes(32))
+    return kind(**{field.name: known[field.name] for field in fields(kind)})
+
+
 async def storing(ladder: Ladder, count: int) -> None:
     """The two steps that ask the database."""
     open_store, quota = part("store.sqlite.opening:open_store"), part("store.contract:Quota")
     inboxes, sender = [secrets.token_bytes(16) for _ in range(64)], secrets.token_bytes(16)
     texts = [secrets.token_urlsafe(450) for _ in range(count)]
     now = part("clock:system_clock")()
+    expires = part("clock:end_of_day")(now + _LIFE_SECONDS)
     with tempfile.TemporaryDirectory() as folder:
         sizes = quota(10_000_000, 1 << 40, 90 * 86_400, 10_000_000)
         async with open_store(Path(folder), check_value=bytes(16), quota=sizes) as store:
@@ -163,8 +175,7 @@ async def storing(ladder: Ladder, count: int) -> None:
                 change = part("store.contract:SettingsChange")(
                     app=bytes(16), issued=now, request=bytes(16), accept="anyone"
                 )
-                admission = part("store.contract:Admission")(secrets.token_bytes(8), 1000, _LIFE_SECONDS, None, None)
-                await store.settle(inbox, change, admission=admission, now=now)
+                await store.settle(inbox, change, admission=admission(), now=now)
             known = getattr(store, "known_policy", lambda *_: None)  # in memory, if the build remembers it
 
             async def policy(number: int) -> object:
@@ -176,7 +187,7 @@ async def storing(ladder: Ladder, count: int) -> None:
             def deliver(number: int) -> Awaitable[object]:
                 id = hashlib.sha256(texts[number].encode()).digest()
                 kept: Awaitable[object] = store.deliver(
-                    inboxes[number % 64], id, texts[number], expires=now + _LIFE_SECONDS, now=now
+                    inboxes[number % 64], id, texts[number], expires=expires, now=now
                 )
                 return kept
 

@@ -44,11 +44,11 @@ def measure_deliver(folder: Path, pace: Pace, base: Build | None) -> dict[str, A
 class _Delivered:
     """A server that gets deliveries, all of them signed just before they are sent."""
 
-    def __init__(self, server: Server, path: Path) -> None:
+    def __init__(self, server: Server, path: Path, *, receipt: bool) -> None:
         self.server, self.owners = server, people(_OWNERS)
         settle(server, self.owners)
         self.requests = Requests(path, 0, 0)
-        self._endless = deliveries(people(_SENDERS), self.owners, server.url)
+        self._endless = deliveries(people(_SENDERS), self.owners, server.url, receipt=receipt)
         self._delivering = Delivering(server, lambda: unread(server, self.owners), connections=CONNECTIONS)
         self._per_second: float = _FIRST_PER_SECOND
 
@@ -65,9 +65,11 @@ class _Delivered:
 
 
 @contextlib.contextmanager
-def delivered(folder: Path, build: Build, settings: Mapping[str, Any]) -> Iterator[_Delivered]:
-    with inbox_server(deployment(folder, settings), build) as server:
-        yield _Delivered(server, folder / "requests")
+def delivered(
+    folder: Path, build: Build, settings: Mapping[str, Any], *, module: str = "inbox_server", receipt: bool = False
+) -> Iterator[_Delivered]:
+    with inbox_server(deployment(folder, settings), build, module=module) as server:
+        yield _Delivered(server, folder / "requests", receipt=receipt)
 
 
 def measure_list_empty(folder: Path, pace: Pace, base: Build | None) -> dict[str, Any]:

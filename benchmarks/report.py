@@ -27,6 +27,8 @@ TARGETS: Final = (
     Target("deliver.to_base", "durable deliveries, of the base", 1.8, at_least=True),
     Target("deliver.limited_ratio", "the same with the default rate limits, of without", 0.95, at_least=True),
     Target("sealed.processor_ratio", "a sealed delivery's processor time, of a signed one's", 0.8),
+    Target("trust.log_cost", "processor time of a delivery, of one without the log", 1.05),
+    Target("trust.receipt_cost", "processor time of a delivery with a receipt, of one without", 1.15),
     Target("list_empty.ratio", "polls that find nothing, of a bare GET of the same bytes", 1.1, at_least=True),
     Target("list_100.ratio", "pages of 100 entries, of a bare GET of the same bytes", 0.15, at_least=True),
     Target("list_100.to_base", "pages of 100 entries, of the base", 3, at_least=True),

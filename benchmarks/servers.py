@@ -53,15 +53,15 @@ def deployment(folder: Path, settings: Mapping[str, Any] = UNLIMITED, *, port: i
     return Deployment(folder, port)
 
 
-def serve_command(deployed: Deployment, build: Build) -> list[str]:
-    return build.command("inbox_server", "serve", "--config", str(deployed.folder / "config.toml"))
+def serve_command(deployed: Deployment, build: Build, module: str = "inbox_server") -> list[str]:
+    return build.command(module, "serve", "--config", str(deployed.folder / "config.toml"))
 
 
 @contextlib.contextmanager
-def inbox_server(deployed: Deployment, build: Build | None = None) -> Iterator[Server]:
-    """`inbox-server serve` of a build, or else of this one, once it listens."""
+def inbox_server(deployed: Deployment, build: Build | None = None, *, module: str = "inbox_server") -> Iterator[Server]:
+    """`inbox-server serve` of a build, or else of this one, once it listens. `module` is what is run."""
     build = build or this_build()
-    with launched(serve_command(deployed, build), build.environment()) as process:
+    with launched(serve_command(deployed, build, module), build.environment()) as process:
         _wait_until_it_listens(process)
         yield Server(process.pid, deployed.port, deployed.data)
 

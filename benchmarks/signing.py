@@ -63,9 +63,12 @@ def message_id(characters: int = MESSAGE_ID_CHARACTERS) -> str:
     return json.dumps({**known, "cipherText": text}, separators=(",", ":"))
 
 
-def delivery(sender: Person, recipient: Person, url: str, characters: int = MESSAGE_ID_CHARACTERS) -> bytes:
+def delivery(
+    sender: Person, recipient: Person, url: str, characters: int = MESSAGE_ID_CHARACTERS, *, receipt: bool = False
+) -> bytes:
     """`POST /v1/messages` as it goes over the wire."""
-    body = json.dumps({"message_id": message_id(characters)}, separators=(",", ":")).encode()
+    members = {"message_id": message_id(characters)} | ({"receipt": True} if receipt else {})
+    body = json.dumps(members, separators=(",", ":")).encode()
     now = int(time.time())
     claims = {
         "iss": sender.public,
@@ -186,12 +189,17 @@ def write_requests(path: Path, requests: Iterator[bytes], count: int) -> Request
 
 
 def deliveries(
-    senders: Sequence[Person], recipients: Sequence[Person], url: str, characters: int = MESSAGE_ID_CHARACTERS
+    senders: Sequence[Person],
+    recipients: Sequence[Person],
+    url: str,
+    characters: int = MESSAGE_ID_CHARACTERS,
+    *,
+    receipt: bool = False,
 ) -> Iterator[bytes]:
     """Without end, all different, the senders and the recipients in turn."""
     number = 0
     while True:
         # Another sender for the same recipient each time around.
         sender = senders[(number + number // len(recipients)) % len(senders)]
-        yield delivery(sender, recipients[number % len(recipients)], url, characters)
+        yield delivery(sender, recipients[number % len(recipients)], url, characters, receipt=receipt)
         number += 1

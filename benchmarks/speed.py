@@ -28,6 +28,7 @@ from benchmarks.pinning import generator_core, server_core
 from benchmarks.ratios import measure_deliver, measure_list_100, measure_list_empty
 from benchmarks.sealed import measure_sealed
 from benchmarks.startup import measure_start
+from benchmarks.trust import measure_trust
 from benchmarks.turns import Pace
 from benchmarks.wrk import wrk_version
 
@@ -77,6 +78,7 @@ PARTS: Final[dict[str, Callable[[Plan, Path], dict[str, Any]]]] = {
     "sealed": lambda plan, folder: measure_sealed(folder, plan.pace),
     "list_empty": lambda plan, folder: measure_list_empty(folder, plan.pace, plan.base),
     "list_100": lambda plan, folder: measure_list_100(folder, plan.pace, plan.base),
+    "trust": lambda plan, folder: measure_trust(folder, plan.pace),
     "latency": lambda plan, folder: measure_latency(folder, plan.options.offered, plan.base),
     "ladder": lambda plan, _: measure_ladder(plan.base, plan.options.steps),
     "growth": lambda plan, folder: measure_growth(folder, plan.pace, *plan.larger),

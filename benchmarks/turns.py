@@ -49,6 +49,11 @@ def compared(runs: Runs) -> dict[str, Any]:
     return found
 
 
+def cost(over: Sequence[Run], under: Sequence[Run]) -> float:
+    """The processor time of an answer, as the median of the ratios of each round."""
+    return statistics.median(one.processor_us / other.processor_us for one, other in zip(over, under, strict=True))
+
+
 def _medians(runs: Sequence[Run]) -> dict[str, Any]:
     return {
         "per_second": statistics.median(run.per_second for run in runs),

@@ -1,0 +1,10 @@
+"""The server but for its log, so that what the log costs can be measured: `python -m benchmarks.without_log`."""
+
+import sys
+
+from inbox_server import cli
+from inbox_server.store.sqlite import log
+
+if __name__ == "__main__":
+    setattr(log, "is_logged", lambda _expires, _now: False)  # noqa: B010 — mypy takes no other assignment to a function
+    sys.exit(cli.main())
