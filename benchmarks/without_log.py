@@ -3,8 +3,8 @@
 import sys
 
 from inbox_server import cli
-from inbox_server.store.sqlite import log
+from inbox_server.store.sqlite import delivering
 
 if __name__ == "__main__":
-    setattr(log, "is_logged", lambda _expires, _now: False)  # noqa: B010 — mypy takes no other assignment to a function
+    setattr(delivering, "is_logged", lambda _expires, _now: False)  # noqa: B010 — mypy takes no other assignment to a function
     sys.exit(cli.main())

@@ -26,7 +26,7 @@ _SETTINGS_TABLES: Final = (
 # No entry is copied, so no earlier cursor may count as one that has seen them.
 _FORGET_MESSAGES: Final = (
     "UPDATE inbox SET horizon = change, unread = 0, unread_bytes = 0, tombstones = 0, refused = 0,"
-    " base_n = log_n, base_head = log_head"
+    " base_n = log_n, base_head = log_head, log_until = 0"
 )
 # Which ticket was used for which of them goes too.
 _FORGET_USES: Final = "UPDATE sheet SET used = zeroblob(length(used))"

@@ -6,21 +6,22 @@ take twice as long.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
+from inbox_server.inbox_log import is_logged
 from inbox_server.store.contract import Delivered, Quota, Ticket
 from inbox_server.store.sqlite.expiry import drop_entry, drop_expired
-from inbox_server.store.sqlite.log import Life, log
+from inbox_server.store.sqlite.log import LogEnd, LongerLife, log_longer, log_new, shorten
 from inbox_server.store.sqlite.sheets import Place
 from inbox_server.store.sqlite.slots import SLOT_BYTES, Slots, as_listed
 
 _EXPIRED_BATCH: Final = SLOT_BYTES  # this many entries, of at least a byte each, make room for any other
-_Row = tuple[bytes, int, bytes, int, int, int | None, int, int]
-"""inbox, change, id, slot, size, listed, expires, forget_at"""
+_Row = tuple[bytes, int, bytes, int, int, int | None, int, int, int | None]
+"""inbox, change, id, slot, size, listed, expires, forget_at, n"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,21 @@ class Delivery:
 
 @dataclass(slots=True)
 class _Count:
-    """The last change number of an inbox, its unread entries and their bytes, and its own quota, if it has one."""
+    """Of an inbox: the last change number, unread entries and their bytes, what it may hold, the log's last number."""
 
     change: int
     unread: int
     bytes: int
     most_entries: int | None = None
     most_bytes: int | None = None
+    log_n: int = 0
+
+    def number(self, one: Delivery) -> int | None:
+        """The number in the log, if it is logged."""
+        if not is_logged(one.expires, one.now):
+            return None
+        self.log_n += 1
+        return self.log_n
 
     def add(self, size: int, quota: Quota) -> bool:
         """Count one more entry, if it fits."""
@@ -66,22 +75,23 @@ class Delivering:
 
     def together(self, db: sqlite3.Connection, asked: Sequence[Delivery]) -> list[Delivered | None]:
         """Keep what is new and has room. None for a repeat, a full inbox and none: `alone` knows what to do."""
-        counts, rows, texts = _counts(db, asked), dict[int, _Row](), dict[int, str]()
+        counts, ends = _counts(db, asked)
+        rows, texts = dict[int, _Row](), dict[int, str]()
         for number, one in enumerate(asked):
             size, count = len(one.message_id), counts.get(one.inbox)
             if count and count.add(size, self.quota):
-                slot = self._slots.take(db, one.inbox)
+                slot, n = self._slots.take(db, one.inbox), count.number(one)
                 texts[number], listed = as_listed(one.message_id)
-                rows[number] = (one.inbox, count.change, one.id, slot, size, listed, one.expires, one.expires)
+                rows[number] = (one.inbox, count.change, one.id, slot, size, listed, one.expires, one.expires, n)
         if rows and _insert(db, rows.values()) < len(rows):
             for number, row in [each for each in rows.items() if not _is_there(db, each[1])]:
                 self._slots.put_back(row[0], row[3])
                 del rows[number]
         if rows:
             self._slots.fill(db, [(row[3], row[2], texts[number]) for number, row in rows.items()])
-            _count(db, rows.values())
-            kept = [asked[number] for number in rows]
-            log(db, [Life(one.inbox, one.id, one.expires, one.now) for one in kept], self.quota)
+            log_new(db, [(asked[number], row[1], row[8]) for number, row in rows.items()], ends, self.quota)
+            _count(db, rows.values(), ends)
+            shorten(db, ends, self.quota)
         return [Delivered(new=True, expires=one.expires) if n in rows else None for n, one in enumerate(asked)]
 
     def alone(self, db: sqlite3.Connection, asked: Delivery) -> Delivered | None:
@@ -122,7 +132,7 @@ class Delivering:
     def _log_longer_life(self, db: sqlite3.Connection, asked: Delivery, granted: int, expires: int) -> None:
         """What a sender is told must be in the log until then, and the entry of a shorter life may go earlier."""
         if granted > expires:
-            log(db, [Life(asked.inbox, asked.id, UnixTime(granted), asked.now)], self.quota)
+            log_longer(db, [LongerLife(asked.inbox, asked.id, UnixTime(granted), asked.now)], self.quota)
 
 
 def next_change(db: sqlite3.Connection, inbox: bytes) -> int:
@@ -130,21 +140,21 @@ def next_change(db: sqlite3.Connection, inbox: bytes) -> int:
     return int(change)
 
 
-def _counts(db: sqlite3.Connection, asked: Sequence[Delivery]) -> dict[bytes, _Count]:
-    """The counts of the inboxes that are there."""
+def _counts(db: sqlite3.Connection, asked: Sequence[Delivery]) -> tuple[dict[bytes, _Count], dict[bytes, LogEnd]]:
+    """The counts of the inboxes that are there, and where their logs end."""
     inboxes = list({one.inbox for one in asked})
     inboxes += inboxes[:1] * ((1 << (len(inboxes) - 1).bit_length()) - len(inboxes))  # so that there are few statements
     marks = ", ".join("?" * len(inboxes))
-    columns = "inbox, change, unread, unread_bytes, most_entries, most_bytes"
-    rows = db.execute(f"SELECT {columns} FROM inbox WHERE inbox IN ({marks})", inboxes)  # noqa: S608
-    return {inbox: _Count(*counts) for inbox, *counts in rows}
+    columns = "inbox, change, unread, unread_bytes, most_entries, most_bytes, log_n, log_head, log_until, base_n"
+    rows = db.execute(f"SELECT {columns} FROM inbox WHERE inbox IN ({marks})", inboxes).fetchall()  # noqa: S608
+    return {row[0]: _Count(*row[1:7]) for row in rows}, {row[0]: LogEnd(*row[6:]) for row in rows}
 
 
 def _insert(db: sqlite3.Connection, rows: Iterable[_Row]) -> int:
     """How many were inserted; the others are there already."""
     insert = (
-        "INSERT OR IGNORE INTO message (inbox, change, id, slot, size, listed, expires, forget_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        "INSERT OR IGNORE INTO message (inbox, change, id, slot, size, listed, expires, forget_at, n)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
     )
     return db.executemany(insert, rows).rowcount
 
@@ -155,15 +165,19 @@ def _is_there(db: sqlite3.Connection, row: _Row) -> bool:
     return bool(found == (row[3],))
 
 
-def _count(db: sqlite3.Connection, rows: Iterable[_Row]) -> None:
-    """Count the rows in their inboxes."""
+def _count(db: sqlite3.Connection, rows: Iterable[_Row], ends: Mapping[bytes, LogEnd]) -> None:
+    """Count the rows in their inboxes, and write where the logs end."""
     counts: dict[bytes, _Count] = {}
     for inbox, change, _, _, size, *_ in rows:
         count = counts.setdefault(inbox, _Count(0, 0, 0))
         count.change, count.unread, count.bytes = change, count.unread + 1, count.bytes + size
     db.executemany(
-        "UPDATE inbox SET change = ?, unread = unread + ?, unread_bytes = unread_bytes + ? WHERE inbox = ?",
-        [(count.change, count.unread, count.bytes, inbox) for inbox, count in counts.items()],
+        "UPDATE inbox SET change = ?, unread = unread + ?, unread_bytes = unread_bytes + ?, log_n = ?, log_head = ?"
+        " WHERE inbox = ?",
+        [
+            (count.change, count.unread, count.bytes, ends[inbox].n, ends[inbox].head, inbox)
+            for inbox, count in counts.items()
+        ],
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from inbox_server.clock import UnixTime
 from inbox_server.store.contract import FORGOTTEN_AT_ONCE, weeks_of
-from inbox_server.store.sqlite.log import move_base
+from inbox_server.store.sqlite.log import leave_number, move_base
 from inbox_server.store.sqlite.slots import blank_slot
 
 BATCH_ROWS: Final = 200  # a few milliseconds
@@ -87,7 +87,7 @@ def drop_entries(db: sqlite3.Connection, inbox: bytes) -> bool:
     rows = db.execute(
         "SELECT inbox, change, slot, size FROM message WHERE inbox = ? LIMIT ?", (inbox, BATCH_ROWS)
     ).fetchall()
-    _remove(db, rows)
+    _remove(db, rows, logged=False)
     most = BATCH_ROWS - len(rows)
     return most > 0 and move_base(db, inbox, most=most) < most
 
@@ -109,9 +109,11 @@ def drop_entry(db: sqlite3.Connection, inbox: bytes, change: int, slot: int, siz
     _remove(db, [(inbox, change, slot, size)])
 
 
-def _remove(db: sqlite3.Connection, rows: list[tuple[bytes, int, int | None, int]]) -> None:
-    """Delete rows and keep the inbox's counts; a tombstone that goes moves the horizon."""
+def _remove(db: sqlite3.Connection, rows: list[tuple[bytes, int, int | None, int]], *, logged: bool = True) -> None:
+    """Delete rows and keep the inbox's counts; a tombstone that goes moves the horizon. What is `logged` stays so."""
     for inbox, change, slot, size in rows:
+        if logged:
+            leave_number(db, inbox, change)
         db.execute("DELETE FROM message WHERE inbox = ? AND change = ?", (inbox, change))
         if slot is None:
             db.execute(

@@ -6,7 +6,7 @@ from typing import Final
 from inbox_server.clock import UnixTime, end_of_day
 from inbox_server.store.contract import PROLONGED_SECONDS, Quota
 from inbox_server.store.sqlite.expiry import BATCH_ROWS
-from inbox_server.store.sqlite.log import Life, log
+from inbox_server.store.sqlite.log import LongerLife, log_longer
 
 _SEEN_SECONDS: Final = 600  # each is a commit; and when it stopped is nobody's business to the second
 # A life of a day or more ends with a UTC day, and is known by that: so does one in 86,400 of the shorter ones.
@@ -49,5 +49,5 @@ def prolong(db: sqlite3.Connection, inbox: bytes, since: UnixTime, now: UnixTime
             " WHERE inbox = ?2 AND change = ?3",
             (until, inbox, change),
         )
-    log(db, [Life(inbox, id, until, now) for _, id in rows], quota)
+    log_longer(db, [LongerLife(inbox, id, until, now) for _, id in rows], quota)
     return len(rows) < BATCH_ROWS

@@ -25,6 +25,7 @@ HASHES: Final[Mapping[str, Collection[str]]] = {
     "listed": ("inbox", "address"),
     "message": ("inbox",),
     "logged": ("inbox",),
+    "log_mark": ("inbox",),
     "due": ("inbox",),
     "subscription": ("inbox", "id"),
     "invite": ("code",),

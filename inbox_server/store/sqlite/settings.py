@@ -152,6 +152,6 @@ def drop_inbox(db: sqlite3.Connection, inbox: bytes) -> bool | None:
         # Should it break off here: what is gone was not told, so devices that had it must list anew.
         db.execute("UPDATE inbox SET change = change + 1, horizon = change + 1 WHERE inbox = ?", (inbox,))
         return None
-    for table in ("listed", "name", "subscription", "sheet", "due", "inbox"):
+    for table in ("listed", "name", "subscription", "sheet", "due", "log_mark", "inbox"):
         db.execute(f"DELETE FROM {table} WHERE inbox = ?", (inbox,))  # noqa: S608 — names above
     return True

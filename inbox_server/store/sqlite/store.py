@@ -1,8 +1,8 @@
 """The SQLite store, and acknowledging. Each function below is one unit of work.
 
 What the statements keep true: change numbers only grow; `inbox.unread`, `unread_bytes` and `tombstones` count the
-inbox's rows in `message`; a row is a tombstone exactly when `slot` is NULL; the rows in `logged` lead from the inbox's
-base to its head.
+inbox's rows in `message`; a row is a tombstone exactly when `slot` is NULL; the numbers in `message` and `logged` lead
+from the log's base to its head.
 """
 
 import contextlib

@@ -19,12 +19,13 @@ from tests.support.stores import CHECK_VALUE, QUOTA, claimed_box, read_rows, row
 
 COLUMNS = {
     "inbox": "inbox app generation change horizon retention accept unread unread_bytes tombstones refused"
-    " settings_at settings_request gone log_n log_head base_n base_head restored most_entries most_bytes",
-    "logged": "inbox n id until",
+    " settings_at settings_request gone log_n log_head log_until base_n base_head restored most_entries most_bytes",
+    "logged": "inbox n id",
+    "log_mark": "inbox n until",
     "name": "name inbox",
     "listed": "inbox kind address",
     "subscription": "inbox channel id sealed",
-    "message": "inbox change id slot size expires forget_at listed",
+    "message": "inbox change id slot size expires forget_at listed n",
     "text": "slot body",
     "free_slot": "slot",
     "due": "inbox at",
