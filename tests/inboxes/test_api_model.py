@@ -48,7 +48,7 @@ texts = st.sampled_from([letter * size for letter, size in zip("abcdefg", (1, 2,
 ttls = st.none() | st.sampled_from((10, 11, 300, HOUR, DAY - 1, DAY, 100_000, 10**9))
 messages = st.lists(st.tuples(texts, ttls), max_size=4)
 ages = st.sampled_from((0, 0, 0, 0, 1, 10, 30, 300, 359, 360, -60, -61))
-waits = st.sampled_from((1, 9, 10, 300, HOUR - 1, HOUR, DAY, 3 * DAY))
+waits = st.sampled_from((1, 9, 10, 300, HOUR - 1, HOUR, DAY, 3 * DAY, 5 * DAY))
 limits = st.integers(1, 5)
 retentions: dict[str, st.SearchStrategy[Any]] = {
     "retention": st.sampled_from((HOUR, DAY - 1, DAY, LIMITS.max_retention))
@@ -214,6 +214,7 @@ class Clients(RuleBasedStateMachine):
             self.listing[owner] = self._turn(owner, listing if listing and listing.more else None, 1)
             self.following[owner] = self._turn(owner, None, WHOLE)
             self.twins.settings(owner)
+            self.twins.log(owner, 3)
         self.touched.clear()
 
     def _deliver(self, asked: Delivery, token: str | None = None) -> Sent:

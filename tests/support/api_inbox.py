@@ -109,6 +109,9 @@ class Inbox:
     change: int = 0
     horizon: int = 0
     refused: bool = False
+    log: list[tuple[str, int]] = field(default_factory=list)
+    """The ids in the log, and until when each stays there at least."""
+    restored: int | None = None
 
     def takes(self, delivery: Delivery) -> bool:
         """Whether the owner's policy lets it in; its sender is a bare key."""
@@ -120,6 +123,24 @@ class Inbox:
         return welcome and delivery.sender not in self.blocked
 
     def deliver(self, text: str, granted: int, now: int) -> Answer:
+        known = self.known.get(id_of(text))
+        before = known.expires if known else 0
+        status, document = answer = self._deliver(text, granted, now)
+        if status == 201 or (status == 200 and document["expires"] > before):
+            self._log(document["id"], document["expires"], now)
+        return answer
+
+    def _log(self, id: str, expires: int, now: int) -> None:
+        """What lives until the last second of a day that has not begun."""
+        if granted_until(expires, DAY, DAY) == expires + DAY and expires // DAY > now // DAY:
+            self.log.append((id, max(expires, granted_until(now, DAY, DAY) - DAY + self.limits.max_retention)))
+
+    def logged(self, now: int) -> tuple[list[str], int | None]:
+        """The ids in the log, and the day on which a copy was put back, if that is told."""
+        told = self.restored is not None and (self.restored + 1) * DAY + self.limits.max_retention > now
+        return [id for id, _ in self.log], self.restored if told else None
+
+    def _deliver(self, text: str, granted: int, now: int) -> Answer:
         id = id_of(text)
         known = self.known.get(id)
         if known and known.expires > now:
@@ -204,6 +225,8 @@ class Inbox:
     def sweep(self, now: int) -> None:
         for id in [id for id, known in self.known.items() if known.forget_at <= now]:
             self._drop(id)
+        while self.log and self.log[0][1] <= now:
+            self.log.pop(0)
 
     def _is_told(self, each: Entry, began: int, now: int) -> bool:
         return each.change > began if each.read else each.expires > now

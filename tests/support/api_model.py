@@ -4,7 +4,7 @@ import copy
 import itertools
 from typing import Final
 
-from tests.support.api_inbox import Answer, Change, Delivery, Inbox, Limits, Place, granted_until, refusal
+from tests.support.api_inbox import DAY, Answer, Change, Delivery, Inbox, Limits, Place, granted_until, refusal
 
 SKEW: Final = 60
 TOKEN_LIFE: Final = 300
@@ -43,6 +43,11 @@ class Model:
             return late, None
         inbox = self.inboxes.get(owner)
         return inbox.page(place, limit, self.now) if inbox else (refusal("no_inbox"), None)
+
+    def log(self, owner: str) -> tuple[list[str], int | None] | None:
+        """The ids in the log, and the day on which a copy was put back, if that is told; None without an inbox."""
+        inbox = self.inboxes.get(owner)
+        return inbox.logged(self.now) if inbox else None
 
     def settings(self, owner: str) -> Answer:
         inbox = self.inboxes.get(owner)
@@ -83,6 +88,7 @@ class Model:
         copied = copy.deepcopy(self.inboxes)
         for inbox in copied.values() if settings_only else ():
             inbox.known.clear()
+            inbox.log.clear()
             inbox.refused = False
         return copied
 
@@ -91,12 +97,15 @@ class Model:
         self.inboxes = copy.deepcopy(copied)
         for inbox in self.inboxes.values():
             inbox.generation = next(self._generations)
+            inbox.restored = self.now // DAY
         self.restart()
 
     def edges(self) -> list[int]:
         """The moments ahead at which something expires or is forgotten."""
         known = [each for inbox in self.inboxes.values() for each in inbox.known.values()]
-        return sorted({moment for each in known for moment in (each.expires, each.forget_at) if moment > self.now})
+        moments = {moment for each in known for moment in (each.expires, each.forget_at)}
+        moments |= {until for inbox in self.inboxes.values() for _, until in inbox.log}
+        return sorted(moment for moment in moments if moment > self.now)
 
     def _give_up(self, inbox: Inbox | None, asked: Change) -> Answer:
         if inbox is not None:

@@ -25,11 +25,15 @@ from inbox_server.clock import UnixTime
 from inbox_server.config.file import parse_config
 from inbox_server.http.listening import listening
 from inbox_server.identity.keyed_hash import KeyedHash
+from inbox_server.identity.keys import SigningKey
+from inbox_server.inbox_log import HEAD_TYPE, LogEntry, LogPoint, fold
+from inbox_server.protocol.base64url import decode, encode
+from inbox_server.protocol.signed import read_signed
 from inbox_server.server import open_app
 from inbox_server.store.contract import Store
 from inbox_server.store.sqlite.backup import back_up, restore
 from tests.conftest import APP, HandClock
-from tests.support.api_inbox import DAY, HOUR, Answer, Change, Delivery, Inbox, Limits, Place, id_of
+from tests.support.api_inbox import DAY, HOUR, Answer, Change, Delivery, Inbox, Limits, Place, id_of, refusal
 from tests.support.api_model import Model
 from tests.support.requests import SECRET, Caller, check_problem
 
@@ -39,6 +43,7 @@ LIMITS: Final = Limits(entries=4, bytes=1024, default_retention=2 * DAY, max_ret
 OWNERS: Final = ("bob", "carol")
 PEOPLE: Final = ("alice", "mallory", *OWNERS)
 KEYS: Final = {person: AppKey(hashlib.sha256(person.encode()).digest()) for person in PEOPLE}
+RECEIPT_KEY: Final = SigningKey.from_seed(KeyedHash(SECRET).receipt_seed()).public
 WHOLE: Final = 1000  # entries on a page that holds all
 
 
@@ -156,6 +161,28 @@ class Twins:
 
     def settings(self, owner: str) -> None:
         _agree(self._ask("GET", "/v1/inbox", self._read_token(owner, self.clock())), self.model.settings(owner))
+
+    def log(self, owner: str, limit: int) -> None:
+        """The whole log in pages: signed for each nonce, a chain from its base to its head, and as the model has it."""
+        entries: list[LogEntry] = []
+        while True:
+            nonce, after = encode(next(self._drawn).to_bytes(16, "big")), entries[-1].n if entries else 0
+            path = f"/v1/inbox/log?nonce={nonce}&after={after}&limit={limit}"
+            status, document = self._ask("GET", path, self._read_token(owner, self.clock()))
+            expected = self.model.log(owner)
+            if expected is None:
+                _agree((status, document), refusal("no_inbox"))
+                return
+            claims = read_signed(document["signed"], RECEIPT_KEY, HEAD_TYPE)
+            same = {name: document[name] for name in ("base", "head")} | {"nonce": nonce, "iat": self.clock()}
+            assert claims.items() >= same.items()
+            entries += [LogEntry(entry["n"], decode(entry["id"])) for entry in document["entries"]]
+            if not document["more"]:
+                break
+        base, head = (LogPoint(claims[name]["n"], decode(claims[name]["head"])) for name in ("base", "head"))
+        assert fold(base, entries) == head
+        said = [encode(entry.id) for entry in entries], claims.get("restored")
+        assert said == expected, f"the log of the server says {said}, the model {expected}"
 
     def turn(self, owner: str, device: Bookmark | None, limit: int, issued: int | None = None) -> Bookmark | None:
         """The device with one more page of this owner's, or a new one that lists; None when there is no page.
