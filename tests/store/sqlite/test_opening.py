@@ -33,6 +33,7 @@ COLUMNS = {
     "secret_check": "value",
     "seen": "time",
     "suspended": "inbox",
+    "sheet": "number inbox week fill ids used",
     "draining": "one",
 }
 
