@@ -91,7 +91,8 @@ KEYS: Final[tuple[Key, ...]] = (
         "server.secret_file",
         "secret_file",
         '"secret"',
-        "The secret under which addresses are hashed: 64 hex characters, mode 0600, outside the data directory.\n"
+        "The secret under which addresses are hashed: 64 hex characters, mode 0600, outside the data directory, with\n"
+        "one more line for each `inbox-server rotate-secret`.\n"
         "A systemd credential named `inbox-secret` takes its place. Without the secret the database is useless, so\n"
         "keep a copy of the secret, but not in the same place as the database.",
         values.path,

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.identity.layer import layers_of
-from inbox_server.store.contract import Cursor, Page, Quota, SettingsChange, Subscribed
+from inbox_server.store.contract import Cursor, Page, Quota, SettingsChange, Sheet, Subscribed, Ticket, weeks_of
 from inbox_server.store.sqlite.opening import add_invite, open_store
 from inbox_server.store.sqlite.rekeying import finish_rotation
 from tests.conftest import HandClock
@@ -25,14 +25,17 @@ from tests.support.stores import ADMISSION, APP_HASH, CHECK_VALUE, entries_of, i
 T = TypeVar("T")
 
 QUOTA: Final = Quota(entries=4, bytes=400, max_retention=20_000, tombstones=5)
-INBOXES: Final = st.sampled_from([b"the inbox of Bob", b"Carol's inbox..."])
+OWNERS: Final = [b"the inbox of Bob", b"Carol's inbox..."]
+DAN: Final = b"Dan's inbox....."
+INBOXES: Final = st.sampled_from(OWNERS)
 PEOPLE: Final = [b"Alice, hashed...", b"Mallory, hashed."]
 LISTS: Final = st.none() | st.sets(st.sampled_from(PEOPLE)).map(lambda hashes: tuple(sorted(hashes)))
 NAMES: Final = [b"one name, hashed", b"another, hashed."]
 NAMED: Final = st.none() | st.sets(st.sampled_from(NAMES)).map(lambda hashes: tuple(sorted(hashes)))
-CODES: Final = st.sampled_from([b"a code, hashed..", b"another code ..."])
+CODES: Final = [b"a code, hashed..", b"another code ..."]
 TEXTS: Final = st.sampled_from(["a", "bb", '{"c":"c"}', "dddd", "eeeee"])
 REQUESTS: Final = st.sampled_from([b"a PUT, hashed...", b"another PUT ...."])
+TICKETS: Final = [b"a ticket, hashed", b"another ticket..", b"a third ticket.."]
 CHANNELS: Final = st.sampled_from(["push", "matrix"])
 ENDPOINTS: Final = st.integers(0, 2)
 
@@ -77,8 +80,12 @@ class Twins(RuleBasedStateMachine):
         self.twins = [Twin(Path(self.temporary.name, name)) for name in ("plain", "rotated")]
         self.clock = HandClock()
         self.cursors: list[Cursor | None] = [None]
+        self.repeatable: list[Callable[[Twin], Coroutine[Any, Any, object]]] = []
+        self.twins[1].secrets.append(b"the second secret")
         for twin in self.twins:
             self.runner.run(twin.open())
+        for inbox in OWNERS:
+            self.settle(inbox, b"a PUT, hashed...", None)
 
     def teardown(self) -> None:
         for twin in self.twins:
@@ -101,12 +108,42 @@ class Twins(RuleBasedStateMachine):
     def rotate(self, killed: bool) -> None:
         self.runner.run(self.twins[1].rotate(killed=killed))
         self.runner.run(_restart(self.twins[0]))
+        for asked in self.repeatable[-8:]:
+            self.both(asked)
+        for inbox in OWNERS:
+            self.look_at(inbox)
+        for name in NAMES:
+            self.both(lambda twin, name=name: twin.store.proven(name))  # type: ignore[misc]
+        self.both(lambda twin: twin.store.operating.invites(self.clock()))
+        for code in CODES:
+            self.settle(DAN, b"a PUT, hashed...", code)
+            self.both(lambda twin: twin.store.operating.drop(DAN))
 
-    @rule(inbox=INBOXES, request=REQUESTS, contacts=LISTS, blocked=LISTS, names=NAMED, code=st.none() | CODES)
+    def look_at(self, inbox: bytes) -> None:
+        self.both(lambda twin: twin.store.settings(inbox))
+        self.both(lambda twin: twin.store.log(inbox, after=0, limit=100, now=self.clock()))
+        for sender in PEOPLE:
+            self.both(lambda twin, sender=sender: twin.store.policy(inbox, sender))  # type: ignore[misc]
+        for channel in ("push", "matrix"):
+            self.both(lambda twin, channel=channel: twin.store.subscriptions(inbox, channel))  # type: ignore[misc]
+
+    def ask_repeatably(self, ask: Callable[[Twin], Coroutine[Any, Any, object]]) -> None:
+        """It is asked again after the next rotation."""
+        self.repeatable.append(ask)
+        self.both(ask)
+
+    @rule(
+        inbox=INBOXES,
+        request=REQUESTS,
+        contacts=LISTS,
+        blocked=LISTS,
+        names=NAMED,
+        code=st.sampled_from([None, *CODES]),
+    )
     def settle(self, inbox: bytes, request: bytes, code: bytes | None, **lists: tuple[bytes, ...] | None) -> None:
         change = replace(self._change(request), accept="anyone", **lists)  # type: ignore[arg-type]
         admission = replace(ADMISSION, invite=code)
-        self.both(lambda twin: twin.store.settle(inbox, change, admission=admission, now=self.clock()))
+        self.ask_repeatably(lambda twin: twin.store.settle(inbox, change, admission=admission, now=self.clock()))
 
     def _change(self, request: bytes) -> SettingsChange:
         return SettingsChange(app=APP_HASH, issued=self.clock(), request=request)
@@ -116,7 +153,7 @@ class Twins(RuleBasedStateMachine):
         issued = UnixTime(self.clock() - earlier)
         self.both(lambda twin: twin.store.forget(inbox, issued=issued, request=request))
 
-    @rule(code=CODES)
+    @rule(code=st.sampled_from(CODES))
     def invite(self, code: bytes) -> None:
         async def invite(twin: Twin) -> str | None:
             try:
@@ -154,14 +191,6 @@ class Twins(RuleBasedStateMachine):
         policy = self.both(lambda twin: twin.store.policy(inbox, sender))
         assert all(twin.store.known_policy(inbox, sender) in (policy, None) for twin in self.twins)
 
-    @rule(name=st.sampled_from(NAMES))
-    def ask_for_a_name(self, name: bytes) -> None:
-        self.both(lambda twin: twin.store.proven(name))
-
-    @rule(inbox=INBOXES)
-    def look_at_the_settings(self, inbox: bytes) -> None:
-        self.both(lambda twin: twin.store.settings(inbox))
-
     @rule(inbox=INBOXES, channel=CHANNELS, endpoint=ENDPOINTS, edition=st.integers(0, 1), request=REQUESTS)
     def subscribe(self, inbox: bytes, channel: str, endpoint: int, edition: int, request: bytes) -> None:
         kept = _subscribed(channel, endpoint, edition)
@@ -179,11 +208,32 @@ class Twins(RuleBasedStateMachine):
         dropped = _subscribed(channel, endpoint, edition)
         self.both(lambda twin: twin.store.drop_subscription(inbox, dropped))
 
-    @rule(inbox=INBOXES, channel=CHANNELS)
-    def look_at_the_subscriptions(self, inbox: bytes, channel: str) -> None:
-        self.both(lambda twin: twin.store.subscriptions(inbox, channel))
+    @rule(inbox=INBOXES, suspended=st.booleans())
+    def suspend(self, inbox: bytes, suspended: bool) -> None:
+        self.both(lambda twin: getattr(twin.store.operating, "suspend" if suspended else "resume")(inbox))
+        self.both(lambda twin: twin.store.operating.look_up(inbox))
 
-    @rule(seconds=st.sampled_from([1, 10, 4000, 90_000]))
+    @rule(code=st.sampled_from(CODES), digits=st.integers(0, 32))
+    def revoke_an_invite(self, code: bytes, digits: int) -> None:
+        self.both(lambda twin: twin.store.operating.invites(self.clock()))
+        self.both(lambda twin: twin.store.operating.revoke_invite(code.hex()[:digits]))
+
+    @rule(inbox=INBOXES, tickets=st.sets(st.sampled_from(TICKETS)), request=REQUESTS)
+    def keep_a_sheet(self, inbox: bytes, tickets: set[bytes], request: bytes) -> None:
+        sheet, change = Sheet(weeks_of(self.clock())[0], tuple(sorted(tickets))), self._change(request)
+        self.both(lambda twin: twin.store.keep_sheet(inbox, change, sheet, now=self.clock()))
+
+    @rule(inbox=INBOXES, ticket=st.sampled_from(TICKETS), text=TEXTS)
+    def deliver_sealed(self, inbox: bytes, ticket: bytes, text: str) -> None:
+        used = Ticket(ticket, id_of(f"{ticket.hex()} {text}")[:16], weeks_of(self.clock()))
+        expires, now = UnixTime(self.clock() + 90_000), self.clock()
+        policy = self.both(lambda twin: twin.store.ticket_policy(inbox, used))
+        assert all(twin.store.known_ticket_policy(inbox, used) in (policy, None) for twin in self.twins)
+        self.ask_repeatably(
+            lambda twin: twin.store.deliver(inbox, id_of(text), text, expires=expires, now=now, ticket=used)
+        )
+
+    @rule(seconds=st.sampled_from([0, 1, 10, 4000, 90_000]))
     def wait_and_sweep(self, seconds: int) -> None:
         self.clock.advance(seconds)
         self.both(lambda twin: twin.store.sweep(self.clock()))
