@@ -41,6 +41,8 @@ await panel.locator('#audit').scrollIntoViewIfNeeded();
 await screenshot(bob, 'audit-bad-360');
 await panel.getByRole('button', { name: 'Close' }).click();
 await line(bob, 'Can you see me?').waitFor();
+await bob.getByRole('alert').getByText('Your inbox server hides something or has changed it').waitFor();
+await screenshot(bob, 'audit-told-360');
 
 // It is remembered.
 await bob.unroute('**/v1/events');

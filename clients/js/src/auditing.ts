@@ -48,6 +48,7 @@ export interface AuditOptions {
 }
 
 const BROKEN = /^(rewritten|rolled_back|base_moved)$/; // then the checkpoint stays where it is
+const MOST_STORED = 100;
 const TRIES = 3; // of a log whose base moves while it is read
 
 /** What one inbox was found to be. */
@@ -197,9 +198,9 @@ function endOf({ expires, receipts }: ContactEntry): UnixTime {
   return Math.floor(expires / DAY_SECONDS) * DAY_SECONDS + DAY_SECONDS - 1;
 }
 
-/** As it is stored: without the evidence, which may be large, and with words in place of errors. */
+/** As it is stored: without the evidence and with the first of many findings, for it has little room; and with words in place of errors. */
 function withoutErrors(report: AuditReport): AuditReport {
-  const findings = report.findings.map(({ evidence: _, ...finding }) => finding);
+  const findings = report.findings.slice(0, MOST_STORED).map(({ evidence: _, ...finding }) => finding);
   const unread = report.unread.map(({ from, problem }) => ({ from, problem: { name: problem.name, message: problem.message } as InboxError }));
-  return { ...report, findings, unread };
+  return { ...report, findings, fetched: report.fetched.slice(0, MOST_STORED), unread };
 }

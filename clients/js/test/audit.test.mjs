@@ -330,6 +330,14 @@ test('somebody on the list of contacts is looked for without having been met', a
   assert.equal((await bob.fetch(fetched[0])).content, 'hidden');
 });
 
+test('notes to oneself have receipts and an index, too', async () => {
+  const { bob } = await settle();
+  const { stored, index } = await bob.send(bob.publicKey, 'buy bread');
+  assert.deepEqual([Boolean(stored[0].signed), index], [true, undefined]);
+  assert.deepEqual(await readAll(bob), ['buy bread']);
+  assert.equal((await isNotAccused(bob)).receipts, 2);
+});
+
 test('a device that lost everything goes on with its index', async () => {
   const { world, bob } = await settle();
   const key = newKey();

@@ -58,6 +58,7 @@ async function enter(library, world, person, rows) {
   const others = world.people.map(({ name }) => name).filter((name) => name !== person.name);
   const session = new Session(library, world, person);
   session.addEventListener('notice', ({ detail }) => showBanner(NOTICES[detail] ?? detail));
+  session.addEventListener('audit', ({ detail }) => detail.verdict === 'missing' && showBanner(NOTICES.audit));
   session.addEventListener('connection', () => void lookForNewWorld(session));
   session.addEventListener('connection', () => session.inbox && rows.turnTo(session.inbox));
   new Conversation(session, others);

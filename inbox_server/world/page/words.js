@@ -127,6 +127,7 @@ export const NOTICES = {
   suspended: 'The operator of your inbox server lets nothing in. You can still read, and move to another server.',
   matrix_gone: 'Your Matrix room is no longer told that something waits.',
   webhook_gone: 'Your webhook is no longer told that something waits.',
+  audit: 'Your inbox server hides something or has changed it, an audit says. The settings say what was found.',
   without_server: 'Your inbox server cannot be reached. New messages are looked for in your contacts’ own storage.',
   push_gone: 'A push subscription of yours does not work any more and was removed.',
 };
