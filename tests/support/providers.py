@@ -95,6 +95,8 @@ class Provider:
             async with self.world.session.request(
                 request.method, target, data=await request.read(), headers=headers
             ) as response:
+                if response.content_type == "text/event-stream":
+                    return await _streamed(request, response)
                 body = await response.read()
         except aiohttp.ClientError:
             return web.Response(status=502, text="nobody is there")
@@ -105,6 +107,15 @@ class Provider:
                 document = lie(request.path, document)
             body = json.dumps(document).encode()
         return web.Response(status=response.status, headers=kept, body=body)
+
+
+async def _streamed(request: web.Request, response: aiohttp.ClientResponse) -> web.StreamResponse:
+    """As it comes, and true."""
+    stream = web.StreamResponse(headers={"Content-Type": response.headers["Content-Type"]})
+    await stream.prepare(request)
+    async for chunk in response.content.iter_any():
+        await stream.write(chunk)
+    return stream
 
 
 @contextlib.asynccontextmanager

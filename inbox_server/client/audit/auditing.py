@@ -12,7 +12,7 @@ from typing import Final
 
 from inbox_server.client.account import Account
 from inbox_server.client.audit.beginning import NONCE_BYTES
-from inbox_server.client.audit.checkpoint import Checkpoint, Checkpoints, SharedCheckpoints
+from inbox_server.client.audit.checkpoint import BadCheckpoint, Checkpoint, Checkpoints, SharedCheckpoints
 from inbox_server.client.audit.contacts import ContactIndexes, not_read
 from inbox_server.client.audit.evidence import evidence_of
 from inbox_server.client.audit.findings import Finding, finding
@@ -54,19 +54,20 @@ class Auditing:
     async def audit(self) -> Audit:
         """Ask every own inbox, and every contact's bucket. It reports failures and raises nothing."""
         points, findings = await self._read_checkpoints()
+        is_readable = points is not None
         await self._account.is_time_known()
         sent = await self._indexes.read()
         looks: dict[str, _Look] = {}
 
         async def look(inbox: Inbox) -> None:
-            looks[inbox.url] = await self._look(inbox, (points or {}).get(inbox.url), sent)
+            looks[inbox.url] = await self._look(inbox, (points or {}).get(inbox.url), sent, is_last=not is_readable)
 
         sources = self._account.profile.read().sources
         for outcome in await self._account.at_each(sources, look):
             if outcome.state != "done":
                 findings.append(finding("unreachable", outcome.inbox, outcome.detail))
         findings += [each for look in looks.values() for each in look.findings]
-        if points is not None:
+        if is_readable:
             findings += await self._write_checkpoints(looks)
         return Audit(
             tuple(findings),
@@ -77,8 +78,11 @@ class Auditing:
         )
 
     async def _read_checkpoints(self) -> tuple[Checkpoints | None, list[Finding]]:
+        """None if nobody knows now what other devices have checked. A damaged file is written anew."""
         try:
             return await self._checkpoints.read(), []
+        except BadCheckpoint as failure:
+            return {}, [finding("no_checkpoint", "", str(failure))]
         except BucketFailed as failure:
             return None, [finding("no_checkpoint", "", str(failure))]
 
@@ -89,8 +93,13 @@ class Auditing:
             return [finding("no_checkpoint", "", str(failure))]
         return []
 
-    async def _look(self, inbox: Inbox, shared: Checkpoint | None, sent: tuple[ContactEntry, ...]) -> _Look:
-        """One inbox. Raises what `Inbox` raises."""
+    async def _look(
+        self, inbox: Inbox, shared: Checkpoint | None, sent: tuple[ContactEntry, ...], *, is_last: bool
+    ) -> _Look:
+        """One inbox. Without a checkpoint, the log may be another one than before: its base is trusted, once.
+
+        `is_last`: the next audit must not build on this one. Raises what `Inbox` raises.
+        """
         offers = await self._account.offers(inbox, fresh=True)
         if not offers.has_log or offers.key is None:
             return _Look((finding("no_log", inbox.url),))
@@ -104,14 +113,15 @@ class Auditing:
         except LogFault as fault:
             found = self._fault(fault, owner, offers)
             return _Look((replace(found, evidence=evidence_of(owner, answers, found)),))
-        since = point.since if point else UnixTime(begun or log.at)
+        since = point.since if point else log.at
         material = await self._material(inbox, owner, offers, log, point, since, sent)
         findings, proven = judge(material)
         findings += [finding("swapped", inbox.url, entry=each.id) for each in listed.entries if is_swapped(each)]
         witnessed = tuple(self._with_evidence(each, material, answers, proven) for each in findings)
         if any(each.code in _BROKEN for each in findings):
             return _Look(witnessed, log, None, tuple(proven))
-        self._settle(inbox, material, listed.cursor)
+        if not is_last:
+            self._settle(inbox, material, listed.cursor)
         at = Checkpoint(log.head.n, log.head.head, log.at, since, log.signed, offers.retention)
         return _Look(witnessed, log, at, tuple(proven))
 
@@ -157,7 +167,6 @@ class Auditing:
         audited = remembered.audited.get(inbox.url)
         if audited and audited.since != since:
             audited = None  # of another log
-        is_ours = audited is not None or point is None
         material = Material(
             owner,
             log,
@@ -166,7 +175,7 @@ class Auditing:
             point,
             audited,
             self._account.user.clock() - audited.here if audited else 0,
-            remembered.listed.get(inbox.url, {}) if is_ours else {},
+            remembered.listed.get(inbox.url, {}) if audited else {},
             frozenset(remembered.read) | frozenset(self._account.profile.read().to_ack.get(inbox.url, ())),
             sent=sent,
         )

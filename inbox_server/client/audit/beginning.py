@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from inbox_server.client.account import Account
-from inbox_server.client.audit.checkpoint import Checkpoint, SharedCheckpoints
+from inbox_server.client.audit.checkpoint import BadCheckpoint, Checkpoint, SharedCheckpoints
 from inbox_server.client.audit.log_check import LogAnswer, LogFault, Owner, check_log
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.inbox_api import Inbox, InboxRefused, Unreachable
@@ -38,7 +38,8 @@ class Beginnings:
             nonce = encode(self._account.user.random_bytes(NONCE_BYTES))
             answer = LogAnswer(nonce, await inbox.log(None, nonce, 1000))
             log = check_log([answer], Owner(inbox.url, (offers.key,), self._account.user.key.address))
-            await self._checkpoints.read()
+            with contextlib.suppress(BadCheckpoint):
+                await self._checkpoints.read()
             # Receipts have only days. If there was a log before this one, what is of today may be its.
             since = UnixTime(log.at // DAY_SECONDS * DAY_SECONDS - 1) if self._checkpoints.is_new else log.at
             point = Checkpoint(log.head.n, log.head.head, log.at, since, log.signed, offers.retention)
@@ -50,10 +51,8 @@ class Beginnings:
             await self._checkpoints.write({inbox.url: point})
 
     async def end(self, inboxes: tuple[str, ...]) -> None:
-        """These are about to be deleted."""
-        with contextlib.suppress(BucketFailed):
-            points = await self._checkpoints.read()
-            await self._checkpoints.write({url: None for url in inboxes if url in points})
+        """These are about to be deleted. Raises `BucketFailed`: other devices would take their next logs for forged."""
+        await self._checkpoints.write(dict.fromkeys(inboxes))
 
     def _remember(self, change: "partial[Remembered]") -> None:
         self._account.profile.change(lambda profile: profile.with_remembered(change))

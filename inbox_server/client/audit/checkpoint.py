@@ -98,6 +98,7 @@ class SharedCheckpoints:
 
     async def read(self) -> Checkpoints:
         """Raises `BucketFailed`."""
+        self._read, self._tag = {}, ""
         self._read, self._tag = await self._read_tagged()
         return self._read
 
@@ -109,7 +110,7 @@ class SharedCheckpoints:
     async def write(self, changed: Mapping[str, Checkpoint | None]) -> None:
         """Change these; None drops one. Raises `BucketFailed`.
 
-        One that another device has changed since `read` is kept if it is further.
+        One that another device has changed since `read` is kept if it is further. A damaged file counts as empty.
         """
         read = self._read
         await self.change(lambda known: _merged(known, changed, read))
@@ -117,14 +118,22 @@ class SharedCheckpoints:
     async def change(self, change: Callable[[Checkpoints], Checkpoints]) -> None:
         """Read, change, and write on condition that nobody else has written; again if somebody has."""
         for _ in range(_TRIES):
-            known, tag = await self._read_tagged()
-            wanted = change(known)
+            known, tag = await self._read_for_writing()
+            wanted = change(known or {})
             if wanted == known:
                 return
             content = render_checkpoints(wanted, self._user)
             if await self._user.bucket.replace(CHECKPOINT_FILE, content, tag) is not None:
                 return
         raise BucketFailed(f"{CHECKPOINT_FILE} in your bucket is written by other devices all the time, or is cached")
+
+    async def _read_for_writing(self) -> tuple[dict[str, Checkpoint] | None, str | None]:
+        """None for a damaged file: the next one takes its place."""
+        content, tag = await self._user.bucket.read_tagged(CHECKPOINT_FILE)
+        try:
+            return ({} if content is None else parse_checkpoints(content, self._user.key)), tag
+        except BadCheckpoint:
+            return None, tag
 
     async def _read_tagged(self) -> tuple[dict[str, Checkpoint], str | None]:
         content, tag = await self._user.bucket.read_tagged(CHECKPOINT_FILE)

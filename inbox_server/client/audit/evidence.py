@@ -7,6 +7,7 @@ for somebody who believes that the log in it is the whole one, as the signed hea
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from inbox_server.client.audit.findings import Finding
@@ -115,7 +116,7 @@ def _of_receipt(document: Mapping[str, Any], owner: Owner, log: CheckedLog | Non
         day = check_receipt(document["receipt"], owner.keys[0], Taken(owner.inbox, owner.address, id, expires))
     except BadReceipt as error:
         raise BadEvidence(f"has a receipt that {error}") from None
-    took = f"{owner.inbox} signed on day {day} (UTC, since 1970) that it took {id} for {owner.address}"
+    took = f"{owner.inbox} signed on {_date(day)} (UTC) that it took {id} for {owner.address}"
     if log is None:
         return Verdict(False, (took, "the file has no log, so it does not show that the entry is missing"))
     if id in log.numbers:
@@ -124,9 +125,18 @@ def _of_receipt(document: Mapping[str, Any], owner: Owner, log: CheckedLog | Non
         return Verdict(False, (took, "the log is from after the entry's life, so it need not be in it"))
     if log.restored is not None and log.restored >= day:
         return Verdict(False, (took, "the server says that an earlier copy was put back since: it lost the entry"))
-    is_later = log.at // DAY_SECONDS > day
-    later = "" if is_later else " (on the same day: that the log was read after it is the owner's word)"
-    return Verdict(True, (took, f"the log that it signed afterwards lacks the entry{later}"))
+    lacks = "the log that it signed afterwards lacks the entry"
+    if log.at // DAY_SECONDS > day:
+        return Verdict(True, (took, lacks))
+    same_day = "on the same day, and that the log was read later is the owner's word: audit again on another day"
+    return Verdict(False, (took, f"{lacks}, but {same_day}"))
+
+
+def _date(day: int) -> str:
+    try:
+        return datetime.fromtimestamp(day * DAY_SECONDS, UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):  # a number that no clock shows
+        return f"day {day}"
 
 
 def _entry(document: Mapping[str, Any]) -> tuple[str, UnixTime]:
