@@ -4,13 +4,21 @@ import hashlib
 import itertools
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from inbox_server.clock import UnixTime
 from inbox_server.identity.addresses import is_app_address
 from inbox_server.protocol.base64url import NotBase64Url, decode
 from inbox_server.protocol.bearer import bad_token
-from inbox_server.protocol.requests import DeliveryBody, bad_request, delivery_of, members_of, text_of
+from inbox_server.protocol.requests import (
+    DeliveryBody,
+    bad_request,
+    delivery_of,
+    members_of,
+    parse_usual_delivery,
+    text_of,
+)
 from inbox_server.store.contract import WEEK_SECONDS, weeks_of
 
 TICKET_BYTES: Final = 32
@@ -20,6 +28,8 @@ WEEKS_AHEAD: Final = 4
 MAX_SHEET_BYTES: Final = 128 * 1024  # the largest sheet in base64url has 87,382 characters
 
 _SCHEME: Final = re.compile(r"[Ii][Nn][Bb][Oo][Xx][Tt][Ii][Cc][Kk][Ee][Tt] +(\S+)")
+_USUAL_TO: Final = re.compile(rb', ?"to": ?"([1-9A-HJ-NP-Za-km-z]{26,35})"')
+_is_address = lru_cache(maxsize=4096)(is_app_address)  # of recipients: a checksum takes longer than all else here
 _ID_LABEL: Final = b"message-inbox-ticket-id"
 
 
@@ -60,6 +70,24 @@ def read_ticket_id(authorization: str | None) -> bytes:
 
 def parse_sealed_delivery(body: bytes) -> SealedBody:
     """Raises `Refused`."""
+    return parse_usual_sealed_delivery(body) or parse_any_sealed_delivery(body)
+
+
+def parse_usual_sealed_delivery(body: bytes) -> SealedBody | None:
+    """A body of the usual form in a fraction of the time. None of any other, which may be good or bad.
+
+    Without `to`, it must be the usual form of a delivery with a token. A text has no quote without a backslash before
+    it, so this `to` is in none.
+    """
+    match = _USUAL_TO.search(body)
+    if match is None:
+        return None
+    delivery, to = parse_usual_delivery(body[: match.start()] + body[match.end() :]), match[1].decode()
+    return SealedBody(delivery, to) if delivery and _is_address(to) else None
+
+
+def parse_any_sealed_delivery(body: bytes) -> SealedBody:
+    """Every body that is taken. Raises `Refused`."""
     members = members_of(body, {"message_id", "to", "ttl", "receipt"})
     if "to" not in members:
         raise bad_request("to", "is missing: a delivery with a ticket names the recipient's address")
