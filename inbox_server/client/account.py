@@ -1,8 +1,9 @@
 """One identity at its inbox servers: the basis of every step of the client."""
 
 import asyncio
+import contextlib
 import random as random_numbers
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -75,6 +76,17 @@ class Account:
                 f"{url} is not asked: it is not on the public web at the usual port (allow it in the profile)"
             ) from None
         return Inbox(session, url, self.user.app, self.user.key, lambda: self.now, self.patience)
+
+    @contextlib.asynccontextmanager
+    async def alone(self, url: str) -> AsyncIterator[Inbox]:
+        """A recipient's inbox for one request on a connection of its own. Raises `Unreachable`."""
+        try:
+            async with self.sessions.alone(url) as session:
+                yield Inbox(session, url, self.user.app, self.user.key, lambda: self.now, self.patience)
+        except NotAllowed:
+            raise Unreachable(
+                f"{url} is not asked: it is not on the public web at the usual port (allow it in the profile)"
+            ) from None
 
     async def offers(self, inbox: Inbox, *, fresh: bool = False) -> Offers:
         """What the server says of receipts and logs, remembered for as long as the protocol allows.

@@ -42,6 +42,18 @@ class Sessions:
     guarded: aiohttp.ClientSession
     allow: frozenset[str] = field(default_factory=frozenset)
     is_local: bool = False
+    traces: tuple[aiohttp.TraceConfig, ...] = ()
+
+    @contextlib.asynccontextmanager
+    async def alone(self, url: str) -> AsyncIterator[aiohttp.ClientSession]:
+        """For one request to an origin from somebody's card, on a connection that no other request uses.
+
+        It resumes no TLS session: Python's ssl does so only when it is given one. Raises `NotAllowed`.
+        """
+        is_trusted = self.to_stranger(url) is self.trusted
+        connector = aiohttp.TCPConnector(force_close=True) if is_trusted else _guarded()
+        async with _session(connector, self.traces) as session:
+            yield session
 
     def to_stranger(self, url: str) -> aiohttp.ClientSession:
         """The session for an origin from somebody's card. Raises `NotAllowed`."""
@@ -64,9 +76,12 @@ async def open_sessions(
     allow: frozenset[str], *, is_local: bool = False, traces: tuple[aiohttp.TraceConfig, ...] = ()
 ) -> AsyncIterator[Sessions]:
     """`traces` see every request except look-ups, so that a test can cut one off."""
-    guarded = guarded_connector(may_dial, GuardedResolver(lambda address: may_dial(address, HTTPS_PORT)))
-    async with _session(aiohttp.TCPConnector(), traces) as trusted, _session(guarded, traces) as of_strangers:
-        yield Sessions(trusted, of_strangers, allow, is_local)
+    async with _session(aiohttp.TCPConnector(), traces) as trusted, _session(_guarded(), traces) as of_strangers:
+        yield Sessions(trusted, of_strangers, allow, is_local, traces)
+
+
+def _guarded() -> aiohttp.TCPConnector:
+    return guarded_connector(may_dial, GuardedResolver(lambda address: may_dial(address, HTTPS_PORT)))
 
 
 def is_loopback(url: str) -> bool:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -16,6 +17,7 @@ from inbox_server.client.http_sessions import SILENCE_SECONDS, Answer, answer_of
 from inbox_server.client.tokens_and_cards import deliver_token, owner_token
 from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import CODES
+from inbox_server.protocol.base64url import encode
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 PATH: Final = "/.well-known/message-inbox"
@@ -36,12 +38,16 @@ class InboxRefused(Exception):
     `code` is "" when something other than an inbox server answered, such as a proxy.
     """
 
-    def __init__(self, status: int, code: str, detail: str, retry_after: int | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, retry_after: int | None = None, date: UnixTime | None = None
+    ) -> None:
         super().__init__(f"{status} {code}: {detail}")
         self.status = status
         self.code = code
         self.detail = detail
         self.retry_after = retry_after
+        self.date = date
+        """The server's time, from the header `Date`."""
 
     @property
     def is_final(self) -> bool:
@@ -153,9 +159,10 @@ class Inbox:
         """Deliver exactly these bytes; repeating it is safe."""
 
         def sign() -> str:
-            return deliver_token(
+            token = deliver_token(
                 self.key, body, sender=sender, recipient=recipient, app=self.app, inbox=self.url, now=self.now
             )
+            return f"Bearer {token}"
 
         return self._with("id", await self._ask("POST", "/v1/messages", sign, body))
 
@@ -163,6 +170,16 @@ class Inbox:
         """A page of the log. `nonce` is base64url of 16 random bytes. Only for a server that lists the feature."""
         query = f"nonce={nonce}&limit={limit}" + ("" if after is None else f"&after={after}")
         return self._with("signed", await self._ask("GET", f"/v1/inbox/log?{query}", self._owner("read")))
+
+    async def deliver_sealed(self, body: bytes, ticket: bytes) -> dict[str, Any]:
+        """Deliver with a ticket; repeating it is safe. The session should have no other connection of the sender's."""
+        answer = await self._ask("POST", "/v1/messages", lambda: f"InboxTicket {encode(ticket)}", body)
+        return self._with("id", answer)
+
+    async def give_tickets(self, week: int, ids: bytes) -> None:
+        """Send the sheet of a week: the ids of its tickets, 16 bytes each."""
+        body = json.dumps({"week": week, "ids": encode(ids)}).encode()
+        await self._ask("PUT", "/v1/inbox/tickets", self._owner("settings", body), body)
 
     async def unread(self, after: str | None = None, limit: int | None = None) -> dict[str, Any]:
         """A page of the feed."""
@@ -212,7 +229,11 @@ class Inbox:
         return answer
 
     def _owner(self, scope: str, body: bytes = b"") -> Callable[[], str]:
-        return lambda: owner_token(self.key, scope=scope, app=self.app, inbox=self.url, now=self.now, body=body)
+        def sign() -> str:
+            token = owner_token(self.key, scope=scope, app=self.app, inbox=self.url, now=self.now, body=body)
+            return f"Bearer {token}"
+
+        return sign
 
     async def _ask(
         self, method: str, path: str, sign: Callable[[], str] | None, body: bytes | None = None
@@ -237,8 +258,8 @@ class Inbox:
                 self.is_timed = self.is_timed or sign is not None
                 return answer
 
-    async def _once(self, method: str, path: str, token: str | None, body: bytes | None) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    async def _once(self, method: str, path: str, authorization: str | None, body: bytes | None) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json"} | ({"Authorization": authorization} if authorization else {})
         async with self._reaching():
             answer = await ask(
                 self.session, method, self.url + path, most=_MAX_ANSWER_BYTES, headers=headers, content=body
@@ -299,7 +320,14 @@ def _refusal(url: str, answer: Answer) -> tuple[InboxRefused, dict[str, Any]]:
     if not isinstance(code, str):  # a proxy, or something other than an inbox server
         code, detail = "", f"{url} answered {answer.status}, and not as an inbox server does."
     retry_after = seconds_of(answer.headers.get("Retry-After", ""))
-    return InboxRefused(answer.status, code, str(detail), retry_after), document
+    return InboxRefused(answer.status, code, str(detail), retry_after, _date(answer.headers.get("Date", ""))), document
+
+
+def _date(text: str) -> UnixTime | None:
+    try:
+        return UnixTime(int(parsedate_to_datetime(text).timestamp()))
+    except (ValueError, OverflowError):
+        return None
 
 
 def back_off(failures: int, random: float, *, most_seconds: float = 60.0) -> float:

@@ -70,13 +70,17 @@ class InboxClient:
         """Delete inboxes and everything in them; all if none are named. Raises `BucketFailed`."""
         return await Publishing(self.account).forget(inboxes)
 
-    async def send(self, recipient: str, content: str | bytes, *, ttl: int | None = None) -> Sent:
+    async def send(
+        self, recipient: str, content: str | bytes, *, ttl: int | None = None, may_sign: bool = False
+    ) -> Sent:
         """Send a message to a name, an app public key or an app address. `ttl`: seconds that the ID may lie unread.
+
+        `may_sign`: even if earlier messages to this recipient went sealed.
 
         Raises `NotReachable`, `NotForNow` or `BucketFailed`; then nothing was sent. Otherwise the outbox keeps what did
         not reach an inbox, and `retry` repeats it.
         """
-        return await Sending(self.account).send(recipient, content, ttl)
+        return await Sending(self.account).send(recipient, content, ttl, may_sign=may_sign)
 
     async def retry(self) -> tuple[Sent, ...]:
         """Repeat the deliveries in the outbox that may be tried now."""

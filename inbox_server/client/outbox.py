@@ -26,7 +26,8 @@ class Place:
     """One inbox of a recipient. It asked for a pause, so it is not asked before `not_before`.
 
     `pin` is its server's receipt key on the recipient's card. `expires` and `receipt` are what it answered, the receipt
-    only if it holds; `fault` is what is wrong with one that does not.
+    only if it holds; `fault` is what is wrong with one that does not. `per` and `edition` are what the card says of
+    tickets, `per` 0 if it offers none. `way` is how it was delivered: `sealed` or `signed`.
     """
 
     state: State = "waiting"
@@ -37,6 +38,9 @@ class Place:
     expires: int = 0
     receipt: Receipt | None = None
     fault: str = ""
+    per: int = 0
+    edition: int = 0
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,9 @@ def _members(place: Place) -> dict[str, Any]:
         "expires": place.expires,
         "receipt": place.receipt,
         "fault": place.fault,
+        "per": place.per,
+        "edition": place.edition,
+        "way": place.way,
     }
 
 

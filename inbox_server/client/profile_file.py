@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.remembered import Remembered, parse_remembered, remembered_members
+from inbox_server.client.sealed import Sealing, parse_sealing, sealing_members
 from inbox_server.identity.names import is_origin, parse_name
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 
@@ -65,6 +66,8 @@ class Profile:
     """The token in which a private hub's user vouches for this bucket. It is sent only to the hub."""
     remembered: Remembered = field(default_factory=Remembered)
     """What audits need, and what reading without a server needs."""
+    sealing: Sealing = field(default_factory=Sealing)
+    """What sealed delivery needs."""
 
     @property
     def identity(self) -> str:
@@ -148,6 +151,7 @@ def render_profile(profile: Profile) -> bytes:
         "told": profile.told,
         "missed": profile.missed,
         "remembered": remembered_members(profile.remembered),
+        "sealing": sealing_members(profile.sealing),
     }
     return json.dumps(members, indent=2).encode() + b"\n"
 
@@ -167,6 +171,8 @@ def parse_profile(content: bytes) -> Profile:
         members["told"] = tuple(members.get("told", ()))
         if "remembered" in members:
             members["remembered"] = parse_remembered(members["remembered"])
+        if "sealing" in members:
+            members["sealing"] = parse_sealing(members["sealing"])
         members["to_ack"] = {url: tuple(ids) for url, ids in members["to_ack"].items()}
         members["move"] = members["move"] and Move(**members["move"])
         profile = Profile(**members)

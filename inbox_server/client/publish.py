@@ -11,6 +11,7 @@ from inbox_server.client.inbox_api import Inbox, InboxRefused
 from inbox_server.client.own_card import OwnCardUnreadable, catch_up, published_card
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.reports import Outcome
+from inbox_server.client.sheets import Sheets
 from inbox_server.client.tokens_and_cards import CARD_FILE, NO_CARD, Card
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.identity.names import is_origin
@@ -70,15 +71,30 @@ class Publishing:
             return None
         return await self.publish(profile.inboxes)
 
+    async def renew_sheets(self) -> int | None:
+        """Send sheets that are due, and publish the card again if it says something else then; its `seq`, or None.
+
+        Raises `BucketFailed`.
+        """
+        profile = self._account.profile.read()
+        if profile.move or not profile.inboxes:
+            return None
+        offer = await Sheets(self._account).offer(profile.inboxes)
+        card = await published_card(self._account) if offer else None
+        return None if card is None or card.offer == offer else await self.publish(profile.inboxes)
+
     async def _write_card(self, inboxes: tuple[str, ...], *, after: int, is_first: bool = False) -> bool:
         """Returns whether it was written; a first card is not written over an existing one."""
         now = self._account.now
         keys = await self._receipt_keys(inboxes)
+        offer = await Sheets(self._account).offer(inboxes)
         # Counted before it is written: a number is never used for two cards.
         seq = self._account.profile.change(
             lambda profile: replace(profile, seq=max(profile.seq + 1, after + 1, now))
         ).seq
-        return await self._account.user.publish(inboxes, seq=seq, now=now, is_first=is_first, receipt_keys=keys)
+        return await self._account.user.publish(
+            inboxes, seq=seq, now=now, is_first=is_first, receipt_keys=keys, offer=offer
+        )
 
     async def _receipt_keys(self, inboxes: tuple[str, ...]) -> tuple[str | None, ...]:
         """What the card pins: each server's receipt key, or the last one known if it does not answer."""

@@ -32,7 +32,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """What a server's capability document says about receipts and logs. `key`: of its receipts, None without them.
+    """What a server's capability document says of receipts, logs and tickets. `key`: of its receipts, None without.
 
     `retention` and `entries`: how long the server keeps rows of logs, in seconds, and how many at most.
     """
@@ -41,19 +41,23 @@ class Offers:
     has_log: bool = False
     retention: int = 0
     entries: int = 0
+    takes_tickets: bool = False
 
 
 def offers_of(document: Mapping[str, Any]) -> Offers:
     features, limits, receipts = (document.get(name) for name in ("features", "limits", "receipts"))
-    if not isinstance(features, list) or not isinstance(limits, dict) or not isinstance(receipts, dict):
+    if not isinstance(features, list):
         return Offers()
+    tickets = "sealed" in features
+    if not isinstance(limits, dict) or not isinstance(receipts, dict):
+        return Offers(takes_tickets=tickets)
     try:
         key = parse_key(receipts["key"]).hex
     except (NotAKey, LookupError, TypeError):
-        return Offers()
+        return Offers(takes_tickets=tickets)
     most = [limits.get(name) for name in ("max_retention_seconds", "log_entries")]
     retention, entries = (number if type(number) is int else 0 for number in most)
-    return Offers(key if "receipts" in features else None, "log" in features, retention, entries)
+    return Offers(key if "receipts" in features else None, "log" in features, retention, entries, tickets)
 
 
 @lru_cache(maxsize=256)  # the receipts of one commit have one token

@@ -16,7 +16,8 @@ class Outcome:
 
     `code` is the server's, `unreachable`, or `claimed` when an inbox is new; `detail` is for people. `answer` is the
     server's answer when it was done. `receipt`: `kept`, if the server gave one for a delivery and it holds; what is
-    wrong with it, if not; empty if none was asked for.
+    wrong with it, if not; empty if none was asked for. `way`: how a message was delivered: `sealed`, with a ticket that
+    does not say who sends it; `signed`; or `signed, first contact`, before it is known that we have tickets.
     """
 
     inbox: str
@@ -25,6 +26,7 @@ class Outcome:
     detail: str = ""
     answer: Mapping[str, Any] = field(default_factory=dict)
     receipt: str = ""
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,12 @@ def report_of(waiting: Waiting) -> Sent:
     }
     outcomes = tuple(
         Outcome(
-            url, states[place.state], place.code, place.detail, receipt=place.fault or ("kept" if place.receipt else "")
+            url,
+            states[place.state],
+            place.code,
+            place.detail,
+            receipt=place.fault or ("kept" if place.receipt else ""),
+            way="signed, first contact" if place.way == "signed" and place.per else place.way,
         )
         for url, place in waiting.places.items()
     )

@@ -17,6 +17,7 @@ from inbox_server.client.index import Receipt
 from inbox_server.client.outbox import KEPT_SECONDS, NO_CARD_YET, Outbox, Place, Waiting
 from inbox_server.client.receipts import BadReceipt, Taken, check_receipt
 from inbox_server.client.reports import Sent, report_of
+from inbox_server.client.sealed_sending import NoTicket, SealedSending
 from inbox_server.client.sent_index import entry_id
 from inbox_server.client.tokens_and_cards import Card
 from inbox_server.client.user import CardUnread, NotForNow, NotReachable, NotValidNow
@@ -24,16 +25,18 @@ from inbox_server.clock import UnixTime
 from inbox_server.identity.keys import PublicKey, parse_key
 
 _AT_ONCE: Final = 16
+_NOT_SIGNED: Final = "nothing was signed, because earlier messages went sealed; `send --signed` signs it"
 
 
 class Sending:
     def __init__(self, account: Account) -> None:
         self._account = account
 
-    async def send(self, recipient: str, content: str | bytes, ttl: int | None) -> Sent:
+    async def send(self, recipient: str, content: str | bytes, ttl: int | None, *, may_sign: bool = False) -> Sent:
         """Raises `NotReachable`, `NotForNow` or `BucketFailed`; then nothing was sent.
 
-        If the key is known but the card cannot be read, the delivery waits for the card.
+        If the key is known but the card cannot be read, the delivery waits for the card. `may_sign` lets it be signed
+        even if earlier messages to this recipient went sealed.
         """
         user = self._account.user
         try:
@@ -41,6 +44,9 @@ class Sending:
             places = _places_on(card)
         except CardUnread as unread:
             key, places = unread.key, {unread.url: Place("waiting", NO_CARD_YET, str(unread))}
+        if may_sign:
+            sealing = self._account.profile.read().sealing.without_reached(key.hex)
+            self._account.profile.change(lambda profile: replace(profile, sealing=sealing))
         message = await user.write_message(content, key)
         now = self._account.now
         pointer = await self._account.index.next_pointer(message, key, now)
@@ -117,7 +123,36 @@ class Sending:
 
     async def _ask(self, url: str, waiting: Waiting) -> Place:
         """One delivery to one inbox; returns what to remember of it."""
-        pin = waiting.places[url].pin
+        place, sealed = waiting.places[url], SealedSending(self._account)
+        must = sealed.must_be_sealed(waiting.key)
+        if not must and not sealed.may_be_sealed(waiting, place):
+            return await self._ask_signed(url, waiting)
+        try:
+            answer = await sealed.deliver(url, waiting, place)
+        except NoTicket as missing:
+            if not must:
+                return await self._ask_signed(url, waiting)
+            return replace(place, code=missing.code, detail=f"{missing}; {_NOT_SIGNED}", not_before=missing.not_before)
+        except InboxRefused as refusal:
+            if refusal.code == "not_accepted" and not must:
+                return await self._ask_signed(url, waiting)
+            if refusal.code == "not_accepted":
+                detail = f"{refusal.detail} {_NOT_SIGNED.capitalize()}"
+                return replace(place, code=refusal.code, detail=detail, not_before=sealed.later())
+            return self._refused(place, refusal)
+        except Unreachable as failure:
+            return replace(place, code="unreachable", detail=str(failure))
+        return _stored(url, waiting, answer, replace(place, way="sealed"), has_receipt=bool(place.pin))
+
+    def _refused(self, place: Place, refusal: InboxRefused) -> Place:
+        if refusal.is_final:
+            return replace(place, state="refused", code=refusal.code, detail=refusal.detail)
+        pause = self._account.now + (refusal.retry_after or 0)
+        return replace(place, code=refusal.code, detail=refusal.detail, not_before=pause)
+
+    async def _ask_signed(self, url: str, waiting: Waiting) -> Place:
+        place = waiting.places[url]
+        pin = place.pin
         try:
             inbox = self._account.others(url)
             asks = bool(pin) and await self._gives_receipts(inbox)
@@ -125,13 +160,10 @@ class Sending:
             # By key, because that needs no proof of the name at that server, and the card was found by the key.
             answer = await inbox.deliver_body(body, sender=self._account.user.identity, recipient=waiting.key)
         except InboxRefused as refusal:
-            if refusal.is_final:
-                return Place("refused", refusal.code, refusal.detail, pin=pin)
-            pause = self._account.now + (refusal.retry_after or 0)
-            return Place("waiting", refusal.code, refusal.detail, pause, pin)
+            return self._refused(place, refusal)
         except Unreachable as failure:
-            return Place("waiting", "unreachable", str(failure), pin=pin)
-        return _stored(url, waiting, answer, pin=pin if asks else "")
+            return replace(place, code="unreachable", detail=str(failure))
+        return _stored(url, waiting, answer, replace(place, way="signed"), has_receipt=asks)
 
     async def _gives_receipts(self, inbox: Inbox) -> bool:
         """A server that cannot say is only asked to deliver."""
@@ -199,30 +231,38 @@ class Sending:
 
 
 def _places_on(card: Card) -> dict[str, Place]:
-    return {url: Place(pin=card.receipt_key(url) or "") for url in card.inboxes}
+    return {url: _as_on(card, url, Place()) for url in card.inboxes}
+
+
+def _as_on(card: Card, url: str, place: Place) -> Place:
+    """A copy with what the card says of this inbox. Another edition of tickets need not wait for a pause to end."""
+    per, edition = (card.offer.per, card.offer.edition) if card.offer else (0, 0)
+    not_before = place.not_before if (per, edition) == (place.per, place.edition) else 0
+    return replace(place, pin=card.receipt_key(url) or "", per=per, edition=edition, not_before=not_before)
 
 
 def _follow(waiting: Waiting, card: Card) -> Waiting:
     """A copy with the inboxes of the card, without waiting ones that are no longer on it."""
     kept = {
-        url: replace(place, pin=card.receipt_key(url) or "")
+        url: _as_on(card, url, place) if place.state == "waiting" else place
         for url, place in waiting.places.items()
         if url in card.inboxes or place.state != "waiting"
     }
     return replace(waiting, places=_places_on(card) | kept)
 
 
-def _stored(url: str, waiting: Waiting, answer: Mapping[str, Any], pin: str) -> Place:
-    """With the receipt, checked against `pin`, if one was asked for. One that does not hold changes nothing else."""
+def _stored(url: str, waiting: Waiting, answer: Mapping[str, Any], asked: Place, *, has_receipt: bool) -> Place:
+    """With the receipt, checked against the pin, if one was asked for. One that does not hold changes nothing else."""
     expires = answer.get("expires")
-    place = Place("stored", pin=pin, expires=expires if type(expires) is int else 0)
-    if not pin:
+    expires = expires if type(expires) is int else 0
+    place = replace(asked, state="stored", code="", detail="", not_before=0, expires=expires)
+    if not has_receipt:
         return place
     if answer.get("receipt") is None:
         return replace(place, fault="the server gave no receipt, although it says that it gives them")
     try:
         taken = Taken(url, parse_key(waiting.key).address, entry_id(waiting.body), UnixTime(place.expires))
-        check_receipt(answer["receipt"], pin, taken)
+        check_receipt(answer["receipt"], asked.pin, taken)
     except BadReceipt as error:
         return replace(place, fault=f"the receipt {error}")
     kept = {name: answer["receipt"][name] for name in ("token", "salt", "path")}

@@ -11,6 +11,7 @@ from typing import Any, Final
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.ecies import encrypt
 from inbox_server.client.pairs import SHORT_BYTES, Pair
+from inbox_server.client.sealed import BadOffer, Offer, offer_in
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.identity.keys import NotAKey, PublicKey, parse_key
 from inbox_server.identity.names import is_origin, parse_sender
@@ -52,6 +53,8 @@ class Card:
     expires: UnixTime = field(default=_NEVER, compare=False)
     receipt_keys: tuple[str | None, ...] = ()
     """For each inbox, the key of its server's receipts, 66 hex characters; None if it has none. Or empty."""
+    offer: Offer | None = None
+    """Of tickets, if there are any."""
 
     def receipt_key(self, inbox: str) -> str | None:
         return dict(zip(self.inboxes, self.receipt_keys, strict=False)).get(inbox)
@@ -123,11 +126,14 @@ def make_card(
     seq: int,
     now: UnixTime,
     receipt_keys: tuple[str | None, ...] = (),
+    offer: Offer | None = None,
 ) -> bytes:
     """The content of `inbox.json`. `receipt_keys`: one for each inbox, or none at all."""
     claims: dict[str, Any] = {"iss": key.public, "inboxes": list(inboxes), "seq": seq}
     if any(receipt_keys):
         claims["receipt_keys"] = list(receipt_keys)
+    if offer:
+        claims["sealed"] = {"per": offer.per, "edition": offer.edition}
     claims |= {"iat": now, "exp": now + MAX_CARD_SECONDS}
     return json.dumps({"card": key.token(claims, CARD_TYPE)}).encode()
 
@@ -164,7 +170,11 @@ def read_card(body: bytes, *, address: str, now: UnixTime | None) -> Card:
         raise BadCard("names an inbox that is not an origin")
     if now is not None and not issued - TOKEN_SECONDS <= now < expires:
         raise CardNotNow("has expired, or is not valid yet")
-    return Card(tuple(inboxes), seq, UnixTime(expires), _receipt_keys(claims, len(inboxes)))
+    try:
+        offer = offer_in(claims)
+    except BadOffer:
+        raise BadCard("says of sealed delivery what this protocol does not have") from None
+    return Card(tuple(inboxes), seq, UnixTime(expires), _receipt_keys(claims, len(inboxes)), offer)
 
 
 def _receipt_keys(claims: Mapping[str, Any], count: int) -> tuple[str | None, ...]:

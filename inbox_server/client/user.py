@@ -14,6 +14,7 @@ from inbox_server.client.bucket import Bucket, BucketFailed
 from inbox_server.client.ecies import BadEnvelope, CannotDecrypt, decrypt, encrypt, open_envelope, sign_envelope
 from inbox_server.client.http_sessions import SLOWEST_BYTES
 from inbox_server.client.inbox_api import Inbox
+from inbox_server.client.sealed import Offer
 from inbox_server.client.tokens_and_cards import (
     CARD_FILE,
     KEY_FILE,
@@ -107,12 +108,13 @@ class AppUser:
         now: UnixTime | None = None,
         is_first: bool = False,
         receipt_keys: tuple[str | None, ...] = (),
+        offer: Offer | None = None,
     ) -> bool:
         """Write the app public key and the signed inbox card into the bucket. `now`: a better time, if known.
 
         `is_first` keeps an existing card. Returns whether the card was written. Raises `BucketFailed`.
         """
-        card = make_card(self.key, inboxes, seq=seq, now=now or self.clock(), receipt_keys=receipt_keys)
+        card = make_card(self.key, inboxes, seq=seq, now=now or self.clock(), receipt_keys=receipt_keys, offer=offer)
         await self.bucket.write(KEY_FILE, json.dumps(self.key.public).encode())
         if is_first:
             return await self.bucket.create(CARD_FILE, card)

@@ -32,6 +32,7 @@ from inbox_server.client.reports import (
     WithoutServer,
 )
 from inbox_server.client.sending import Sending
+from inbox_server.client.sheets import is_due
 from inbox_server.client.twins import Twins
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.protocol.strict_json import NotStrict, parse_object
@@ -78,7 +79,7 @@ class Watching:
         self._reading = Reading(account)
         self._known: OrderedDict[str, None] = OrderedDict.fromkeys(account.profile.read().told)
         self._was_read: OrderedDict[str, None] = OrderedDict()
-        self._renew_at = 0.0
+        self._renew_at = self._sheets_at = 0.0
         self._twins = Twins(_MOST_KNOWN)
         self._cursors: dict[str, str | None] = {}
         self._up: set[str] = set()
@@ -174,6 +175,7 @@ class Watching:
             await self._come_back()  # first, so that a watch with a count does not end before it
             self._adjust()
             await self._renew()
+            await self._renew_sheets()
             for sent in await Sending(self._account).retry():
                 await self._queue.put(sent)
             await self._look_elsewhere()
@@ -198,6 +200,17 @@ class Watching:
         with contextlib.suppress(BucketFailed):
             seq = await Publishing(self._account).renew()
             self._renew_at = self._monotonic() + DAY_SECONDS
+            if seq is not None:
+                await self._queue.put(Renewed(seq))
+
+    async def _renew_sheets(self) -> None:
+        """Send sheets of tickets when contacts are new, and look once a day whether any are missing."""
+        profile = self._account.profile.read()
+        if self._monotonic() < self._sheets_at and not is_due(profile, self._account.now):
+            return
+        self._sheets_at = self._monotonic() + DAY_SECONDS
+        with contextlib.suppress(BucketFailed):
+            seq = await Publishing(self._account).renew_sheets()
             if seq is not None:
                 await self._queue.put(Renewed(seq))
 

@@ -151,6 +151,7 @@ class Output:
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
     document = {"inbox": outcome.inbox, "state": outcome.state, "code": outcome.code, "detail": outcome.detail}
     document |= {"receipt": outcome.receipt} if outcome.receipt else {}
+    document |= {"way": outcome.way} if outcome.way else {}
     return document | ({"answer": dict(outcome.answer)} if outcome.answer else {})
 
 
@@ -222,9 +223,10 @@ def read_secret_text(path: Path, what: str) -> str:
 
 
 def _stored_words(outcome: Outcome) -> str:
+    way = f", {outcome.way}" if outcome.way not in ("", "signed") else ""
     if outcome.receipt in ("", "kept"):
-        return f"stored, receipt {outcome.receipt}" if outcome.receipt else "stored"
-    return f"stored, but {marked(outcome.receipt)}"
+        return f"stored{way}, receipt {outcome.receipt}" if outcome.receipt else f"stored{way}"
+    return f"stored{way}, but {marked(outcome.receipt)}"
 
 
 def _words(outcome: Outcome, done: str, later: str = "") -> str:

@@ -39,6 +39,9 @@ def add_send(commands: Commands) -> None:
     command.add_argument("--file", type=Path, help="send the bytes of this file instead")
     command.add_argument("--ttl", metavar="SECONDS", type=whole(10, 10**9), help="how long the ID may stay unread")
     command.add_argument(
+        "--signed", action="store_true", help="sign this message, even if earlier ones to this recipient went sealed"
+    )
+    command.add_argument(
         "--retry", action="store_true", help="send nothing new, only repeat what is waiting in the outbox"
     )
     command.set_defaults(run=_send)
@@ -103,7 +106,7 @@ def _send(options: argparse.Namespace) -> int:
     async def send(client: InboxClient, output: Output) -> int:
         if options.retry:
             return _retried(await client.retry(), client.account.outbox.read(), client.account.now, output)
-        sent = await client.send(options.recipient, content, ttl=options.ttl)
+        sent = await client.send(options.recipient, content, ttl=options.ttl, may_sign=options.signed)
         output.sent(sent)
         for earlier in await client.retry():
             if earlier.message != sent.message:

@@ -59,6 +59,11 @@ def add_publish(commands: Commands) -> None:
         action="append",
         help="look up names at this service from now on, instead of the earlier ones (repeatable); needs no inbox",
     )
+    command.add_argument(
+        "--sealed",
+        choices=("on", "off"),
+        help="whether contacts may deliver without telling the server who they are, and you at theirs (at first: on)",
+    )
     room = command.add_mutually_exclusive_group()
     room.add_argument(
         "--matrix",
@@ -145,6 +150,9 @@ def _publish(options: argparse.Namespace) -> int:
         )
         if not listed:
             return 1
+        if options.sealed:
+            sealing = replace(profile.sealing, is_on=options.sealed == "on")
+            client.account.profile.change(lambda profile: replace(profile, sealing=sealing))
         seq = await client.publish(listed)
         output.tell(f"published card {seq}: {', '.join(listed)}", {"published": list(listed), "seq": seq})
         for url in profile.inboxes:

@@ -139,6 +139,8 @@ class Asked:
     authorization: str
     body: bytes
     last_event_id: str | None = None
+    peer: object = None
+    """Address and port of the other end: one for each connection."""
 
 
 @dataclass(slots=True)
@@ -166,6 +168,7 @@ class Scripted:
                 request.headers.get("Authorization", ""),
                 await request.read(),
                 request.headers.get("Last-Event-ID"),
+                request.transport and request.transport.get_extra_info("peername"),
             )
         )
         status, headers, body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

@@ -1,0 +1,105 @@
+"""What a profile remembers of sealed delivery: whom its owner gave tickets, and which tickets of others it has used."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+from inbox_server.client.tickets import MOST_IDS, PER, Sheet
+
+_MOST_PEOPLE: Final = 1000
+_MOST_TO_CARD: Final = 256  # tickets of a contact in a week
+
+
+class BadOffer(ValueError):
+    """A card says something of tickets that is not of the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a card says of its owner's tickets: how many each contact has in a week, and of which edition they are."""
+
+    per: int
+    edition: int
+
+
+def offer_in(claims: Mapping[str, Any]) -> Offer | None:
+    """None if a card offers no tickets. Raises `BadOffer`."""
+    if "sealed" not in claims:
+        return None
+    sealed = claims["sealed"]
+    per, edition = (sealed.get(name) if isinstance(sealed, dict) else None for name in ("per", "edition"))
+    if type(per) is not int or type(edition) is not int or not 1 <= per <= _MOST_TO_CARD or not 0 <= edition < 1 << 53:
+        raise BadOffer
+    return Offer(per, edition)
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """How many tickets of a sheet were used up, from the first one."""
+
+    week: int
+    edition: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """`is_on`: whether to give tickets and to use others'."""
+
+    is_on: bool = True
+    edition: int = 0
+    """Of the sheets that were made last, for `contacts`; 0 before the first."""
+    contacts: tuple[str, ...] = ()
+    given: Mapping[str, int] = field(default_factory=dict)
+    """By own inbox: the edition of the sheets that it has."""
+    used: Mapping[str, Used] = field(default_factory=dict)
+    """By another's key and inbox: the tickets that were used there."""
+    reached: tuple[str, ...] = ()
+    """Keys to which something was delivered sealed. Nothing is signed for them any more without being told to."""
+
+    @property
+    def per(self) -> int:
+        """How many tickets each contact gets: as many as a sheet has room for."""
+        per = PER
+        while per > 1 and per * len(self.contacts) > MOST_IDS:
+            per //= 2
+        return per
+
+    def with_edition(self, edition: int, contacts: tuple[str, ...]) -> "Sealing":
+        return replace(self, edition=edition, contacts=contacts)
+
+    def with_given(self, inbox: str) -> "Sealing":
+        return replace(self, given={**self.given, inbox: self.edition})
+
+    def next_number(self, key: str, sheet: Sheet) -> int:
+        """The first ticket that was not used."""
+        used = self.used.get(_place(key, sheet))
+        return used.count if used and (used.week, used.edition) == (sheet.week, sheet.edition) else 0
+
+    def with_used(self, key: str, sheet: Sheet, count: int) -> "Sealing":
+        """A copy in which so many tickets are used."""
+        used = Used(sheet.week, sheet.edition, max(count, self.next_number(key, sheet)))
+        return replace(self, used={**self.used, _place(key, sheet): used})
+
+    def with_reached(self, key: str) -> "Sealing":
+        return self if key in self.reached else replace(self, reached=(*self.reached, key)[-_MOST_PEOPLE:])
+
+    def without_reached(self, key: str) -> "Sealing":
+        """A copy that may sign for this key again."""
+        return replace(self, reached=tuple(other for other in self.reached if other != key))
+
+
+def _place(key: str, sheet: Sheet) -> str:
+    return f"{key} {sheet.origin}"
+
+
+def sealing_members(sealing: Sealing) -> dict[str, Any]:
+    """For the profile's JSON."""
+    return {**asdict(sealing), "used": {place: asdict(used) for place, used in sealing.used.items()}}
+
+
+def parse_sealing(members: Mapping[str, Any]) -> Sealing:
+    """Raises KeyError, TypeError, ValueError or AttributeError."""
+    lists = {name: tuple(members[name]) for name in ("contacts", "reached")}
+    used = {place: Used(**each) for place, each in members["used"].items()}
+    return Sealing(**{**members, **lists, "used": used})
