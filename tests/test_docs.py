@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from inbox_server import __version__
 from inbox_server.config.file import parse_config, render_config
 from inbox_server.errors import CODES
 from inbox_server.http.capabilities import FEATURES, capabilities
 from inbox_server.identity.keys import SigningKey
 from inbox_server.store.sqlite.database import schema_steps, upgrade_steps
+from release.version import is_newer
 from tests.support.channels import all_channels
 
 RECEIPT_KEY = SigningKey.from_seed(bytes(64)).public
@@ -119,6 +121,15 @@ def test_every_test_that_the_threat_model_names_exists() -> None:
 
 def test_the_changelog_has_an_unreleased_heading() -> None:
     assert "\n## Unreleased\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_files_of_a_release_have_one_version_in_all_pages() -> None:
+    """That of this release, or of the next; `make cut` writes it."""
+    pattern = r"\b(?:inbox_server-|inbox-server_|message-inbox-client-)(\d+\.\d+\.\d+)(?=[-.])"
+    named = {version for page in PAGES for version in re.findall(pattern, page.read_text())}
+    assert len(named) == 1
+    (version,) = named
+    assert version == __version__ or is_newer(version, __version__)
 
 
 def test_the_readme_is_one_screen() -> None:
