@@ -57,4 +57,4 @@ def _rotate_secret(options: argparse.Namespace) -> int:
 
 def _seconds(extent: Extent) -> int:
     """About how long a start will take longer, on a machine like ours (docs/decisions/0016-rotating-the-secret.md)."""
-    return math.ceil(extent.entries / 100_000 + extent.inboxes / 25_000)
+    return max(1, math.ceil(extent.entries / 100_000 + extent.inboxes / 25_000))
