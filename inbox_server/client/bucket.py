@@ -77,9 +77,9 @@ class Bucket:
         content, _ = await self.read_tagged(path)
         return content
 
-    async def read_tagged(self, path: str) -> tuple[bytes | None, str | None]:
+    async def read_tagged(self, path: str, most: int = _MAX_FILE_BYTES) -> tuple[bytes | None, str | None]:
         """A file's content and tag, or None and None when there is none. Raises `BucketFailed`."""
-        answer = await _ask(self.session, "GET", self.url + path, {})
+        answer = await _ask(self.session, "GET", self.url + path, {}, most=most)
         if answer.status == 200:
             return answer.body, answer.headers.get("ETag", "")
         if answer.status in _NOT_THERE:
@@ -178,9 +178,15 @@ def _hub_time(answer: Answer, here: UnixTime) -> UnixTime:
 
 
 async def _ask(
-    session: aiohttp.ClientSession, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    content: bytes | None = None,
+    *,
+    most: int = _MAX_FILE_BYTES,
 ) -> Answer:
     try:
-        return await ask(session, method, url, most=_MAX_FILE_BYTES, headers=headers, content=content)
+        return await ask(session, method, url, most=most, headers=headers, content=content)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise BucketFailed(f"{url} cannot be reached ({type(error).__name__})") from None

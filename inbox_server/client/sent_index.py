@@ -14,7 +14,14 @@ from hashlib import sha256
 from typing import Final
 
 from inbox_server.client.bucket import BucketFailed
-from inbox_server.client.index import BadIndex, IndexEntry, make_index, merge_entries, read_index
+from inbox_server.client.index import (
+    MOST_INDEX_BYTES,
+    BadIndex,
+    IndexEntry,
+    make_index,
+    merge_entries,
+    read_index,
+)
 from inbox_server.client.outbox import KEPT_SECONDS, Outbox, Waiting
 from inbox_server.client.pairs import Pair, short_hash, week_of
 from inbox_server.client.profile_file import Profile
@@ -27,6 +34,7 @@ from inbox_server.identity.keys import PublicKey
 from inbox_server.protocol.base64url import encode
 
 _TRIES: Final = 3
+_MOST_FILES: Final = 64  # that are remembered
 _WEEKS_BEFORE: Final = 4  # in which a device that knows nothing looks for the last number
 
 
@@ -113,6 +121,8 @@ class SentIndex:
             content = make_index(self.user.key, pair, week, entries, iv=self.user.random_bytes(16))
             if (new := await self.user.bucket.replace(path, content, tag)) is not None:
                 self._files[path] = new, entries
+                while len(self._files) > _MOST_FILES:
+                    del self._files[next(iter(self._files))]
                 self._note(pair.recipient, partial(_continued, highest=max(entry.n for entry in entries), week=week))
                 return
             tag, known = await self._read(pair, week)
@@ -120,7 +130,7 @@ class SentIndex:
 
     async def _read(self, pair: Pair, week: int) -> tuple[str | None, tuple[IndexEntry, ...]]:
         """Raises `BucketFailed`. A damaged file counts as an empty one: nothing else would ever repair it."""
-        content, tag = await self.user.bucket.read_tagged(pair.index_path(week))
+        content, tag = await self.user.bucket.read_tagged(pair.index_path(week), MOST_INDEX_BYTES)
         with contextlib.suppress(BadIndex):
             return tag, read_index(content or b"", pair, week, self.user.key)
         return tag, ()

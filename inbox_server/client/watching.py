@@ -16,11 +16,11 @@ from typing import Final
 from inbox_server.client.account import Account
 from inbox_server.client.audit.in_watch import InWatch
 from inbox_server.client.bucket import BucketFailed
-from inbox_server.client.events import Event
+from inbox_server.client.feed_events import check_end, page_in
 from inbox_server.client.inbox_api import STREAM_SECONDS, Inbox, InboxRefused, Sleep, Unreachable, back_off
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.publish import Publishing
-from inbox_server.client.reading import Page, Reading, page_of, parse_page
+from inbox_server.client.reading import Page, Reading, page_of
 from inbox_server.client.reports import (
     Arrived,
     Connection,
@@ -35,12 +35,10 @@ from inbox_server.client.sending import Sending
 from inbox_server.client.sheets import is_due
 from inbox_server.client.twins import Twins
 from inbox_server.clock import DAY_SECONDS
-from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 _MOST_KNOWN: Final = 20_000  # entries; more than the inboxes of one card hold at their default
 _MOST_QUEUED: Final = 4  # pages; a slow program makes the servers wait
 _STEADY_SECONDS: Final = 10.0  # a stream that lived this long was not a failure
-_REPLACED_SECONDS: Final = 60  # two readers that reconnect at once would replace each other for ever
 _LIST_SECONDS: Final = 60.0  # how often an inbox is listed while its stream is refused
 _LOST_CURSOR: Final = ("cursor_gone", "bad_cursor")
 _TEND_SECONDS: Final = 60.0  # how often the outbox is checked, on average
@@ -308,10 +306,10 @@ class Watching:
                     if event is None:
                         await self._tell_up(inbox.url)
                     elif event.kind == "end":
-                        _check_end(event)
+                        check_end(event)
                         return
                     elif event.kind == "state":
-                        page = _page_of(inbox, event)
+                        page = page_in(inbox, event)
                         await self._queue.put(_Came(inbox.url, page))
                         self._cursors[inbox.url] = page.cursor
         except TimeoutError:
@@ -323,23 +321,3 @@ class Watching:
             self._up.add(url)
             self._failed.discard(url)
             await self._queue.put(Connection(url, is_up=True))
-
-
-def _page_of(inbox: Inbox, event: Event) -> Page:
-    try:
-        return parse_page(parse_object(event.data.encode()))
-    except (NotStrict, ValueError):
-        raise Unreachable(f"{inbox.url} sent an event that is no page of its feed") from None
-
-
-def _check_end(event: Event) -> None:
-    """Raises `InboxRefused` unless the stream ended because its time was over."""
-    try:
-        reason = str(parse_object(event.data.encode()).get("reason", ""))
-    except NotStrict:
-        reason = ""
-    if reason == "replaced":
-        raise InboxRefused(429, reason, "another reader of this inbox took the stream's place", _REPLACED_SECONDS)
-    if reason not in ("token_expired", "closeafter"):
-        status = 410 if reason == "cursor_gone" else 503
-        raise InboxRefused(status, reason, f"the server ended the stream ({reason or 'without a reason'})")
