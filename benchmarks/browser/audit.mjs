@@ -36,6 +36,7 @@ export async function fill(count) {
     const id = idOf(message_id);
     server.inbox.changes.push({ id, message_id, expires });
     server.inbox.logged.push(id);
+    server.inbox.lives[id] = { expires, at: START };
     const receipt = { token: signed.token, salt: text(16), path: signed.path.map(() => text(32)), expires };
     return { n: at + 2, id: toHex(random(16)), entry: id, expires, receipts: { [server.origin]: receipt } };
   });

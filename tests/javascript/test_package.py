@@ -13,7 +13,7 @@ from tests.support.javascript import CLIENT, build_client, missing, npm, open_no
 pytestmark = pytest.mark.timeout(120, func_only=True)
 
 _INSTALL_SECONDS = 100
-_TEST_SECONDS = 60
+_TEST_SECONDS = 100
 _USE = """\
 import { check, InboxClient, Refused, type Entry, type News, type SendReport } from 'message-inbox-client';
 import * as bundle from 'message-inbox-client/bundle';

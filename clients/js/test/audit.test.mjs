@@ -193,8 +193,7 @@ const HONEST = {
     await send('lost');
     await bob.unread();
     await bob.audit();
-    server.inbox = before;
-    server.restored = Math.floor(world.now / DAY);
+    server.putBack(before);
     const report = await isNotAccused(bob, 'unchecked');
     assert.deepEqual(codes(report), ['restored']);
     assert.deepEqual(await Promise.all(report.fetched.map(async (entry) => (await bob.fetch(entry)).content)), ['lost']);

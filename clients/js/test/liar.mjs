@@ -14,6 +14,7 @@ export const DAY = 86_400;
 /** Noon. */
 export const START = 20_800 * DAY + DAY / 2;
 const SETTINGS = { accept: 'anyone', retention: 30 * DAY, contacts: 0, blocked: 0, names: 0, unread: 0, quota: {}, notices: [] };
+const RETENTION = 90 * DAY;
 const HUB = 'https://hub.test';
 const READ = 'https://read.test/';
 const APP = 'https://chat.example';
@@ -26,6 +27,8 @@ const problem = (status, code) =>
 export class World {
   now = START;
   ticks = 0;
+  /** By how much the clocks of devices are wrong at the moment. */
+  ahead = new Map();
   files = new Map();
   servers = new Map();
   down = new Set();
@@ -39,7 +42,9 @@ export class World {
   /** A device of somebody: what it stores is its own, the key may be on several. `ahead` is its clock's fault. */
   device(key, { ahead = 0, ...more } = {}) {
     const options = { privateKey: key, app: APP, hub: HUB, storage: new MemoryStorage(), sleep: soon, ...more };
-    return new InboxClient({ ...options, ticks: () => this.ticks, clock: () => this.now + ahead, fetch: (...what) => this.#answer(...what) });
+    const clock = () => this.now + (this.ahead.get(device) ?? ahead);
+    const device = new InboxClient({ ...options, ticks: () => this.ticks, clock, fetch: (...what) => this.#answer(...what) });
+    return device;
   }
 
   async #answer(url, { method = 'GET', headers = {}, body, signal } = {}) {
@@ -84,12 +89,25 @@ export class Server {
   }
 
   claim() {
-    this.inbox = { changes: [], first: { n: random(2)[0] + 1000, head: toBase64Url(random(32)) }, logged: [] };
+    const first = { n: random(2)[0] + 1000, head: toBase64Url(random(32)) };
+    this.inbox = { changes: [], first, logged: [], lives: {}, name: toHex(random(4)) };
   }
 
   /** What a copy would have. */
   copy() {
     return structuredClone(this.inbox);
+  }
+
+  /** An honest operator puts a copy back: no cursor is good any more, and the log says so. */
+  putBack(copy) {
+    this.inbox = { ...structuredClone(copy), name: toHex(random(4)) };
+    this.restored = Math.floor(this.#world.now / DAY);
+  }
+
+  /** What goes from the log because its time is over. */
+  sweep() {
+    const isOver = (id) => Math.max(this.inbox.lives[id].expires, this.inbox.lives[id].at + RETENTION + DAY) < this.#world.now;
+    while (this.inbox?.logged.length > 0 && isOver(this.inbox.logged[0])) this.forget(1);
   }
 
   log({ first, logged } = this.inbox) {
@@ -119,6 +137,7 @@ export class Server {
     if (path === '/v1/inbox' && method === 'PUT') return this.#put();
     if (!this.inbox) return problem(404, 'no_inbox');
     if (path === '/v1/inbox/log') return json(this.tell({ log: this.#signed(query, claims) }).log);
+    if (query.has('after') && !query.get('after').startsWith(path === '/v1/messages' ? this.inbox.name : '')) return problem(410, 'cursor_gone');
     if (path === '/v1/messages') return json(this.tell({ page: this.#page(query) }).page);
     if (path === '/v1/events') return this.#stream(query, signal);
     if (path === '/v1/messages/ack') return this.#acknowledge(JSON.parse(body));
@@ -127,7 +146,7 @@ export class Server {
   }
 
   #capabilities() {
-    const limits = { max_retention_seconds: 90 * DAY, log_entries: 100_000 };
+    const limits = { max_retention_seconds: RETENTION, log_entries: 100_000 };
     const receipts = this.features.includes('receipts') ? { receipts: { key: this.key.public.hex } } : {};
     return json({ protocol: 'message-inbox', version: 1, origin: this.origin, features: this.features, limits, ...receipts });
   }
@@ -142,11 +161,13 @@ export class Server {
     if (!this.inbox) return problem(403, 'not_accepted');
     const id = idOf(message_id);
     const { now } = this.#world;
-    const expires = ttl < DAY ? now + ttl : Math.floor((now + ttl) / DAY) * DAY + DAY - 1;
-    const known = this.inbox.changes.some((change) => change.id === id);
-    if (this.keeps() && !known) {
-      this.inbox.changes.push({ id, message_id, expires });
-      if (isLogged(expires, now)) this.inbox.logged.push(id);
+    const { changes, lives, logged } = this.inbox;
+    const until = ttl < DAY ? now + ttl : Math.floor((now + ttl) / DAY) * DAY + DAY - 1;
+    const expires = Math.max(until, lives[id]?.expires ?? 0);
+    if (this.keeps() && expires !== lives[id]?.expires) {
+      changes.push({ id, message_id, expires });
+      if (isLogged(expires, now)) logged.push(id);
+      lives[id] = { expires, at: now };
     }
     return json({ id, expires, ...(receipt ? { receipt: this.#receipt(id, expires, sub) } : {}) }, 201);
   }
@@ -159,14 +180,15 @@ export class Server {
   }
 
   #page(query) {
-    const after = query.has('after') ? Number(query.get('after')) : 0;
-    const { changes } = this.inbox;
+    const { changes, name } = this.inbox;
+    const after = query.has('after') ? Number(query.get('after').slice(name.length)) : 0;
     const read = new Set(changes.filter((change) => change.read).map(({ id }) => id));
     const fresh = changes.slice(after, after + Number(query.get('limit')));
-    const isThere = ({ message_id, id, expires }) => message_id && expires > this.#world.now && !read.has(id);
+    const last = new Map(changes.map((change) => [change.id, change]));
+    const isThere = (change) => change.message_id && change.expires > this.#world.now && !read.has(change.id) && last.get(change.id) === change;
     const messages = fresh.filter(isThere).map(({ id, message_id, expires }) => ({ id, message_id, expires }));
     const end = after + fresh.length;
-    const page = { messages, cursor: String(end), more: end < changes.length };
+    const page = { messages, cursor: `${name}${end}`, more: end < changes.length };
     return query.has('after') ? { ...page, read: fresh.filter((change) => change.read).map(({ id }) => id) } : page;
   }
 
