@@ -120,7 +120,7 @@ export class Auditing {
     const { since = log.at, here, retention, answers } = material;
     const audited: Audited = { n: log.head.n, at: log.at, here, cursor, since };
     await state.change<Audited>('audited', (all) => void (all[inbox.url] = audited));
-    await settleListed(state, inbox.url, log);
+    await settleListed(state, inbox.url, material.listed, log);
     return { findings, judged, checkpoint: { ...log.head, at: log.at, since, signed: answers.at(-1)?.page.signed ?? '', retention } };
   }
 

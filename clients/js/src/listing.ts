@@ -49,10 +49,13 @@ export async function listedBefore(state: State, url: string): Promise<Map<strin
   return new Map(Object.entries((await state.read<Noted>('listed'))[url] ?? {}));
 }
 
-/** What was found in the log needs no note any more: from here on the checkpoint stands for it. */
-export async function settleListed(state: State, url: string, { numbers, at }: CheckedLog): Promise<void> {
+/**
+ * Of what was held against the log, what is not in it is left to the next audit: for the rest, from here on the checkpoint
+ * stands. What was not held against it is of an inbox before this one, and goes.
+ */
+export async function settleListed(state: State, url: string, held: ReadonlyMap<string, UnixTime>, { numbers, at }: CheckedLog): Promise<void> {
   await state.change<Noted>('listed', (noted) => {
-    const left = Object.entries(noted[url] ?? {}).filter(([id, until]) => !numbers.has(id) && until > at);
+    const left = [...held].filter(([id, until]) => !numbers.has(id) && until > at);
     if (left.length > 0) noted[url] = Object.fromEntries(left);
     else delete noted[url];
   });

@@ -208,6 +208,16 @@ const HONEST = {
     await send('new');
     await isNotAccused(bob);
   },
+  'another device gives the inbox up and claims it again': async ({ world, server, bob, bobKey, send }) => {
+    await bob.audit();
+    await send('seen, and given up');
+    await bob.unread();
+    const other = world.device(bobKey);
+    await other.forget();
+    await other.claim({ accept: 'anyone' }, { inboxes: [server.origin] });
+    await other.publish([server.origin]);
+    for (let times = 0; times < 2; times += 1) await isNotAccused(bob);
+  },
   'the inbox moves to another server': async ({ world, server, bob, send }) => {
     await send('before');
     await bob.audit();
