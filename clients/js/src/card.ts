@@ -4,6 +4,8 @@ import { isOrigin } from './identities.js';
 import { PublicKey } from './keys.js';
 import type { AppKey } from './keys.js';
 import type { Table } from './state.js';
+import { MOST_PER } from './tickets.js';
+import type { Sealed } from './tickets.js';
 import { isWholeJson, parseObject, parseToken, signToken, TOKEN_SECONDS } from './tokens.js';
 import type { UnixTime } from './tokens.js';
 
@@ -21,6 +23,8 @@ export interface Card {
   seq: number;
   /** For each inbox the key that its server signs receipts with, 66 hex characters; null for a server without receipts. */
   receiptKeys?: (string | null)[];
+  /** That there are tickets for sealed delivery, not for whom. */
+  sealed?: Sealed;
 }
 
 /** The receipt keys that there are, by inbox. */
@@ -31,9 +35,9 @@ export function receiptKeysOf({ inboxes, receiptKeys = [] }: Card): Table<string
 
 /** The content of `inbox.json`. */
 export function makeCard(key: AppKey, card: Card, now: UnixTime): string {
-  const { inboxes, seq, receiptKeys } = card;
+  const { inboxes, seq, receiptKeys, sealed } = card;
   const keys = receiptKeys?.some((each) => each !== null) ? { receipt_keys: receiptKeys } : {};
-  const claims = { iss: key.public.hex, inboxes, seq, ...keys, iat: now, exp: now + MAX_CARD_SECONDS };
+  const claims = { iss: key.public.hex, inboxes, seq, ...keys, ...(sealed ? { sealed: { per: sealed.per, edition: sealed.edition } } : {}), iat: now, exp: now + MAX_CARD_SECONDS };
   return JSON.stringify({ card: signToken(key, CARD_TYPE, claims) });
 }
 
@@ -60,7 +64,16 @@ export function readCard(text: string, address: string): TimedCard {
   if (!Array.isArray(inboxes) || inboxes.length < 1 || inboxes.length > MAX_INBOXES || !inboxes.every(isOrigin)) {
     throw new BadCard('The inbox card does not name one to three inbox servers.');
   }
-  return { inboxes, seq, iat, exp, ...readReceiptKeys(claims.receipt_keys, inboxes.length) };
+  return { inboxes, seq, iat, exp, ...readReceiptKeys(claims.receipt_keys, inboxes.length), ...readSealed(claims.sealed) };
+}
+
+function readSealed(claim: unknown): Pick<Card, 'sealed'> {
+  if (claim === undefined) return {};
+  const { per, edition } = Object(claim) as Record<string, unknown>;
+  if (!isWhole(per) || per < 1 || per > MOST_PER || !isWhole(edition) || edition < 0) {
+    throw new BadCard('The inbox card does not say how many tickets there are, and of which edition.');
+  }
+  return { sealed: { per, edition } };
 }
 
 function readReceiptKeys(keys: unknown, count: number): Pick<Card, 'receiptKeys'> {

@@ -35,7 +35,10 @@ import type { Unread } from './reading.js';
 import { Recipients } from './recipients.js';
 import { SeenCards } from './seen.js';
 import { Sending } from './sending.js';
+import type { SendOptions } from './sending.js';
 import type { Claim, InboxSettings } from './settings.js';
+import { SheetFile } from './sheetfile.js';
+import { Sheets } from './sheets.js';
 import { State } from './state.js';
 import { Tending } from './tending.js';
 import { follow } from './watching.js';
@@ -55,6 +58,7 @@ export class InboxClient {
   readonly #acks: Acks;
   readonly #reading: Reading;
   readonly #auditing: Auditing;
+  readonly #sheets: Sheets;
   readonly #own: Own;
   readonly #moving: Moving;
   /** Each makes a running `watch` check which inboxes to follow. */
@@ -73,14 +77,17 @@ export class InboxClient {
     const bucket = () => this.#own.bucket();
     const checkpoints = new Checkpoints({ key: this.#key, fetch, random, bucket });
     const beginnings = new Beginnings(this.#state, checkpoints, this.#options);
-    this.#own = new Own(this.#key, this.#options, this.#state, options.inboxes, beginnings);
+    const contacts = new Contacts(this.#state);
+    const server = (url: string) => this.#own.server(url);
+    const file = new SheetFile({ key: this.#key, fetch, random, bucket });
+    this.#sheets = new Sheets({ key: this.#key, state: this.#state, contacts, file, server, isOn: this.#options.sealed });
+    this.#own = new Own(this.#key, this.#options, this.#state, options.inboxes, beginnings, this.#sheets);
     const { publicKey } = this;
     this.#moving = new Moving({ own: this.#own, state: this.#state, acks: this.#acks, options: this.#options, publicKey });
     const time = { clock: () => this.#own.now(), askTime: () => this.#own.askTime() };
     const lookUps = new LookUps({ app, fetch, names, agreement, ticks, ...time, prefixes: () => this.#own.prefixes() });
     const lapses = new Lapses(this.#state, time.clock);
     const recipients = new Recipients(lookUps, new SeenCards(this.#state), lapses);
-    const contacts = new Contacts(this.#state);
     const shared = { key: this.#key, state: this.#state, own: this.#own, contacts, acks: this.#acks, fetch, random, bucket };
     this.#messages = new Messages({ ...shared, app, lookUps, lapses });
     this.#indexes = new Indexes(shared);
@@ -163,11 +170,20 @@ export class InboxClient {
   // Steps 1 and 2: the message into the own bucket, its encrypted ID to the recipient's inboxes.
 
   /**
-   * `recipient` is a name, an app public key or an app address; `ttlSeconds` how long it matters, if not long. Nothing
-   * was delivered when it throws: `TypeError` for what is no text, `NotProven`, `BadCard`, `BucketFailed`, `Unreachable`. See `SendReport` for the rest.
+   * `recipient` is a name, an app public key or an app address. It goes sealed where both have spoken and the recipient's card
+   * offers that. Nothing was delivered when it throws: `TypeError` for what is no text, `NotProven`, `BadCard`,
+   * `BucketFailed`, `Unreachable`. See `SendReport` for the rest.
    */
-  send(recipient: string, content: Content, { ttlSeconds }: { ttlSeconds?: number } = {}): Promise<SendReport> {
-    return this.#sending.send(recipient, content, ttlSeconds);
+  send(recipient: string, content: Content, options: SendOptions = {}): Promise<SendReport> {
+    return this.#sending.send(recipient, content, options);
+  }
+
+  /**
+   * Let a delivery that waits because it cannot go sealed (`no_tickets`) be signed, and try it again: the server then learns
+   * who wrote. `id` is the report's. Undefined where it does not wait any more.
+   */
+  sign(id: string): Promise<SendReport | undefined> {
+    return this.#sending.sign(id);
   }
 
   /** Deliveries that some inbox of their recipient has not answered yet. */
@@ -241,10 +257,10 @@ export class InboxClient {
     const over = signal ? AbortSignal.any([signal, left.signal]) : left.signal;
     const [merging, news] = [new Merging(), new Handoff<News>()];
     const isLeft = (inbox: Inbox) => this.#own.isLeft(inbox);
-    const shared = { acks: this.#acks, state: this.#state, merging, news, random, sleep, silenceSeconds, resume, isLeft };
+    const shared = { acks: this.#acks, state: this.#state, merging, news, random, sleep, silenceSeconds, resume, isLeft, lost: () => tending.lost() };
     const following = new Following(this.#own, (inbox) => follow({ ...shared, inbox }, over), over);
     const retry = () => this.#tend(news, look);
-    const tending = new Tending({ own: this.#own, options: this.#options, auditing: this.#auditing, reading: this.#reading, merging, news, retry });
+    const tending = new Tending({ own: this.#own, options: this.#options, auditing: this.#auditing, reading: this.#reading, sheets: this.#sheets, merging, news, retry });
     const look = () => void following.look().catch((error: unknown) => news.fail(error));
     try {
       await this.#own.inboxes({ fresh: true });

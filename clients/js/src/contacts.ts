@@ -13,6 +13,11 @@ interface Known {
   n?: number;
   /** Numbers below that were not. */
   gaps?: number[];
+  /** Whether something was sent to them, and whether a message of theirs was fetched. */
+  sent?: true;
+  heard?: true;
+  /** Whether a delivery to them went sealed: from then on none is signed unless the user says so. */
+  sealed?: true;
 }
 
 /** `key` is not known of somebody on the list of contacts who was never met. */
@@ -31,7 +36,8 @@ export class Contacts {
 
   /** Those who were met in the last weeks and are not blocked, and those on the list of contacts that was last claimed. */
   async lately(now: UnixTime): Promise<Contact[]> {
-    const { blocked = [], contacts = [] } = await this.#state.read<string[]>('settings');
+    const { contacts = [] } = await this.#state.read<string[]>('settings');
+    const blocked = await this.blocked();
     const known = Object.entries(await this.#state.read<Known>('contacts'));
     const met = known.map(([hex, each]) => ({ ...each, key: PublicKey.parse(hex) }));
     const addresses = new Set(met.map(({ key }) => key.address));
@@ -44,11 +50,36 @@ export class Contacts {
     return Object.values(await this.#state.read<Known>('contacts')).some(({ gaps = [] }) => gaps.length > 0);
   }
 
-  /** `n` is the number of a message that was just fetched, where it has one. */
-  async meet(key: PublicKey, identity: string, now: UnixTime, n?: number): Promise<void> {
+  /** Those to whom something was sent, and of whom a message was fetched. */
+  async mutual(): Promise<PublicKey[]> {
+    const known = Object.entries(await this.#state.read<Known>('contacts'));
+    return known.flatMap(([hex, { sent, heard }]) => (sent && heard ? [PublicKey.parse(hex)] : []));
+  }
+
+  /** Whom the user blocked, as it was last claimed here: addresses. */
+  async blocked(): Promise<string[]> {
+    return [...((await this.#state.read<string[]>('settings')).blocked ?? [])];
+  }
+
+  async find({ hex }: PublicKey): Promise<Known | undefined> {
+    return (await this.#state.read<Known>('contacts'))[hex];
+  }
+
+  /** A delivery to them went sealed, so that no other is signed; or the user says that one may be. */
+  async seal({ hex }: PublicKey, sealed: boolean): Promise<void> {
+    if (Boolean((await this.#state.read<Known>('contacts'))[hex]?.sealed) === sealed) return;
+    await this.#state.change<Known>('contacts', (contacts) => {
+      const known = contacts[hex];
+      if (known && sealed) known.sealed = true;
+      else delete known?.sealed;
+    });
+  }
+
+  /** A message was just sent, or fetched: `n` is its number, where it has one. */
+  async meet(key: PublicKey, identity: string, now: UnixTime, how: 'sent' | 'heard', n?: number): Promise<void> {
     await this.#state.change<Known>('contacts', (contacts) => {
       const before = contacts[key.hex];
-      contacts[key.hex] = { ...before, identity, last: now, ...(n === undefined ? {} : counted(n, before)) };
+      contacts[key.hex] = { ...before, identity, last: now, [how]: true, ...(n === undefined ? {} : counted(n, before)) };
       const oldest = Object.entries(contacts).sort(([, one], [, other]) => other.last - one.last).slice(MOST);
       for (const [hex] of oldest) delete contacts[hex];
     });

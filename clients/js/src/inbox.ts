@@ -1,5 +1,5 @@
 /** One inbox server, as its clients call it. */
-import { fromUtf8 } from './bytes.js';
+import { fromUtf8, toBase64Url } from './bytes.js';
 import { channelOf } from './channels.js';
 import type { Channel, Dropped, MatrixRoom, Subscription, Webhook } from './channels.js';
 import type { Beginnings } from './beginnings.js';
@@ -41,11 +41,14 @@ export interface Receipt {
 }
 
 /** What a delivery needs beside its body. */
-export interface Addressed {
-  sender: string;
+export interface Requested {
   recipient: string;
   /** With it the server is asked for a signed receipt, and that is verified. */
   receipt?: { key: string; address: string };
+}
+
+export interface Addressed extends Requested {
+  sender: string;
 }
 
 export interface Caller {
@@ -65,6 +68,8 @@ export class Inbox {
   /** By how much the server's clock is ahead of ours, once it has said so. */
   #ahead = 0;
   #isTimed = false;
+  /** The same by the `Date` of its last answer, whoever answered: enough to tell weeks apart. */
+  #stated: number | undefined;
   #says: { since: number; document: Partial<Capabilities> } | undefined;
   /** Until when the server asked us to wait: for the owner's requests, for streams, and for each recipient. */
   readonly #pauses = new Map<string, { until: number; problem: Refused }>();
@@ -77,6 +82,11 @@ export class Inbox {
   /** By the server's clock, as far as it has said that ours is wrong. */
   get time(): UnixTime {
     return this.#caller.clock() + this.#ahead;
+  }
+
+  /** By the `Date` header of the last answer; undefined before that. */
+  get stated(): UnixTime | undefined {
+    return this.#stated === undefined ? undefined : this.#caller.clock() + this.#stated;
   }
 
   /** Whether the server has taken one of our tokens, and so `time` is right as far as it matters here. */
@@ -124,13 +134,17 @@ export class Inbox {
 
   /** Repeating it with the same body is safe. Only an answer with its `id` says that it is on disk. */
   async deliver(body: string, { sender, recipient, receipt }: Addressed): Promise<Receipt> {
-    const members = parseObject(body);
-    const sent = receipt ? JSON.stringify({ ...members, receipt: true }) : body;
+    const sent = receipt ? JSON.stringify({ ...parseObject(body), receipt: true }) : body;
     const token = (now: UnixTime) => {
       const { key, app } = this.#caller;
       return deliverToken(key, { sender, recipient, app, inbox: this.url, body: sent, now });
     };
     const answer = await this.#ask(`to ${recipient}`, token, '/v1/messages', { method: 'POST', body: sent });
+    return this.#receiptFrom(answer, body, receipt);
+  }
+
+  #receiptFrom(answer: Record<string, unknown>, body: string, receipt: Requested['receipt']): Receipt {
+    const members = parseObject(body);
     const [id, expires] = [String(answer.id), Number(answer.expires)];
     if (id !== idOf(String(members.message_id))) throw notTheProtocol(this.url, 'without the id of what was delivered');
     if (!receipt) return { id, expires };
@@ -141,6 +155,18 @@ export class Inbox {
       if (!(error instanceof BadReceipt)) throw error;
       return { id, expires, unsigned: error.message };
     }
+  }
+
+  /** With a ticket: nothing in the request says who sends it. Repeating it with the same body is safe. */
+  async deliverSealed(body: string, ticket: Uint8Array, { recipient, receipt }: Requested): Promise<Receipt> {
+    const sent = receipt ? JSON.stringify({ ...parseObject(body), receipt: true }) : body;
+    const response = await this.#try(`to ${recipient}`, `InboxTicket ${toBase64Url(ticket)}`, '/v1/messages', { method: 'POST', body: sent });
+    return this.#receiptFrom(await this.#readObject(response), body, receipt);
+  }
+
+  /** The owner's tickets for a week: the joined ids in base64url. */
+  async keepSheet(week: number, ids: string): Promise<void> {
+    await this.#own('PUT', '/v1/inbox/tickets', 'settings', JSON.stringify({ week, ids }), NO_CONTENT);
   }
 
   /** One answer of the log after a number, which the server signs together with `nonce`, 22 characters. */
@@ -239,26 +265,34 @@ export class Inbox {
 
   /** A token of this client's own making, signed anew for each try: no other token ever goes to an inbox. */
   async #send(pause: string, token: (now: UnixTime) => string, path: string, what: Request): Promise<Response> {
-    this.#obey(pause);
     const corrected = new Set<string>();
     for (;;) {
-      const headers = { ...what.headers, Authorization: `Bearer ${token(this.time)}`, 'Content-Type': 'application/json' };
-      const response = await request(this.#caller.fetch, this.url + path, { ...what, headers });
-      if (response.ok) {
+      try {
+        const response = await this.#try(pause, `Bearer ${token(this.time)}`, path, what);
         this.#isTimed = true;
         return response;
+      } catch (problem) {
+        if (!(problem instanceof Refused)) throw problem;
+        this.#isTimed ||= problem.code === 'no_inbox'; // which is said to good tokens alone
+        const isOfTime = problem.serverTime !== undefined || problem.code === 'ttl_passed';
+        if (!isOfTime || corrected.has(problem.code)) throw problem;
+        corrected.add(problem.code);
+        const now = problem.serverTime ?? this.stated;
+        if (now !== undefined) this.#ahead = now - this.#caller.clock();
       }
-      const problem = await readProblem(response, this.url, MAX_ANSWER_BYTES);
-      this.#isTimed ||= problem.code === 'no_inbox'; // which is said to good tokens alone
-      const isOfTime = problem.serverTime !== undefined || problem.code === 'ttl_passed';
-      if (!isOfTime || corrected.has(problem.code)) {
-        this.#remember(pause, problem);
-        throw problem;
-      }
-      corrected.add(problem.code);
-      const now = problem.serverTime ?? Date.parse(response.headers.get('Date') ?? '') / 1000;
-      if (Number.isFinite(now)) this.#ahead = Math.floor(now) - this.#caller.clock();
     }
+  }
+
+  async #try(pause: string, authorization: string, path: string, what: Request): Promise<Response> {
+    this.#obey(pause);
+    const headers = { ...what.headers, Authorization: authorization, 'Content-Type': 'application/json' };
+    const response = await request(this.#caller.fetch, this.url + path, { ...what, headers });
+    const now = Date.parse(response.headers.get('Date') ?? '') / 1000;
+    if (Number.isFinite(now)) this.#stated = Math.floor(now) - this.#caller.clock();
+    if (response.ok) return response;
+    const problem = await readProblem(response, this.url, MAX_ANSWER_BYTES);
+    this.#remember(pause, problem);
+    throw problem;
   }
 
   #obey(pause: string): void {

@@ -1,5 +1,7 @@
 /** secp256k1 keys: an app's own private key, and the public keys of others. */
 import { secp256k1 } from '@noble/curves/secp256k1.js';
+import { hkdf } from '@noble/hashes/hkdf.js';
+import { sha256 } from '@noble/hashes/sha2.js';
 
 import { appAddress } from './addresses.js';
 import { fromHex, toHex } from './bytes.js';
@@ -90,6 +92,11 @@ export class AppKey {
 
   signDer(message: Uint8Array): Uint8Array {
     return secp256k1.sign(message, this.#secret, { format: 'der' });
+  }
+
+  /** HKDF-SHA256 of the private key, 32 bytes: what only the owner can derive, on each device. */
+  derive(info: Uint8Array): Uint8Array {
+    return hkdf(sha256, this.#secret, undefined, info, 32);
   }
 
   /** The x coordinate of the Diffie-Hellman point, 32 bytes, not hashed. Throws for what is not a key. */

@@ -2,7 +2,7 @@
 import type { Contacts } from './contacts.js';
 import { decrypt, openEnvelope } from './ecies.js';
 import type { Content } from './ecies.js';
-import { Absent, NotAuthentic } from './errors.js';
+import { Absent, InboxError, NotAuthentic } from './errors.js';
 import type { AppKey } from './keys.js';
 import type { Lapses } from './lapses.js';
 import { preferring } from './lookups.js';
@@ -61,9 +61,12 @@ export class Messages {
     if (signer.address !== bucket.address) {
       throw new NotAuthentic("The message is not signed by the key of the sender's bucket.");
     }
+    if ((await contacts.blocked()).includes(signer.address)) {
+      throw new InboxError('The sender is blocked.'); // with a ticket of before, which no server can refuse
+    }
     if (!isOfPair(pointer, Pair.from(signer, key))) throw new NotAuthentic('The pointer to the message is not by its sender.');
     const content = decrypt(key, encrypted);
-    await contacts.meet(signer, from, own.now(), link?.n ?? entry.found?.n);
+    await contacts.meet(signer, from, own.now(), 'heard', link?.n ?? entry.found?.n);
     return { id, from, content, entry };
   }
 

@@ -27,6 +27,11 @@ export interface InboxClientOptions {
   prefixes?: readonly string[];
   /** The user's inboxes, one to three. Without it, those on the user's own card are used. */
   inboxes?: readonly string[];
+  /**
+   * Whether contacts with whom both sides have spoken deliver, and are delivered to, without the server learning who
+   * writes; true by default.
+   */
+  sealed?: boolean;
   /** `localStorage`, or anything with its three methods. Without it, everything is forgotten when the page closes. */
   storage?: InboxStorage;
   fetch?: Fetch;
@@ -48,6 +53,7 @@ export interface Settled {
   names: string[];
   agreement: boolean;
   prefixes: string[];
+  sealed: boolean;
   storage: InboxStorage;
   fetch: Fetch;
   clock: () => UnixTime;
@@ -70,6 +76,7 @@ export function readOptions(options: InboxClientOptions): Settled {
     names: names.map((service) => service.replace(/\/+$/, '')),
     agreement,
     prefixes: prefixes.map((prefix) => (prefix.endsWith('/') ? prefix : `${prefix}/`)),
+    sealed: options.sealed ?? true,
     storage,
     fetch: options.fetch ?? ((...what) => globalThis.fetch(...what)), // browsers want it called on the window
     clock: options.clock ?? (() => Math.floor(Date.now() / 1000)),

@@ -8,7 +8,9 @@ import type { Random } from './ecies.js';
 import { BadCard, InboxError, Refused, Unreachable } from './errors.js';
 import type { Receipt } from './inbox.js';
 import type { Slot } from './indexes.js';
+import type { Taken, Way } from './sealing.js';
 import type { State, Table } from './state.js';
+import type { Sealed } from './tickets.js';
 import type { UnixTime } from './tokens.js';
 import { Turns } from './turns.js';
 import { LONGEST_WAIT_SECONDS } from './waits.js';
@@ -34,6 +36,8 @@ export interface Delivery {
   done: string[];
   /** Deliveries of older versions have neither receipts nor a place in an index. */
   proof?: Proof;
+  /** The tickets that it took, by inbox. */
+  tickets?: Table<Taken>;
 }
 
 /** What the receipts of a delivery are checked against, and where they are kept. */
@@ -41,16 +45,25 @@ export interface Proof extends Slot {
   expires: UnixTime;
   /** The receipt keys on the recipient's card, by inbox. */
   keys: Table<string>;
+  /** What that card says of tickets. */
+  sealed?: Sealed;
+  /** Whether both had spoken before this message. */
+  isMutual?: boolean;
 }
 
 /** A message that is about to be delivered. */
 export type Outgoing = Pick<Delivery, 'id' | 'recipient' | 'body' | 'proof'>;
 
+export interface Delivered extends Receipt {
+  /** `signed` where the recipient gives no tickets. */
+  way: Way;
+}
+
 /** What became of a message, inbox by inbox. It is safe with the recipient's server when `stored` has one or more. */
 export interface SendReport {
   id: string;
   recipient: string;
-  stored: (Receipt & { inbox: string })[];
+  stored: (Delivered & { inbox: string })[];
   /**
    * Not reachable, or not for now, or not accepted while the recipient's card, which may name another inbox, cannot be
    * read: kept and tried again by `retry` and `watch`, for 30 days. `inbox` is empty where no card could be read at all.
@@ -70,7 +83,7 @@ export interface OutboxOptions {
   /** What a server of our own says the time is; undefined where none does. */
   askTime: () => Promise<UnixTime | undefined>;
   random: Random;
-  deliver: (inbox: string, delivery: Delivery) => Promise<Receipt>;
+  deliver: (inbox: string, delivery: Delivery) => Promise<Delivered>;
   /** What the recipient's card says now. */
   cardOf: (recipient: string) => Promise<Card>;
   /** Puts the delivery and its new receipts into the own index. Returns why it could not. */
@@ -112,9 +125,10 @@ export class Outbox {
   }
 
   /** Try again what is due, all at once; a report for each delivery that was tried, told as soon as it is there. */
-  async retry(tell: (report: SendReport) => unknown = () => undefined): Promise<SendReport[]> {
+  async retry(tell: (report: SendReport) => unknown = () => undefined, only?: string): Promise<SendReport[]> {
     const silent: Silent = new Map();
-    const due = (await this.waiting()).filter((each) => !this.#busy.has(each.id) && this.#due(each).length > 0);
+    const isMeant = ({ id }: Delivery) => !this.#busy.has(id) && (only ?? id) === id;
+    const due = (await this.waiting()).filter((each) => isMeant(each) && this.#due(each).length > 0);
     for (const { id } of due) this.#busy.add(id);
     return Promise.all(
       due.map(async (delivery) => {
@@ -128,6 +142,14 @@ export class Outbox {
         }
       }),
     );
+  }
+
+  /** Try one again at once. Undefined where it does not wait. */
+  async retryNow(id: string): Promise<SendReport | undefined> {
+    await this.#options.state.change<Delivery>('outbox', (kept) => {
+      for (const wait of Object.values(kept[id]?.waiting ?? {})) wait.notBefore = 0;
+    });
+    return (await this.retry(undefined, id))[0];
   }
 
   async #retry(delivery: Delivery, silent: Silent): Promise<SendReport> {
@@ -202,7 +224,7 @@ export class Outbox {
   }
 
   /** An inbox that did not answer at all is not tried with another delivery in the same round. */
-  async #ask(delivery: Delivery, inbox: string, silent: Silent): Promise<Receipt> {
+  async #ask(delivery: Delivery, inbox: string, silent: Silent): Promise<Delivered> {
     const before = silent.get(inbox);
     if (before) throw before;
     try {
@@ -240,7 +262,7 @@ export class Outbox {
     const now = this.#options.clock();
     try {
       const card = await this.#options.cardOf(delivery.recipient);
-      if (delivery.proof) delivery.proof.keys = receiptKeysOf(card);
+      if (delivery.proof) Object.assign(delivery.proof, { keys: receiptKeysOf(card), sealed: card.sealed });
       const open = card.inboxes.filter((inbox) => !delivery.done.includes(inbox));
       delivery.waiting = Object.fromEntries(
         open.map((inbox) => [inbox, delivery.waiting[inbox] ?? { tries: 0, since: now, notBefore: now }]),

@@ -12,6 +12,7 @@ import { noteMove, unfinished } from './move.js';
 import type { Settled } from './options.js';
 import { OwnCard } from './owncard.js';
 import { SeenCards } from './seen.js';
+import type { Sheets } from './sheets.js';
 import type { State } from './state.js';
 import type { UnixTime } from './tokens.js';
 
@@ -40,13 +41,13 @@ export class Own {
   readonly #asked = new Set<string>();
 
   /** `inboxes` are those that the app named; without, they are those of the card. Throws `TypeError`. */
-  constructor(key: AppKey, options: Settled, state: State, inboxes: readonly string[] | undefined, beginnings: Beginnings) {
+  constructor(key: AppKey, options: Settled, state: State, inboxes: readonly string[] | undefined, beginnings: Beginnings, sheets: Sheets) {
     this.#key = key;
     this.#options = options;
     this.#state = state;
     this.#seen = new SeenCards(state);
     this.#beginnings = beginnings;
-    this.#card = new OwnCard(key, options, state, this.#seen);
+    this.#card = new OwnCard(key, options, state, this.#seen, sheets);
     this.#named = inboxes && checkInboxes(inboxes);
     this.#isChosen = inboxes !== undefined;
   }
@@ -80,6 +81,13 @@ export class Own {
     await this.#remember(named);
     this.#named = named;
     return card;
+  }
+
+  /** See `OwnCard.reseal`. A move publishes by itself. */
+  async reseal(how: { sendAll: boolean; mayChange: boolean }): Promise<void> {
+    if (this.#options.hub === undefined || (await unfinished(this.#state))) return;
+    const card = await this.#card.reseal(await this.bucket(), this.now(), how);
+    if (card) await this.#seen.see(this.#key.public.address, card.seq);
   }
 
   /** Withdraws the card first, so that nobody delivers to a deleted inbox. Repeat it to reach inboxes that were down. */

@@ -3,13 +3,16 @@ import type { OwnBucket } from './bucket.js';
 import { CARD_FILE, makeCard, MAX_CARD_BYTES, NO_CARD, readCard, receiptKeysOf } from './card.js';
 import type { Card } from './card.js';
 import { askCapabilities } from './check.js';
-import { Absent, BucketFailed, Unreachable } from './errors.js';
+import { Absent, BucketFailed, InboxError, Unreachable } from './errors.js';
 import { PublicKey } from './keys.js';
 import type { AppKey } from './keys.js';
 import type { Settled } from './options.js';
-import { getText } from './requests.js';
+import { getFile, getText } from './requests.js';
 import type { SeenCards } from './seen.js';
+import type { SheetSet } from './sheetfile.js';
+import type { Sheets } from './sheets.js';
 import type { State } from './state.js';
+import type { Sealed } from './tickets.js';
 import type { UnixTime } from './tokens.js';
 
 const IS_THERE = 412;
@@ -20,8 +23,10 @@ export class OwnCard {
   readonly #options: Settled;
   readonly #state: State;
   readonly #seen: SeenCards;
+  readonly #sheets: Sheets;
 
-  constructor(key: AppKey, options: Settled, state: State, seen: SeenCards) {
+  constructor(key: AppKey, options: Settled, state: State, seen: SeenCards, sheets: Sheets) {
+    this.#sheets = sheets;
     this.#key = key;
     this.#options = options;
     this.#state = state;
@@ -34,19 +39,41 @@ export class OwnCard {
    */
   async write(bucket: OwnBucket, inboxes: string[], now: UnixTime): Promise<Card> {
     const receiptKeys = await Promise.all(inboxes.map((inbox) => this.#askReceiptKey(inbox)));
+    const seen = await this.#seen.highest(this.#key.public.address);
+    const set = await this.#prepare(inboxes, now);
+    const sealed = set ?? (set === null ? await this.#claimBefore(bucket, inboxes, seen) : undefined);
     const write = async (highest: number, isNew: boolean): Promise<Card> => {
-      const card = { inboxes, seq: Math.max(highest + 1, now), receiptKeys };
+      const card = { inboxes, seq: Math.max(highest + 1, now), receiptKeys, ...(sealed ? { sealed } : {}) };
       await bucket.write(CARD_FILE, makeCard(this.#key, card, now), { isNew });
       await this.#remember(card);
+      if (set) await this.#sheets.published(set, now);
       return { inboxes, seq: card.seq };
     };
-    const seen = await this.#seen.highest(this.#key.public.address);
     try {
       if (seen === 0) return await write(seen, true);
     } catch (error) {
       if (!(error instanceof BucketFailed && error.status === IS_THERE)) throw error;
     }
     return write(Math.max((await this.find(bucket))?.seq ?? 0, seen), false);
+  }
+
+  /**
+   * See that every inbox has the sheets of these weeks, and that the card says so: it is written anew where it does not, and
+   * only over the one that was read. Undefined where that was not needed. Throws as `read`, and `BucketFailed` or `Refused`.
+   */
+  async reseal(bucket: OwnBucket, now: UnixTime, how: { sendAll: boolean; mayChange: boolean }): Promise<Card | undefined> {
+    const { text, etag } = await getFile(this.#options.fetch, bucket.url + CARD_FILE, { maxBytes: MAX_CARD_BYTES });
+    const card = readCard(text, this.#key.public.address);
+    if (card.seq < (await this.#seen.highest(this.#key.public.address))) return undefined; // a host shows an old one
+    const set = await this.#sheets.prepare(card.inboxes, now, how);
+    if (!set) return undefined;
+    const { inboxes, receiptKeys } = card;
+    const sealed = { per: set.per, edition: set.edition };
+    const isSaid = card.sealed?.edition === set.edition && card.sealed.per === set.per;
+    const next = { inboxes, seq: Math.max(card.seq + 1, now), sealed, ...(receiptKeys ? { receiptKeys } : {}) };
+    if (!isSaid) await bucket.write(CARD_FILE, makeCard(this.#key, next, now), { etag });
+    await this.#sheets.published(set, now);
+    return isSaid ? undefined : next;
   }
 
   async withdraw(bucket: OwnBucket): Promise<void> {
@@ -80,6 +107,22 @@ export class OwnCard {
     if (stated === null) return [];
     await this.#state.change<string[]>('receipt_keys', (known) => void (known[inbox] ??= [stated]));
     return [stated];
+  }
+
+  /** Null where not every inbox has the sheets now: `watch` tries again. */
+  async #prepare(inboxes: readonly string[], now: UnixTime): Promise<SheetSet | undefined | null> {
+    try {
+      return await this.#sheets.prepare(inboxes, now);
+    } catch (error) {
+      if (!(error instanceof InboxError)) throw error;
+      return null;
+    }
+  }
+
+  /** What the card claims already stays, as long as it names no inbox that has no sheets: contacts rely on it. */
+  async #claimBefore(bucket: OwnBucket, inboxes: readonly string[], seen: number): Promise<Sealed | undefined> {
+    const card = seen > 0 ? await this.find(bucket) : undefined;
+    return card && inboxes.every((inbox) => card.inboxes.includes(inbox)) ? card.sealed : undefined;
   }
 
   /** What the server says; or what it said before, where it does not answer. */

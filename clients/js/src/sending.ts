@@ -3,20 +3,21 @@ import { receiptKeysOf } from './card.js';
 import type { Contacts } from './contacts.js';
 import { checkContent, encrypt, signEnvelope } from './ecies.js';
 import type { Content } from './ecies.js';
-import { Unreachable } from './errors.js';
+import { Refused, Unreachable } from './errors.js';
 import type { InboxError } from './errors.js';
 import type { Indexes } from './indexes.js';
-import type { Receipt } from './inbox.js';
+import type { Inbox, Requested } from './inbox.js';
 import { PublicKey } from './keys.js';
 import type { AppKey } from './keys.js';
 import { toHex } from './bytes.js';
 import type { Settled } from './options.js';
 import { Outbox } from './outbox.js';
-import type { Delivery, Proof, SendReport } from './outbox.js';
+import type { Delivered, Delivery, Proof, SendReport } from './outbox.js';
 import type { Own } from './own.js';
 import { idOf } from './pages.js';
 import { encryptPointer } from './pointer.js';
 import type { Recipients } from './recipients.js';
+import { Sealing } from './sealing.js';
 import type { State } from './state.js';
 import { parseObject } from './tokens.js';
 
@@ -34,23 +35,33 @@ export interface SendingOptions {
   indexes: Indexes;
 }
 
+export interface SendOptions {
+  /** How long it matters, if not long. */
+  ttlSeconds?: number | undefined;
+  /** It may be signed although earlier messages to this recipient went sealed: the server then learns who wrote. */
+  maySign?: boolean | undefined;
+}
+
 export class Sending {
   readonly outbox: Outbox;
+  readonly #sealing: Sealing;
   readonly #what: SendingOptions;
 
   constructor(what: SendingOptions) {
     this.#what = what;
     const { own, state, options, recipients } = what;
+    const cardOf = (recipient: string) => recipients.cardOf(recipient);
+    this.#sealing = new Sealing({ ...what, cardOf, isOn: options.sealed });
     this.outbox = new Outbox({
       ...{ state, random: options.random, clock: () => own.now(), askTime: () => own.askTime() },
       deliver: (inbox, delivery) => this.#deliver(inbox, delivery),
-      cardOf: (recipient) => recipients.cardOf(recipient),
+      cardOf,
       index: (delivery, stored) => this.#toIndex(delivery, stored),
     });
   }
 
   /** See `InboxClient.send`. */
-  async send(recipient: string, content: Content, ttlSeconds: number | undefined): Promise<SendReport> {
+  async send(recipient: string, content: Content, { ttlSeconds, maySign = false }: SendOptions): Promise<SendReport> {
     const { own, key, identity, recipients, contacts, indexes, options } = this.#what;
     checkContent(content);
     const { key: to, card } = await recipients.find(recipient);
@@ -64,24 +75,49 @@ export class Sending {
     const { plain, slot } = await indexes.next({ id, from: identity, app, ...place }, to, now);
     const ttl = ttlSeconds === undefined ? {} : { ttl: ttlSeconds };
     const body = JSON.stringify({ message_id: encryptPointer(plain, to, random), ...ttl });
-    const keys = card instanceof Unreachable ? {} : receiptKeysOf(card);
-    const proof = { ...slot, expires: now + (ttlSeconds ?? USUAL_LIFE_SECONDS), keys };
-    await contacts.meet(to, recipient === to.address ? to.hex : recipient, now);
+    const said = card instanceof Unreachable ? { keys: {} } : { keys: receiptKeysOf(card), ...(card.sealed ? { sealed: card.sealed } : {}) };
+    const { sent, heard } = (await contacts.find(to)) ?? {};
+    const proof = { ...slot, expires: now + (ttlSeconds ?? USUAL_LIFE_SECONDS), ...said, isMutual: Boolean(sent && heard) };
+    await contacts.meet(to, recipient === to.address ? to.hex : recipient, now, 'sent');
+    if (maySign) await contacts.seal(to, false);
     return this.outbox.send({ id, recipient, body, proof }, card instanceof Unreachable ? card : card.inboxes);
   }
 
+  /** See `InboxClient.sign`. */
+  async sign(id: string): Promise<SendReport | undefined> {
+    const waits = (await this.outbox.waiting()).find((each) => each.id === id);
+    if (waits?.proof) await this.#what.contacts.seal(PublicKey.parse(waits.proof.to), false);
+    return waits && this.outbox.retryNow(id);
+  }
+
+  /** Sealed where both have spoken, else signed. Once it went sealed, it is never signed by itself. */
+  async #deliver(inbox: string, delivery: Delivery): Promise<Delivered> {
+    const { own, identity: sender, contacts } = this.#what;
+    const { body, proof } = delivery;
+    const server = own.server(inbox);
+    const request = { recipient: delivery.recipient, ...(await this.#receiptFor(server, proof)) };
+    let way = await this.#sealing.way(delivery);
+    if (way === 'sealed' && isProven(delivery)) {
+      try {
+        return { ...(await this.#sealing.deliver(server, delivery, request)), way };
+      } catch (problem) {
+        const isKnown = (await contacts.find(PublicKey.parse(delivery.proof.to)))?.sealed;
+        if (isKnown || !(problem instanceof Refused && /^(not_accepted|no_tickets)$/.test(problem.code))) throw problem;
+        way = 'signed, first contact'; // the recipient has no tickets for this pair yet
+      }
+    }
+    return { ...(await server.deliver(body, { ...request, sender })), way };
+  }
+
   /** A receipt is asked for where the card has a key for it, and the server has the feature. */
-  async #deliver(inbox: string, { body, recipient, proof }: Delivery): Promise<Receipt> {
-    const { own, identity: sender } = this.#what;
-    const [server, key] = [own.server(inbox), proof?.keys[inbox]];
-    if (!proof || key === undefined) return server.deliver(body, { sender, recipient });
+  async #receiptFor(server: Inbox, proof: Proof | undefined): Promise<Pick<Requested, 'receipt'>> {
+    const key = proof?.keys[server.url];
+    if (!proof || key === undefined) return {};
     const isGiven = await server.hasFeature('receipts').catch((error: unknown) => {
       if (!(error instanceof Unreachable)) throw error;
       return false; // a server that cannot say is only asked to deliver
     });
-    if (!isGiven) return server.deliver(body, { sender, recipient });
-    const { address } = PublicKey.parse(proof.to);
-    return server.deliver(body, { sender, recipient, receipt: { key, address } });
+    return isGiven ? { receipt: { key, address: PublicKey.parse(proof.to).address } } : {};
   }
 
   async #toIndex({ id, body, proof }: Delivery & { proof: Proof }, stored: SendReport['stored']): Promise<InboxError | undefined> {
@@ -93,4 +129,8 @@ export class Sending {
     const entry = idOf(String(parseObject(body).message_id));
     return this.#what.indexes.put(proof, { n: proof.n, id, entry, expires, receipts: Object.fromEntries(signed) });
   }
+}
+
+function isProven(delivery: Delivery): delivery is Delivery & { proof: Proof } {
+  return delivery.proof !== undefined;
 }

@@ -13,6 +13,8 @@ export interface InboxSettings {
   matrix?: number;
   /** 1 when a webhook is told, 0 when none is; only with the feature `webhook`. */
   webhook?: number;
+  /** The weeks with a sheet of tickets; only with the feature `sealed`. */
+  tickets?: number[];
   notices: string[];
 }
 

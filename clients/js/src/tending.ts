@@ -1,18 +1,23 @@
 /** What a `watch` does beside listening: repeats what waits, audits now and then, and looks elsewhere while no inbox answers. */
 import type { Auditing } from './auditing.js';
+import { InboxError } from './errors.js';
 import type { Handoff } from './handoff.js';
 import type { Merging } from './merging.js';
 import type { News } from './news.js';
 import { fraction } from './outbox.js';
 import type { Settled } from './options.js';
 import type { Own } from './own.js';
+import { weekOf } from './pairs.js';
 import type { Reading } from './reading.js';
+import type { Sheets } from './sheets.js';
 
 const ROUND_SECONDS = 30;
 const LOOK_ROUNDS = 10; // between two looks at contacts' buckets
 const SETTLED_SECONDS = 60; // first the app has what it was opened for
 const AUDIT_SECONDS = 86_400;
 const GAP_SECONDS = 3600; // after an audit, when a contact's numbers have a gap
+const LOOK_SECONDS = 3600; // between two looks at which sheets are there
+const FAILED_SECONDS = 300;
 const EVERY_DAY = new Set(['unreachable', 'no_log', 'no_checkpoint', 'unlisted']); // not worth a word each day
 
 export interface TendingOptions {
@@ -20,6 +25,7 @@ export interface TendingOptions {
   options: Settled;
   auditing: Auditing;
   reading: Reading;
+  sheets: Sheets;
   merging: Merging;
   news: Handoff<News>;
   /** What waits is repeated, and changes by other pages are seen. */
@@ -30,6 +36,9 @@ export class Tending {
   readonly #what: TendingOptions;
   /** Whether each inbox is listened to. */
   readonly #ups = new Map<string, boolean>();
+  /** When and in which week sheets are looked at again, and whether all are sent then. */
+  #sealAgain = { at: 0, week: 0, sendAll: false };
+  #notSealedUntil = 0;
   /** Rounds since the last inbox was lost. */
   #alone = 0;
 
@@ -48,8 +57,33 @@ export class Tending {
     while (!signal.aborted) {
       await retry();
       await this.#lookElsewhere();
+      await this.#reseal();
       if (options.ticks() - begun >= SETTLED_SECONDS) await this.#audit(signal);
       await options.sleep(ROUND_SECONDS * 1000, signal);
+    }
+  }
+
+  /** A server lost the place in its list: it may have been restored, with older sheets. */
+  lost(): void {
+    this.#sealAgain = { at: 0, week: 0, sendAll: true };
+  }
+
+  /** See that the inboxes have tickets for this week and the next ones, and that those who are new or blocked are known. */
+  async #reseal(): Promise<void> {
+    const { own, options, sheets } = this.#what;
+    if (!options.sealed || ![...this.#ups.values()].includes(true)) return;
+    const [now, ticks] = [own.now(), options.ticks()];
+    const { at, week, sendAll } = this.#sealAgain;
+    const mayChange = await sheets.isDue(now);
+    if (!mayChange && ticks < at && weekOf(now) === week) return;
+    if (mayChange && ticks < this.#notSealedUntil) return;
+    this.#sealAgain = { at: ticks + LOOK_SECONDS, week: weekOf(now), sendAll: false };
+    try {
+      await own.reseal({ sendAll, mayChange });
+    } catch (error) {
+      if (!(error instanceof InboxError)) throw error;
+      this.#notSealedUntil = ticks + FAILED_SECONDS;
+      this.#sealAgain = { at: this.#notSealedUntil, week: weekOf(now), sendAll };
     }
   }
 

@@ -41,6 +41,8 @@ export interface Listening {
   resume: boolean;
   /** Whether the own card, read anew, names other inboxes instead. */
   isLeft: (inbox: Inbox) => Promise<boolean>;
+  /** The server does not know the place in the list any more: it may have been restored. */
+  lost: () => void;
 }
 
 /** Follow one inbox until `signal` aborts, or until it is gone and the own card names it no more. */
@@ -84,13 +86,18 @@ async function listAll(what: Listening, place: Place, signal: AbortSignal): Prom
     }
   } catch (error) {
     if (!signal.aborted && !(error instanceof InboxError)) throw error;
-    if (error instanceof Refused && isGone(error)) place.cursor = undefined;
+    if (error instanceof Refused && isGone(error)) lose(what, place);
   }
 }
 
 /** When the server does not know the cursor any more, the whole list is read instead. */
 function isGone({ code }: Refused): boolean {
   return code === 'cursor_gone' || code === 'bad_cursor';
+}
+
+function lose(what: Listening, place: Place): void {
+  place.cursor = undefined;
+  what.lost();
 }
 
 /** The state of listening to one inbox. */
@@ -119,7 +126,7 @@ async function listen(what: Listening, place: Place, signal: AbortSignal): Promi
       return new Unreachable('Nothing was heard from the server for too long.');
     }
     if (!(error instanceof InboxError)) throw error;
-    if (error instanceof Refused && isGone(error)) place.cursor = undefined;
+    if (error instanceof Refused && isGone(error)) lose(what, place);
     return error;
   } finally {
     silence.stop();
@@ -133,7 +140,7 @@ async function* streamed(what: Listening, place: Place, silence: Silence, signal
     if (name === 'state') yield readPage(parse(data));
     if (name !== 'end') continue;
     const reason = String(parse(data).reason);
-    if (reason === 'cursor_gone') place.cursor = undefined;
+    if (reason === 'cursor_gone') lose(what, place);
     if (/^(token_expired|closeafter|stopping|cursor_gone)$/.test(reason)) return;
     if (reason === 'replaced') {
       const detail = "Another reader of this inbox took the stream's place.";

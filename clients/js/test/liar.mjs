@@ -8,6 +8,8 @@ import { AppKey } from '../dist/keys.js';
 import { isLogged, nextHead } from '../dist/log.js';
 import { leafOf, nodeOf } from '../dist/receipts.js';
 import { idOf } from '../dist/pages.js';
+import { weekOf } from '../dist/pairs.js';
+import { idOfTicket } from '../dist/tickets.js';
 import { parseToken, signToken } from '../dist/tokens.js';
 
 export const DAY = 86_400;
@@ -54,7 +56,12 @@ export class World {
     if (url === `${HUB}/hub_info`) return json({ challenge_text: 'challenge', read_url_prefix: READ });
     if (origin === HUB) return this.#store(pathname.slice('/store/'.length), headers, body);
     if (url.startsWith(READ)) return this.#read(url.slice(READ.length));
-    return this.servers.get(origin).answer({ method, path: pathname, query: searchParams, headers, body, signal });
+    const server = this.servers.get(origin);
+    server.requests.push({ method, path: pathname, authorization: headers.Authorization, body });
+    const response = server.answer({ method, path: pathname, query: searchParams, headers, body, signal });
+    response.headers.set('Date', new Date((this.now + server.ahead) * 1000).toUTCString());
+    if (server.breaks(method, pathname)) throw new TypeError('fetch failed');
+    return response;
   }
 
   #store(path, headers, content) {
@@ -77,6 +84,13 @@ export class Server {
   key = new AppKey(random(32));
   features = ['log', 'receipts'];
   restored = undefined;
+  /** By how much its clock is ahead of the world's. */
+  ahead = 0;
+  accept = 'anyone';
+  /** All that it was ever shown. */
+  requests = [];
+  /** Whether the connection breaks before the answer is there. */
+  breaks = () => false;
   tell = (answer) => answer;
   /** Whether a delivery is kept; it is answered all the same. */
   keeps = () => true;
@@ -90,7 +104,7 @@ export class Server {
 
   claim() {
     const first = { n: random(2)[0] + 1000, head: toBase64Url(random(32)) };
-    this.inbox = { changes: [], first, logged: [], lives: {}, name: toHex(random(4)) };
+    this.inbox = { changes: [], sheets: {}, used: {}, first, logged: [], lives: {}, name: toHex(random(4)) };
   }
 
   /** What a copy would have. */
@@ -132,17 +146,42 @@ export class Server {
 
   answer({ method, path, query, headers: { Authorization }, body, signal }) {
     if (path === '/.well-known/message-inbox') return this.#capabilities();
+    if (Authorization.startsWith('InboxTicket ')) return this.#deliverSealed(JSON.parse(body), Authorization.split(' ')[1]);
     const { claims } = parseToken(Authorization.slice('Bearer '.length));
     if (path === '/v1/messages' && method === 'POST') return this.#deliver(JSON.parse(body), claims);
     if (path === '/v1/inbox' && method === 'PUT') return this.#put();
     if (!this.inbox) return problem(404, 'no_inbox');
+    if (path === '/v1/inbox/tickets') return this.#keepSheet(JSON.parse(body));
     if (path === '/v1/inbox/log') return json(this.tell({ log: this.#signed(query, claims) }).log);
     if (query.has('after') && !query.get('after').startsWith(path === '/v1/messages' ? this.inbox.name : '')) return problem(410, 'cursor_gone');
     if (path === '/v1/messages') return json(this.tell({ page: this.#page(query) }).page);
     if (path === '/v1/events') return this.#stream(query, signal);
     if (path === '/v1/messages/ack') return this.#acknowledge(JSON.parse(body));
     if (method === 'DELETE') this.inbox = undefined;
-    return method === 'DELETE' ? new Response(null, { status: 204 }) : json(SETTINGS);
+    return method === 'DELETE' ? new Response(null, { status: 204 }) : json({ ...SETTINGS, ...this.#tickets() });
+  }
+
+  #tickets() {
+    return this.features.includes('sealed') ? { tickets: Object.keys(this.inbox.sheets).map(Number) } : {};
+  }
+
+  #keepSheet({ week, ids }) {
+    const raw = fromBase64Url(ids);
+    const sheet = Array.from({ length: raw.length / 16 }, (_, at) => toHex(raw.subarray(at * 16, at * 16 + 16)));
+    const isSorted = sheet.every((id, at) => at === 0 || sheet[at - 1] < id);
+    const now = weekOf(this.#world.now + this.ahead);
+    if (![1024, 2048, 4096].includes(sheet.length) || !isSorted || week < now || week > now + 4) return problem(400, 'bad_request');
+    this.inbox.sheets[week] = sheet;
+    return new Response(null, { status: 204 });
+  }
+
+  #deliverSealed(members, ticket) {
+    const { sheets, used } = this.inbox ?? { sheets: {} };
+    const id = toHex(idOfTicket(fromBase64Url(ticket)));
+    const isOn = sheets[weekOf(this.#world.now + this.ahead)]?.includes(id) || used?.[id];
+    if (!isOn || this.accept === 'nobody' || members.to !== this.owner) return problem(403, 'not_accepted');
+    if ((used[id] ??= idOf(members.message_id)) !== idOf(members.message_id)) return problem(409, 'ticket_spent');
+    return this.#deliver(members, { sub: members.to });
   }
 
   #capabilities() {
@@ -158,7 +197,7 @@ export class Server {
   }
 
   #deliver({ message_id, ttl = 30 * DAY, receipt }, { sub }) {
-    if (!this.inbox) return problem(403, 'not_accepted');
+    if (!this.inbox || this.accept === 'nobody') return problem(403, 'not_accepted');
     const id = idOf(message_id);
     const { now } = this.#world;
     const { changes, lives, logged } = this.inbox;
