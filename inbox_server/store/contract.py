@@ -10,7 +10,7 @@ these exist for SQLite (`store/sqlite/`, `world/evidence.py`).
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.config.config import Config
@@ -73,8 +73,7 @@ class Policy:
     channels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """What a delivery without a sender shows.
 
     `hash` is the keyed hash of its id, and `mark` that of the ticket and the entry that it is shown for, 16 bytes each.

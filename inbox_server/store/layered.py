@@ -67,7 +67,7 @@ class LayeredStore:
         return self._shown_policy(self._store.known_ticket_policy(self._hide(inbox), self._hidden_ticket(ticket)))
 
     def _hidden_ticket(self, ticket: Ticket) -> Ticket:
-        return replace(ticket, hash=self._hide(ticket.hash), mark=self._hide(ticket.mark))
+        return ticket._replace(hash=self._hide(ticket.hash), mark=self._hide(ticket.mark))
 
     async def deliver(
         self,

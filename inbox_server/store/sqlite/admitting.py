@@ -3,7 +3,6 @@
 A ticket is looked at, the delivery done and the ticket marked within one transaction.
 """
 
-import contextlib
 import sqlite3
 from collections.abc import Sequence
 from typing import Self
@@ -57,14 +56,14 @@ class _Marks:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._open: dict[int, sqlite3.Blob] = {}
-        self._opened = contextlib.ExitStack()
         self._admitted: set[Place] = set()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._opened.close()
+        for marks in self._open.values():
+            marks.close()
 
     def admit(self, asked: Delivery) -> bool:
         """Whether its ticket is where it was and unused, and nobody was admitted with it in this transaction."""
@@ -92,5 +91,5 @@ class _Marks:
     def _marks(self, place: Place) -> sqlite3.Blob:
         marks = self._open.get(place.sheet)
         if marks is None:
-            marks = self._open[place.sheet] = self._opened.enter_context(marks_of(self._db, place.sheet))
+            marks = self._open[place.sheet] = marks_of(self._db, place.sheet)
         return marks

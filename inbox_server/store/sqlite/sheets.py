@@ -6,10 +6,12 @@ own, which are not moved, and are zeroed when the row goes (`secure_delete`). So
 """
 
 import sqlite3
+import sys
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from inbox_server.clock import UnixTime
 from inbox_server.identity.layer import Layer
@@ -26,8 +28,7 @@ _NUMBERS: Final = 1 << 62
 _NOBODY: Final = b""  # on nobody's lists
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a ticket is: the number of its sheet, and the first byte there."""
 
     sheet: int
@@ -39,12 +40,34 @@ class KnownSheets:
     """The policy for whoever has a ticket, and the sheets of the weeks that were asked for: week, number and ids."""
 
     policy: Policy
-    sheets: tuple[tuple[int, int, bytes], ...]
+    sheets: tuple["_KnownSheet", ...]
 
     def place_of(self, ticket: Ticket) -> Place | None:
-        for week, number, ids in self.sheets:
-            if week in ticket.weeks and (at := _at(ids, ticket.hash)) is not None:
-                return Place(number, at)
+        for sheet in self.sheets:
+            if sheet.week in ticket.weeks and (at := sheet.find(ticket.hash)) is not None:
+                return Place(sheet.number, at)
+        return None
+
+
+class _KnownSheet:
+    """Finds hashes: by their first four bytes as numbers, which are sorted as the hashes are."""
+
+    def __init__(self, week: int, number: int, ids: bytes) -> None:
+        self.week, self.number, self._ids = week, number, ids
+        words = array("I", ids)
+        if sys.byteorder == "little":
+            words.byteswap()
+        self._begins = words[:: HASH_BYTES // words.itemsize]
+
+    def find(self, hash: bytes) -> int | None:
+        """The first byte of a hash."""
+        begins, begin = self._begins, int.from_bytes(hash[:4], "big")
+        number = bisect_left(begins, begin)
+        while number < len(begins) and begins[number] == begin:
+            at = number * HASH_BYTES
+            if self._ids[at : at + HASH_BYTES] == hash:
+                return at
+            number += 1
         return None
 
 
@@ -91,14 +114,12 @@ def read_sheets(db: sqlite3.Connection, inbox: bytes, ticket: Ticket) -> KnownSh
         "SELECT week, number, ids FROM sheet WHERE inbox = ? AND week BETWEEN ? AND ?",
         (inbox, ticket.weeks[0], ticket.weeks[-1]),
     ).fetchall()
-    return KnownSheets(policy, tuple(rows)) if policy else None
+    return KnownSheets(policy, tuple(_KnownSheet(*row) for row in rows)) if policy else None
 
 
-@contextmanager
-def marks_of(db: sqlite3.Connection, sheet: int) -> Iterator[sqlite3.Blob]:
+def marks_of(db: sqlite3.Connection, sheet: int) -> sqlite3.Blob:
     """Which tickets of a sheet were used, to be read and written in place. Raises `sqlite3.Error` when it is gone."""
-    with db.blobopen("sheet", "used", sheet) as marks:
-        yield marks
+    return db.blobopen("sheet", "used", sheet)
 
 
 def rekeyed_tickets(ids: bytes, used: bytes, old: Layer, new: Layer) -> tuple[bytes, bytes]:
@@ -109,15 +130,3 @@ def rekeyed_tickets(ids: bytes, used: bytes, old: Layer, new: Layer) -> tuple[by
         (new.hide(old.show(id)), UNUSED if mark == UNUSED else new.hide(old.show(mark))) for id, mark in pairs
     )
     return b"".join(id for id, _ in rekeyed), b"".join(mark for _, mark in rekeyed)
-
-
-def _at(ids: bytes, hash: bytes) -> int | None:
-    """Where a hash is among those that are sorted."""
-    low, high = 0, len(ids)
-    while low < high:
-        middle = (low + high) // (2 * HASH_BYTES) * HASH_BYTES
-        if ids[middle : middle + HASH_BYTES] < hash:
-            low = middle + HASH_BYTES
-        else:
-            high = middle
-    return low if ids[low : low + HASH_BYTES] == hash else None
