@@ -21,9 +21,9 @@ def settle(server: Server, owners: Sequence[Person], senders: Sequence[Person] =
         asyncio.run(_ask_all(server, islice(deliveries(senders, owners, server.url), count)))
 
 
-def give_tickets(server: Server, sheets: Iterable[bytes]) -> None:
-    """Requests that each send an owner's sheet."""
-    asyncio.run(_ask_all(server, sheets))
+def send_all(server: Server, requests: Iterable[bytes]) -> None:
+    """Send them, all of which must succeed."""
+    asyncio.run(_ask_all(server, requests))
 
 
 def unread(server: Server, owners: Iterable[Person]) -> int:
