@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.errors import Refused
-from inbox_server.store.contract import TOMBSTONE_SECONDS, Cursor, Delivered, Quota
+from inbox_server.store.contract import TOMBSTONE_SECONDS, WEEK_SECONDS, Cursor, Delivered, Quota
+from tests.store.test_sheets import give, outcome
 from tests.support.stores import ADMISSION, STORES, Box, Kind, claimed_box, entries_of, id_of, texts_of
 
 T = TypeVar("T")
@@ -22,6 +23,7 @@ T = TypeVar("T")
 QUOTA = Quota(entries=4, bytes=40, max_retention=20_000, tombstones=5)
 TEXTS = st.sampled_from([letter * size for size, letter in enumerate("abcdefghijkl", 1)])
 LIVES = st.sampled_from([10, 4000, 50_000])
+TICKETS = st.integers(0, 3)
 WAITS = st.sampled_from([1, 9, 10, 3600, 5000, 20_000])
 
 
@@ -158,6 +160,7 @@ class Devices(RuleBasedStateMachine):
         self.box: Box = self.run(self.opened.enter_async_context(claimed_box(folder, kind=self.kind, quota=QUOTA)))
         self.model = Model(self.box.clock())
         self.cursors: list[Cursor] = [self.run(self.box.cursor())]
+        self.week, self.tickets = self.model.now // WEEK_SECONDS, dict[int, str | None]()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -176,6 +179,30 @@ class Devices(RuleBasedStateMachine):
                 raise
             delivered = None
         assert (delivered and (delivered.new, delivered.expires)) == expected
+
+    @rule(text=TEXTS, life=LIVES, number=TICKETS)
+    def deliver_sealed(self, text: str, life: int, number: int) -> None:
+        """Each ticket is for one text; what does not fit leaves it unused."""
+        if self.model.now // WEEK_SECONDS != self.week:
+            return  # its sheet is over
+        if number not in self.tickets:
+            expected: str | bool = "not_accepted"
+        elif self.tickets[number] not in (None, text):
+            expected = "ticket_spent"
+        else:
+            delivered = self.model.deliver(text, life)
+            expected = "inbox_full" if delivered is None else delivered[0]
+            if delivered:
+                self.tickets[number] = text
+        assert self.run(outcome(self.box, text, number, life)) == expected
+
+    @rule(numbers=st.sets(TICKETS, min_size=1))
+    def give_tickets(self, numbers: set[int]) -> None:
+        """Another sheet: what was used stays used, and what is not on it is gone."""
+        if self.model.now // WEEK_SECONDS == self.week:
+            self.run(give(self.box, *numbers))
+            used = {number: text for number, text in self.tickets.items() if text is not None}
+            self.tickets = dict.fromkeys(numbers) | used
 
     @rule(text=TEXTS, days=st.integers(1, 2))
     def deliver_for_days(self, text: str, days: int) -> None:
