@@ -128,6 +128,22 @@ def test_a_copy_is_restored_on_a_fresh_machine(machine: Machine, other: Machine)
         assert people.bob_reads() == ["two"]
 
 
+def test_a_secret_that_is_lost_for_good_is_replaced(machine: Machine) -> None:
+    """docs/troubleshooting.md. The old database is useless, and kept. And the clock of a server may be confirmed."""
+    installed(machine)
+    with machine.booted():
+        put_nginx_in_front(machine, "site")
+        machine.run("systemctl enable --now inbox-server")
+        before = machine.run("rm /etc/inbox-server/secret; stat -c %i /var/lib/inbox-server/inbox.sqlite3")
+        machine.run("! systemctl restart inbox-server")
+        steps(machine, "new secret")
+        assert machine.run("stat -c %a /etc/inbox-server/secret") == "600\n"
+        assert machine.run("stat -c %i /var/backups/inbox-server/inbox.sqlite3") == before
+        machine.run("systemctl kill --signal=USR1 inbox-server")
+        all_is_well(machine.run(f"inbox-server doctor --config {CONFIG}"))
+        all_is_well(machine.run(f"inbox-server ping {URL}"))
+
+
 def test_the_files_are_moved_to_a_fresh_machine(machine: Machine, other: Machine) -> None:
     for each in (machine, other):
         installed(each)
