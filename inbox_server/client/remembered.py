@@ -99,6 +99,10 @@ class Remembered:
         """A copy after an audit, which leaves these of what was listed to the next one."""
         return replace(self, audited={**self.audited, inbox: audited}, listed={**self.listed, inbox: dict(left)})
 
+    def without_gaps(self) -> "Remembered":
+        """A copy after an audit, which has looked for what the gaps in people's numbers stand for."""
+        return replace(self, people={key: replace(person, gaps=()) for key, person in self.people.items()})
+
     def with_begun(self, inbox: str, since: int) -> "Remembered":
         """A copy that has seen nothing of the log that begins."""
         return replace(self.without_inbox(inbox), begun={**self.begun, inbox: since})

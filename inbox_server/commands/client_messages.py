@@ -186,12 +186,22 @@ def _read(options: argparse.Namespace) -> int:
         entries = _chosen(unread, options.ids) if options.ids else unread.entries
         _check_save(options, entries)
         shown = [entry for entry in entries if await show_message(client, entry, output, options.save)]
+        _tell_gaps(client, output)
         acked = exit_code(await client.acknowledge(shown)) if options.ack and shown else 0
         if len(shown) < len(entries):
             return exit_codes.PARTLY if shown else 1
         return exit_codes.PARTLY if unread.without_server and shown else acked or exit_code(unread.outcomes)
 
     return with_client(options, read, before=check)
+
+
+def _tell_gaps(client: InboxClient, output: Output) -> None:
+    """Senders number what they write. For people: a script audits, or does not."""
+    for person in client.account.profile.read().remembered.people.values():
+        if person.gaps and not output.is_json:
+            numbers = ", ".join(map(str, person.gaps[:5])) + (" …" if len(person.gaps) > 5 else "")
+            text = f"left out of what {marked(person.identity)} sent, by its numbers: {numbers}. To look for it:"
+            output.progress(f"{text} {output.command('audit', '').rstrip()}", {})
 
 
 def _check_save(options: argparse.Namespace, entries: Iterable[Entry]) -> None:

@@ -90,6 +90,7 @@ async def test_a_watch_audits_once_a_day_and_sooner_when_a_number_is_left_out(
     await alice.send("bob.id", "three")
     await read_all(bob)  # its number shows that one before it is missing
     assert await pass_by(0) == ["receipt_without_entry"]
+    assert await pass_by(2) is None  # it has been looked for
 
 
 async def test_a_watch_finds_what_contacts_sent_while_no_inbox_answers(

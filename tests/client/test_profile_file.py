@@ -11,8 +11,9 @@ import pytest
 
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.open_client import outbox_file, profile_file
-from inbox_server.client.outbox import Place, Waiting
+from inbox_server.client.outbox import Place, Waiting, parse_outbox, render_outbox
 from inbox_server.client.profile_file import Move, Profile, parse_profile, render_profile
+from inbox_server.client.remembered import Audited, Person, Remembered, Written
 from inbox_server.client.storage import BadFile, InFile, write_new
 from inbox_server.clock import UnixTime
 
@@ -53,6 +54,52 @@ def test_a_profile_is_read_as_it_was_written(path: Path) -> None:
     assert same(profile_file(path).read(), PROFILE)
     least = Profile(KEY, "https://chat.example", "https://hub.example", ("https://hub.example/read/",))
     assert same(parse_profile(render_profile(least)), least)
+
+
+def test_what_older_clients_wrote_is_read() -> None:
+    members = json.loads(render_profile(PROFILE))
+    del members["remembered"]
+    assert same(parse_profile(json.dumps(members).encode()), PROFILE)
+    place = {"state": "waiting", "code": "unreachable", "detail": "x", "not_before": 0}
+    delivery = {"message": "1" * 32, "recipient": "bob.id", "key": KEY.public, "body": "{}", "made": 5}
+    outbox = {"version": 1, "deliveries": [{**delivery, "places": {"https://a.example": place}}]}
+    (waiting,) = parse_outbox(json.dumps(outbox).encode()).values()
+    assert (waiting.n, waiting.is_indexed, waiting.is_over) == (0, True, False)
+    assert parse_outbox(render_outbox({waiting.message: waiting})) == {waiting.message: waiting}
+
+
+def test_what_is_remembered_is_read_as_it_was_written() -> None:
+    remembered = Remembered(
+        {"https://a.example": ("02" + "0" * 64,)},
+        {KEY.public: Written(7, bytes(range(16)), 2976)},
+        {KEY.public: Person("alice.id", "https://hub.example/", 9, (3, 4), 1_800_000_000)},
+        {"https://a.example": {"id": 1_800_057_599, "other": 0}},
+        {"https://a.example": Audited(5, 6, 7, "cursor", 8)},
+        {"https://a.example": 8},
+        {"id": 1_800_057_599},
+    )
+    profile = replace(PROFILE, remembered=remembered)
+    assert same(parse_profile(render_profile(profile)), profile)
+    assert "a.example" not in str(profile.without_inbox("https://a.example").remembered.audited)
+
+
+@pytest.mark.parametrize(
+    ("seen", "n", "high", "gaps"),
+    [
+        (0, 5, 5, ()),
+        (5, 6, 6, ()),
+        (5, 8, 8, (6, 7)),
+        (8, 6, 8, (7,)),
+        (8, 8, 8, (6, 7)),
+        (8, 500, 500, tuple(range(400, 500))),
+    ],
+)
+def test_a_number_that_was_left_out_is_a_gap_until_it_comes(
+    seen: int, n: int, high: int, gaps: tuple[int, ...]
+) -> None:
+    before = Person("alice.id", n=seen, gaps=(6, 7) if seen == 8 else ())
+    after = before.with_number(n)
+    assert (after.n, after.gaps) == (high, gaps)
 
 
 def test_the_files_are_their_owner_s_alone(path: Path) -> None:

@@ -4,7 +4,7 @@ Contacts' indexes are read first, then lists, then logs, then what changed. So w
 after it, and an honest server has nothing to explain.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -69,6 +69,8 @@ class Auditing:
         findings += [each for look in looks.values() for each in look.findings]
         if is_readable:
             findings += await self._write_checkpoints(looks)
+        if len(looks) == len(sources) and not self._indexes.problems:
+            self._remember(Remembered.without_gaps)
         return Audit(
             tuple(findings),
             sum(len(look.log.numbers) for look in looks.values() if look.log),
@@ -247,7 +249,7 @@ class Auditing:
             if each.entry.entry in hidden or (is_logged_nowhere and is_logged(_end(each), now)):
                 yield each
 
-    def _remember(self, change: "partial[Remembered]") -> None:
+    def _remember(self, change: Callable[[Remembered], Remembered]) -> None:
         self._account.profile.change(lambda profile: profile.with_remembered(change))
 
 

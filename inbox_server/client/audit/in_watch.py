@@ -20,6 +20,7 @@ class InWatch:
         self._account = account
         self._monotonic = monotonic
         self._audit_at: float | None = None
+        self._soon_at = 0.0
         self._rounds = 0
 
     async def audit(self) -> Audit | None:
@@ -29,10 +30,11 @@ class InWatch:
             return None  # no inbox here has ever had a log
         now = self._monotonic()
         if self._audit_at is None:
-            self._audit_at = now + self._first_pause()
+            self._audit_at, self._soon_at = now + self._first_pause(), now
         has_gap = any(person.gaps for person in remembered.people.values())
-        if now < self._audit_at - (DAY_SECONDS - _SOON_SECONDS if has_gap else 0):
+        if now < (min(self._soon_at, self._audit_at) if has_gap else self._audit_at):
             return None
+        self._soon_at = now + _SOON_SECONDS
         self._audit_at = now + DAY_SECONDS * (0.75 + self._account.random() / 2)
         audit = await Auditing(self._account).audit()
         is_worth_telling = audit.found or any(each.code not in _EVERY_DAY for each in audit.findings)
