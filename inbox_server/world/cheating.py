@@ -73,10 +73,10 @@ async def _client(world: World, person: Person) -> AsyncIterator[InboxClient]:
 def hide_newest(data_dir: Path) -> None:
     """What an operator can do who wants nobody to notice: the log that is left holds together."""
     with contextlib.closing(sqlite3.connect(data_dir / DATABASE_NAME)) as db, db:
-        rows = db.execute("SELECT inbox, n, id FROM logged ORDER BY n").fetchall()
-        inbox, hidden, id = rows[-1]
+        every = "SELECT inbox, n, id FROM logged UNION SELECT inbox, n, id FROM message WHERE n IS NOT NULL ORDER BY n"
+        rows = db.execute(every).fetchall()
+        inbox, _, id = rows[-1]
         base = LogPoint(*db.execute("SELECT base_n, base_head FROM inbox WHERE inbox = ?", (inbox,)).fetchone())
         end = fold(base, (LogEntry(n, kept) for _, n, kept in rows[:-1]))
-        db.execute("DELETE FROM logged WHERE n = ?", (hidden,))
         db.execute("DELETE FROM message WHERE id = ?", (id,))
         db.execute("UPDATE inbox SET log_n = ?, log_head = ? WHERE inbox = ?", (end.n, end.head, inbox))
