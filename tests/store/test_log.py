@@ -53,6 +53,18 @@ async def test_entries_that_arrive_together_in_several_inboxes_are_logged_in_the
     assert await box.logged() == ids(*(text for number, text in enumerate(texts) if number % 3))
 
 
+async def test_repeats_that_arrive_among_new_entries_leave_no_gap(box: Box) -> None:
+    carol = box.of(CAROL)
+    await carol.claim()
+    await deliver(box, "old", "older")
+    arriving = ("first", "old", "second", "second", "older", "third", "old", "fourth")
+    await asyncio.gather(*(deliver(each, text) for text in arriving for each in (box, carol)))
+    assert await box.logged() == ids("old", "older", "first", "second", "third", "fourth")
+    assert await carol.logged() == ids("first", "old", "second", "older", "third", "fourth")
+    await deliver(box, "fifth")
+    assert (await box.logged())[-1] == id_of("fifth")
+
+
 async def test_repeats_and_acknowledgements_are_not_logged_and_a_longer_life_is(box: Box) -> None:
     await deliver(box, "first", "second")
     await deliver(box, "first")

@@ -129,6 +129,9 @@ async def test_a_copy_of_the_settings_has_a_log_that_begins_at_its_head(box: Box
         assert await other.log() == LogPage(head, (), head, more=False, restored=NOW // DAY_SECONDS)
         await other.deliver("two", life=LONG)
         assert await other.logged() == [id_of("two")]
+        other.clock.advance(3 * DAY_SECONDS)
+        await other.sweep()
+        assert await other.logged() == [id_of("two")]
 
 
 @pytest.mark.parametrize("version", [4, 6])
