@@ -11,6 +11,7 @@ from functools import partial
 from itertools import takewhile
 from typing import Final
 
+from inbox_server.store.sqlite.expiry import give_back
 from inbox_server.store.sqlite.reader import Reader
 from inbox_server.store.sqlite.slots import PAGE_SLOTS, SPARE_SLOTS, Slots, blank_slot
 from inbox_server.store.sqlite.writer import Writer
@@ -21,7 +22,7 @@ _Row = tuple[bytes, int, int | None]
 _LOOKED_AT_ROWS: Final = 2000
 _MOVED_ROWS: Final = 100
 _DROPPED_SLOTS: Final = 100 * PAGE_SLOTS
-_VACUUM_PAGES: Final = 200
+_GIVEN_BACK_PAGES: Final = 100  # ten milliseconds
 _ROUNDS: Final = 3  # a longer life moves an entry in its feed, perhaps past where we look
 
 
@@ -46,7 +47,7 @@ class Vacuum:
                     pass
             finally:
                 self._slots.end = None
-            while await self._writer.write(_shrink, erases=True):
+            while await self._writer.write(partial(give_back, most=_GIVEN_BACK_PAGES), erases=True):
                 pass
             return before - await self._reader.read(_file_bytes)
 
@@ -93,16 +94,16 @@ class Vacuum:
         self._slots.forget()
         db.executemany("DELETE FROM text WHERE slot = ?", blank)
         db.executemany("DELETE FROM free_slot WHERE slot = ?", blank)
-        _shrink(db)
+        give_back(db, _GIVEN_BACK_PAGES)
         return bool(blank)
 
 
 def _is_any_behind(db: sqlite3.Connection, end: int) -> bool:
-    """Whether a row behind the end is not blank."""
-    rows, blank = db.execute(
-        "SELECT (SELECT count(*) FROM text WHERE slot > ?1), (SELECT count(*) FROM free_slot WHERE slot > ?1)", (end,)
+    """Whether a row behind the end is not blank. To count the rows themselves would be to read all of the file."""
+    last, blank = db.execute(
+        "SELECT (SELECT max(slot) FROM text), (SELECT count(*) FROM free_slot WHERE slot > ?)", (end,)
     ).fetchone()
-    return bool(rows > blank)
+    return bool(last - end > blank)
 
 
 def _entries(db: sqlite3.Connection, after: tuple[bytes, int]) -> list[_Row]:
@@ -110,12 +111,6 @@ def _entries(db: sqlite3.Connection, after: tuple[bytes, int]) -> list[_Row]:
         "SELECT inbox, change, slot FROM message WHERE (inbox, change) > (?, ?) ORDER BY inbox, change LIMIT ?",
         (*after, _LOOKED_AT_ROWS),
     ).fetchall()
-
-
-def _shrink(db: sqlite3.Connection) -> bool:
-    """Give some free pages back; whether there are more."""
-    db.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
-    return bool(db.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 def _file_bytes(db: sqlite3.Connection) -> int:
