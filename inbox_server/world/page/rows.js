@@ -13,6 +13,7 @@ const TABLES = new Map([
   ['inbox', { key: ['inbox'], says: 'One row for each inbox: its owner and app as keyed hashes, the rules that the owner set, and counts.' }],
   ['name', { key: ['name'], says: 'Names that were proved, as keyed hashes. Without the server’s secret nobody can tell whose they are.' }],
   ['listed', { key: ['inbox', 'kind', 'address'], says: 'Whom owners blocked or listed, as keyed hashes.' }],
+  ['sheet', { key: ['inbox', 'week'], says: 'One row for each week for which an owner gave tickets, as keyed hashes, sorted and filled up: whose a ticket is, and how many contacts there are, is not there. What is used is marked.' }],
   ['subscription', { key: ['inbox', 'channel', 'id'], says: 'Where owners are told that something waits, sealed under the server’s secret.' }],
   ['free_slot', { key: ['slot'], says: 'Places where the next texts may go.' }],
   ['invite', { key: ['code'], says: 'Invitations that nobody used yet, as keyed hashes.' }],
