@@ -16,8 +16,8 @@ from tests.conftest import APP
 from tests.support.clients import client_of
 from tests.support.providers import Provider
 
-# A column, and how many bytes of it there are. `logged.until` says only when a row may go.
-_COLUMNS = {"logged": {"n": 6, "id": 32}, "inbox": {"log_n": 6, "log_head": 32, "base_n": 6, "base_head": 32}}
+# A column, and how many bytes of it there are. What is not read yet is logged in its message's row.
+_COLUMNS = {"message": {"n": 6, "id": 32}, "inbox": {"log_n": 6, "log_head": 32, "base_n": 6, "base_head": 32}}
 
 Change = tuple[str, int, str, int]
 """The table, its row, the column, and the byte."""
@@ -36,7 +36,7 @@ def changes(path: Path) -> Iterator[Change]:
 def change(path: Path, changed: Change) -> bool:
     """Whether the database takes it: not a number that another row has."""
     table, row, column, byte = changed
-    order = {"logged": "n", "inbox": "inbox"}[table]
+    order = {"message": "n", "inbox": "inbox"}[table]
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         keys = [key for (key,) in db.execute(f"SELECT {order} FROM {table} ORDER BY {order}")]
         (value,) = db.execute(f"SELECT {column} FROM {table} WHERE {order} = ?", (keys[row],)).fetchone()
