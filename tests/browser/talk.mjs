@@ -20,7 +20,7 @@ const bob = await openWindow({ hash: '#bob.id', colorScheme: 'dark' });
 const phone = await openWindow({ hash: '#bob.id', viewport: { width: 360, height: 740 } });
 await Promise.all([bob, phone].map(isListening));
 await line(alice, 'Hello?').getByRole('button', { name: 'Send again' }).click();
-await line(alice, 'Hello?').getByText(/^Stored at 127\.0\.0\.1:\d+, until \d+ [A-Z][a-z]+ or until it is read\. Receipt kept$/).waitFor();
+await line(alice, 'Hello?').getByText(/^Stored at 127\.0\.0\.1:\d+, until \d+ [A-Z][a-z]+ or until it is read\. Receipt kept Signed, first contact: the server saw who wrote$/).waitFor();
 await send(alice, MARKUP);
 
 for (const each of [bob, phone]) {

@@ -124,6 +124,10 @@ async def test_an_audit_finds_what_the_server_does_not_show(stage: Stage) -> Non
     await stage.play("audit.mjs")
 
 
+async def test_messages_go_sealed_once_both_have_written(stage: Stage) -> None:
+    await stage.play("sealed.mjs")
+
+
 async def test_an_inbox_that_goes_away_is_told_and_caught_up_with(stage: Stage, second: SecondInbox) -> None:
     async with stage.node.start(HERE / "offline.mjs", {**stage.given, "second": second.url}) as lines:
         assert (await lines.next())["kind"] == "stop"

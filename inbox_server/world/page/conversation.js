@@ -95,10 +95,12 @@ export class Conversation {
   }
 
   #fate(message) {
-    const lines = deliveryWords(message).map(({ tone, text, receipt }) => {
-      const mark = receipt ? [' ', element('span', { class: `receipt ${receipt.tone}` }, receipt.text)] : [];
-      return element('p', { class: `fate ${tone}` }, text, ...mark);
+    const lines = deliveryWords(message).map(({ tone, text, marks = [] }) => {
+      const spans = marks.flatMap((mark) => [' ', element('span', { class: `receipt ${mark.tone}` }, mark.text)]);
+      return element('p', { class: `fate ${tone}` }, text, ...spans);
     });
+    const isUnsealed = Object.values(message.outcomes ?? {}).some(({ mayBeSigned }) => mayBeSigned);
+    if (isUnsealed) lines.push(button('Let it be signed', () => this.#session.sign(message), { class: 'small-button' }));
     if (message.problem) lines.push(button('Send again', () => this.#session.sendAgain(message), { class: 'small-button' }));
     return lines;
   }

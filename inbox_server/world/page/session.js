@@ -91,6 +91,12 @@ export class Session extends EventTarget {
     await this.#deliver(key, to, text);
   }
 
+  /** It could not go sealed, and may tell the server who wrote. */
+  async sign({ id }) {
+    const report = await this.client.sign(id);
+    if (report) this.#merge(report);
+  }
+
   async #deliver(key, to, text) {
     const change = { sending: false, problem: undefined };
     try {

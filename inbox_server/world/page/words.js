@@ -22,12 +22,22 @@ export function deliveryWords({ sending, problem, outcomes = {} }) {
   return Object.entries(outcomes).map(([inbox, outcome]) => outcomeWords(hostOf(inbox), outcome));
 }
 
-function outcomeWords(host, { kind, expires, receipt, because, notBefore }) {
-  if (kind === 'stored') return { tone: 'good', text: `Stored at ${host}, ${untilWords(expires)}.`, receipt: receiptWords(receipt) };
+function outcomeWords(host, { kind, expires, receipt, way, because, notBefore }) {
+  if (kind === 'stored') {
+    const marks = [receiptWords(receipt), WAYS[way]].filter(Boolean);
+    return { tone: 'good', text: `Stored at ${host}, ${untilWords(expires)}.`, marks };
+  }
   if (kind === 'refused') return { tone: 'bad', text: `Refused by ${host}: ${because}` };
   const next = timeWithSeconds.format(notBefore * 1000);
   return { tone: 'open', text: `Not delivered yet: ${because} It is tried again by itself, after ${next}.` };
 }
+
+/** How much the server learned: with a ticket nothing says who sends. */
+const WAYS = {
+  sealed: { tone: 'good', text: 'Sealed: the server does not know who wrote' },
+  'signed, first contact': { tone: 'quiet', text: 'Signed, first contact: the server saw who wrote' },
+  signed: { tone: 'quiet', text: 'Signed: the server saw who wrote' },
+};
 
 /** `receipt`: `kept`, what is wrong with it, or nothing where none was asked for. */
 function receiptWords(receipt) {
@@ -48,8 +58,10 @@ export function isEndOfDay(seconds) {
 /** A client's report, as it is kept: an outcome for each inbox. */
 export function outcomesOf({ stored, waiting, refused }) {
   return Object.fromEntries([
-    ...stored.map(({ inbox, expires, signed, unsigned }) => [inbox, { kind: 'stored', expires, receipt: signed ? 'kept' : unsigned }]),
-    ...waiting.map(({ inbox, problem, notBefore }) => [inbox, { kind: 'waiting', because: because(problem), notBefore }]),
+    ...stored.map(({ inbox, expires, signed, unsigned, way }) => [inbox, { kind: 'stored', expires, receipt: signed ? 'kept' : unsigned, way }]),
+    ...waiting.map(({ inbox, problem, notBefore }) => {
+      return [inbox, { kind: 'waiting', because: because(problem), notBefore, mayBeSigned: problem.code === 'no_tickets' }];
+    }),
     ...refused.map(({ inbox, problem }) => [inbox, { kind: 'refused', because: because(problem) }]),
   ]);
 }
