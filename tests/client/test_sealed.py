@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import json
+from argparse import Namespace
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +17,11 @@ from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.own_card import published_card
 from inbox_server.client.profile_file import parse_profile, render_profile
 from inbox_server.client.publish import Publishing
-from inbox_server.client.reports import Renewed, Sent
+from inbox_server.client.reports import Outcome, Renewed, Sent
 from inbox_server.client.sealed import Offer
 from inbox_server.client.sheets import EDITION_SECONDS
 from inbox_server.client.tickets import WEEK_SECONDS, Sheet, seed_of, ticket_of
+from inbox_server.commands.client_command import Output
 from inbox_server.protocol.base64url import encode
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
@@ -272,3 +276,15 @@ async def test_a_watch_gives_tickets_when_contacts_are_new(
             if isinstance(news, Renewed):
                 break
     assert ways(await alice.send("bob.id", "sealed")) == ["sealed"]
+
+
+@pytest.mark.parametrize(
+    ("way", "words"), [("sealed", "stored, sealed"), ("signed, first contact", "stored, signed, first contact")]
+)
+def test_a_report_says_how_a_message_went(way: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sent = Sent("00", "bob.id", (Outcome("https://inbox.example", "done", way=way),))
+    for is_json in (False, True):
+        Output(Namespace(json=is_json, profile=Path("profile.json"))).sent(sent)
+    text, document = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    assert text.endswith(f"https://inbox.example: {words}")
+    assert [each["way"] for each in json.loads(document)["inboxes"]] == [way]
