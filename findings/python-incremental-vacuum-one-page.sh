@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # One would guess: PRAGMA incremental_vacuum(50) gives 50 free pages back, from Python as in SQLite's own shell.
-# What happens: with `execute`, also with `fetchall` after it, it gives back one page, whatever the number. Each page is a step of the
-#   statement, and the module steps a statement without columns once. `executescript` steps to the end, but commits first.
-# Version: the sqlite3 module of Python 3.11.7 and 3.13.0, SQLite 3.40.1. Seen: execute: 1, fetchall: 1, executescript: 50, 50 times: 50
+# What happens: `execute` alone gives back one page, whatever the number: each page is a step of the statement, and nobody takes the others.
+#   With `fetchall` after it, Python 3.10, 3.12 and 3.13 give back all; 3.11 still gives one. `executescript` gives all, but commits first.
+# Version: the sqlite3 modules of Python 3.10.13, 3.11.7, 3.12.1 and 3.13.0, SQLite 3.40.1.
+#   Seen with 3.11.7: execute: 1, fetchall: 1, executescript: 50, 50 times: 50
 # Who meets it: those who keep a file small with auto_vacuum=INCREMENTAL; it grows on, and no error says so.
 #   The way round is to run `PRAGMA incremental_vacuum(1)` as often as there are pages to give back.
 set -euo pipefail
@@ -31,5 +32,6 @@ print(", ".join(f"{name}: {given_back(how)}" for name, how in {
 PY
 )
 echo "$seen"
-expected="execute: 1, fetchall: 1, executescript: 50, 50 times: 50"
+all=$(python3 -c "import sys; print(1 if sys.version_info[:2] == (3, 11) else 50)")
+expected="execute: 1, fetchall: $all, executescript: 50, 50 times: 50"
 [ "$seen" = "${EXPECTED-$expected}" ] || { echo "Changed: the pragma gives back what it is asked for."; exit 1; }

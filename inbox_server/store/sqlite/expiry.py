@@ -46,8 +46,8 @@ def sweep(db: sqlite3.Connection, now: UnixTime) -> None:
 def give_back(db: sqlite3.Connection, most: int) -> bool:
     """Give at most so many free pages back to the file system; whether there are more.
 
-    Whatever number the pragma is given, Python's `execute` runs it for one page: it stops at the first row that a
-    statement without columns has.
+    One by one, because Python 3.11 runs the pragma for one page, whatever number it is given
+    (findings/python-incremental-vacuum-one-page.sh).
     """
     for _ in range(most):
         if not db.execute("PRAGMA freelist_count").fetchone()[0]:
