@@ -16,7 +16,15 @@ from inbox_server.client.audit.checkpoint import BadCheckpoint, Checkpoint, Chec
 from inbox_server.client.audit.contacts import ContactIndexes, not_read
 from inbox_server.client.audit.evidence import evidence_of
 from inbox_server.client.audit.findings import Finding, finding
-from inbox_server.client.audit.judging import ContactEntry, Material, Proven, Shown, judge, suspects
+from inbox_server.client.audit.judging import (
+    ContactEntry,
+    Material,
+    Proven,
+    Shown,
+    is_lost_with_copy,
+    judge,
+    suspects,
+)
 from inbox_server.client.audit.log_check import CheckedLog, LogAnswer, LogFault, Owner, check_log, last_number
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.inbox_api import Inbox, InboxRefused
@@ -167,8 +175,8 @@ class Auditing:
     ) -> Material:
         remembered = self._account.profile.read().remembered
         audited = remembered.audited.get(inbox.url)
-        if audited and audited.since != since:
-            audited = None  # of another log
+        if audited and not (audited.since == since and log.base.n <= audited.n <= log.head.n):
+            audited = None  # of another log: its numbers began elsewhere, even if it began in the same second
         material = Material(
             owner,
             log,
@@ -231,10 +239,14 @@ class Auditing:
         return replace(found, evidence=evidence_of(material.owner, answers, found, before=before))
 
     def _settle(self, inbox: Inbox, material: Material, cursor: str) -> None:
-        """The log is checked up to its head. What was listed and is in it is protected by that from now on."""
+        """The log is checked up to its head. What was listed and is in it is protected by that from now on.
+
+        What is missing is held against the server again, but not what was lost with a copy that was put back.
+        """
         log = material.log
         audited = Audited(log.head.n, log.at, self._account.user.clock(), cursor, material.since)
-        left = {id: until for id, until in material.listed.items() if until > log.at and id not in log.numbers}
+        missing = {id: until for id, until in material.listed.items() if until > log.at and id not in log.numbers}
+        left = {} if is_lost_with_copy(material) else missing
         self._remember(partial(Remembered.with_audited, inbox=inbox.url, audited=audited, left=left))
 
     def _missing(

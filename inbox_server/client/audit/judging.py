@@ -88,13 +88,18 @@ def path_finding(material: Material) -> Finding | None:
 
 def missing_listed(material: Material) -> Iterator[Finding]:
     """What was listed, must still be in the log, and is not."""
-    log, audited = material.log, material.audited
-    is_lost = log.restored is not None and (audited is None or _is_restored_since(log, audited.at))
+    log, is_lost = material.log, is_lost_with_copy(material)
     if _is_full(material):
         return
     for id, until in material.listed.items():
         if until > log.at and id not in log.numbers:
             yield finding("restored" if is_lost else "not_in_log", material.owner.inbox, entry=id)
+
+
+def is_lost_with_copy(material: Material) -> bool:
+    """Whether what was listed since the last audit may be lost because the operator has put a copy back since."""
+    log, audited = material.log, material.audited
+    return log.restored is not None and (audited is None or _is_restored_since(log, audited.at))
 
 
 def missing_receipted(material: Material) -> Iterator[tuple[Finding, Proven]]:
