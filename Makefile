@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test long browser readers matrix check torture powercut conformance bench page wheel cut release deb \
+.PHONY: help demo run test long histories browser readers matrix check torture powercut conformance bench page wheel cut release deb \
 	reproducible hosting lock format clean
 
 MINUTES ?= 30
@@ -17,6 +17,7 @@ help:
 	@echo "make run     the local world alone, for developing an app (Ctrl-C stops it)"
 	@echo "make test    every test but those of long, browser and matrix"
 	@echo "make long    kill servers, fill disks, turn clocks, restore and move, try the benchmarks (needs strace, faketime, wrk)"
+	@echo "make histories  2,000 made-up histories of honest servers, of which an audit must accuse none (half an hour)"
 	@echo "make browser the example page in Chromium; screenshots in tests/browser/screenshots (needs chromium)"
 	@echo "make readers what docs/reading-the-stream.md says, with each library (a minute; needs npm and PyPI)"
 	@echo "make matrix  the Matrix bot at a real home server, Synapse (two minutes; needs PyPI)"
@@ -52,6 +53,9 @@ test: $(VENV)/installed-dev
 
 long: $(VENV)/installed-dev
 	$(BIN)/pytest -m long
+
+histories: $(VENV)/installed-dev
+	HISTORIES=2000 $(BIN)/pytest -m long tests/client/test_audit_histories.py
 
 browser: $(VENV)/installed-dev
 	$(BIN)/pytest -m browser tests/browser
