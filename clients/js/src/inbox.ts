@@ -5,6 +5,7 @@ import type { Channel, Dropped, MatrixRoom, Subscription, Webhook } from './chan
 import type { Beginnings } from './beginnings.js';
 import { capabilitiesOf } from './check.js';
 import type { Capabilities } from './check.js';
+import type { Addressed, Receipt, Requested } from './delivery.js';
 import { InboxError, Refused } from './errors.js';
 import type { AppKey } from './keys.js';
 import { readLogPage } from './log.js';
@@ -29,27 +30,6 @@ const [CREATED, NO_CONTENT] = [201, 204];
 const EVENTS = 'text/event-stream';
 const LOG_ENTRIES = 1000; // as many as a server gives at once
 const ACK_IDS = 1000; // the most that a server takes at once
-
-/** The answer to a delivery: it is on disk. */
-export interface Receipt {
-  id: string;
-  expires: UnixTime;
-  /** The server's signature for it, which the recipient's card says how to check. */
-  signed?: SignedReceipt;
-  /** Why there is no such signature although the card promises one. The delivery counts all the same. */
-  unsigned?: string;
-}
-
-/** What a delivery needs beside its body. */
-export interface Requested {
-  recipient: string;
-  /** With it the server is asked for a signed receipt, and that is verified. */
-  receipt?: { key: string; address: string };
-}
-
-export interface Addressed extends Requested {
-  sender: string;
-}
 
 export interface Caller {
   fetch: Fetch;

@@ -18,7 +18,7 @@ export {
   Unreachable,
 } from './errors.js';
 export type { Evidence, Finding } from './findings.js';
-export type { Receipt } from './inbox.js';
+export type { Receipt } from './delivery.js';
 export { NotAKey } from './keys.js';
 export type { Message } from './messages.js';
 export type { MoveOptions } from './moving.js';

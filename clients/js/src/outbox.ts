@@ -6,7 +6,7 @@ import { receiptKeysOf } from './card.js';
 import type { Card } from './card.js';
 import type { Random } from './ecies.js';
 import { BadCard, InboxError, Refused, Unreachable } from './errors.js';
-import type { Receipt } from './inbox.js';
+import type { Receipt } from './delivery.js';
 import type { Slot } from './indexes.js';
 import type { Taken, Way } from './sealing.js';
 import type { State, Table } from './state.js';

@@ -2,7 +2,8 @@
 import type { Card } from './card.js';
 import type { Contacts } from './contacts.js';
 import { InboxError, Refused } from './errors.js';
-import type { Inbox, Receipt, Requested } from './inbox.js';
+import type { Receipt, Requested } from './delivery.js';
+import type { Inbox } from './inbox.js';
 import { PublicKey } from './keys.js';
 import type { AppKey } from './keys.js';
 import type { Delivery, Proof } from './outbox.js';
