@@ -147,6 +147,13 @@ class Renewed:
 
 
 @dataclass(frozen=True, slots=True)
+class SheetsWait:
+    """News: no tickets are given to new contacts for now, and why. Those that were given stay good."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """The result of an audit, and as news one that somebody should know of.
 
@@ -169,7 +176,7 @@ class Audit:
         return not self.findings
 
 
-News = Arrived | WasRead | Notice | Connection | Sent | Renewed | WithoutServer | Audit
+News = Arrived | WasRead | Notice | Connection | Sent | Renewed | SheetsWait | WithoutServer | Audit
 
 
 def report_of(waiting: Waiting) -> Sent:

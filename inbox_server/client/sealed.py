@@ -1,10 +1,12 @@
 """What a profile remembers of sealed delivery: whom its owner gave tickets, and which tickets of others it has used."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+from inbox_server.client.people import Known, People
 from inbox_server.client.tickets import MOST_IDS, PER, Sheet
+from inbox_server.clock import UnixTime
 
 _MOST_PEOPLE: Final = 1000
 _MOST_TO_CARD: Final = 256  # tickets of a contact in a week
@@ -56,6 +58,12 @@ class Sealing:
     """By another's key and inbox: the tickets that were used there."""
     reached: tuple[str, ...] = ()
     """Keys to which something was delivered sealed. Nothing is signed for them any more without being told to."""
+    people: Mapping[str, Known] = field(default_factory=dict)
+    """By key: what all devices knew when this one last read their file."""
+    blocks: Mapping[str, tuple[bool, int]] = field(default_factory=dict)
+    """By address: whether this device has blocked somebody or taken that back, and when."""
+    fault: str = ""
+    """Why no sheets were sent the last time, if the devices' file could not be read or written."""
 
     @property
     def per(self) -> int:
@@ -65,8 +73,16 @@ class Sealing:
             per //= 2
         return per
 
-    def with_edition(self, edition: int, contacts: tuple[str, ...]) -> "Sealing":
-        return replace(self, edition=edition, contacts=contacts)
+    def with_people(self, people: People) -> "Sealing":
+        """A copy that has taken over what the devices' file says."""
+        return replace(self, edition=people.edition, contacts=people.contacts, people=people.known, fault="")
+
+    def with_blocked(self, addresses: Iterable[str], now: UnixTime) -> "Sealing":
+        """A copy that notes what has changed in this device's list of blocked people."""
+        blocked = set(addresses)
+        changed = blocked ^ {address for address, (is_blocked, _) in self.blocks.items() if is_blocked}
+        noted = {address: (address in blocked, now) for address in sorted(changed)}
+        return replace(self, blocks={**self.blocks, **noted}) if noted else self
 
     def with_given(self, inbox: str) -> "Sealing":
         return replace(self, given={**self.given, inbox: self.edition})
@@ -95,11 +111,13 @@ def _place(key: str, sheet: Sheet) -> str:
 
 def sealing_members(sealing: Sealing) -> dict[str, Any]:
     """For the profile's JSON."""
-    return {**asdict(sealing), "used": {place: asdict(used) for place, used in sealing.used.items()}}
+    return asdict(sealing)
 
 
 def parse_sealing(members: Mapping[str, Any]) -> Sealing:
     """Raises KeyError, TypeError, ValueError or AttributeError."""
     lists = {name: tuple(members[name]) for name in ("contacts", "reached")}
     used = {place: Used(**each) for place, each in members["used"].items()}
-    return Sealing(**{**members, **lists, "used": used})
+    people = {key: Known(**each) for key, each in members.get("people", {}).items()}
+    blocks = {address: (is_blocked, at) for address, (is_blocked, at) in members.get("blocks", {}).items()}
+    return Sealing(**{**members, **lists, "used": used, "people": people, "blocks": blocks})

@@ -4,81 +4,166 @@ A sheet that a server has is never changed for other contacts: the difference wo
 contacts make a new edition, of which all sheets are sent before the card names it.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from inbox_server.client.account import Account
+from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.inbox_api import Inbox
+from inbox_server.client.own_card import published_card
+from inbox_server.client.own_file import Form, OwnFile
+from inbox_server.client.people import BLOCK_BYTES, PEOPLE_FILE, Known, People, merged, parse_people, people_members
 from inbox_server.client.profile_file import Profile
+from inbox_server.client.reports import Outcome
 from inbox_server.client.sealed import Offer, Sealing
 from inbox_server.client.tickets import SHEET_WEEKS, Sheet, ids_of, week_of
 from inbox_server.clock import UnixTime
+from inbox_server.identity.keys import parse_key
 
 EDITION_SECONDS: Final = 3600  # contacts who are new within an hour share an edition
+_FORM: Final = Form(PEOPLE_FILE, People(), people_members, parse_people, BLOCK_BYTES)
 
 
 class Sheets:
     def __init__(self, account: Account) -> None:
         self._account = account
+        self._file = OwnFile(account.user, _FORM)
+        self._found = People()
 
     @property
     def _sealing(self) -> Sealing:
         return self._account.profile.read().sealing
 
     async def offer(self, inboxes: tuple[str, ...]) -> Offer | None:
-        """Send what is missing to all these inboxes. What the card may say then; None if one of them has no sheets."""
+        """Send what is missing to all these inboxes. What the card may say then; None if one of them has no sheets.
+
+        If the devices' file cannot be read or written, nothing is sent, and the card may say what it has said.
+        """
         if not self._sealing.is_on:
+            self._change(lambda sealing: replace(sealing, fault=""))
             return None
-        self._renew_edition()
-        outcomes = await self._account.at_each(inboxes, self._give)
+        try:
+            outcomes = await self._send(inboxes)
+        except BucketFailed as failure:
+            why = str(failure)
+            self._change(lambda sealing: replace(sealing, fault=why))
+            return await self._offered(inboxes)
         if any(outcome.state != "done" or not outcome.answer.get("given") for outcome in outcomes):
             return None
         sealing = self._sealing
         return Offer(sealing.per, sealing.edition)
 
-    def _renew_edition(self) -> None:
-        now = self._account.now
-        profile = self._account.profile.read()
-        contacts = contacts_of(profile)
+    async def _send(self, inboxes: tuple[str, ...]) -> tuple[Outcome, ...]:
+        """Once more if another device has made an edition meanwhile: these sheets may have come after its own."""
+        await self._agree()
+        outcomes = await self._account.at_each(inboxes, self._give)
+        while any(outcome.answer.get("sent", True) for outcome in outcomes) and await self._is_outrun():
+            await self._agree(is_again=True)
+            outcomes = await self._account.at_each(inboxes, self._give)
+        return outcomes
+
+    async def _is_outrun(self) -> bool:
+        with contextlib.suppress(BucketFailed):
+            found, _ = await self._file.read()
+            return found.edition > self._sealing.edition
+        return False
+
+    async def _agree(self, *, is_again: bool = False) -> None:
+        """Bring the devices' file and this profile up to date. Raises `BucketFailed`."""
+        account, before = self._account, self._sealing.edition
+        blocked = account.profile.read().settings.get("blocked", ())
+        self._change(lambda sealing: sealing.with_blocked(blocked, account.now))
+        people = await self._file.change(self._agreed)
+        self._change(lambda sealing: sealing.with_people(people))
+        if not is_again and before != people.edition == self._found.edition:
+            await self._note_given()
+
+    def _agreed(self, found: People) -> People:
+        """What the file should say instead of `found`. A new edition waits until the last one is an hour old."""
+        self._found = found
+        profile, now = self._account.profile.read(), self._account.now
         sealing = profile.sealing
-        if sealing.edition and (contacts == sealing.contacts or _is_young(sealing, now)):
-            return
-        edition = max(sealing.edition + 1, now)
-        self._change(lambda sealing: sealing.with_edition(edition, contacts))
+        known = _with_own(found.known, profile)
+        wanted = People(found.edition, known).contacts
+        if found.edition and found.edition >= sealing.edition:
+            if wanted == found.contacts:
+                return People(found.edition, known)
+            if _is_young(found.edition, now):
+                return found
+        elif sealing.edition and wanted == sealing.contacts:
+            return People(sealing.edition, known)
+        return People(max(found.edition + 1, sealing.edition + 1, now), known)
+
+    async def _note_given(self) -> None:
+        """If the card names the edition, another device has sent its sheets to all inboxes on it."""
+        with contextlib.suppress(BucketFailed):
+            card = await published_card(self._account)
+            if card and card.offer and card.offer.edition == self._sealing.edition:
+                for url in card.inboxes:
+                    self._change(lambda sealing, url=url: sealing.with_given(url))
+
+    async def _offered(self, inboxes: tuple[str, ...]) -> Offer | None:
+        """What the card says, if it says it of these inboxes."""
+        if not self._account.profile.read().inboxes:
+            return None  # there may be no card, and caches would remember that
+        with contextlib.suppress(BucketFailed):
+            card = await published_card(self._account)
+            return card.offer if card and set(inboxes) <= set(card.inboxes) else None
+        return None
 
     async def _give(self, inbox: Inbox) -> Mapping[str, Any]:
         """Send the sheets that this inbox lacks, if it takes any."""
         if not (await self._account.offers(inbox)).takes_tickets:
             self._change(lambda sealing: sealing.with_given(inbox.url))
-            return {"given": False}
+            return {"given": False, "sent": False}
         told = (await inbox.settings()).get("tickets")
         sealing, first = self._sealing, week_of(inbox.now)
         has = set(told) if isinstance(told, list) and sealing.given.get(inbox.url) == sealing.edition else set()
-        for week in range(first, first + SHEET_WEEKS):
-            if week not in has:
-                sheet = Sheet(inbox.url, week, sealing.edition)
-                await inbox.give_tickets(week, ids_of(self._account.user.key, sealing.contacts, sheet, sealing.per))
+        missing = [week for week in range(first, first + SHEET_WEEKS) if week not in has]
+        for week in missing:
+            sheet = Sheet(inbox.url, week, sealing.edition)
+            await inbox.give_tickets(week, ids_of(self._account.user.key, sealing.contacts, sheet, sealing.per))
         self._change(lambda sealing: sealing.with_given(inbox.url))
-        return {"given": True}
+        return {"given": True, "sent": bool(missing)}
 
     def _change(self, change: Any) -> None:
         self._account.profile.change(lambda profile: replace(profile, sealing=change(profile.sealing)))
 
 
 def contacts_of(profile: Profile) -> tuple[str, ...]:
-    """Those who wrote to the owner and whom the owner wrote to."""
+    """Those who wrote to this device's owner and whom the owner wrote to, both on this device."""
     return tuple(sorted(profile.remembered.people.keys() & profile.remembered.written.keys()))
 
 
-def _is_young(sealing: Sealing, now: UnixTime) -> bool:
-    return 0 <= now - sealing.edition < EDITION_SECONDS
+def _with_own(known: Mapping[str, Known], profile: Profile) -> dict[str, Known]:
+    """These and those whom this device knows, with what it knows of each."""
+    heard, written, blocks = profile.remembered.people, profile.remembered.written, profile.sealing.blocks
+    own = {key: Known(key in heard, key in written) for key in (*heard, *written)}
+    people = merged(known, own)
+    if not blocks:
+        return people
+
+    def block_of(key: str) -> Known:
+        out, at = blocks.get(parse_key(key).address, (False, 0))
+        return Known(out=out, at=at)
+
+    return {key: person.merged(block_of(key)) for key, person in people.items()}
+
+
+def _is_young(edition: int, now: UnixTime) -> bool:
+    return 0 <= now - edition < EDITION_SECONDS
 
 
 def is_due(profile: Profile, now: UnixTime) -> bool:
-    """Whether there may be something to send: new contacts, or a new week."""
+    """Whether there may be something to send: for others than before, or to an inbox that has not got it."""
     sealing = profile.sealing
-    if not sealing.is_on or not profile.inboxes:
+    if not sealing.is_on or not profile.inboxes or sealing.fault:
         return False
-    late = contacts_of(profile) != sealing.contacts and not _is_young(sealing, now)
-    return late or any(sealing.given.get(url) != sealing.edition for url in profile.inboxes)
+    if any(sealing.given.get(url) != sealing.edition for url in profile.inboxes):
+        return True
+    if _is_young(sealing.edition, now):
+        return False
+    noted = replace(profile, sealing=sealing.with_blocked(profile.settings.get("blocked", ()), now))
+    return People(0, _with_own(sealing.people, noted)).contacts != sealing.contacts

@@ -28,11 +28,12 @@ from inbox_server.client.reports import (
     News,
     Notice,
     Renewed,
+    SheetsWait,
     WasRead,
     WithoutServer,
 )
 from inbox_server.client.sending import Sending
-from inbox_server.client.sheets import is_due
+from inbox_server.client.sheets import EDITION_SECONDS, is_due
 from inbox_server.client.twins import Twins
 from inbox_server.clock import DAY_SECONDS
 
@@ -87,6 +88,7 @@ class Watching:
         self._rounds = 0
         self._in_watch = InWatch(account, monotonic)
         self._failed: set[str] = set()
+        self._fault = ""
 
     async def news(self, *, count: int | None = None) -> AsyncGenerator[News, None]:
         """Yields news until it is closed, or until it has reported `count` entries and the caller has taken them."""
@@ -202,7 +204,7 @@ class Watching:
                 await self._queue.put(Renewed(seq))
 
     async def _renew_sheets(self) -> None:
-        """Send sheets of tickets when contacts are new, and look once a day whether any are missing."""
+        """Send sheets of tickets when contacts are new, and look each day, or an hour after a fault, for others."""
         profile = self._account.profile.read()
         if self._monotonic() < self._sheets_at and not is_due(profile, self._account.now):
             return
@@ -211,6 +213,12 @@ class Watching:
             seq = await Publishing(self._account).renew_sheets()
             if seq is not None:
                 await self._queue.put(Renewed(seq))
+        fault = self._account.profile.read().sealing.fault
+        if fault:
+            self._sheets_at = self._monotonic() + EDITION_SECONDS
+        if fault and fault != self._fault:
+            await self._queue.put(SheetsWait(fault))
+        self._fault = fault
 
     async def _come_back(self) -> None:
         """List entries that could not be fetched, in rounds 1, 2, 4, 8 and so on after the last failure."""

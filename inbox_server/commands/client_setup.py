@@ -155,6 +155,8 @@ def _publish(options: argparse.Namespace) -> int:
             client.account.profile.change(lambda profile: replace(profile, sealing=sealing))
         seq = await client.publish(listed)
         output.tell(f"published card {seq}: {', '.join(listed)}", {"published": list(listed), "seq": seq})
+        if fault := client.account.profile.read().sealing.fault:
+            output.sheets_wait(fault)
         for url in profile.inboxes:
             if url not in listed:
                 output.progress(f"{url} is no longer on the card; what is unread there stays there", {"dropped": url})

@@ -14,6 +14,7 @@ from inbox_server.client.reports import (
     Notice,
     Renewed,
     Sent,
+    SheetsWait,
     WasRead,
     WithoutServer,
 )
@@ -84,6 +85,8 @@ def _tell_other(output: Output, news: News) -> None:
         output.progress(
             f"your card would have expired soon; it was renewed as {news.seq}", {"news": "renewed", "seq": news.seq}
         )
+    elif isinstance(news, SheetsWait):
+        output.sheets_wait(news.why)
     elif isinstance(news, Audit):
         tell_audit(news, output)
     elif isinstance(news, WithoutServer):

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 import pytest
 
-from inbox_server.client.audit.checkpoint import BadCheckpoint, Checkpoint, SharedCheckpoints
+from inbox_server.client.audit.checkpoint import Checkpoint, SharedCheckpoints
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.index import IndexEntry
 from inbox_server.client.outbox import KEPT_SECONDS
+from inbox_server.client.own_file import BadOwnFile
 from inbox_server.client.pairs import WEEK_SECONDS, Pair, short_hash, week_of
 from inbox_server.client.storage import InMemory
 from inbox_server.client.tokens_and_cards import is_of_pair, pointer_text
@@ -162,10 +163,10 @@ async def test_a_checkpoint_that_somebody_else_wrote_is_not_believed(
     file = world.hub.read(bob.account.user.key.address, "checkpoint.json")
     assert file
     world.hub.store(alice.account.user.key.address, "checkpoint.json", file.content, file.content_type)
-    with pytest.raises(BadCheckpoint, match="signed"):
+    with pytest.raises(BadOwnFile, match="signed"):
         await SharedCheckpoints(alice.account.user).read()
     world.hub.cut(alice.account.user.key.address, "checkpoint.json", 50)
-    with pytest.raises(BadCheckpoint, match="damaged"):
+    with pytest.raises(BadOwnFile, match="damaged"):
         await SharedCheckpoints(alice.account.user).read()
     await SharedCheckpoints(alice.account.user).write({"https://one.example": point(3)})
     assert await SharedCheckpoints(alice.account.user).read() == {"https://one.example": point(3)}

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from inbox_server.client.appkey import AppKey
-from inbox_server.client.audit.checkpoint import Checkpoint, parse_checkpoints, render_checkpoints
+from inbox_server.client.audit.checkpoint import CHECKPOINTS, Checkpoint
 from inbox_server.client.audit.evidence import check_evidence
 from inbox_server.client.audit.findings import ACCUSES, CANNOT_CHECK
 from inbox_server.client.ecies import decrypt
@@ -104,10 +104,10 @@ async def test_both_clients_go_on_with_one_index(alice_page: Page, bob_page: Pag
 async def test_python_checks_what_an_audit_in_javascript_wrote(node: Node, alice: AppUser) -> None:
     key = alice.key
     points = {"https://inbox.test": Checkpoint(7, bytes(range(32)), START, UnixTime(START - 1), "a.b.c", DAY_SECONDS)}
-    written = render_checkpoints(points, alice).decode()
+    written = CHECKPOINTS.render(points, alice).decode()
     told = await node.run("trust_documents.mjs", {"key": key.secret.hex(), "checkpoint": written})
     assert told["points"] == json.loads(decrypt(key, json.loads(written)["cipherText"]))["inboxes"]
-    assert parse_checkpoints(told["checkpoint"].encode(), key)["https://inbox.test"].signed
+    assert CHECKPOINTS.read(told["checkpoint"].encode(), key)["https://inbox.test"].signed
     for evidence in told["evidence"]:
         verdict = check_evidence(json.dumps(evidence).encode())
         assert verdict.is_proof, verdict.says

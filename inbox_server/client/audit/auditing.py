@@ -12,7 +12,7 @@ from typing import Final
 
 from inbox_server.client.account import Account
 from inbox_server.client.audit.beginning import NONCE_BYTES
-from inbox_server.client.audit.checkpoint import BadCheckpoint, Checkpoint, Checkpoints, SharedCheckpoints
+from inbox_server.client.audit.checkpoint import Checkpoint, Checkpoints, SharedCheckpoints
 from inbox_server.client.audit.contacts import ContactIndexes, not_read
 from inbox_server.client.audit.evidence import evidence_of
 from inbox_server.client.audit.findings import Finding, finding
@@ -28,6 +28,7 @@ from inbox_server.client.audit.judging import (
 from inbox_server.client.audit.log_check import CheckedLog, LogAnswer, LogFault, Owner, check_log, last_number
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.inbox_api import Inbox, InboxRefused
+from inbox_server.client.own_file import BadOwnFile
 from inbox_server.client.reading import Reading, is_swapped, page_of
 from inbox_server.client.receipts import Offers
 from inbox_server.client.remembered import Audited, Remembered
@@ -91,7 +92,7 @@ class Auditing:
         """None if nobody knows now what other devices have checked. A damaged file is written anew."""
         try:
             return await self._checkpoints.read(), []
-        except BadCheckpoint as failure:
+        except BadOwnFile as failure:
             return {}, [finding("no_checkpoint", "", str(failure))]
         except BucketFailed as failure:
             return None, [finding("no_checkpoint", "", str(failure))]

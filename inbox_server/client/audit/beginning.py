@@ -5,10 +5,11 @@ from functools import partial
 from typing import Final
 
 from inbox_server.client.account import Account
-from inbox_server.client.audit.checkpoint import BadCheckpoint, Checkpoint, SharedCheckpoints
+from inbox_server.client.audit.checkpoint import Checkpoint, SharedCheckpoints
 from inbox_server.client.audit.log_check import LogAnswer, LogFault, Owner, check_log
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.inbox_api import Inbox, InboxRefused, Unreachable
+from inbox_server.client.own_file import BadOwnFile
 from inbox_server.client.reading import page_of
 from inbox_server.client.remembered import Audited, Remembered
 from inbox_server.clock import DAY_SECONDS, UnixTime
@@ -38,7 +39,7 @@ class Beginnings:
             nonce = encode(self._account.user.random_bytes(NONCE_BYTES))
             answer = LogAnswer(nonce, await inbox.log(None, nonce, 1000))
             log = check_log([answer], Owner(inbox.url, (offers.key,), self._account.user.key.address))
-            with contextlib.suppress(BadCheckpoint):
+            with contextlib.suppress(BadOwnFile):
                 await self._checkpoints.read()
             # Receipts have only days. If there was a log before this one, what is of today may be its.
             since = UnixTime(log.at // DAY_SECONDS * DAY_SECONDS - 1) if self._checkpoints.is_new else log.at

@@ -1,28 +1,19 @@
 """How far the logs of the own inboxes were checked: one file in the own bucket, which all devices share.
 
-It is encrypted to its owner and signed, like a message. Nobody else knows how much arrived, or can move it.
+Nobody else knows how much arrived, or can move it (`own_file.py`).
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inbox_server.client.appkey import AppKey
-from inbox_server.client.bucket import BucketFailed
-from inbox_server.client.ecies import BadEnvelope, CannotDecrypt, decrypt, encrypt, open_envelope, sign_envelope
+from inbox_server.client.own_file import Form, OwnFile
 from inbox_server.client.user import AppUser
 from inbox_server.clock import UnixTime
-from inbox_server.protocol.base64url import NotBase64Url, decode, encode
-from inbox_server.protocol.strict_json import NotStrict, parse_object
+from inbox_server.protocol.base64url import decode, encode
 
 CHECKPOINT_FILE: Final = "checkpoint.json"
 _HEAD_BYTES: Final = 32
-_TRIES: Final = 4  # as many devices may finish an audit at once
-
-
-class BadCheckpoint(BucketFailed):
-    """The file is not what this key wrote. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +37,7 @@ Checkpoints = Mapping[str, Checkpoint]
 """By the origin of the inbox server."""
 
 
-def render_checkpoints(checkpoints: Checkpoints, user: AppUser) -> bytes:
+def _members(checkpoints: Checkpoints) -> dict[str, Any]:
     inboxes = {
         inbox: {
             "n": point.n,
@@ -58,25 +49,11 @@ def render_checkpoints(checkpoints: Checkpoints, user: AppUser) -> bytes:
         }
         for inbox, point in checkpoints.items()
     }
-    plain = json.dumps({"v": 1, "inboxes": inboxes}, separators=(",", ":"))
-    key = user.key
-    sealed = encrypt(key.public, plain, ephemeral=user.ephemeral(), iv=user.random_bytes(16), as_base64=True)
-    return sign_envelope(key, sealed).encode()
+    return {"inboxes": inboxes}
 
 
-def parse_checkpoints(content: bytes, key: AppKey) -> dict[str, Checkpoint]:
-    """Raises `BadCheckpoint`."""
-    try:
-        signer, sealed = open_envelope(content.decode())
-        if signer.hex != key.public:
-            raise BadCheckpoint(f"{CHECKPOINT_FILE} in your bucket is not signed by your key")
-        plain = decrypt(key, sealed)
-        members = parse_object(plain.encode() if isinstance(plain, str) else plain)
-        if members["v"] != 1:
-            raise BadCheckpoint(f"{CHECKPOINT_FILE} in your bucket is of a later version: update this client")
-        return {str(inbox): _checkpoint(point) for inbox, point in members["inboxes"].items()}
-    except (BadEnvelope, CannotDecrypt, NotStrict, NotBase64Url, LookupError, ValueError, TypeError, AttributeError):
-        raise BadCheckpoint(f"{CHECKPOINT_FILE} in your bucket is damaged, or is being written") from None
+def _parse(members: Mapping[str, Any]) -> Checkpoints:
+    return {str(inbox): _checkpoint(point) for inbox, point in members["inboxes"].items()}
 
 
 def _checkpoint(members: Mapping[str, Any]) -> Checkpoint:
@@ -88,18 +65,21 @@ def _checkpoint(members: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(members["n"], head, UnixTime(at), UnixTime(since), str(signed), retention)
 
 
+CHECKPOINTS: Final[Form[Checkpoints]] = Form(CHECKPOINT_FILE, {}, _members, _parse)
+
+
 class SharedCheckpoints:
     """The file in the own bucket."""
 
     def __init__(self, user: AppUser) -> None:
-        self._user = user
-        self._read: dict[str, Checkpoint] = {}
+        self._file = OwnFile(user, CHECKPOINTS)
+        self._read: Checkpoints = {}
         self._tag: str | None = None
 
     async def read(self) -> Checkpoints:
         """Raises `BucketFailed`."""
         self._read, self._tag = {}, ""
-        self._read, self._tag = await self._read_tagged()
+        self._read, self._tag = await self._file.read()
         return self._read
 
     @property
@@ -116,28 +96,8 @@ class SharedCheckpoints:
         await self.change(lambda known: _merged(known, changed, read))
 
     async def change(self, change: Callable[[Checkpoints], Checkpoints]) -> None:
-        """Read, change, and write on condition that nobody else has written; again if somebody has."""
-        for _ in range(_TRIES):
-            known, tag = await self._read_for_writing()
-            wanted = change(known or {})
-            if wanted == known:
-                return
-            content = render_checkpoints(wanted, self._user)
-            if await self._user.bucket.replace(CHECKPOINT_FILE, content, tag) is not None:
-                return
-        raise BucketFailed(f"{CHECKPOINT_FILE} in your bucket is written by other devices all the time, or is cached")
-
-    async def _read_for_writing(self) -> tuple[dict[str, Checkpoint] | None, str | None]:
-        """None for a damaged file: the next one takes its place."""
-        content, tag = await self._user.bucket.read_tagged(CHECKPOINT_FILE)
-        try:
-            return ({} if content is None else parse_checkpoints(content, self._user.key)), tag
-        except BadCheckpoint:
-            return None, tag
-
-    async def _read_tagged(self) -> tuple[dict[str, Checkpoint], str | None]:
-        content, tag = await self._user.bucket.read_tagged(CHECKPOINT_FILE)
-        return ({} if content is None else parse_checkpoints(content, self._user.key)), tag
+        """Read, change and write, as `OwnFile.change` does it. Raises `BucketFailed`."""
+        await self._file.change(change, replaces_bad=True)
 
 
 def _merged(known: Checkpoints, changed: Mapping[str, Checkpoint | None], read: Checkpoints) -> dict[str, Checkpoint]:
