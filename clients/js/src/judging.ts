@@ -100,9 +100,10 @@ function offPath(log: CheckedLog, material: Material): Finding[] {
 
 function pathFault(log: CheckedLog, { n, at, retention: before }: Checkpoint, { retention, most }: Material): Code {
   if (isRestoredSince(log, at)) return 'restored';
+  if (log.at - at >= Math.min(retention, before ?? retention)) return 'away_too_long'; // so long that it may have forgotten a copy that was put back
   if (n > log.head.n) return 'rolled_back';
   if (n >= log.base.n) return 'rewritten';
-  return log.at - at >= Math.min(retention, before ?? retention) || isFull(log, most) ? 'away_too_long' : 'base_moved';
+  return isFull(log, most) ? 'away_too_long' : 'base_moved';
 }
 
 /** What was listed and is not in the log, as the protocol says that it must. */

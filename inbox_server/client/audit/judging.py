@@ -78,12 +78,14 @@ def path_finding(material: Material) -> Finding | None:
         return None
     if _is_restored_since(log, point.at):
         return finding("restored", inbox)
+    kept = min(material.offers.retention, point.retention or material.offers.retention)
+    if log.at - point.at >= kept:  # long enough to forget also that a copy was put back
+        return finding("away_too_long", inbox)
     if point.n > log.head.n:
         return finding("rolled_back", inbox)
     if point.n >= log.base.n:
         return finding("rewritten", inbox)
-    kept = min(material.offers.retention, point.retention or material.offers.retention)
-    return finding("away_too_long" if log.at - point.at >= kept or _is_full(material) else "base_moved", inbox)
+    return finding("away_too_long" if _is_full(material) else "base_moved", inbox)
 
 
 def missing_listed(material: Material) -> Iterator[Finding]:
