@@ -1,15 +1,10 @@
 /** How far the logs of the own inboxes were in order: one file in the own bucket, which all devices of the owner share. */
-import type { OwnBucket } from './bucket.js';
-import { decrypt, encrypt, openEnvelope, signEnvelope } from './ecies.js';
-import type { Random } from './ecies.js';
-import { Absent, BucketFailed, CannotDecrypt, NotAuthentic, Unreachable } from './errors.js';
 import type { AppKey } from './keys.js';
 import { isPosition } from './log.js';
 import type { Position } from './log.js';
-import { getFile } from './requests.js';
-import type { Fetch } from './requests.js';
+import { OwnFile, readOwn } from './ownfile.js';
+import type { Form, OwnFileOptions } from './ownfile.js';
 import type { Table } from './state.js';
-import { isWholeJson, parseObject } from './tokens.js';
 import type { UnixTime } from './tokens.js';
 
 export interface Checkpoint extends Position {
@@ -23,82 +18,46 @@ export interface Checkpoint extends Position {
   retention?: number;
 }
 
-export interface CheckpointsOptions {
-  key: AppKey;
-  fetch: Fetch;
-  random: Random;
-  bucket: () => Promise<OwnBucket>;
-}
-
 export interface Known {
-  etag: string | undefined;
   /** No device has checked any log yet where it is not. */
   isThere: boolean;
   /** By inbox. */
   points: Table<Checkpoint>;
 }
 
-const FILE = 'checkpoint.json';
-const MAX_BYTES = 64 * 1024;
-const IS_OTHER = 412;
-const TRIES = 4; // as many devices may finish an audit at once
+const FORM: Form<{ inboxes: Table<Checkpoint> }> = {
+  name: 'checkpoint.json',
+  maxBytes: 64 * 1024,
+  read: ({ inboxes }) => ({
+    inboxes: Object.fromEntries(Object.entries(Object(inboxes)).map(([inbox, point]) => [inbox, readPoint(point)])),
+  }),
+};
 
 export class Checkpoints {
-  readonly #options: CheckpointsOptions;
+  readonly #file: OwnFile<{ inboxes: Table<Checkpoint> }>;
 
-  constructor(options: CheckpointsOptions) {
-    this.#options = options;
+  constructor(options: OwnFileOptions) {
+    this.#file = new OwnFile(options, FORM);
   }
-
 
   /** Write these; null drops one. What another device wrote since `before` was read stays where it is further. */
   async write(changed: Table<Checkpoint | null>, before: Table<Checkpoint>): Promise<void> {
-    const { key, random } = this.#options;
-    const bucket = await this.#options.bucket();
-    for (let tries = 1; ; tries += 1) {
-      const { etag, isThere, points } = await this.read();
-      const merged = merge(points, changed, before);
-      if (JSON.stringify(merged) === JSON.stringify(points)) return;
-      const plain = JSON.stringify({ v: 1, inboxes: merged });
-      try {
-        const content = signEnvelope(key, encrypt(key.public, plain, random, 'base64'));
-        await bucket.write(FILE, content, isThere ? { etag } : { isNew: true });
-        return;
-      } catch (error) {
-        const isOther = error instanceof BucketFailed && error.status === IS_OTHER;
-        if (!isOther || tries === TRIES) throw error;
-      }
-    }
+    await this.#file.update((known) => {
+      const inboxes = merge(known?.inboxes ?? {}, changed, before);
+      return JSON.stringify(inboxes) === JSON.stringify(known?.inboxes ?? {}) ? known : { inboxes };
+    });
   }
 
   /** Throws `BucketFailed` or `Unreachable`. */
   async read(): Promise<Known> {
-    const { fetch, key } = this.#options;
-    const { url } = await this.#options.bucket();
-    try {
-      const { text, etag } = await getFile(fetch, url + FILE, { maxBytes: MAX_BYTES });
-      if (!isWholeJson(text)) throw new Unreachable('The checkpoint in the own bucket is not whole: it may just be written.');
-      return { etag, isThere: true, points: readCheckpoints(text, key) };
-    } catch (error) {
-      if (!(error instanceof Absent)) throw error;
-      return { etag: undefined, isThere: false, points: {} };
-    }
+    const { known } = await this.#file.read();
+    return { isThere: known !== undefined, points: known?.inboxes ?? {} };
   }
 }
 
 /** Throws `BucketFailed` for what the owner did not write. */
 export function readCheckpoints(text: string, key: AppKey): Table<Checkpoint> {
-  try {
-    const { signer, encrypted } = openEnvelope(text);
-    const { v, inboxes } = parseObject(String(decrypt(key, encrypted)));
-    if (signer.hex === key.public.hex && v === 1) {
-      return Object.fromEntries(Object.entries(Object(inboxes)).map(([inbox, point]) => [inbox, readPoint(point)]));
-    }
-  } catch (error) {
-    const isOther = error instanceof NotAuthentic || error instanceof CannotDecrypt || error instanceof TypeError || error instanceof SyntaxError;
-    if (!isOther) throw error;
-  }
-  throw new BucketFailed('The checkpoint in the own bucket is not what this key wrote.', { isForNow: false });
+  return readOwn(text, key, FORM).inboxes;
 }
 
 function readPoint(value: unknown): Checkpoint {

@@ -29,7 +29,10 @@ import type { InboxClientOptions, Settled } from './options.js';
 import type { Delivery, SendReport } from './outbox.js';
 import { Own } from './own.js';
 import type { Report } from './own.js';
+import { OwnFile } from './ownfile.js';
+import type { Published } from './owncard.js';
 import type { Listed } from './pages.js';
+import { PEOPLE } from './people.js';
 import { Reading } from './reading.js';
 import type { Unread } from './reading.js';
 import { Recipients } from './recipients.js';
@@ -37,7 +40,6 @@ import { SeenCards } from './seen.js';
 import { Sending } from './sending.js';
 import type { SendOptions } from './sending.js';
 import type { Claim, InboxSettings } from './settings.js';
-import { SheetFile } from './sheetfile.js';
 import { Sheets } from './sheets.js';
 import { State } from './state.js';
 import { Tending } from './tending.js';
@@ -79,7 +81,7 @@ export class InboxClient {
     const beginnings = new Beginnings(this.#state, checkpoints, this.#options);
     const contacts = new Contacts(this.#state);
     const server = (url: string) => this.#own.server(url);
-    const file = new SheetFile({ key: this.#key, fetch, random, bucket });
+    const file = new OwnFile({ key: this.#key, fetch, random, bucket }, PEOPLE);
     this.#sheets = new Sheets({ key: this.#key, state: this.#state, contacts, file, server, isOn: this.#options.sealed });
     this.#own = new Own(this.#key, this.#options, this.#state, options.inboxes, beginnings, this.#sheets);
     const { publicKey } = this;
@@ -104,7 +106,7 @@ export class InboxClient {
    * Write the app public key and the signed inbox card into the bucket, over older ones. From now on these are read, and
    * senders deliver to them: `claim` them first.
    */
-  publish(inboxes: readonly string[]): Promise<{ seq: number; inboxes: string[] }> {
+  publish(inboxes: readonly string[]): Promise<Published> {
     return this.#own.publish(inboxes);
   }
 
@@ -113,6 +115,7 @@ export class InboxClient {
     const reports = await this.#own.each((inbox) => inbox.claim(settings), inboxes);
     const { invite, ...kept } = settings;
     if (reports.some(({ result }) => result)) await this.#state.change('settings', (before) => void Object.assign(before, kept));
+    await this.#sheets.noteBlocked(this.#own.now());
     return reports;
   }
 

@@ -1,6 +1,7 @@
 /** Whom this user has heard from or written to: whose indexes an audit reads, and how far their messages came. */
 import { PublicKey } from './keys.js';
-import type { State } from './state.js';
+import type { Spoken, Word } from './people.js';
+import type { State, Table } from './state.js';
 import type { UnixTime } from './tokens.js';
 
 /** As stored, by app public key. */
@@ -50,10 +51,23 @@ export class Contacts {
     return Object.values(await this.#state.read<Known>('contacts')).some(({ gaps = [] }) => gaps.length > 0);
   }
 
-  /** Those to whom something was sent, and of whom a message was fetched. */
-  async mutual(): Promise<PublicKey[]> {
-    const known = Object.entries(await this.#state.read<Known>('contacts'));
-    return known.flatMap(([hex, { sent, heard }]) => (sent && heard ? [PublicKey.parse(hex)] : []));
+  /** To whom something was sent here, and of whom a message was fetched: the newest first. */
+  async spoken(): Promise<Table<Spoken>> {
+    const known = Object.entries(await this.#state.read<Known>('contacts')).sort(newestFirst);
+    return Object.fromEntries(known.map(([hex, { sent, heard }]) => [hex, { heard: heard === true, written: sent === true }]));
+  }
+
+  /** Whom the user blocked here, or not any more, and since when: by address. */
+  async words(now: UnixTime): Promise<Table<Word>> {
+    const blocked = await this.blocked();
+    const words = await this.#state.read<Word>('words');
+    const isNew = (address: string) => Boolean(words[address]?.out) !== blocked.includes(address);
+    const changed = [...new Set([...blocked, ...Object.keys(words)])].filter(isNew);
+    if (changed.length === 0) return words;
+    await this.#state.change<Word>('words', (next) => {
+      for (const address of changed) next[address] = { out: blocked.includes(address), at: Math.max(now, (next[address]?.at ?? 0) + 1) };
+    });
+    return this.#state.read<Word>('words');
   }
 
   /** Whom the user blocked, as it was last claimed here: addresses. */
@@ -80,7 +94,7 @@ export class Contacts {
     await this.#state.change<Known>('contacts', (contacts) => {
       const before = contacts[key.hex];
       contacts[key.hex] = { ...before, identity, last: now, [how]: true, ...(n === undefined ? {} : counted(n, before)) };
-      const oldest = Object.entries(contacts).sort(([, one], [, other]) => other.last - one.last).slice(MOST);
+      const oldest = Object.entries(contacts).sort(newestFirst).slice(MOST);
       for (const [hex] of oldest) delete contacts[hex];
     });
   }
@@ -91,6 +105,10 @@ export class Contacts {
       for (const contact of Object.values(contacts)) delete contact.gaps;
     });
   }
+}
+
+function newestFirst([, one]: [string, Known], [, other]: [string, Known]): number {
+  return other.last - one.last;
 }
 
 function counted(n: number, { n: highest = 0, gaps = [] }: Partial<Known> = {}): Pick<Known, 'n' | 'gaps'> {

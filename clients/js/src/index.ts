@@ -26,6 +26,7 @@ export type { Entry, News } from './news.js';
 export type { InboxClientOptions } from './options.js';
 export type { Delivered, Delivery, SendReport } from './outbox.js';
 export type { Report } from './own.js';
+export type { Published } from './owncard.js';
 export type { Listed } from './pages.js';
 export type { Way } from './sealing.js';
 export type { SendOptions } from './sending.js';

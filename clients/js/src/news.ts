@@ -25,6 +25,8 @@ export type News =
   | { kind: 'without_server' }
   /** The own card cannot be read, and why. The inboxes that it named before are followed. */
   | { kind: 'card'; problem: InboxError }
+  /** No tickets are sent, because the file in the own bucket that says for whom cannot be read: those that are there stay good. Told once. */
+  | { kind: 'sheets'; problem: InboxError }
   /** A delivery that waited was tried again, and was stored or refused somewhere. */
   | { kind: 'sent'; report: SendReport }
   /** An inbox is listened to, at first or again. */

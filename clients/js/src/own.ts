@@ -2,7 +2,6 @@
 import type { Beginnings } from './beginnings.js';
 import { OwnBucket } from './bucket.js';
 import { MAX_INBOXES } from './card.js';
-import type { Card } from './card.js';
 import { Absent, BadCard, BucketFailed, InboxError, Refused } from './errors.js';
 import { isOrigin } from './identities.js';
 import { Inbox } from './inbox.js';
@@ -11,6 +10,7 @@ import { KEY_FILES } from './keyfile.js';
 import { noteMove, unfinished } from './move.js';
 import type { Settled } from './options.js';
 import { OwnCard } from './owncard.js';
+import type { Published } from './owncard.js';
 import { SeenCards } from './seen.js';
 import type { Sheets } from './sheets.js';
 import type { State } from './state.js';
@@ -70,7 +70,7 @@ export class Own {
     return hub === undefined ? prefixes : [...new Set([(await this.bucket()).readPrefix, ...prefixes])];
   }
 
-  async publish(inboxes: readonly string[]): Promise<Card> {
+  async publish(inboxes: readonly string[]): Promise<Published> {
     const named = checkInboxes(inboxes);
     const bucket = await this.bucket();
     const { address, hex } = this.#key.public;
@@ -84,9 +84,9 @@ export class Own {
   }
 
   /** See `OwnCard.reseal`. A move publishes by itself. */
-  async reseal(how: { sendAll: boolean; mayChange: boolean }): Promise<void> {
+  async reseal(sendAll: boolean): Promise<void> {
     if (this.#options.hub === undefined || (await unfinished(this.#state))) return;
-    const card = await this.#card.reseal(await this.bucket(), this.now(), how);
+    const card = await this.#card.reseal(await this.bucket(), this.now(), sendAll);
     if (card) await this.#seen.see(this.#key.public.address, card.seq);
   }
 

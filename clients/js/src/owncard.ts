@@ -9,14 +9,20 @@ import type { AppKey } from './keys.js';
 import type { Settled } from './options.js';
 import { getFile, getText } from './requests.js';
 import type { SeenCards } from './seen.js';
-import type { SheetSet } from './sheetfile.js';
-import type { Sheets } from './sheets.js';
+import type { Sheets, SheetSet } from './sheets.js';
 import type { State } from './state.js';
 import type { Sealed } from './tickets.js';
 import type { UnixTime } from './tokens.js';
 
 const IS_THERE = 412;
 const MOST_KEYS = 5; // of one server: each is from a secret that it had
+
+/** `sheets`: why tickets for contacts could not be sent; `watch` tries again. */
+export interface Published {
+  seq: number;
+  inboxes: string[];
+  sheets?: InboxError;
+}
 
 export class OwnCard {
   readonly #key: AppKey;
@@ -37,17 +43,17 @@ export class OwnCard {
    * `seq` is never below the time, so that it is high enough also where no earlier one is known any more. The first is
    * written without looking whether there is one: a cache would remember, and tell others, that there is none.
    */
-  async write(bucket: OwnBucket, inboxes: string[], now: UnixTime): Promise<Card> {
+  async write(bucket: OwnBucket, inboxes: string[], now: UnixTime): Promise<Published> {
     const receiptKeys = await Promise.all(inboxes.map((inbox) => this.#askReceiptKey(inbox)));
     const seen = await this.#seen.highest(this.#key.public.address);
-    const set = await this.#prepare(inboxes, now);
-    const sealed = set ?? (set === null ? await this.#claimBefore(bucket, inboxes, seen) : undefined);
-    const write = async (highest: number, isNew: boolean): Promise<Card> => {
+    const { set, problem } = await this.#prepare(inboxes, now);
+    const sealed = problem ? await this.#claimBefore(bucket, inboxes, seen) : set;
+    const write = async (highest: number, isNew: boolean): Promise<Published> => {
       const card = { inboxes, seq: Math.max(highest + 1, now), receiptKeys, ...(sealed ? { sealed } : {}) };
       await bucket.write(CARD_FILE, makeCard(this.#key, card, now), { isNew });
       await this.#remember(card);
       if (set) await this.#sheets.published(set, now);
-      return { inboxes, seq: card.seq };
+      return { inboxes, seq: card.seq, ...(problem ? { sheets: problem } : {}) };
     };
     try {
       if (seen === 0) return await write(seen, true);
@@ -61,11 +67,11 @@ export class OwnCard {
    * See that every inbox has the sheets of these weeks, and that the card says so: it is written anew where it does not, and
    * only over the one that was read. Undefined where that was not needed. Throws as `read`, and `BucketFailed` or `Refused`.
    */
-  async reseal(bucket: OwnBucket, now: UnixTime, how: { sendAll: boolean; mayChange: boolean }): Promise<Card | undefined> {
+  async reseal(bucket: OwnBucket, now: UnixTime, sendAll: boolean): Promise<Card | undefined> {
     const { text, etag } = await getFile(this.#options.fetch, bucket.url + CARD_FILE, { maxBytes: MAX_CARD_BYTES });
     const card = readCard(text, this.#key.public.address);
     if (card.seq < (await this.#seen.highest(this.#key.public.address))) return undefined; // a host shows an old one
-    const set = await this.#sheets.prepare(card.inboxes, now, how);
+    const set = await this.#sheets.prepare(card.inboxes, now, { sendAll, claimed: card.sealed, isPatient: true });
     if (!set) return undefined;
     const { inboxes, receiptKeys } = card;
     const sealed = { per: set.per, edition: set.edition };
@@ -109,13 +115,12 @@ export class OwnCard {
     return [stated];
   }
 
-  /** Null where not every inbox has the sheets now: `watch` tries again. */
-  async #prepare(inboxes: readonly string[], now: UnixTime): Promise<SheetSet | undefined | null> {
+  async #prepare(inboxes: readonly string[], now: UnixTime): Promise<{ set?: SheetSet | undefined; problem?: InboxError }> {
     try {
-      return await this.#sheets.prepare(inboxes, now);
+      return { set: await this.#sheets.prepare(inboxes, now) };
     } catch (error) {
       if (!(error instanceof InboxError)) throw error;
-      return null;
+      return { problem: error };
     }
   }
 

@@ -1,23 +1,43 @@
 /** The owner's side of sealed delivery: the sheets of tickets at the own inboxes, and for whom they are. */
 import { toBase64Url } from './bytes.js';
 import type { Contacts } from './contacts.js';
+import { InboxError } from './errors.js';
 import type { Inbox } from './inbox.js';
 import { PublicKey } from './keys.js';
 import type { AppKey } from './keys.js';
+import type { OwnFile } from './ownfile.js';
 import { weekOf } from './pairs.js';
-import type { SheetFile, SheetSet } from './sheetfile.js';
+import { contactsOf, merge, MOST_PEOPLE } from './people.js';
+import type { People } from './people.js';
 import type { State } from './state.js';
-import { idsOf, MOST_IDS, perFor, SHEET_WEEKS } from './tickets.js';
+import { idsOf, perFor, SHEET_WEEKS } from './tickets.js';
+import type { Sealed } from './tickets.js';
 import type { UnixTime } from './tokens.js';
 
 export interface SheetsOptions {
   key: AppKey;
   state: State;
   contacts: Contacts;
-  file: SheetFile;
+  file: OwnFile<People>;
   server: (url: string) => Inbox;
   /** Whether the app has sealed delivery on. */
   isOn: boolean;
+}
+
+export interface SheetSet extends Sealed {
+  /** Keys in hex, in ascending order. */
+  contacts: string[];
+  /** Keys of those who were blocked, on whichever device. */
+  out: string[];
+}
+
+interface Preparing {
+  /** Sheets that a server says to have are sent, too. */
+  sendAll?: boolean;
+  /** What the card says now: every inbox has been sent the sheets of this edition. */
+  claimed?: Sealed | undefined;
+  /** Whether contacts who are new may wait until the edition is not too young. */
+  isPatient?: boolean;
 }
 
 /** What this device last published, as stored. */
@@ -28,11 +48,13 @@ interface Note extends SheetSet {
   claimed: string[];
 }
 
-const GATHER_SECONDS = 600; // for contacts who come together
+const GATHER_SECONDS = 3600; // for contacts who come together
 const SEND_ALL_SECONDS = 86_400; // a server that was restored has older sheets of the same weeks, and cannot tell
 
 export class Sheets {
   readonly #what: SheetsOptions;
+  /** Why the file that all devices share could not be read or written when it was last looked at. */
+  problem: InboxError | undefined;
 
   constructor(what: SheetsOptions) {
     this.#what = what;
@@ -40,34 +62,45 @@ export class Sheets {
 
   /** Whether another edition is due: somebody was blocked, or somebody is new and the last edition is not too young. */
   async isDue(now: UnixTime): Promise<boolean> {
-    const [note, { spoken, claimed }] = [await this.#note(), await this.#here()];
+    const [note, spoken, claimed] = [await this.#note(), await this.#what.contacts.spoken(), await this.#claimed()];
     if (!note) return false; // a look at what is there comes first
     if (isOther(claimed, note.claimed)) return true;
-    const isNew = spoken.some(({ hex, address }) => !note.contacts.includes(hex) && !note.blocked.includes(address));
-    return isNew && (note.contacts.length === 0 || Math.abs(now - note.edition) >= GATHER_SECONDS);
+    if (note.contacts.length > 0 && Math.abs(now - note.edition) < GATHER_SECONDS) return false;
+    const mutual = Object.keys(spoken).filter((hex) => spoken[hex]?.heard && spoken[hex].written);
+    const isBlocked = (hex: string) => note.out.includes(hex) || claimed.includes(PublicKey.parse(hex).address);
+    return note.contacts.length < MOST_PEOPLE && mutual.some((hex) => !note.contacts.includes(hex) && !isBlocked(hex));
   }
 
   /**
    * What a card that names these inboxes may claim, once they have the sheets of these weeks; undefined where one of them
-   * takes no tickets. With `sendAll`, sheets that a server says to have are sent, too; without `mayChange`, no new edition
-   * is begun. Throws an `InboxError`: what the card claimed before holds as far as the inboxes can be reached.
+   * takes no tickets. Throws an `InboxError`: what the card claimed before holds as far as the inboxes can be reached.
    */
-  async prepare(inboxes: readonly string[], now: UnixTime, { sendAll = false, mayChange = true } = {}): Promise<SheetSet | undefined> {
+  async prepare(inboxes: readonly string[], now: UnixTime, { sendAll = false, claimed, isPatient = false }: Preparing = {}): Promise<SheetSet | undefined> {
     if (!this.#what.isOn) return undefined;
     const servers = inboxes.map((url) => this.#what.server(url));
     const features = await Promise.all(servers.map((server) => server.hasFeature('sealed')));
     if (features.includes(false)) return undefined;
     const settings = await Promise.all(servers.map((server) => server.settings())); // all answer, before anything is changed
-    const [note, set] = [await this.#note(), await this.#set(now, mayChange)];
-    const isAll = sendAll || note?.edition !== set.edition || Math.abs(now - note.sentAt) >= SEND_ALL_SECONDS;
-    await Promise.all(servers.map((server, at) => this.#send(server, set, now, isAll ? [] : (settings[at]?.tickets ?? []))));
-    if (isAll && note) await this.#remember({ ...note, sentAt: now });
-    return set;
+    for (;;) {
+      const [note, set] = [await this.#note(), await this.#set(now, isPatient)];
+      const isSent = [note?.edition, claimed?.edition].includes(set.edition);
+      const isAll = sendAll || !isSent || (note !== undefined && Math.abs(now - note.sentAt) >= SEND_ALL_SECONDS);
+      await Promise.all(servers.map((server, at) => this.#send(server, set, now, isAll ? [] : (settings[at]?.tickets ?? []))));
+      if (!isAll) return set;
+      if (note) await this.#remember({ ...note, sentAt: now });
+      const { known } = await this.#what.file.read();
+      if (!known || known.edition <= set.edition) return set; // else another device may have sent newer sheets before these
+    }
+  }
+
+  /** The user may just have blocked somebody, or not block them any more. */
+  async noteBlocked(now: UnixTime): Promise<void> {
+    await this.#what.contacts.words(now);
   }
 
   /** The card that claims this is in the bucket. */
   async published(set: SheetSet, now: UnixTime): Promise<void> {
-    const { claimed } = await this.#here();
+    const claimed = await this.#claimed();
     const { sentAt = now } = (await this.#note()) ?? {};
     await this.#remember({ ...set, claimed, sentAt });
   }
@@ -82,25 +115,39 @@ export class Sheets {
     }
   }
 
-  /** As all devices of the owner share it, with what this one knows. Another set of contacts is another edition. */
-  async #set(now: UnixTime, mayChange: boolean): Promise<SheetSet> {
-    const [note, { spoken, claimed }] = [await this.#note(), await this.#here()];
-    return this.#what.file.update((before) => {
-      if (before && !mayChange) return before;
-      const blocked = before && !isOther(claimed, note?.claimed ?? []) ? before.blocked : claimed;
-      const all = [...new Set([...(before?.contacts ?? []), ...spoken.map(({ hex }) => hex)])].sort();
-      const contacts = all.filter((hex) => !blocked.includes(PublicKey.parse(hex).address)).slice(0, MOST_IDS);
-      if (!before || isOther(contacts, before.contacts)) {
-        return { contacts, blocked, per: perFor(contacts.length), edition: Math.max(now, (before?.edition ?? 0) + 1) };
-      }
-      return isOther(blocked, before.blocked) ? { ...before, blocked } : before;
+  /** As all devices of the owner share it, with what this one knows. Other people with tickets are another edition. */
+  async #set(now: UnixTime, isPatient: boolean): Promise<SheetSet> {
+    const [spoken, words] = [await this.#what.contacts.spoken(), await this.#what.contacts.words(now)];
+    const note = await this.#note();
+    const { edition, people } = await this.#update((known) => {
+      const merged = merge(known?.people ?? {}, spoken, words);
+      const isOlder = !known || known.edition < (note?.edition ?? 0); // it was lost, or is an old copy: then it is not written over
+      const [last, before] = isOlder ? [note?.edition ?? 0, note?.contacts ?? []] : [known.edition, contactsOf(known.people)];
+      const after = contactsOf(merged);
+      const next = { edition: Math.max(now, last + 1), people: merged };
+      if (last > 0 && !isOther(before, after)) next.edition = last;
+      const isYoung = before.length > 0 && Math.abs(now - last) < GATHER_SECONDS;
+      const mayWait = isPatient && isYoung && before.every((hex) => after.includes(hex));
+      if (!isOlder && next.edition !== last && mayWait) return known;
+      return JSON.stringify(next) === JSON.stringify(known) ? (known ?? next) : next;
     });
+    const contacts = contactsOf(people);
+    return { edition, per: perFor(contacts.length), contacts, out: Object.keys(people).filter((hex) => people[hex]?.out) };
   }
 
-  /** What this device knows. */
-  async #here(): Promise<{ spoken: PublicKey[]; claimed: string[] }> {
-    const { contacts } = this.#what;
-    return { spoken: await contacts.mutual(), claimed: (await contacts.blocked()).sort() };
+  async #update(change: (known: People | undefined) => People): Promise<People> {
+    try {
+      const people = await this.#what.file.update(change);
+      this.problem = undefined;
+      return people;
+    } catch (error) {
+      if (error instanceof InboxError) this.problem = error;
+      throw error;
+    }
+  }
+
+  async #claimed(): Promise<string[]> {
+    return (await this.#what.contacts.blocked()).sort();
   }
 
   async #note(): Promise<Note | undefined> {

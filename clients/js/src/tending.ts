@@ -39,6 +39,7 @@ export class Tending {
   /** When and in which week sheets are looked at again, and whether all are sent then. */
   #sealAgain = { at: 0, week: 0, sendAll: false };
   #notSealedUntil = 0;
+  #notSealedWhy = '';
   /** Rounds since the last inbox was lost. */
   #alone = 0;
 
@@ -70,20 +71,24 @@ export class Tending {
 
   /** See that the inboxes have tickets for this week and the next ones, and that those who are new or blocked are known. */
   async #reseal(): Promise<void> {
-    const { own, options, sheets } = this.#what;
+    const { own, options, sheets, news } = this.#what;
     if (!options.sealed || ![...this.#ups.values()].includes(true)) return;
     const [now, ticks] = [own.now(), options.ticks()];
     const { at, week, sendAll } = this.#sealAgain;
-    const mayChange = await sheets.isDue(now);
-    if (!mayChange && ticks < at && weekOf(now) === week) return;
-    if (mayChange && ticks < this.#notSealedUntil) return;
+    const isDue = await sheets.isDue(now);
+    if (!isDue && ticks < at && weekOf(now) === week) return;
+    if (isDue && ticks < this.#notSealedUntil) return;
     this.#sealAgain = { at: ticks + LOOK_SECONDS, week: weekOf(now), sendAll: false };
     try {
-      await own.reseal({ sendAll, mayChange });
+      await own.reseal(sendAll);
+      this.#notSealedWhy = '';
     } catch (error) {
       if (!(error instanceof InboxError)) throw error;
       this.#notSealedUntil = ticks + FAILED_SECONDS;
       this.#sealAgain = { at: this.#notSealedUntil, week: weekOf(now), sendAll };
+      const { problem } = sheets;
+      if (problem && problem.message !== this.#notSealedWhy) await news.give({ kind: 'sheets', problem });
+      this.#notSealedWhy = problem?.message ?? '';
     }
   }
 

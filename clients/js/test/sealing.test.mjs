@@ -3,55 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { MemoryStorage } from '../dist/index.js';
-import { AppKey } from '../dist/keys.js';
-import { DAY, newKey, World } from './liar.mjs';
-
-const WEEK = 7 * DAY;
-const soon = () => new Promise((resolve) => setTimeout(resolve));
-const sealedOnes = ({ requests }) => requests.filter(({ authorization }) => authorization?.startsWith('InboxTicket '));
-const signedOnes = ({ requests }) => requests.filter(({ path, method, authorization }) => {
-  return method === 'POST' && path === '/v1/messages' && authorization.startsWith('Bearer ');
-});
-const sheetsOf = ({ requests }) => requests.filter(({ path }) => path === '/v1/inbox/tickets').map(({ body }) => JSON.parse(body));
-const ways = ({ stored }) => stored.map(({ way }) => way);
-const whys = ({ waiting }) => waiting.map(({ problem }) => problem.code);
-
-/** Somebody with an inbox of their own that takes tickets, and a card that says so. */
-async function settle(world, name, { features = ['sealed'], ...more } = {}) {
-  const [key, server] = [newKey(), world.serve(`https://${name}.test`)];
-  const storage = new MemoryStorage();
-  const client = world.device(key, { storage, ...more });
-  Object.assign(server, { features, owner: client.address });
-  await client.claim({}, { inboxes: [server.origin] });
-  await client.publish([server.origin]);
-  const publish = () => client.publish([server.origin]);
-  return { key, server, storage, client, publish, address: client.address, id: client.publicKey };
-}
-
-async function read({ client }) {
-  const { entries } = await client.unread();
-  const texts = [];
-  for (const entry of entries) texts.push((await client.fetch(entry)).content);
-  await client.acknowledge(entries);
-  return texts;
-}
-
-/** One to the other, who reads it. */
-async function tell(from, to, text) {
-  const report = await from.client.send(to.id, text);
-  assert.deepEqual(await read(to), [text]);
-  return report;
-}
-
-/** Alice and Bob, who have spoken with each other; Bob's card and sheets say so. */
-async function meet(world = new World(), more = {}) {
-  const [alice, bob] = [await settle(world, 'alice', more), await settle(world, 'bob', more)];
-  assert.deepEqual(ways(await tell(alice, bob, 'first')), ['signed, first contact']);
-  assert.deepEqual(ways(await tell(bob, alice, 'second')), ['signed, first contact']);
-  await bob.publish();
-  await alice.publish();
-  return { world, alice, bob };
-}
+import { DAY, World } from './liar.mjs';
+import { cardOf, meet, read, sealedOnes, settle, sheetsOf, signedOnes, soon, tell, ways, WEEK, whys } from './speaking.mjs';
 
 function copy({ storage, address }, to, table) {
   const name = `message-inbox:${address}:${table}`;
@@ -258,7 +211,7 @@ test('another device of the owner keeps the tickets of contacts that it has neve
   const laptop = world.device(bob.key);
   await laptop.publish([bob.server.origin]);
   assert.deepEqual(ways(await tell(alice, bob, 'still known')), ['sealed']);
-  const file = [...world.files].find(([path]) => path === `${bob.address}/sheets.json`)[1].content;
+  const file = [...world.files].find(([path]) => path === `${bob.address}/people.json`)[1].content;
   assert.ok(!file.includes(alice.id));
 });
 
@@ -279,5 +232,3 @@ test('a watch sends the sheets of the weeks that come, and those of somebody who
   assert.deepEqual(ways(await alice.client.send(bob.id, 'after two weeks')), ['sealed']);
   assert.equal(sheetsOf(bob.server).length, sheets + 5);
 });
-
-const cardOf = ({ files }, { address }) => files.get(`${address}/inbox.json`).content;

@@ -147,7 +147,8 @@ export class Session extends EventTarget {
     else if (news.kind === 'notice') this.#tell('notice', news.notice);
     else if (news.kind === 'without_server') this.#tell('notice', news.kind);
     else if (news.kind === 'audit') this.#tell('audit', news.report);
-    else if (news.kind === 'card') this.#tell('notice', because(news.problem));
+    else if (news.kind === 'card' || (news.kind === 'sheets' && !news.problem.isForNow)) this.#tell('notice', because(news.problem));
+    else if (news.kind === 'sheets') return; // it is tried again
     else this.#place(news);
   }
 
