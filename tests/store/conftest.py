@@ -1,10 +1,11 @@
 """A store of each kind that there is, with one inbox in it. A file or a test may name another `quota`."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from inbox_server.store.contract import Quota
 from tests.support.stores import QUOTA, STORES, Box, Kind, claimed_box
@@ -12,7 +13,13 @@ from tests.support.stores import QUOTA, STORES, Box, Kind, claimed_box
 Count = Callable[[], dict[str, int]]
 
 
-@pytest.fixture(scope="session", params=STORES.values(), ids=list(STORES))
+def _params() -> Iterator[ParameterSet]:
+    """`make test` runs the tests of the contract for a plain store, and `make long` for a rotated one."""
+    for name, kind in STORES.items():
+        yield pytest.param(kind, id=name, marks=[pytest.mark.long] if name == "rotated" else [])
+
+
+@pytest.fixture(scope="session", params=_params())
 def kind(request: pytest.FixtureRequest) -> Kind:
     found: Kind = request.param
     return found

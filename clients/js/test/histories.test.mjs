@@ -7,7 +7,7 @@ import { test } from 'node:test';
 
 import { DAY, newKey, World } from './liar.mjs';
 
-const [HISTORIES, SEED] = [process.env.HISTORIES ?? 5, process.env.SEED ?? 1].map(Number);
+const [HISTORIES, SEED] = [process.env.HISTORIES ?? 2, process.env.SEED ?? 1].map(Number);
 const STEPS = 14;
 const LIVES = [undefined, undefined, 30, 3600, DAY, 2 * DAY, 5 * DAY, 40 * DAY, 400 * DAY];
 const PAUSES = [1, 3600, 11 * 3600, DAY, DAY, 2 * DAY, 5 * DAY, 20 * DAY, 40 * DAY, 100 * DAY];
