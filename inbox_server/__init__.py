@@ -1,3 +1,3 @@
 """A message-ID inbox server that keeps nothing but "Bob got something"."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
