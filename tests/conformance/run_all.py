@@ -62,7 +62,7 @@ class Place:
 
 async def run_all(runs: int, at_once: int, *, quick: bool) -> bool:
     """Whether no run had a false alarm."""
-    assert _STORES.keys() == STORES.keys()
+    assert _STORES.keys() == STORES.keys() - {"rotated"}  # which is SQLite behind a layer that no client can see
     ways = itertools.cycle((store, way) for way in _WAYS for store in _STORES)
     places = asyncio.Semaphore(at_once)
     with tempfile.TemporaryDirectory(prefix="inbox-server-") as name:
