@@ -28,17 +28,17 @@ def measure_deliver(folder: Path, pace: Pace, base: Build | None) -> dict[str, A
     """All-different deliveries from many senders to many inboxes. The bare server gets what ours got last."""
     builds = {NOW: this_build(), LIMITED: this_build()} | ({BASE: base} if base else {})
     with contextlib.ExitStack() as stack:
-        delivered = {
+        servers = {
             name: stack.enter_context(delivered(folder / name, build, {} if name == LIMITED else UNLIMITED))
             for name, build in builds.items()
         }
         bare = stack.enter_context(bare_server(folder))
 
         def run_bare(seconds: int) -> Run:
-            return _repeat(bare, delivered[NOW].requests, seconds)
+            return _repeat(bare, servers[NOW].requests, seconds)
 
-        found = compared(in_turn({name: each.run for name, each in delivered.items()} | {BARE: run_bare}, pace))
-        return found | {"stored": unread(delivered[NOW].server, delivered[NOW].owners)}
+        found = compared(in_turn({name: each.run for name, each in servers.items()} | {BARE: run_bare}, pace))
+        return found | {"stored": unread(servers[NOW].server, servers[NOW].owners)}
 
 
 class _Delivered:
