@@ -25,6 +25,10 @@ class BadOwnFile(BucketFailed):
     """The file is not what this key wrote. The message says why."""
 
 
+class LaterOwnFile(BucketFailed):
+    """A later version of a client wrote the file, so it is left as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Form(Generic[T]):
     """What a file is called and says. `parse` raises LookupError, TypeError, ValueError or AttributeError.
@@ -46,18 +50,20 @@ class Form(Generic[T]):
         return sign_envelope(key, sealed).encode()
 
     def read(self, content: bytes, key: AppKey) -> T:
-        """Raises `BadOwnFile`."""
+        """Raises `BadOwnFile` or `LaterOwnFile`."""
         try:
             signer, sealed = open_envelope(content.decode())
             if signer.hex != key.public:
                 raise BadOwnFile(f"{self.name} in your bucket is not signed by your key")
             plain = decrypt(key, sealed)
             members = parse_object(plain.encode() if isinstance(plain, str) else plain)
-            if members["v"] != _VERSION:
-                raise BadOwnFile(f"{self.name} in your bucket is of a later version: update this client")
-            return self.parse(members)
+            if type(members["v"]) is int and members["v"] > _VERSION:
+                raise LaterOwnFile(f"{self.name} in your bucket is of a later version: update this client")
+            if members["v"] == _VERSION:
+                return self.parse(members)
         except (BadEnvelope, CannotDecrypt, NotStrict, LookupError, ValueError, TypeError, AttributeError):
-            raise BadOwnFile(f"{self.name} in your bucket is damaged, or is being written") from None
+            pass
+        raise BadOwnFile(f"{self.name} in your bucket is damaged, or is being written")
 
 
 class OwnFile(Generic[T]):

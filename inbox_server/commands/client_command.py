@@ -129,7 +129,7 @@ class Output:
     def sheets_wait(self, why: str) -> None:
         """Say that no tickets were sent to the inboxes, and what helps."""
         text = f"no new tickets for your contacts: {why}; those that they have stay good"
-        remedy = "if it stays so, delete the file in your bucket, and publish makes another"
+        remedy = "if it is damaged and stays so, delete the file in your bucket, and publish makes another"
         self.progress(f"{text}; {remedy}", {"sheets_wait": why})
 
     def outcomes(self, outcomes: Iterable[Outcome], done: str, later: str = "") -> None:
