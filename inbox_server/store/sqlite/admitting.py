@@ -14,7 +14,7 @@ from inbox_server.store.sqlite.sheets import HASH_BYTES, UNUSED, Place, marks_of
 
 
 class Admitting:
-    """Implements `groups.Kind` for deliveries of both kinds, which are then done together."""
+    """Implements `jobs.Kind` for deliveries of both kinds, which are then done together."""
 
     def __init__(self, delivering: Delivering) -> None:
         self._delivering = delivering

@@ -67,7 +67,7 @@ class _Count:
 
 
 class Delivering:
-    """Implements `groups.Kind`. `quota` may change between groups."""
+    """Implements `jobs.Kind`. `quota` may change between groups."""
 
     def __init__(self, slots: Slots, quota: Quota) -> None:
         self.quota = quota

@@ -3,12 +3,13 @@
 import contextlib
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from inbox_server.errors import Unavailable
+from inbox_server.store.groups import Groups
 from inbox_server.store.sqlite.database import Connection
-from inbox_server.store.sqlite.groups import Groups, Job, T, Work
 from inbox_server.store.sqlite.health import Health
+from inbox_server.store.sqlite.jobs import GROUP_LIMIT, Job, T, Work
 
 _RETRY_SECONDS = 30
 
@@ -18,7 +19,7 @@ class Reader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._groups = Groups(self._read_group)
+        self._groups = Groups[Job](self._read_group, most=GROUP_LIMIT)
         self._health = Health("reading")
 
     async def __aenter__(self) -> Self:
@@ -31,7 +32,7 @@ class Reader:
     async def read(self, work: Work[T]) -> T:
         """What `work` returns or raises, or `Unavailable`."""
         try:
-            return await self._groups.run(work)
+            return cast("T", await self._groups.run(Job(work)))
         except sqlite3.Error as error:
             raise Unavailable(
                 "storage_full", "The server's disk could not be read.", retry_after=_RETRY_SECONDS

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from inbox_server.store.sqlite.feed_ends import FeedEnd
-from inbox_server.store.sqlite.groups import Job
+from inbox_server.store.sqlite.jobs import Job
 from inbox_server.store.sqlite.known import Known
 from inbox_server.store.sqlite.policy import OwnersPolicy
 from inbox_server.store.sqlite.sheets import KnownSheets

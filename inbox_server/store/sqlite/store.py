@@ -36,7 +36,7 @@ from inbox_server.store.sqlite.admitting import Admitting
 from inbox_server.store.sqlite.delivering import Delivering, Delivery, next_change
 from inbox_server.store.sqlite.expiry import drop_oldest_tombstones, is_due, sweep
 from inbox_server.store.sqlite.feed import read_feed
-from inbox_server.store.sqlite.groups import Part
+from inbox_server.store.sqlite.jobs import Part
 from inbox_server.store.sqlite.log import read_log
 from inbox_server.store.sqlite.operations import SqliteOperating
 from inbox_server.store.sqlite.outages import lapsed_inboxes, note_seen, prolong, read_seen, rounded
@@ -47,9 +47,9 @@ from inbox_server.store.sqlite.settings import forget, read_settings, read_total
 from inbox_server.store.sqlite.sheets import keep_sheet, read_sheets
 from inbox_server.store.sqlite.slots import Slots, blank_slot, grow_slots
 from inbox_server.store.sqlite.subscriptions import drop_subscription, subscribe, subscriptions, unsubscribe
-from inbox_server.store.sqlite.turns import Turns
 from inbox_server.store.sqlite.vacuum import Vacuum
 from inbox_server.store.sqlite.writer import Writer
+from inbox_server.store.turns import Turns
 
 _FULL_RETRY_SECONDS: Final = 3600
 _READS_AT_ONCE: Final = 16  # of feeds: a group of so many parts of a page takes a few milliseconds

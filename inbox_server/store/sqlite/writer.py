@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.store.contract import Changed, Committed
+from inbox_server.store.groups import Groups
 from inbox_server.store.sqlite.database import BUSY_TIMEOUT_MS, Connection
-from inbox_server.store.sqlite.groups import Groups, Job, Kind, Part, T, Work
 from inbox_server.store.sqlite.health import Health
+from inbox_server.store.sqlite.jobs import GROUP_LIMIT, Job, Kind, Part, T, Work
 
 _SCRUB_PAUSE_SECONDS: Final = 0.2  # acknowledgements share one checkpoint; we promise to erase within 1 s
 _LONGEST_SCRUB_PAUSE_SECONDS: Final = 3.2  # while somebody reads the file
@@ -48,7 +49,7 @@ class Writer:
         self._monotonic = monotonic
         self.remnants = 0
         """Erasing jobs whose old bytes may still be in the write-ahead log."""
-        self._groups = Groups(self._commit_group, self._tell)
+        self._groups = Groups[Job](self._commit_group, self._tell, most=GROUP_LIMIT)
         self._erased = asyncio.Event()
         self._health = Health("writing")
 
@@ -81,10 +82,10 @@ class Writer:
     ) -> T:
         """Run `work`, which may change `inbox`, in a group. A caller that is cancelled does not cancel the work.
 
-        `work` raises `Refused` only before it writes. What `erases` and `settles` mean, `groups.Job` says.
+        `work` raises `Refused` only before it writes. What `erases` and `settles` mean, `jobs.Job` says.
         """
         try:
-            return await self._groups.run(work, inbox=inbox, erases=erases, settles=settles)
+            return cast("T", await self._groups.run(Job(work, inbox, erases, settles)))
         except sqlite3.Error as error:
             raise Unavailable(
                 "storage_full", "The server's disk refused to write.", retry_after=_RETRY_SECONDS
@@ -105,7 +106,7 @@ class Writer:
             self._erased.set()
         return outcomes
 
-    def _tell(self, jobs: list[Job], outcomes: list[Any]) -> None:
+    def _tell(self, jobs: Sequence[Job], outcomes: Sequence[Any]) -> None:
         """Commit, then answer, then wake."""
         self._changed(
             {

@@ -12,7 +12,7 @@ import pytest
 
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.store.sqlite.database import Connection, open_connection
-from inbox_server.store.sqlite.groups import Job
+from inbox_server.store.sqlite.jobs import Job
 from inbox_server.store.sqlite.writer import Writer
 from tests.support.stores import claimed_box, file_names
 
