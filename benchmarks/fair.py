@@ -12,18 +12,18 @@ from benchmarks.servers import SECRET, Server, deployment, inbox_server
 from benchmarks.signing import Person, Requests, claim, people, query, write_requests
 from benchmarks.wire import p50, p99, wires
 from benchmarks.wrk import Run, WrongAnswers, run_wrk
-from inbox_server.store.sqlite.slots import SLOT_BYTES
+from inbox_server.store.texts import TEXT_BYTES
 
 _ENTRIES: Final = 1_000  # the longest page there is
 _ALONE: Final = 1_000
-_ENTRY_BYTES: Final = SLOT_BYTES + 60  # and at least so much JSON
+_ENTRY_BYTES: Final = TEXT_BYTES + 60  # and at least so much JSON
 
 
 def measure_fair(folder: Path, seconds: int, pages: int) -> dict[str, Any]:
     """As many connections of one owner ask for full pages again and again; deliveries go to another inbox."""
     owner, quiet, sender = people(3)
     deployed = deployment(folder)
-    fill(deployed.data, SECRET, [owner], entries=_ENTRIES, characters=SLOT_BYTES)
+    fill(deployed.data, SECRET, [owner], entries=_ENTRIES, characters=TEXT_BYTES)
     with inbox_server(deployed) as server:
         asking = write_requests(folder / "requests", repeat(query(owner, server.url, f"?limit={_ENTRIES}")), pages)
         found = asyncio.run(_measure(server, asking, quiet, sender, seconds))

@@ -21,7 +21,8 @@ from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.store.contract import Quota
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
-from inbox_server.store.sqlite.slots import MOST_OPEN, PAGE_SLOTS, as_listed, body_of
+from inbox_server.store.sqlite.slots import MOST_OPEN, PAGE_SLOTS, body_of
+from inbox_server.store.texts import as_listed
 
 _RETENTION_DAYS: Final = 30
 _CACHE_KIB: Final = 4 << 20

@@ -19,7 +19,7 @@ from inbox_server.protocol.requests import (
     parse_delivery,
     parse_settings,
 )
-from inbox_server.store.sqlite.slots import SLOT_BYTES
+from inbox_server.store.texts import TEXT_BYTES
 
 VECTORS: Any = json.loads((Path(__file__).parent.parent / "vectors" / "stacks.json").read_text(encoding="utf-8"))
 BOB = VECTORS["keys"]["bobApp"]
@@ -286,4 +286,4 @@ def test_every_id_is_acknowledged_as_it_is(ids: list[bytes]) -> None:
 
 
 def test_the_longest_message_id_fits_a_slot() -> None:
-    assert MAX_MESSAGE_ID_CHARACTERS == SLOT_BYTES
+    assert MAX_MESSAGE_ID_CHARACTERS == TEXT_BYTES

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from inbox_server.store.sqlite.database import schema_steps, upgrade_steps
-from inbox_server.store.sqlite.slots import SLOT_BYTES, text_in
+from inbox_server.store.sqlite.slots import text_in
+from inbox_server.store.texts import TEXT_BYTES
 
 _CHANNELS: Final = 4  # the step from which on there are other subscriptions than those of push
 _READY_TEXTS: Final = 5  # the step from which on a text lies in its slot as it is listed
@@ -30,10 +31,10 @@ def write_old_database(path: Path, version: int, today: Path) -> None:
             db.execute(f"DELETE FROM main.{table}")
             db.execute(f"INSERT INTO main.{table} ({', '.join(names)}) SELECT {columns} FROM today.{source}")
         if version < _READY_TEXTS:
-            db.execute("UPDATE main.text SET body = zeroblob(?)", (SLOT_BYTES,))
+            db.execute("UPDATE main.text SET body = zeroblob(?)", (TEXT_BYTES,))
             rows = db.execute(
                 "SELECT slot, body, size, listed FROM today.message JOIN today.text USING (slot)"
             ).fetchall()
-            texts = [(text_in(*row).encode().ljust(SLOT_BYTES, b"\0"), slot) for slot, *row in rows]
+            texts = [(text_in(*row).encode().ljust(TEXT_BYTES, b"\0"), slot) for slot, *row in rows]
             db.executemany("UPDATE main.text SET body = ? WHERE slot = ?", texts)
         db.execute("COMMIT")

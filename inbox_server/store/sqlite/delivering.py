@@ -17,9 +17,10 @@ from inbox_server.store.contract import Delivered, Quota, Ticket
 from inbox_server.store.sqlite.expiry import drop_entry, drop_expired
 from inbox_server.store.sqlite.log import LogEnd, LongerLife, log_longer, log_new, shorten
 from inbox_server.store.sqlite.sheets import Place
-from inbox_server.store.sqlite.slots import SLOT_BYTES, Slots, as_listed
+from inbox_server.store.sqlite.slots import Slots
+from inbox_server.store.texts import TEXT_BYTES, as_listed
 
-_EXPIRED_BATCH: Final = SLOT_BYTES  # this many entries, of at least a byte each, make room for any other
+_EXPIRED_BATCH: Final = TEXT_BYTES  # this many entries, of at least a byte each, make room for any other
 _Row = tuple[bytes, int, bytes, int, int, int | None, int, int, int | None]
 """inbox, change, id, slot, size, listed, expires, forget_at, n"""
 

@@ -20,11 +20,11 @@ from itertools import groupby
 from typing import Final
 
 from inbox_server.store.contract import ENTRY_JSON
+from inbox_server.store.texts import TEXT_BYTES
 
-SLOT_BYTES: Final = 1024  # the longest message ID; tests hold it equal to the protocol's limit
 _BETWEEN: Final = ENTRY_JSON[1].encode()
 HEAD_BYTES: Final = 43 + len(_BETWEEN)
-_BODY_BYTES: Final = HEAD_BYTES + SLOT_BYTES
+_BODY_BYTES: Final = HEAD_BYTES + TEXT_BYTES
 _BLANK: Final = bytes(_BODY_BYTES)
 PAGE_SLOTS: Final = 3  # rows of `text` in a page of the file
 MOST_OPEN: Final = 16_384  # inboxes, of about 400 bytes each
@@ -126,14 +126,6 @@ def base64url(raw: bytes) -> str:
 def body_of(id: bytes, text: str) -> bytes:
     """What a slot holds of a text."""
     return (base64url(id).encode() + _BETWEEN + text.encode()).ljust(_BODY_BYTES, b"\0")
-
-
-def as_listed(text: str) -> tuple[str, int | None]:
-    """A text of ASCII as JSON has it, and its length; if a slot cannot hold that, the text itself and None."""
-    if '"' not in text and "\\" not in text:
-        return text, len(text)
-    listed = json.dumps(text)[1:-1]
-    return (listed, len(listed)) if len(listed) <= SLOT_BYTES else (text, None)
 
 
 def text_in(body: bytes, size: int, listed: int | None) -> str:
