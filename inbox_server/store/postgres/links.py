@@ -1,0 +1,185 @@
+"""Links to the database: connections that are made again when they are lost, and how work is done on them.
+
+Work that commits is never cancelled: a cancelled commit may have been done, and what waits for a standby is then seen
+before the standby has it. Who does not wait any longer closes the connection from this side: then what the standby has
+not confirmed stays invisible, and a repeat waits for it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from inbox_server.errors import Refused
+from inbox_server.store.postgres.primary import CONNECT_SECONDS, Cluster, Connection, Failure, unavailable
+
+T = TypeVar("T")
+Work = Callable[[Connection], Awaitable[T]]
+"""What to do on a connection that nobody else uses meanwhile."""
+
+ANSWER_SECONDS: Final = 5.0
+_ATTEMPTS: Final = 5
+_AGAIN: Final = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+)
+_QUIET_SECONDS: Final = 60
+
+log = logging.getLogger(__name__)
+
+
+class Link:
+    """One connection to the primary, made when it is needed."""
+
+    def __init__(self, cluster: Cluster, *, seconds: float = ANSWER_SECONDS) -> None:
+        self._cluster = cluster
+        self._seconds = seconds
+        self._connection: Connection | None = None
+
+    async def run(self, work: Work[T]) -> T:
+        """Do work. It may have been done although this raises one of `Failure`; its other exceptions pass through."""
+        connection = await self._connected()
+        doing = asyncio.ensure_future(work(connection))
+        await asyncio.wait([doing], timeout=self._seconds)
+        if not doing.done():
+            self._drop()
+            doing.add_done_callback(_forget)
+            raise TimeoutError("the database did not answer")
+        try:
+            return doing.result()
+        except Failure as error:
+            if connection.is_closed() or not _is_of_work(error):
+                self._drop()
+            raise
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._cluster.connect()
+        return self._connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*Failure):
+                await connection.close(timeout=CONNECT_SECONDS)
+
+
+def _forget(doing: "asyncio.Future[Any]") -> None:
+    if not doing.cancelled():
+        doing.exception()
+
+
+def _is_of_work(error: BaseException) -> bool:
+    """Whether the connection is as good as before: PostgreSQL itself refused a statement, on a primary."""
+    is_answer = isinstance(error, asyncpg.PostgresError)
+    return is_answer and not isinstance(
+        error,
+        (
+            asyncpg.ReadOnlySQLTransactionError,  # it is a standby now
+            asyncpg.PostgresConnectionError,
+            asyncpg.OperatorInterventionError,
+            asyncpg.InterfaceError,
+        ),
+    )
+
+
+class Links:
+    """A few links, of which each work takes one."""
+
+    def __init__(self, cluster: Cluster, count: int, what: str) -> None:
+        self._links = [Link(cluster) for _ in range(count)]
+        self._free: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
+        for link in self._links:
+            self._free.put_nowait(link)
+        self._doing: set[asyncio.Future[Any]] = set()
+        self.health = Health(what)
+
+    async def run(self, work: Work[T]) -> T:
+        """What `work` returns. It is done again from the start when PostgreSQL says so. Raises `Unavailable`.
+
+        A caller that is cancelled does not cancel it.
+        """
+        doing = asyncio.ensure_future(self._run(work))
+        self._doing.add(doing)
+        doing.add_done_callback(self._done)
+        return await asyncio.shield(doing)
+
+    def _done(self, doing: "asyncio.Future[Any]") -> None:
+        self._doing.discard(doing)
+        _forget(doing)
+
+    async def _run(self, work: Work[T]) -> T:
+        async with self._one() as link:
+            try:
+                for _ in range(_ATTEMPTS - 1):
+                    with contextlib.suppress(*_AGAIN):
+                        return self.health.worked(await link.run(work))
+                return self.health.worked(await link.run(work))
+            except Failure as error:
+                self.health.failed(error)
+                raise unavailable() from error
+
+    async def transaction(self, work: Work[T]) -> T:
+        """As `run`, and all of it at once or nothing. `Refused` leaves everything as it was."""
+
+        async def whole(connection: Connection) -> T | Refused:
+            try:
+                async with connection.transaction():
+                    return await work(connection)
+            except Refused as refusal:
+                return refusal
+
+        outcome = await self.run(whole)
+        if isinstance(outcome, Refused):
+            raise outcome
+        return outcome
+
+    @contextlib.asynccontextmanager
+    async def _one(self) -> AsyncIterator[Link]:
+        link = await self._free.get()
+        try:
+            yield link
+        finally:
+            self._free.put_nowait(link)
+
+    async def close(self) -> None:
+        """Finish what was begun, then stop."""
+        if self._doing:
+            await asyncio.wait(self._doing)
+        for link in self._links:
+            await link.close()
+
+
+class Health:
+    """Of `what`, such as "writing": logged for the operator when it fails, and when it works again."""
+
+    def __init__(self, what: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.failing = False
+        self._what = what
+        self._monotonic = monotonic
+        self._told_at = -_QUIET_SECONDS * 1.0
+
+    def failed(self, error: BaseException) -> None:
+        now = self._monotonic()
+        if not self.failing or now - self._told_at > _QUIET_SECONDS:
+            self._told_at = now
+            state = getattr(error, "sqlstate", None)
+            log.error("%s PostgreSQL fails: %s", self._what, f"{type(error).__name__} {state or ''}".strip())
+        self.failing = True
+
+    def worked(self, outcome: T) -> T:
+        """The same outcome."""
+        if self.failing:
+            log.info("%s PostgreSQL works again", self._what)
+        self.failing = False
+        return outcome

@@ -1,0 +1,95 @@
+"""Connections to the primary: the one of several PostgreSQL hosts that takes writes, wherever it is now."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+from inbox_server.errors import Unavailable
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Failure: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # neither of the two before: "cannot switch to state", when a connection is lost
+    OSError,
+    TimeoutError,
+)
+"""Everything by which asyncpg says that the database did not do it."""
+
+CONNECT_SECONDS: Final = 2.0  # of each host by itself: a frozen one must not hide the new primary
+_RETRY_SECONDS: Final = 5
+_SETTINGS: Final = {
+    "application_name": "inbox-server",
+    # One plan for all groups, whatever their size; a plan of its own for each takes longer than the group.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "jit": "off",
+    "synchronous_commit": "on",  # an answer means that it is on disk, and on the standby where there is one
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "5s",
+}
+
+
+def unavailable() -> Unavailable:
+    return Unavailable("storage_full", "The server's database cannot be reached right now.", retry_after=_RETRY_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where a database is: a URL with one or several hosts, and the password if it is not in the URL."""
+
+    url: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    def hosts(self) -> list[tuple[str, int]]:
+        """Each host and port, in the order of the URL."""
+        places = urlsplit(self.url).netloc.rpartition("@")[2].split(",")
+        split = [urlsplit(f"//{place}") for place in places]
+        return [(each.hostname or "localhost", each.port or 5432) for each in split]
+
+    async def connect(self, **settings: str) -> Connection:
+        """A connection to the primary, once it is found. Raises one of `Failure`.
+
+        All hosts are asked at the same time, each with a time of its own. asyncpg's own search asks them in turn, and
+        its time is for all together.
+        """
+        asking = [asyncio.ensure_future(self._connect_to(*place, settings)) for place in self.hosts()]
+        found: Connection | None = None
+        failures: list[BaseException] = []
+        try:
+            for answer in asyncio.as_completed(asking):
+                try:
+                    found = await answer
+                except Failure as error:
+                    failures.append(error)
+                else:
+                    return found
+        finally:
+            for each in asking:
+                each.add_done_callback(partial(_close, unless=found))
+        # What PostgreSQL itself says is worth more than that a host is down.
+        raise next((each for each in failures if isinstance(each, asyncpg.PostgresError)), failures[0])
+
+    async def _connect_to(self, host: str, port: int, settings: dict[str, str]) -> Connection:
+        return await asyncpg.connect(
+            self.url,
+            host=host,
+            port=port,
+            password=self.password,
+            timeout=CONNECT_SECONDS,
+            target_session_attrs=SessionAttribute.primary,
+            server_settings={**_SETTINGS, **settings},
+        )
+
+
+def _close(connecting: "asyncio.Future[Connection]", unless: Connection | None) -> None:
+    """Two hosts can both say that they are the primary, for a moment: one of them is used."""
+    with contextlib.suppress(*Failure, asyncio.CancelledError):
+        if (connection := connecting.result()) is not unless:
+            connection.terminate()

@@ -1,0 +1,240 @@
+-- Step 2: deliveries and acknowledgements, a group of them in one round trip.
+--
+-- The first statement of each locks the inboxes' rows, in the order of their keys, so that no two groups wait for each
+-- other. The second has a snapshot that is younger than the locks: it sees what another process has just committed.
+-- Rows are looked at by inbox and in order of arrival; numbers and room are reckoned in variables, and written at the end.
+-- Numbers are given out under the lock, which is held until the commit is over: no reader sees N + 1 before N.
+
+-- verdict: 0 a repeat, good until `granted`; 1 kept; 2 to be done alone; 3 no inbox; 4 draining.
+-- `log_until` is NULL for what is not logged, else the end of the day until which the log keeps it, and `log_kept` the
+-- second. `log_length` is that of the inbox's log afterwards.
+CREATE FUNCTION deliver(
+    inboxes bytea[], ids bytea[], sizes integer[], lives bigint[], bodies bytea[],
+    log_kept bigint[], log_until bigint[],
+    tickets bytea[], marks bytea[], first_weeks integer[], last_weeks integer[],
+    quota_entries integer, quota_bytes bigint
+) RETURNS TABLE (number bigint, verdict integer, granted bigint, log_length bigint) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    least_change bigint := ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint << 40;
+    one record;
+    here bytea;             -- the inbox that the variables up to `new_bytes` are of
+    here_change bigint;
+    here_entries bigint;
+    here_bytes bigint;
+    here_n bigint;
+    here_head bytea;
+    here_until bigint;
+    new_entries integer := 0;
+    new_bytes bigint := 0;
+    seen bytea[];           -- its ids in this group, and its tickets
+    used bytea[];
+    one_n bigint;
+    k_inbox bytea[] := '{}'; k_change bigint[] := '{}'; k_id bytea[] := '{}'; k_size integer[] := '{}';
+    k_expires bigint[] := '{}'; k_n bigint[] := '{}'; k_body bytea[] := '{}';
+    l_inbox bytea[] := '{}'; l_n bigint[] := '{}'; l_until bigint[] := '{}';
+    t_inbox bytea[] := '{}'; t_week integer[] := '{}'; t_ticket bytea[] := '{}'; t_mark bytea[] := '{}';
+    u_inbox bytea[] := '{}'; u_change bigint[] := '{}'; u_entries integer[] := '{}'; u_bytes bigint[] := '{}';
+    u_n bigint[] := '{}'; u_head bytea[] := '{}'; u_until bigint[] := '{}';
+BEGIN
+    PERFORM FROM inbox x WHERE x.inbox = ANY (inboxes) ORDER BY x.inbox FOR UPDATE;
+    IF EXISTS (SELECT FROM draining) THEN
+        RETURN QUERY SELECT d.number, 4, 0::bigint, 0::bigint FROM unnest(ids) WITH ORDINALITY AS d (id, number);
+        RETURN;
+    END IF;
+    FOR one IN
+        SELECT d.*, x.inbox IS NOT NULL AS there, x.change, x.unread, x.unread_bytes,
+            coalesce(x.most_entries, quota_entries) AS most_entries, coalesce(x.most_bytes, quota_bytes) AS most_bytes,
+            x.log_n, x.log_head, x.log_until AS marked_until, x.base_n, m.expires AS kept_until,
+            CASE WHEN d.ticket IS NOT NULL THEN (
+                SELECT t.week FROM ticket t
+                WHERE t.inbox = d.inbox AND t.week BETWEEN d.first_week AND d.last_week AND t.ticket = d.ticket
+                    AND t.mark IS NULL
+                LIMIT 1
+            ) END AS week
+        FROM unnest(inboxes, ids, sizes, lives, bodies, log_kept, log_until, tickets, marks, first_weeks, last_weeks)
+            WITH ORDINALITY AS d (inbox, id, size, life, body, kept, until, ticket, mark, first_week, last_week, number)
+            LEFT JOIN inbox x ON x.inbox = d.inbox
+            LEFT JOIN message m ON m.inbox = d.inbox AND m.id = d.id
+        ORDER BY d.inbox, d.number
+    LOOP
+        number := one.number;
+        granted := one.life;
+        log_length := 0;
+        IF one.inbox IS DISTINCT FROM here THEN
+            IF new_entries > 0 THEN
+                u_inbox := u_inbox || here; u_change := u_change || here_change; u_entries := u_entries || new_entries;
+                u_bytes := u_bytes || new_bytes; u_n := u_n || here_n; u_head := u_head || here_head;
+                u_until := u_until || here_until;
+            END IF;
+            here := one.inbox;
+            here_change := greatest(one.change, least_change);
+            here_entries := one.unread;
+            here_bytes := one.unread_bytes;
+            here_n := one.log_n;
+            here_head := one.log_head;
+            here_until := one.marked_until;
+            new_entries := 0; new_bytes := 0; seen := '{}'; used := '{}';
+        END IF;
+        IF NOT one.there THEN
+            verdict := 3;
+        ELSIF one.kept_until IS NOT NULL AND one.kept_until >= one.life AND one.ticket IS NULL THEN
+            verdict := 0;
+            granted := one.kept_until;
+        ELSIF one.kept_until IS NOT NULL OR one.id = ANY (seen)
+            OR here_entries >= one.most_entries OR here_bytes + one.size > one.most_bytes
+            OR (one.ticket IS NOT NULL AND (one.week IS NULL OR one.ticket = ANY (used)))
+        THEN
+            verdict := 2;
+        ELSE
+            verdict := 1;
+            here_change := here_change + 1;
+            here_entries := here_entries + 1;
+            here_bytes := here_bytes + one.size;
+            new_entries := new_entries + 1;
+            new_bytes := new_bytes + one.size;
+            seen := seen || one.id;
+            one_n := NULL;
+            IF one.until IS NOT NULL THEN
+                here_n := here_n + 1;
+                one_n := here_n;
+                here_head := next_head(here_head, here_n, one.id);
+                IF one.kept > here_until THEN  -- the first of its day
+                    here_until := one.until;
+                    l_inbox := l_inbox || here; l_n := l_n || here_n; l_until := l_until || here_until;
+                END IF;
+            END IF;
+            IF one.ticket IS NOT NULL THEN
+                used := used || one.ticket;
+                t_inbox := t_inbox || here; t_week := t_week || one.week; t_ticket := t_ticket || one.ticket;
+                t_mark := t_mark || one.mark;
+            END IF;
+            log_length := here_n - one.base_n;
+            k_inbox := k_inbox || here; k_change := k_change || here_change; k_id := k_id || one.id;
+            k_size := k_size || one.size; k_expires := k_expires || one.life; k_n := k_n || one_n;
+            k_body := k_body || one.body;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+    IF cardinality(k_id) = 0 THEN
+        -- Of a repeat, the first may wait for a standby yet. A record of our own makes this commit wait for it too.
+        PERFORM pg_logical_emit_message(true, 'repeat', '');
+        RETURN;
+    END IF;
+    IF new_entries > 0 THEN
+        u_inbox := u_inbox || here; u_change := u_change || here_change; u_entries := u_entries || new_entries;
+        u_bytes := u_bytes || new_bytes; u_n := u_n || here_n; u_head := u_head || here_head;
+        u_until := u_until || here_until;
+    END IF;
+    INSERT INTO text (inbox, id, day, body)
+        SELECT k.inbox, k.id, (k.expires / 86400)::integer, k.body
+        FROM unnest(k_inbox, k_id, k_expires, k_body) AS k (inbox, id, expires, body)
+        ON CONFLICT (inbox, id, day) DO UPDATE SET body = excluded.body;
+    INSERT INTO message (inbox, change, id, day, size, expires, forget_at, n)
+        SELECT k.inbox, k.change, k.id, (k.expires / 86400)::integer, k.size, k.expires, k.expires, k.n
+        FROM unnest(k_inbox, k_change, k_id, k_size, k_expires, k_n) AS k (inbox, change, id, size, expires, n);
+    IF cardinality(l_n) > 0 THEN
+        INSERT INTO log_mark (inbox, n, until) SELECT * FROM unnest(l_inbox, l_n, l_until);
+    END IF;
+    IF cardinality(t_week) > 0 THEN
+        UPDATE ticket t SET mark = u.mark
+            FROM unnest(t_inbox, t_week, t_ticket, t_mark) AS u (inbox, week, ticket, mark)
+            WHERE t.inbox = u.inbox AND t.week = u.week AND t.ticket = u.ticket;
+    END IF;
+    UPDATE inbox x SET change = u.change, unread = x.unread + u.entries, unread_bytes = x.unread_bytes + u.bytes,
+            log_n = u.n, log_head = u.head, log_until = u.until
+        FROM unnest(u_inbox, u_change, u_entries, u_bytes, u_n, u_head, u_until)
+            AS u (inbox, change, entries, bytes, n, head, until)
+        WHERE x.inbox = u.inbox;
+END $$;
+
+-- As inbox_log.next_head.
+CREATE FUNCTION next_head(head bytea, n bigint, id bytea) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
+    SELECT sha256('\x01'::bytea || convert_to('message-inbox-log', 'UTF8') || head || int8send(n) || id)
+$$;
+
+-- verdict: 1 done; 3 no inbox. `remembered` is how many tombstones the inbox has afterwards. What is unknown is
+-- remembered until `memory`; a tombstone at least until `short_memory`. `blank` takes the place of a text.
+CREATE FUNCTION acknowledge(
+    inboxes bytea[], ids bytea[], memories bigint[], short_memories bigint[], blank bytea
+) RETURNS TABLE (number bigint, verdict integer, remembered integer) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    least_change bigint := ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint << 40;
+    one record;
+    here bytea;
+    here_change bigint;
+    here_tombstones integer;
+    here_read integer := 0;     -- of this inbox: unread entries that were read, their bytes, and all that is new
+    here_bytes bigint := 0;
+    here_new integer := 0;
+    seen bytea[];
+    r_inbox bytea[] := '{}'; r_old bigint[] := '{}'; r_new bigint[] := '{}'; r_forget bigint[] := '{}';
+    r_id bytea[] := '{}'; r_day integer[] := '{}';
+    p_inbox bytea[] := '{}'; p_change bigint[] := '{}'; p_id bytea[] := '{}'; p_forget bigint[] := '{}';
+    u_inbox bytea[] := '{}'; u_change bigint[] := '{}'; u_read integer[] := '{}'; u_bytes bigint[] := '{}';
+    u_new integer[] := '{}';
+BEGIN
+    PERFORM FROM inbox x WHERE x.inbox = ANY (inboxes) ORDER BY x.inbox FOR UPDATE;
+    FOR one IN
+        SELECT d.*, x.inbox IS NOT NULL AS there, x.change AS last, x.tombstones, m.change, m.day, m.size, m.expires
+        FROM unnest(inboxes, ids, memories, short_memories)
+            WITH ORDINALITY AS d (inbox, id, memory, short_memory, number)
+            LEFT JOIN inbox x ON x.inbox = d.inbox
+            LEFT JOIN message m ON m.inbox = d.inbox AND m.id = d.id
+        ORDER BY d.inbox, d.number
+    LOOP
+        IF one.inbox IS DISTINCT FROM here THEN
+            IF here_new > 0 THEN
+                u_inbox := u_inbox || here; u_change := u_change || here_change; u_read := u_read || here_read;
+                u_bytes := u_bytes || here_bytes; u_new := u_new || here_new;
+            END IF;
+            here := one.inbox;
+            here_change := greatest(one.last, least_change);
+            here_tombstones := one.tombstones;
+            here_read := 0; here_bytes := 0; here_new := 0; seen := '{}';
+        END IF;
+        number := one.number;
+        verdict := CASE WHEN one.there THEN 1 ELSE 3 END;
+        IF one.there AND one.id IS NOT NULL AND NOT one.id = ANY (seen) THEN
+            seen := seen || one.id;
+            IF one.change IS NULL THEN
+                here_change := here_change + 1;
+                here_new := here_new + 1;
+                p_inbox := p_inbox || here; p_change := p_change || here_change; p_id := p_id || one.id;
+                p_forget := p_forget || one.memory;
+            ELSIF one.day IS NOT NULL THEN
+                here_change := here_change + 1;
+                here_new := here_new + 1;
+                here_read := here_read + 1;
+                here_bytes := here_bytes + one.size;
+                r_inbox := r_inbox || here; r_old := r_old || one.change; r_new := r_new || here_change;
+                r_forget := r_forget || greatest(one.expires, one.short_memory);
+                r_id := r_id || one.id; r_day := r_day || one.day;
+            END IF;
+        END IF;
+        remembered := here_tombstones + here_new;
+        RETURN NEXT;
+    END LOOP;
+    IF here_new > 0 THEN
+        u_inbox := u_inbox || here; u_change := u_change || here_change; u_read := u_read || here_read;
+        u_bytes := u_bytes || here_bytes; u_new := u_new || here_new;
+    END IF;
+    IF cardinality(u_new) = 0 THEN
+        PERFORM pg_logical_emit_message(true, 'repeat', '');  -- as in `deliver`
+        RETURN;
+    END IF;
+    UPDATE text t SET body = blank
+        FROM unnest(r_inbox, r_id, r_day) AS r (inbox, id, day)
+        WHERE t.inbox = r.inbox AND t.id = r.id AND t.day = r.day;
+    UPDATE message m SET change = r.new, day = NULL, size = 0, forget_at = r.forget
+        FROM unnest(r_inbox, r_old, r_new, r_forget) AS r (inbox, old, new, forget)
+        WHERE m.inbox = r.inbox AND m.change = r.old;
+    INSERT INTO message (inbox, change, id, day, size, expires, forget_at)
+        SELECT p.inbox, p.change, p.id, NULL, 0, 0, p.forget
+        FROM unnest(p_inbox, p_change, p_id, p_forget) AS p (inbox, change, id, forget);
+    UPDATE inbox x SET change = u.change, unread = x.unread - u.read, unread_bytes = x.unread_bytes - u.bytes,
+            tombstones = x.tombstones + u.new, refused = x.refused AND u.read = 0
+        FROM unnest(u_inbox, u_change, u_read, u_bytes, u_new) AS u (inbox, change, read, bytes, new)
+        WHERE x.inbox = u.inbox;
+END $$;
