@@ -71,6 +71,9 @@ class Config:
     admin_hosts: frozenset[str]
     data_dir: Path
     secret_file: Path
+    store_url: str = field(repr=False)
+    store_password_file: Path | None
+    store_day_keys_file: Path | None
     name_services: tuple[str, ...]
     agreement: bool
     static: tuple[Static, ...]

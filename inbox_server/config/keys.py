@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.config import values
+from inbox_server.config.postgres_url import postgres_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,31 @@ KEYS: Final[tuple[Key, ...]] = (
         "A systemd credential named `inbox-secret` takes its place. Without the secret the database is useless, so\n"
         "keep a copy of the secret, but not in the same place as the database.",
         values.path,
+    ),
+    Key(
+        "store.url",
+        "store_url",
+        '""',
+        'The database. "" is SQLite in server.data_dir. For several hosts it is PostgreSQL (docs/postgresql.md), such\n'
+        'as "postgresql://inbox@db1,db2:5433/inbox?sslmode=verify-full&sslrootcert=/etc/inbox-server/db-ca.pem".\n'
+        "It must not hold the password.",
+        postgres_url,
+    ),
+    Key(
+        "store.password_file",
+        "store_password_file",
+        '""',
+        "The file of PostgreSQL's password, mode 0600. A systemd credential named `inbox-database-password` takes its\n"
+        "place. Leave it empty where PostgreSQL asks for none.",
+        values.optional_path,
+    ),
+    Key(
+        "store.day_keys_file",
+        "store_day_keys_file",
+        '""',
+        "The file of the keys under which texts in PostgreSQL are sealed. Each host has it, and the server writes it\n"
+        'over each day, so it must be able to. "" is `day-keys` in server.data_dir.',
+        values.optional_path,
     ),
     Key(
         "names.services",

@@ -1,4 +1,4 @@
-"""The server's secret, made by `init`, and a bot's token: files, never in the environment or a command line.
+"""The server's secret, made by `init`, a bot's token and a database's password: files, never in a command line.
 
 The secret's file has a line for each rotation, the newest first. The last line is what `init` wrote.
 """
@@ -16,6 +16,7 @@ from inbox_server.synced_files import replace_file, write_new_file
 
 CREDENTIAL_NAME: Final = "inbox-secret"
 MATRIX_CREDENTIAL: Final = "inbox-matrix-token"
+DATABASE_CREDENTIAL: Final = "inbox-database-password"
 _MISSING: Final = (
     "`inbox-server init` writes one for a new server, and a server with a database needs its own back:"
     " docs/troubleshooting.md, The secret is lost"
@@ -59,6 +60,20 @@ def read_matrix_token(path: Path, environment: Mapping[str, str] = os.environ) -
     text = _read_private(path, MATRIX_CREDENTIAL, "put the bot's access token there", environment)
     if not re.fullmatch(r"[!-~]{1,2048}", text):
         raise BadSecret(f"{path}: must hold the bot's access token and nothing else, in visible ASCII characters")
+    return text
+
+
+def read_database_password(path: Path | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """PostgreSQL's password, from a systemd credential if there is one, else from `path`; None without both.
+
+    Raises `BadSecret`.
+    """
+    path = path or _credential(DATABASE_CREDENTIAL, environment)
+    if path is None:
+        return None
+    text = _read_private(path, DATABASE_CREDENTIAL, "put the database's password there", environment)
+    if not re.fullmatch(r"[ -~]{1,1024}", text):
+        raise BadSecret(f"{path}: must hold the database's password in one line, in visible ASCII characters")
     return text
 
 

@@ -57,6 +57,10 @@ def path(value: Any, base: Path) -> Path:
     return base / text
 
 
+def optional_path(value: Any, base: Path) -> Path | None:
+    return path(value, base) if value != "" else None
+
+
 def origin(value: Any, _: Path) -> str:
     text = _text(value)
     if not is_origin(text):
