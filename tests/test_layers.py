@@ -18,6 +18,7 @@ FLOORS = (
     "checks",
     "world",
     "client",
+    "serving",
     "server",
     "hardening",
     "systemd",
@@ -47,6 +48,7 @@ ALLOWED = {
     "aiohttp": (
         "outgoing.",
         "http.",
+        "serving",
         "server",
         "client.",
         "world.",
@@ -70,6 +72,7 @@ ALLOWED = {
     "sqlite3": ("store.sqlite.", "world.evidence", "world.cheating", "commands.versions"),
     "inbox_server.store.sqlite": (
         "store.sqlite.",
+        "serving",
         "server",
         "checks.",
         "commands.",

@@ -10,7 +10,7 @@ from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
 from inbox_server.hardening import allow_many_files, forbid_dumps
 from inbox_server.outgoing.guard import NotAllowed, check_stranger_url, is_public
-from inbox_server.server import serve
+from inbox_server.serving import serve
 from inbox_server.store.sqlite.opening import DATABASE_NAME
 
 

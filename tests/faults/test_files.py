@@ -16,7 +16,7 @@ import pytest
 from inbox_server.clock import system_clock
 from inbox_server.config.file import load_config
 from inbox_server.identity.keyed_hash import KeyedHash
-from inbox_server.server import running
+from inbox_server.serving import running
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
 from tests.conftest import APP, HandClock
 from tests.faults.probes import digests, listed, refused_start, said_when_stopped, until
