@@ -4,10 +4,11 @@ import argparse
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import shtab
 
@@ -20,6 +21,8 @@ from inbox_server.config.secret import BadSecret
 from inbox_server.errors import CommandFailed
 from inbox_server.hardening import open_standard_streams
 
+_LIKE_AN_OPTION: Final = re.compile(r"-[a-z]?|--[a-z]*(-[a-z]+)*(=.*)?")
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code (`commands/exit_codes.py`)."""
@@ -27,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII-only terminal still gets the rest
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = _with_codes(sys.argv[1:] if arguments is None else arguments)
     try:
         options = make_parser(names_for(arguments)).parse_args(arguments)  # which may print, and be the end of it
         _quiet_libraries()
@@ -44,6 +47,17 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     return exit_code
+
+
+def _with_codes(arguments: list[str]) -> list[str]:
+    """`--invite CODE` as `--invite=CODE`, or argparse would take a code that begins with `-` for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined[-1:] == ["--invite"] and argument.startswith("-") and not _LIKE_AN_OPTION.fullmatch(argument):
+            joined[-1] = f"--invite={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 class _ClientParser(argparse.ArgumentParser):

@@ -67,7 +67,7 @@ def _invite_new(options: argparse.Namespace) -> int:
     if config.registration != "invite":
         complain(f'note: registration.mode is "{config.registration}", so the codes are useless until it is "invite"')
     expires = UnixTime(system_clock() + options.days * DAY_SECONDS)
-    codes = [secrets.token_urlsafe(_INVITE_BYTES) for _ in range(options.count)]
+    codes = [secrets.token_hex(_INVITE_BYTES) for _ in range(options.count)]
 
     async def add() -> None:
         for code in codes:

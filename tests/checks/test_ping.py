@@ -245,6 +245,16 @@ async def test_an_invite_lets_the_throw_away_inbox_in_once(tmp_path: Path) -> No
         assert code not in str(again)
 
 
+@pytest.mark.parametrize("code", ["-zwievn4V3dljZXA8HGk8g", "--quick8HGk8g", "-h-5"])
+async def test_an_invite_may_begin_as_an_option_does(tmp_path: Path, code: str) -> None:
+    hashes, expires = KeyedHash(SECRET), UnixTime(system_clock() + 1000)
+    async with behind(tmp_path, registration={"mode": "invite"}) as proxy:
+        await add_invite(proxy.data, hashes.invite(code), expires=expires, check_value=hashes.check_value())
+        command = await _command("ping", proxy.url, "--invite", code, "--quick")
+        said, errors = await command.communicate()
+    assert command.returncode == 0, said + errors
+
+
 @pytest.mark.parametrize(
     ("url", "advice"),
     [

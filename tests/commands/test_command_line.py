@@ -247,3 +247,24 @@ def test_a_user_without_a_home_directory_can_run_it(
         main(["serve", "--help"])
     assert main(["client", "read"]) == 2
     assert "~/.config/inbox-server/profile.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["client", "publish", "--inbox", URL],
+        ["client", "move", "--to", URL],
+        ["conformance", "http://127.0.0.1:9", "--only", "capabilities"],
+    ],
+    ids=lambda command: command[-3],
+)
+def test_an_invite_that_begins_with_a_hyphen_is_no_usage_error(command: list[str], tmp_path: Path) -> None:
+    """All are refused for another reason, and after their arguments were read, which would raise `SystemExit`."""
+    profile = ["--profile", str(tmp_path / "nobody")] if command[0] == "client" else []
+    assert main([*command, *profile, "--invite", "-zwievn4V3dljZXA8HGk8g"]) != 0
+
+
+def test_an_option_after_invite_is_not_taken_for_a_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["ping", URL, "--invite", "--quick"])
+    assert "--invite: expected one argument" in capsys.readouterr().err
