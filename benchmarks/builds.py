@@ -86,6 +86,6 @@ def _python_with(libraries: set[str], folder: Path) -> str:
 def _check(build: Build) -> None:
     """That its Python really finds this build, and not the one that is installed."""
     command = [build.python, "-P", "-c", "import inbox_server; print(inbox_server.__file__)"]
-    found = subprocess.run(command, env=build.environment(), capture_output=True, text=True, check=True).stdout  # noqa: S603
+    found = subprocess.run(command, env=build.environment(), stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603
     if not Path(found.strip()).is_relative_to(build.root):
         raise NoSuchBuild(f"{build.commit} would be measured with the files of {found.strip()}")

@@ -49,7 +49,7 @@ def measure_ladder(base: Build | None, count: int) -> dict[str, Steps]:
 
 def _measure(build: Build, count: int) -> Steps:
     command = pinned(build.command("benchmarks.ladder", "--steps", str(count)), server_core())
-    said = subprocess.run(command, env=build.environment(ROOT), capture_output=True, text=True, check=True)  # noqa: S603
+    said = subprocess.run(command, env=build.environment(ROOT), stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
     steps: Steps = json.loads(said.stdout)
     return steps
 

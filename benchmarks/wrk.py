@@ -59,7 +59,7 @@ def run_wrk(
     before = processor_seconds(server.pid)
     said = subprocess.run(  # noqa: S603
         pinned([*command, *script, "again" if again else "once"], generator_core()),
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
     ).stdout

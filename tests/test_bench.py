@@ -92,7 +92,7 @@ def test_the_base_runs_its_own_files(tmp_path: Path) -> None:
     base = base_build("HEAD", tmp_path)
     (base.root / "inbox_server" / "__init__.py").write_text('__version__ = "the base"\n')
     command = base.command("inbox_server", "--version")
-    said = subprocess.run(command, env=base.environment(ROOT), capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(command, env=base.environment(ROOT), stdout=subprocess.PIPE, text=True, check=True).stdout
     assert "the base" in said
 
 

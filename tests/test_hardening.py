@@ -15,7 +15,7 @@ print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMI
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_the_process_cannot_be_dumped() -> None:
-    asked = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
+    asked = subprocess.run([sys.executable, "-c", PROBE], stdout=subprocess.PIPE, text=True, check=True)
     assert asked.stdout.split() == ["0", "0", "0"]  # PR_GET_DUMPABLE, and no core file of any size
 
 
@@ -26,5 +26,5 @@ def test_the_process_takes_as_many_files_as_it_may_have(soft: int, hard: int, al
         "from inbox_server.hardening import allow_many_files; allow_many_files(500);"
         "print(r.getrlimit(r.RLIMIT_NOFILE)[0])"
     )
-    asked = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    asked = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
     assert int(asked.stdout) == allowed

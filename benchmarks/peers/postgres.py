@@ -49,7 +49,7 @@ class Postgres:
             "bench",
             "--no-sync",
         ]
-        subprocess.run([*under, *map(str, making)], check=True, capture_output=True)  # noqa: S603
+        subprocess.run([*under, *map(str, making)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
         settings = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-N", str(_CONNECTIONS)]
         return [*under, str(program), "-D", str(folder / "data"), *settings]
 

@@ -421,6 +421,7 @@ async def _command(*arguments: str | Path) -> tuple[int | None, str, str]:
         sys.executable, "-m", "inbox_server", "doctor", *arguments, stdout=pipe, stderr=pipe
     )
     said, errors = await command.communicate()
+    sys.stderr.write(errors.decode())  # shown if the test fails
     return command.returncode, said.decode(), errors.decode()
 
 

@@ -365,7 +365,8 @@ async def test_the_command_says_each_check_on_a_line_and_exits_with_0(tmp_path: 
 
 async def test_the_command_tells_scripts_in_json_and_exits_with_1() -> None:
     command = await _command("ping", f"http://127.0.0.1:{free_port()}", "--json")
-    said, _ = await command.communicate()
+    said, errors = await command.communicate()
+    assert errors == b""
     document = json.loads(said)
     assert document["ok"] is False
     assert [(check["check"], check["verdict"]) for check in document["checks"]] == [

@@ -87,7 +87,9 @@ class Cli:
         self.capsys.readouterr()
         command, *more = arguments
         code = main(["client", command, "--profile", str(self.profile), "--json", *more])
-        return code, [json.loads(line) for line in self.capsys.readouterr().out.splitlines()]
+        said = self.capsys.readouterr()
+        sys.stderr.write(said.err)  # shown if the test fails now
+        return code, [json.loads(line) for line in said.out.splitlines()]
 
     def say(self, *arguments: str) -> tuple[int, str]:
         """For people: both streams."""

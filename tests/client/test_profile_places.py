@@ -64,6 +64,7 @@ def test_a_profile_that_is_mounted_as_a_single_file_says_what_to_do(tmp_path: Pa
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if "Operation not permitted" in ended.stderr or "permission denied" in ended.stderr.lower():
         pytest.skip("needs the right to mount")
+    assert ended.returncode == 0, ended.stderr
     said, left = ended.stdout.splitlines()
     assert "mounted as a single file; mount its folder instead" in said
     assert left == "b'a'"

@@ -129,7 +129,7 @@ def test_a_message_that_has_no_room_leaves_no_half_file(alice: Cli, bob: Cli, tm
     read = shlex.join([sys.executable, "-m", "inbox_server", "client", "read", "--profile", str(bob.profile)])
     limited = ["bash", "-c", f"ulimit -f 8; exec {read} --save {shlex.quote(str(back))}"]  # 8 KB a file
     ended = subprocess.run(limited, capture_output=True, text=True, check=False)
-    assert (ended.returncode, back.exists()) == (2, False)
+    assert (ended.returncode, back.exists()) == (2, False), ended.stderr
     assert "cannot be written: File too large; the message stays unread" in ended.stderr
     assert bob.say("read", "--save", str(back), "--ack")[0] == 0
 

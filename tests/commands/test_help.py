@@ -45,7 +45,7 @@ def _completed(line: str, script: Path, folder: Path) -> list[str]:
     $(complete -p inbox-server | sed 's/.*-F \\([^ ]*\\).*/\\1/') inbox-server; printf '%s\n' "${COMPREPLY[@]}"
     """
     command = ["bash", "-c", ask, "bash", str(script), line]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ NOT_FOR_SERVE = {"cryptography", "jwt", "http_ece"} | {
 
 def loaded_by(command: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-c", _LOADED.format(command=command)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _LOADED.format(command=command)], stdout=subprocess.PIPE, text=True, check=True
     )
     return set(json.loads(done.stdout))
 

@@ -28,6 +28,7 @@ async def _run(*arguments: object) -> tuple[int, str, str]:
     """The exit code, standard output and standard error."""
     command = await _started(*arguments)
     output, errors = await command.communicate()
+    sys.stderr.write(errors.decode())  # shown if the test fails
     assert command.returncode is not None
     return command.returncode, output.decode(), errors.decode()
 

@@ -39,7 +39,7 @@ class People:
         """What a client's command says as JSON."""
         profile = ("--profile", str(self.folder / name), "--json")
         exit_code, said = self.run("client", command, *profile, *arguments)
-        assert exit_code == code, said
+        assert exit_code == code, f"{command} of {name} ended with {exit_code}: {said}"
         return [json.loads(line) for line in said.splitlines()]
 
     def joins(self, name: str) -> str:

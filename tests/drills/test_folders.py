@@ -26,9 +26,9 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run(
-        (sys.executable, "-m", "inbox_server", *arguments), capture_output=True, text=True, check=False
-    )
+    """What it says on standard error is captured by pytest, which shows it when the test fails."""
+    command = (sys.executable, "-m", "inbox_server", *arguments)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     return done.returncode, done.stdout
 
 
@@ -114,7 +114,7 @@ class Watch:
 @contextlib.contextmanager
 def watching(profile: Path) -> Iterator[Watch]:
     command = (sys.executable, "-m", "inbox_server", "client", "watch", "--profile", str(profile), "--json", "--read")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Watch(process)
         finally:

@@ -157,12 +157,12 @@ class Torture:
         """Kill a server while it starts: while it recovers what the one before it left."""
         server = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "inbox_server", "serve", "--config", self._place.folder / "config.toml"),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(server.wait(), self._random.random() * _START_SECONDS)
-            self._figures.faults.add("unclean", f"exit code {server.returncode} while it started")
+            said, _ = await asyncio.wait_for(server.communicate(), self._random.random() * _START_SECONDS)
+            self._figures.faults.add("unclean", f"exit code {server.returncode} while it started: {said.decode()}")
             return
         await self._kill(server, "false starts")
 
