@@ -99,5 +99,5 @@ def _complete_files(parser: argparse.ArgumentParser) -> None:
 def _quiet_libraries() -> None:
     """Our own log has event names and counts. Libraries' logs name clients, statements and tokens, so they are off."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    for name in ("aiohttp", "aiosqlite", "asyncio"):
+    for name in ("aiohttp", "aiosqlite", "asyncio", "asyncpg"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -65,8 +65,8 @@ from inbox_server.protocol.tickets import MAX_SHEET_BYTES
 from inbox_server.resolver.cache import CachedResolver
 from inbox_server.resolver.chain import ChainResolver
 from inbox_server.resolver.service import NameServices
+from inbox_server.store.choosing import open_store
 from inbox_server.store.contract import Store, quota_of
-from inbox_server.store.sqlite.opening import open_store
 
 RELOADED: Final = web.AppKey[Callable[[], None]]("reloaded")
 """Call these when the configuration has new values: most parts read it each time, but some do not."""
@@ -91,13 +91,14 @@ async def open_app(
     hashes, wakeups, metrics = KeyedHash(secret), Wakeups(), Metrics()
     async with (
         open_store(
-            config.data_dir,
+            config,
             check_value=hashes.check_value(),
             layers=layers,
-            quota=quota_of(config),
             changed=wakeups.wake,
             committed=metrics.committed,
+            watched=wakeups.inboxes,
             random_bytes=random_bytes,
+            clock=clock,
         ) as store,
         open_fetcher(allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64)) as fetcher,
         # Slow channels must not delay look-ups, so they have a fetcher of their own.

@@ -26,6 +26,7 @@ from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.layer import ONLY_ONE, Layers
 from inbox_server.inboxes.operator_commands import OperatorCommands
 from inbox_server.server import RELOADED, open_app
+from inbox_server.store.choosing import holding_data_dir
 from inbox_server.store.contract import Store
 from inbox_server.store.sqlite.rekeying import finish_rotation
 from inbox_server.systemd import giving_signs_of_life, inherited_sockets, notify
@@ -49,14 +50,17 @@ async def running(
         if not config.behind_proxy and not is_private(_place(each)):
             raise BadConfig([f"systemd's socket at {each.getsockname()[0]} {NOT_LOOPBACK}"])
     opening = open_app(config, secret, layers=layers, clock=clock, monotonic=time.monotonic)
-    async with opening as (app, store), contextlib.AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(holding_data_dir(config))
+        app, store = await stack.enter_async_context(opening)
         public = await stack.enter_async_context(listening(app, *(inherited or (config.listen,))))
         admin: list[str] = []
         if admin_listens := inherited_admin or ((config.admin_listen,) if config.admin_listen else ()):
             admin_app = make_admin_app(store, app[METRICS], app[CLOCK_GUARD], config.admin_hosts)
             admin = await stack.enter_async_context(listening(admin_app, *admin_listens))
-        commands, token = OperatorCommands(store.operating, clock), KeyedHash(secret).operator_token()
-        await stack.enter_async_context(listening_for_operator(config.data_dir, commands, token, app[METRICS]))
+        if not config.store_url:  # PostgreSQL takes what the operator wants of anybody, without asking a server
+            commands, token = OperatorCommands(store.operating, clock), KeyedHash(secret).operator_token()
+            await stack.enter_async_context(listening_for_operator(config.data_dir, commands, token, app[METRICS]))
         await stack.enter_async_context(giving_signs_of_life(environment, os.getpid(), partial(_touch, store)))
         yield app, public, admin
 
@@ -84,7 +88,8 @@ async def serve(
     for each in (signal.SIGHUP, signal.SIGUSR1):
         signal.signal(each, signal.SIG_IGN)  # otherwise they end a process that is not ready for them yet
     check_value = secret.hashes().check_value()  # SIGTERM ends the next line at once, and nothing has changed then
-    await finish_rotation(config.data_dir, check_value=check_value, layers=secret.layers, announce=announce)
+    if not config.store_url:
+        await finish_rotation(config.data_dir, check_value=check_value, layers=secret.layers, announce=announce)
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
     async with running(config, secret.first, layers=secret.layers) as (app, public, admin):

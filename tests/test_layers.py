@@ -27,6 +27,7 @@ FLOORS = (
     "notify",
     "resolver",
     "protocol",
+    "store.choosing",
     "store.sqlite",
     "store.postgres",
     "store",
@@ -73,6 +74,7 @@ ALLOWED = {
     "inbox_server.store.sqlite": (
         "store.sqlite.",
         "serving",
+        "store.choosing",
         "server",
         "checks.",
         "commands.",

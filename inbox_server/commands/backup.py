@@ -11,6 +11,7 @@ from inbox_server.commands.check_report import add_json
 from inbox_server.commands.terminal import Commands, add_config, counted, tell
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
+from inbox_server.errors import CommandFailed
 from inbox_server.store.sqlite.backup import back_up, restore
 
 
@@ -49,6 +50,11 @@ def add_restore(commands: Commands) -> None:
 
 def _backup(options: argparse.Namespace) -> int:
     config = load_config(options.config)
+    if config.store_url:
+        raise CommandFailed(
+            "store.url names a PostgreSQL database, and its own tools copy it, such as pg_dump: docs/postgresql.md,"
+            " Backups. Nothing was copied."
+        )
     secret = read_secret(config.secret_file)
     copied = back_up(
         config.data_dir,
@@ -69,6 +75,11 @@ def _backup(options: argparse.Namespace) -> int:
 
 def _restore(options: argparse.Namespace) -> int:
     config = load_config(options.config)
+    if config.store_url:
+        raise CommandFailed(
+            "store.url names a PostgreSQL database, and its own tools put a copy back, such as pg_restore; after that,"
+            " run `inbox-server after-restore`: docs/postgresql.md, Restore. Nothing was changed."
+        )
     secret = read_secret(config.secret_file)
     copied = restore(
         config.data_dir,

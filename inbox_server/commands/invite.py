@@ -14,7 +14,7 @@ from inbox_server.commands.on_server import on_server
 from inbox_server.commands.terminal import Commands, add_config, complain, run, tell, whole
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
-from inbox_server.store.sqlite.opening import add_invite
+from inbox_server.store.choosing import add_invite
 
 _INVITE_BYTES: Final = 16
 _HANDLE: Final = 8  # characters of a code's hash
@@ -71,13 +71,7 @@ def _invite_new(options: argparse.Namespace) -> int:
 
     async def add() -> None:
         for code in codes:
-            await add_invite(
-                config.data_dir,
-                hashes.invite(code),
-                expires=expires,
-                check_value=hashes.check_value(),
-                layers=secret.layers,
-            )
+            await add_invite(config, secret, hashes.invite(code), expires=expires)
 
     run(add())
     if options.json:

@@ -1,4 +1,7 @@
-"""Running an operator's command: by the server that runs on the data directory, or on its database if none does."""
+"""Running an operator's command: by the server that runs on the data directory, or on its database if none does.
+
+PostgreSQL takes it directly: servers that run see what changed there, of a drain within two seconds.
+"""
 
 import argparse
 import json
@@ -19,9 +22,9 @@ from inbox_server.identity.addresses import is_app_address
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import NotAKey, parse_key
 from inbox_server.inboxes.operator_commands import OperatorCommands
-from inbox_server.store.contract import quota_of
+from inbox_server.store.choosing import open_store
 from inbox_server.store.sqlite.inspect import is_served
-from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
+from inbox_server.store.sqlite.opening import DATABASE_NAME
 
 _SECONDS: Final = 3600  # a large database is made smaller
 _AS_THE_SERVER: Final = "Run this as the server's own user, or as root."
@@ -53,6 +56,8 @@ class OnServer:
         return done
 
     def _is_served(self) -> bool:
+        if self.config.store_url:
+            return False
         folder = self.config.data_dir
         try:
             if is_served(folder):
@@ -66,12 +71,7 @@ class OnServer:
         )
 
     async def _open(self, command: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        opening = open_store(
-            self.config.data_dir,
-            check_value=self.hashes.check_value(),
-            layers=self.secret.layers,
-            quota=quota_of(self.config),
-        )
+        opening = open_store(self.config, check_value=self.hashes.check_value(), layers=self.secret.layers)
         async with opening as store:
             try:
                 return await OperatorCommands(store.operating, system_clock).run(command, asked)

@@ -9,6 +9,7 @@ from inbox_server.commands.check_report import add_json
 from inbox_server.commands.terminal import Commands, add_config, complain, counted, tell
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import add_secret, read_secret
+from inbox_server.errors import CommandFailed
 from inbox_server.identity.keyed_hash import SECRET_BYTES
 from inbox_server.store.sqlite.rekeying import Extent, extent_of
 
@@ -37,6 +38,11 @@ def add_rotate_secret(commands: Commands) -> None:
 
 def _rotate_secret(options: argparse.Namespace) -> int:
     config = load_config(options.config)
+    if config.store_url:
+        raise CommandFailed(
+            "A new secret cannot be put over a PostgreSQL database yet. Nothing was changed. What to do instead:"
+            " docs/postgresql.md, The secret leaked"
+        )
     secret = read_secret(config.secret_file)
     extent = extent_of(config.data_dir, check_value=secret.hashes().check_value(), layers=secret.layers)
     if not extent.is_newest:

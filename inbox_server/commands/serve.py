@@ -46,7 +46,9 @@ def _serve(options: argparse.Namespace) -> int:
             f"warning: {config.public_url} is plain http on a public name: tokens can be read on the way, and apps on"
             " https cannot use it. Put a TLS proxy in front, and set server.public_url to https://"
         )
-    is_any_there = any((config.data_dir / f"{DATABASE_NAME}{end}").exists() for end in ("", "-wal", "-journal"))
+    is_any_there = config.store_url or any(
+        (config.data_dir / f"{DATABASE_NAME}{end}").exists() for end in ("", "-wal", "-journal")
+    )
     if not is_any_there:  # or the disk with the database is not mounted
         tell(f"there is no database in {config.data_dir} yet: the start makes an empty one")
     run(serve(config, secret, announce=tell, reread=partial(load_config, options.config)))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from inbox_server import __version__
 from inbox_server.commands.terminal import tell
 
-_LIBRARIES: Final = ("aiohttp", "aiosqlite", "coincurve", "cryptography", "pyjwt", "uvloop")
+_LIBRARIES: Final = ("aiohttp", "aiosqlite", "asyncpg", "coincurve", "cryptography", "pyjwt", "uvloop")
 
 
 class ShowVersions(argparse.Action):

@@ -79,6 +79,10 @@ class Wakeups:
     def __len__(self) -> int:
         return sum(len(listeners) for listeners in self._listeners.values())
 
+    def inboxes(self) -> Collection[bytes]:
+        """Those for which somebody listens."""
+        return self._listeners.keys()
+
     def listening(self, inbox: bytes, *, yields: bool = False) -> Listener:
         """Listen for an inbox for as long as the context lasts; entering it raises as `add` does."""
         return Listener(self, inbox, yields=yields)

@@ -38,14 +38,18 @@ class Inspection:
     read_through: bool
 
 
-def is_served(folder: Path) -> bool:
-    """Whether a server holds this data directory. Raises OSError when that cannot be seen."""
+def is_served(folder: Path, *, shared: bool = False) -> bool:
+    """Whether a server holds this data directory, or one of several that are `shared`.
+
+    Raises OSError when that cannot be seen.
+    """
     lock = folder / LOCK_NAME
     if not lock.exists():
         return False
     with lock.open() as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for no longer than this; a server that starts waits
+            # for no longer than this; a server that starts waits
+            fcntl.flock(file, (fcntl.LOCK_EX if shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False

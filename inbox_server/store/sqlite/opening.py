@@ -119,8 +119,11 @@ class InUse(BadDatabase):
 
 
 @contextlib.contextmanager
-def only_server(folder: Path, *, wait_seconds: float = _LOCK_SECONDS) -> Iterator[None]:
-    """One process serves a data directory: two would each answer for what the other does not know. Raises `InUse`."""
+def only_server(folder: Path, *, wait_seconds: float = _LOCK_SECONDS, alone: bool = True) -> Iterator[None]:
+    """One process serves a data directory: two would each answer for what the other does not know. Raises `InUse`.
+
+    Those that are not `alone` have their database elsewhere, and share the directory.
+    """
     path = folder / LOCK_NAME
     check_mine(path)
     if not path.exists():
@@ -130,7 +133,7 @@ def only_server(folder: Path, *, wait_seconds: float = _LOCK_SECONDS) -> Iterato
     with path.open() as lock:
         while True:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() >= end:
