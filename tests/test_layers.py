@@ -75,7 +75,6 @@ ALLOWED = {
         "store.sqlite.",
         "serving",
         "store.choosing",
-        "server",
         "checks.",
         "commands.",
         "world.evidence",

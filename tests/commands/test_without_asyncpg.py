@@ -1,0 +1,40 @@
+"""PostgreSQL that is configured and not installed; and commands that it leaves to its own tools."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands.test_client_only import run_without
+from tests.support.serving import deploy
+
+URL = "postgresql://inbox@127.0.0.1:1/inbox"
+
+
+@pytest.mark.parametrize("command", [("serve",), ("invite", "new"), ("inboxes",), ("drain",)])
+def test_a_command_on_postgresql_without_asyncpg_says_what_to_install(tmp_path: Path, command: tuple[str, ...]) -> None:
+    place = deploy(tmp_path / "place", store__url=URL, registration__mode="invite")
+    done = run_without(["asyncpg"], *command, "--config", place.folder / "config.toml")
+    assert done.returncode == 1
+    assert "pip install 'inbox-server[server,postgres]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (place.data / "day-keys").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "leads_to"),
+    [
+        (("backup", "copy"), "docs/postgresql.md, Backups"),
+        (("backup", "--settings-only", "copy"), "docs/postgresql.md, Backups"),
+        (("restore", "copy"), "docs/postgresql.md, Restore"),
+        (("rotate-secret",), "docs/postgresql.md, The secret leaked"),
+    ],
+)
+def test_what_is_not_for_postgresql_says_so_before_anything_changes(
+    tmp_path: Path, command: tuple[str, ...], leads_to: str
+) -> None:
+    place = deploy(tmp_path / "place", store__url=URL)
+    before = {path: path.read_bytes() for path in place.folder.iterdir()}
+    done = run_without([], *command, "--config", place.folder / "config.toml")
+    assert done.returncode == 1
+    assert leads_to in done.stderr
+    assert {path: path.read_bytes() for path in place.folder.iterdir()} == before
