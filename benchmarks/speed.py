@@ -5,12 +5,13 @@ about speed, because machines are noisy; but a run whose answers or stored entri
 """
 
 import argparse
+import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,7 +81,7 @@ PARTS: Final[dict[str, Callable[[Plan, Path], dict[str, Any]]]] = {
     "list_100": lambda plan, folder: measure_list_100(folder, plan.pace, plan.base),
     "trust": lambda plan, folder: measure_trust(folder, plan.pace),
     "latency": lambda plan, folder: measure_latency(folder, plan.options.offered, plan.base),
-    "ladder": lambda plan, _: measure_ladder(plan.base, plan.options.steps),
+    "ladder": lambda plan, folder: measure_ladder(folder, plan.base, plan.options.steps),
     "growth": lambda plan, folder: measure_growth(folder, plan.pace, *plan.larger),
     "memory": lambda plan, folder: measure_memory(folder, plan.pace, plan.options.senders, plan.base),
     "live": lambda plan, folder: measure_live(folder, plan.options.streams, plan.pace.seconds * 250),
@@ -98,12 +99,11 @@ def main() -> None:
     options.results.mkdir(exist_ok=True)
     # On the disk of the results, because a temporary folder may be kept in memory, where a commit costs nothing.
     with tempfile.TemporaryDirectory(dir=options.results, prefix="work-") as name:
-        results = _measure(Path(name), options, wrk)
-    path = report.write(results, options.results)
-    print(f"\n{report.as_text(results)}\n\n{path}")
+        path = _measure(Path(name), options, wrk)
+    print(f"\n{report.as_text(json.loads(path.read_text()))}\n\n{path}")
 
 
-def _measure(folder: Path, options: argparse.Namespace, wrk: str) -> dict[str, Any]:
+def _measure(folder: Path, options: argparse.Namespace, wrk: str) -> Path:
     try:
         base = base_build(options.base, folder) if options.base else None
     except NoSuchBuild as error:
@@ -115,13 +115,22 @@ def _measure(folder: Path, options: argparse.Namespace, wrk: str) -> dict[str, A
         "versions": versions(folder, base, wrk),
         "pace": {"seconds": options.seconds, "rounds": options.rounds},
     }
-    for part in options.only:
+    parts = {name: partial(PARTS[name], plan) for name in options.only}
+    return measure_each(parts, results, folder, options.results)
+
+
+def measure_each(
+    parts: Mapping[str, Callable[[Path], dict[str, Any]]], results: dict[str, Any], folder: Path, target: Path
+) -> Path:
+    """Measure each part in a folder of its own, and write what is known after each: a later part may fail."""
+    for name, measure in parts.items():
         started = time.monotonic()
-        print(f"{part} …", flush=True)
-        (folder / part).mkdir()
-        results[part] = PARTS[part](plan, folder / part)
+        print(f"{name} …", flush=True)
+        (folder / name).mkdir()
+        results[name] = measure(folder / name)
+        path = report.write(results, target)
         print(f"   {time.monotonic() - started:.0f} s", flush=True)
-    return results
+    return path
 
 
 def _options() -> argparse.Namespace:

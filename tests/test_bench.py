@@ -16,10 +16,12 @@ from benchmarks import report
 from benchmarks.builds import ROOT, base_build
 from benchmarks.delivering import Delivering
 from benchmarks.filling import fill, stored
+from benchmarks.ladder import measure_ladder
 from benchmarks.page import put_in
 from benchmarks.servers import SECRET, ask_json, bare_server, deployment, inbox_server
 from benchmarks.settling import settle, unread
 from benchmarks.signing import capabilities, deliveries, people, query, write_requests
+from benchmarks.speed import measure_each
 from benchmarks.turns import Pace, compared, in_turn
 from benchmarks.wrk import Run, WrongAnswers, run_wrk
 from tests.support.javascript import missing
@@ -79,6 +81,26 @@ def test_waiting_readers_and_long_work_are_measured(tmp_path: Path) -> None:
     assert 0 < results["live"]["answered_p50_ms"] <= results["live"]["reached_p99_ms"]
     assert results["fair"]["pages"] >= 20
     assert all(results["busy"][f"{work}_deliveries"] >= 2 for work in ("acking", "giving_up", "sweeping"))
+
+
+def test_the_ladder_measures_a_build_without_the_modules_that_sign_its_requests(tmp_path: Path) -> None:
+    """As builds from before sealed delivery are, and whatever the benchmarks will need next."""
+    base = base_build("HEAD", tmp_path)
+    shutil.rmtree(base.root / "inbox_server" / "client")
+    steps = measure_ladder(tmp_path, base, 100)
+    assert steps["now"].keys() == steps["base"].keys() > {"signature"}
+
+
+def test_a_part_that_fails_takes_no_results_along(tmp_path: Path) -> None:
+    def fail(_: Path) -> dict[str, Any]:
+        raise WrongAnswers("the second part")
+
+    work, about = tmp_path / "work", {"time": "20261129T000000Z", "versions": {}}
+    work.mkdir()
+    with pytest.raises(WrongAnswers, match="the second part"):
+        measure_each({"live": lambda _: {"streams": 1}, "busy": fail}, about, work, tmp_path)
+    [written] = tmp_path.glob("*.json")
+    assert json.loads(written.read_text())["live"] == {"streams": 1}
 
 
 def test_a_base_that_does_not_exist_is_told(tmp_path: Path) -> None:
