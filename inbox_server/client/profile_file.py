@@ -115,6 +115,10 @@ class Profile:
         rest = {url: noted for url, noted in self.to_ack.items() if url != inbox}
         return replace(self, to_ack={**rest, inbox: left} if left else rest)
 
+    def without_sheets(self, inbox: str) -> "Profile":
+        """A copy that does not know what sheets an inbox has: its server may have been restored."""
+        return replace(self, sealing=self.sealing.without_given(inbox))
+
     def without_inbox(self, inbox: str) -> "Profile":
         """A copy that remembers nothing about an inbox."""
         return replace(

@@ -54,6 +54,8 @@ class Sealing:
     contacts: tuple[str, ...] = ()
     given: Mapping[str, int] = field(default_factory=dict)
     """By own inbox: the edition of the sheets that it has."""
+    sent: Mapping[str, int] = field(default_factory=dict)
+    """By own inbox: when all its sheets were last sent, whether it had them or not."""
     used: Mapping[str, Used] = field(default_factory=dict)
     """By another's key and inbox: the tickets that were used there."""
     reached: tuple[str, ...] = ()
@@ -86,6 +88,14 @@ class Sealing:
 
     def with_given(self, inbox: str) -> "Sealing":
         return replace(self, given={**self.given, inbox: self.edition})
+
+    def with_sent(self, inbox: str, now: UnixTime) -> "Sealing":
+        """A copy that notes that all sheets of the edition were sent."""
+        return replace(self.with_given(inbox), sent={**self.sent, inbox: now})
+
+    def without_given(self, inbox: str) -> "Sealing":
+        """A copy that does not know what sheets the inbox has."""
+        return replace(self, given={url: edition for url, edition in self.given.items() if url != inbox})
 
     def next_number(self, key: str, sheet: Sheet) -> int:
         """The first ticket that was not used."""

@@ -19,10 +19,12 @@ from inbox_server.client.profile_file import Profile
 from inbox_server.client.reports import Outcome
 from inbox_server.client.sealed import Offer, Sealing
 from inbox_server.client.tickets import SHEET_WEEKS, Sheet, ids_of, week_of
-from inbox_server.clock import UnixTime
+from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.identity.keys import parse_key
 
 EDITION_SECONDS: Final = 3600  # contacts who are new within an hour share an edition
+# A server that was restored has older sheets of the same weeks, and cannot tell. Each daily look sends all of them.
+_SEND_ALL_SECONDS: Final = DAY_SECONDS - 3600
 _FORM: Final = Form(PEOPLE_FILE, People(), people_members, parse_people, BLOCK_BYTES)
 
 
@@ -102,7 +104,7 @@ class Sheets:
             card = await published_card(self._account)
             if card and card.offer and card.offer.edition == self._sealing.edition:
                 for url in card.inboxes:
-                    self._change(lambda sealing, url=url: sealing.with_given(url))
+                    self._change(lambda sealing, url=url: sealing.with_sent(url, self._account.now))
 
     async def _offered(self, inboxes: tuple[str, ...]) -> Offer | None:
         """What the card says, if it says it of these inboxes."""
@@ -119,13 +121,16 @@ class Sheets:
             self._change(lambda sealing: sealing.with_given(inbox.url))
             return {"given": False, "sent": False}
         told = (await inbox.settings()).get("tickets")
-        sealing, first = self._sealing, week_of(inbox.now)
-        has = set(told) if isinstance(told, list) and sealing.given.get(inbox.url) == sealing.edition else set()
+        sealing, first, now = self._sealing, week_of(inbox.now), self._account.now
+        is_all = sealing.given.get(inbox.url) != sealing.edition
+        is_all = is_all or abs(now - sealing.sent.get(inbox.url, 0)) >= _SEND_ALL_SECONDS
+        has = set(told) if isinstance(told, list) and not is_all else set()
         missing = [week for week in range(first, first + SHEET_WEEKS) if week not in has]
         for week in missing:
             sheet = Sheet(inbox.url, week, sealing.edition)
             await inbox.give_tickets(week, ids_of(self._account.user.key, sealing.contacts, sheet, sealing.per))
-        self._change(lambda sealing: sealing.with_given(inbox.url))
+        if is_all:
+            self._change(lambda sealing: sealing.with_sent(inbox.url, now))
         return {"given": True, "sent": bool(missing)}
 
     def _change(self, change: Any) -> None:

@@ -259,6 +259,7 @@ class Watching:
             except InboxRefused as refusal:
                 if refusal.code in _LOST_CURSOR and self._cursors[url]:
                     self._cursors[url] = None  # list again; known entries are not reported again
+                    self._account.profile.change(partial(Profile.without_sheets, inbox=url))
                     continue
                 why, retry_after, has_no_place = refusal.detail, refusal.retry_after or 0, refusal.status == 429
                 if refusal.code == "no_inbox":  # it may have been moved, here or by another device

@@ -29,6 +29,8 @@ from inbox_server.world.local_world import World, free_socket
 
 SECRET = bytes(range(100, 132))
 
+_PASSED_ON = ("Authorization", "Host", "Last-Event-ID")
+
 Document = dict[str, Any]
 Lie = Callable[[str, Document], Document]
 """What is told instead: of the path and the true answer."""
@@ -89,7 +91,7 @@ class Provider:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if not self._inner:
             return web.Response(status=502, text="nobody is there")
-        headers = {name: request.headers[name] for name in ("Authorization", "Host") if name in request.headers}
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         target = URL(self._inner + request.raw_path, encoded=True)
         try:
             async with self.world.session.request(

@@ -29,6 +29,7 @@ from inbox_server.client.audit.log_check import CheckedLog, LogAnswer, LogFault,
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.inbox_api import Inbox, InboxRefused
 from inbox_server.client.own_file import BadOwnFile
+from inbox_server.client.profile_file import Profile
 from inbox_server.client.reading import Reading, is_swapped, page_of
 from inbox_server.client.receipts import Offers
 from inbox_server.client.remembered import Audited, Remembered
@@ -247,7 +248,10 @@ class Auditing:
         log = material.log
         audited = Audited(log.head.n, log.at, self._account.user.clock(), cursor, material.since)
         missing = {id: until for id, until in material.listed.items() if until > log.at and id not in log.numbers}
-        left = {} if is_lost_with_copy(material) else missing
+        left = missing
+        if is_lost_with_copy(material):
+            left = {}
+            self._account.profile.change(partial(Profile.without_sheets, inbox=inbox.url))
         self._remember(partial(Remembered.with_audited, inbox=inbox.url, audited=audited, left=left))
 
     def _missing(
