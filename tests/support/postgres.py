@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
+from inbox_server.store.postgres.primary import Cluster
 from tests.support.javascript import missing
 from tests.support.postgres_server import USERS, CannotRun, Server, start_keeper
 
@@ -68,26 +69,40 @@ def url_of(folder: Path) -> str:
     name = schema_of(folder)
     if name not in _schemas:
         _schemas.add(name)
-        _ask(server().url, f"CREATE SCHEMA IF NOT EXISTS {name}")
+        _ask(f"CREATE SCHEMA IF NOT EXISTS {name}")
     return f"{server().url}?search_path={name}"
 
 
+def cluster_of(folder: Path) -> Cluster:
+    """The same database, as stores know it."""
+    return Cluster(url_of(folder), server().password)
+
+
+def config_of(folder: Path) -> dict[str, str]:
+    """The section `store` of the configuration of a server that has its database there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    password_file = folder / "database-password"
+    password_file.touch(mode=0o600)
+    password_file.write_text(server().password)
+    return {"url": url_of(folder), "password_file": str(password_file)}
+
+
 def read_rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
-    """What a test's database has, read beside the store."""
-    return [tuple(row) for row in _ask(url_of(folder), sql)]
+    """What the database of a test has, read beside the store."""
+    return [tuple(row) for row in _ask(f"SET search_path = {schema_of(folder)}", sql)]
 
 
 def drop_schemas() -> None:
     """What the test that is over has left. Each takes a lock for each of its tables, so one after the other."""
     while _schemas:
-        _ask(server().url, "SET lock_timeout = '20s'", f"DROP SCHEMA IF EXISTS {_schemas.pop()} CASCADE")
+        _ask("SET lock_timeout = '20s'", f"DROP SCHEMA IF EXISTS {_schemas.pop()} CASCADE")
 
 
-def _ask(url: str, *statements: str) -> list[asyncpg.Record]:
+def _ask(*statements: str) -> list[asyncpg.Record]:
     """The rows of the last statement."""
 
     async def ask() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(server().url, password=server().password)
         try:
             for statement in statements:
                 rows = await connection.fetch(statement)

@@ -131,7 +131,8 @@ def make_folder(path: Path, account: Account) -> Path:
 class Server:
     """A server that runs. `url` is a database that an ordinary role owns, `admin_url` the superuser's."""
 
-    url: str = field(repr=False)
+    url: str
+    password: str = field(repr=False)
     admin_url: str = field(repr=False)
     data: str
     log: str
@@ -155,7 +156,7 @@ def running(folder: Path) -> Iterator[Server]:
     try:
         admin_url = f"postgresql://{ADMIN}:{password}@127.0.0.1:{port}/postgres"
         asyncio.run(_make_owner(admin_url, password))
-        yield Server(f"postgresql://{OWNER}:{password}@127.0.0.1:{port}/{OWNER}", admin_url, str(data), str(log))
+        yield Server(f"postgresql://{OWNER}@127.0.0.1:{port}/{OWNER}", password, admin_url, str(data), str(log))
     finally:
         postgres.run("pg_ctl", "stop", "--wait", "--mode=immediate", f"--pgdata={data}", cwd=home)
 

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from inbox_server.store.postgres.primary import Cluster
-from tests.support.postgres import url_of
+from tests.support.postgres import cluster_of, schema_of, server, url_of
 from tests.support.serving import free_port
 
 pytestmark = pytest.mark.postgres
@@ -31,7 +31,7 @@ def _with_hosts(url: str, *ports: int) -> str:
 
 
 async def test_a_host_that_is_silent_or_down_hides_no_other(tmp_path: Path, silent_port: int) -> None:
-    cluster = Cluster(_with_hosts(url_of(tmp_path), silent_port, free_port()))
+    cluster = Cluster(_with_hosts(url_of(tmp_path), silent_port, free_port()), server().password)
     connection = await cluster.connect()
     assert await connection.fetchval("SELECT current_user") == "inbox"
     await connection.close()
@@ -47,8 +47,8 @@ async def test_without_a_primary_it_says_what_postgresql_said(tmp_path: Path, si
 
 
 async def test_several_connect_at_once(tmp_path: Path) -> None:
-    cluster = Cluster(url_of(tmp_path))
+    cluster = cluster_of(tmp_path)
     connections = await asyncio.gather(*(cluster.connect() for _ in range(8)))
-    assert {await each.fetchval("SELECT current_schema") for each in connections} == {url_of(tmp_path)[-25:]}
+    assert {await each.fetchval("SELECT current_schema") for each in connections} == {schema_of(tmp_path)}
     for each in connections:
         await each.close()
