@@ -41,6 +41,7 @@ from inbox_server.inboxes.deliver import Deliveries
 from inbox_server.inboxes.deliver_sealed import SealedDeliveries
 from inbox_server.inboxes.follow import Following
 from inbox_server.inboxes.log import Logs
+from inbox_server.inboxes.on_host import OnHost
 from inbox_server.inboxes.rate_limits import RateLimits
 from inbox_server.inboxes.read import Reading
 from inbox_server.inboxes.receipts import Receipts
@@ -54,6 +55,7 @@ from inbox_server.notify.channel import Channel, OwnerChannel
 from inbox_server.notify.matrix import HomeServer, Matrix
 from inbox_server.notify.owners import Owners
 from inbox_server.notify.owners_webhook import OwnersWebhook
+from inbox_server.notify.pauses import Pauses
 from inbox_server.notify.schedule import Pace, Schedule
 from inbox_server.notify.sealing import Sealer
 from inbox_server.notify.vapid import VapidKey
@@ -82,12 +84,15 @@ async def open_app(
     clock: Clock = system_clock,
     monotonic: Callable[[], float] | None = None,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    host: OnHost | None = None,
 ) -> AsyncIterator[tuple[web.Application, Store]]:
     """The public application with everything behind it open. Raises `BadDatabase`.
 
     `secret` is the first one, and `layers` are those of later ones. `monotonic`, in seconds, and the newest time in the
-    database are used to check the clock; without it, every time is accepted.
+    database are used to check the clock; without it, every time is accepted. `host` is what other server
+    processes of this host count together with this one.
     """
+    host = host or OnHost()
     hashes, wakeups, metrics = KeyedHash(secret), Wakeups(), Metrics()
     async with (
         open_store(
@@ -103,7 +108,7 @@ async def open_app(
         open_fetcher(allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64)) as fetcher,
         # Slow channels must not delay look-ups, so they have a fetcher of their own.
         open_fetcher(allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64), keep=False) as telling,
-        _notifying(config, telling, store, hashes, clock, random_bytes) as (schedule, subscriptions),
+        _notifying(config, telling, store, hashes, clock, random_bytes, host.pauses) as (schedule, subscriptions),
         _judging(store, clock, monotonic) as clock_guard,
         sweeping(store, clock_guard),
     ):
@@ -112,7 +117,7 @@ async def open_app(
         app[CLOCK] = clock
         app[CLOCK_GUARD] = clock_guard
         app[CONFIG] = config
-        rates = RateLimits(clock, random_bytes)
+        rates = RateLimits(clock, random_bytes, host.counts, host.process)
         receipt_key = SigningKey.from_seed(hashes.receipt_seed())
         receipts = Receipts(receipt_key, origin=config.public_url, random_bytes=random_bytes)
         app[DELIVERIES] = Deliveries(store, resolver, hashes, rates, config, metrics, schedule.soon, receipts)
@@ -120,7 +125,7 @@ async def open_app(
         app[SHEETS] = Sheets(store, hashes, config)
         app[IS_OURS] = hosts_of(config)
         following = Following(store, wakeups, clock, random_bytes, lapsing=clock_guard.believed)
-        app[INBOX_SETTINGS] = InboxSettings(store, resolver, hashes, config, random_bytes, subscriptions)
+        app[INBOX_SETTINGS] = InboxSettings(store, resolver, hashes, config, random_bytes, subscriptions, host)
         app[SUBSCRIPTIONS] = subscriptions
         app[READING] = Reading(store, following, hashes, audience=config.public_url)
         app[LOGS] = Logs(store, hashes, receipt_key, origin=config.public_url)
@@ -217,6 +222,7 @@ async def _notifying(
     hashes: KeyedHash,
     clock: Clock,
     random_bytes: Callable[[int], bytes],
+    pauses: Pauses,
 ) -> AsyncIterator[tuple[Schedule, dict[str, Subscriptions]]]:
     """Every configured channel, and by their names the subscriptions of those that owners subscribe to."""
     channels: list[Channel] = []
@@ -231,5 +237,6 @@ async def _notifying(
     def pace() -> Pace:
         return Pace(config.hint_pause_seconds, config.hint_jitter_seconds)
 
-    async with Schedule(channels, pace, random_bytes=random_bytes, monotonic=time.monotonic) as schedule:
+    opening = Schedule(channels, pace, random_bytes=random_bytes, monotonic=time.monotonic, pauses=pauses)
+    async with opening as schedule:
         yield schedule, subscriptions

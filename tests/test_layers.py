@@ -36,6 +36,7 @@ FLOORS = (
     "identity",
     "metrics",
     "lru",
+    "host_memory",
     "clock_guard",
     "inbox_log",
     "clock",

@@ -4,16 +4,18 @@ Each count is a cell of a count-min sketch (Cormode and Muthukrishnan, 2005), fo
 cells are raised (Estan and Varghese, 2002). Two hours are kept, so that the limit slides. Once the salt
 is gone, even a memory dump cannot answer "did X write?". A crowded sketch may count too much, but never too little.
 Each kind of limit has its own sketch, so one kind cannot crowd another.
+
+The server processes of a host share the salts, and each adds up what all of them counted.
 """
 
 import hashlib
-import mmap
 import struct
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from inbox_server.clock import Clock
 from inbox_server.errors import Refused
+from inbox_server.host_memory import HostLock, clear, shared_bytes
 
 Kind = Literal["sender", "inbox", "network"]
 
@@ -24,60 +26,142 @@ _CELL_BYTES: Final = 4
 # hours take 12 MiB.
 _CELLS: Final[dict[Kind, int]] = {"sender": 1 << 18, "inbox": 1 << 16, "network": 1 << 16}
 _SALT_BYTES: Final = 16
+_HOUR_AND_SALT: Final = struct.Struct(f"=Q{_SALT_BYTES}s")
+_HOUR_CELL: Final = struct.Struct("=I")
 _NUMBERS: Final = struct.Struct(f">{_ROWS}I").unpack
-
+_HOUR, _HIGHEST, _FIRST_CELL = 0, 1, 2  # what a process's part of a sketch begins with
+_KEPT: Final = 3  # the current hour, the one before, and the next: a process may be a moment behind the others
 
 Cells = tuple[int, int, int, int]
 
 
-class _Sketch:
-    """The counts of one kind in one hour. A page of its memory is taken when a count first falls on it."""
+class HourlyCounts:
+    """The memory of all counts, for the server processes of a host. Each process writes only its own part.
 
-    def __init__(self, cells: int, salt: bytes) -> None:
-        self.highest = 0
-        """No count is above this."""
-        self._width = cells
+    So none waits for another, and when several count the same at the same moment, each may let one more through.
+    """
+
+    def __init__(self, processes: int = 1) -> None:
+        self.lock = HostLock()
+        self.salts = shared_bytes(_KEPT * _HOUR_AND_SALT.size)
+        size = _CELL_BYTES * sum(_FIRST_CELL + _ROWS * width for width in _CELLS.values())
+        self.parts = [[shared_bytes(size) for _ in range(processes)] for _ in range(_KEPT)]
+
+
+class _Sketch:
+    """The counts of one kind in one hour: a part for each process, `own` and those of the others."""
+
+    def __init__(self, width: int, own: memoryview, others: list[memoryview], salt: memoryview) -> None:
+        self._width = width
+        self._own = own
+        self._others = others
         self._salt = salt
-        self._counts = memoryview(mmap.mmap(-1, _ROWS * cells * _CELL_BYTES)).cast("I")  # a bytearray would be filled
 
     def find(self, what: bytes) -> Cells:
         """One cell in each row."""
         digest = hashlib.blake2b(what, key=self._salt, digest_size=_ROWS * _CELL_BYTES).digest()
         first, second, third, fourth = _NUMBERS(digest)
         width = self._width
-        return first % width, width + second % width, 2 * width + third % width, 3 * width + fourth % width
+        return (
+            _FIRST_CELL + first % width,
+            _FIRST_CELL + width + second % width,
+            _FIRST_CELL + 2 * width + third % width,
+            _FIRST_CELL + 3 * width + fourth % width,
+        )
 
-    def count(self, cells: Cells) -> int:
-        counts, (first, second, third, fourth) = self._counts, cells
-        return min(counts[first], counts[second], counts[third], counts[fourth])
+    def count(self, cells: Cells) -> tuple[int, int]:
+        """What all processes counted, and what this one did."""
+        counts, (first, second, third, fourth) = self._own, cells
+        own = (counts[first], counts[second], counts[third], counts[fourth])
+        here = everywhere = min(own)
+        if self._others:
+            rows, hour = list(own), counts[_HOUR]
+            for counts in self._others:
+                if counts[_HOUR] == hour:
+                    rows = [row + counts[cell] for row, cell in zip(rows, cells, strict=True)]
+            everywhere = min(rows)
+        return everywhere, here
+
+    def highest(self) -> int:
+        """No count is above this."""
+        own = self._own
+        highest = own[_HIGHEST]
+        for counts in self._others:
+            if counts[_HOUR] == own[_HOUR]:
+                highest += counts[_HIGHEST]
+        return highest
 
     def raise_to(self, count: int, cells: Cells) -> None:
-        """Raise the lowest of these cells, which are one below."""
-        counts = self._counts
+        """Raise the lowest of this process's cells, which are one below."""
+        counts = self._own
         for cell in cells:
             if counts[cell] < count:
                 counts[cell] = count
-        if count > self.highest:
-            self.highest = count
+        if count > counts[_HIGHEST]:
+            counts[_HIGHEST] = count
+
+    def begin(self, hour: int) -> None:
+        self._own[_HOUR] = hour
 
 
 class _Hour:
-    """The counts of one hour. `number` is the hour since 1970."""
+    """The memory of one hour, as one process sees it. It is used again for a later hour."""
 
-    def __init__(self, number: int, salt: bytes) -> None:
-        self.number = number
-        self.sketches = {kind: _Sketch(cells, salt) for kind, cells in _CELLS.items()}
+    def __init__(self, shared: HourlyCounts, place: int, process: int) -> None:
+        self._shared = shared
+        self._at = place * _HOUR_AND_SALT.size
+        self._own = shared.parts[place][process]
+        salt = memoryview(shared.salts)[self._at : self._at + _HOUR_AND_SALT.size][-_SALT_BYTES:]
+        self.sketches: dict[Kind, _Sketch] = {}
+        first = 0
+        for kind in get_args(Kind):
+            size = _CELL_BYTES * (_FIRST_CELL + _ROWS * _CELLS[kind])
+            parts = [memoryview(part)[first : first + size].cast("I") for part in shared.parts[place]]
+            own = parts.pop(process)
+            self.sketches[kind] = _Sketch(_CELLS[kind], own, parts, salt)
+            first += size
+
+    def begin(self, number: int, random_bytes: Callable[[int], bytes]) -> None:
+        """Count this hour, with the salt of whichever process came first. Call it with the lock held."""
+        if _HOUR_AND_SALT.unpack_from(self._shared.salts, self._at)[0] != number:
+            _HOUR_AND_SALT.pack_into(self._shared.salts, self._at, number, random_bytes(_SALT_BYTES))
+        if self._counts() != number:  # else a process that ended began it, and this one has taken its place
+            clear(self._own)
+            for sketch in self.sketches.values():
+                sketch.begin(number)
+
+    def forget(self, number: int) -> None:
+        """Drop the salt if it is of this hour or of one before, and what this process counted then. With the lock."""
+        if _HOUR_AND_SALT.unpack_from(self._shared.salts, self._at)[0] <= number:
+            _HOUR_AND_SALT.pack_into(self._shared.salts, self._at, 0, bytes(_SALT_BYTES))
+        if 0 < self._counts() <= number:
+            clear(self._own)
+
+    def _counts(self) -> int:
+        """The hour since 1970 that the own part counts; 0 for none."""
+        number: int = _HOUR_CELL.unpack_from(self._own)[0]
+        return number
 
 
 class RateLimits:
-    """Hourly limits. `random_bytes` is `secrets.token_bytes` outside tests."""
+    """Hourly limits. `random_bytes` is `secrets.token_bytes` outside tests.
 
-    def __init__(self, clock: Clock, random_bytes: Callable[[int], bytes]) -> None:
+    `shared` is the memory of all server processes of this host, and `process` is the number of this one, from 0.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        shared: HourlyCounts | None = None,
+        process: int = 0,
+    ) -> None:
         self._clock = clock
         self._random_bytes = random_bytes
-        now = clock() // HOUR_SECONDS
-        self._current = _Hour(now, random_bytes(_SALT_BYTES))
-        self._previous = _Hour(now - 1, random_bytes(_SALT_BYTES))
+        self._shared = shared or HourlyCounts()
+        self._hours = [_Hour(self._shared, place, process) for place in range(_KEPT)]
+        self._number = -1
+        self._turn(clock() // HOUR_SECONDS)
 
     def check(self, *limits: tuple[Kind, bytes, int]) -> None:
         """Count one for each (kind, what, most in an hour); 0 means no limit.
@@ -93,25 +177,27 @@ class RateLimits:
                 continue
             sketch, previous = self._current.sketches[kind], self._previous.sketches[kind]
             cells = sketch.find(what)
-            here = sketch.count(cells)
-            if here + previous.highest * (1 - passed) >= most:  # else nobody's count is too high, whoever this is
-                before = previous.count(previous.find(what))
+            here, own = sketch.count(cells)
+            if here + previous.highest() * (1 - passed) >= most:  # else nobody's count is too high, whoever this is
+                before, _ = previous.count(previous.find(what))
                 if here + before * (1 - passed) >= most:
                     wait = _wait(here, before, most, passed)
                     raise Refused(
                         "too_many", "Too many deliveries for now. Repeat the same one later.", retry_after=wait
                     )
-            counted.append((sketch, here + 1, cells))
+            counted.append((sketch, own + 1, cells))
         for sketch, count, cells in counted:
             sketch.raise_to(count, cells)
 
     def _turn(self, hour: int) -> None:
-        if hour == self._current.number:
+        if hour == self._number:
             return
-        fresh = _Hour(hour, self._random_bytes(_SALT_BYTES))
-        follows = hour == self._current.number + 1
-        self._previous = self._current if follows else _Hour(hour - 1, self._random_bytes(_SALT_BYTES))
-        self._current = fresh
+        with self._shared.lock.held():
+            for number in (hour - 1, hour):
+                self._hours[number % _KEPT].begin(number, self._random_bytes)
+            self._hours[(hour + 1) % _KEPT].forget(hour - 2)
+        self._current, self._previous = self._hours[hour % _KEPT], self._hours[(hour - 1) % _KEPT]
+        self._number = hour
 
 
 def _wait(here: int, before: int, most: int, passed: float) -> int:

@@ -1,8 +1,7 @@
 """Claiming an inbox, changing its settings, and deleting it: what an owner does with a `settings` token."""
 
 import contextlib
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from inbox_server.clock import UnixTime
@@ -11,16 +10,15 @@ from inbox_server.errors import Refused
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.names import Address, Name
 from inbox_server.inbox_log import FIRST_NUMBER_BYTES, HEAD_BYTES, LogPoint
+from inbox_server.inboxes.on_host import OnHost
 from inbox_server.protocol.requests import SettingsBody, bad_request, parse_settings
-from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS, OWNER_LIFE_SECONDS, OwnerToken, read_owner_token
+from inbox_server.protocol.tokens import OwnerToken, read_owner_token
 from inbox_server.resolver.contract import Resolver, leads_to, unproven
 from inbox_server.store.contract import Admission, Settings, SettingsChange, Store, no_inbox, notices_of
 from inbox_server.store.operating import draining
 
 _GENERATION_BYTES: Final = 8
 _FIRST_CHANGE_BYTES: Final = 5  # room for 2^63 - 2^40 changes after it
-_REPLAYABLE_SECONDS: Final = OWNER_LIFE_SECONDS + 2 * CLOCK_SKEW_SECONDS
-_HOUR_SECONDS: Final = 3600
 
 
 class InboxSettings:
@@ -37,6 +35,7 @@ class InboxSettings:
         config: Config,
         random_bytes: Callable[[int], bytes],
         channels: Collection[str],
+        host: OnHost,
     ) -> None:
         self._store = store
         self._channels = channels
@@ -44,8 +43,7 @@ class InboxSettings:
         self._hashes = hashes
         self._config = config
         self._random_bytes = random_bytes
-        self._opened: deque[UnixTime] = deque()
-        self._forgotten: dict[bytes, UnixTime] = {}
+        self._host = host
 
     async def settings(self, authorization: str | None, now: UnixTime) -> dict[str, Any]:
         """The answer to `GET /v1/inbox`. Raises `Refused`."""
@@ -59,7 +57,7 @@ class InboxSettings:
         )
         token = read_owner_token(authorization, body, scope="settings", audience=self._config.public_url, now=now)
         inbox = self._hashes.inbox(token.key.address)
-        self._check_not_forgotten(inbox, token, now)
+        self._host.forgotten.check(inbox, token.issued, now)
         change = self._change(inbox, token, asked, body)
         if await self._store.settings(inbox) is not None:
             await self._prove_names(token, asked.names or ())
@@ -84,36 +82,13 @@ class InboxSettings:
         token = read_owner_token(authorization, body, scope="settings", audience=self._config.public_url, now=now)
         inbox = self._hashes.inbox(token.key.address)
         if await self._store.forget(inbox, issued=token.issued, request=self._hashes.request("DELETE", body)):
-            self._forgotten[inbox] = token.issued
+            self._host.forgotten.note(inbox, token.issued)
 
-    def _check_not_forgotten(self, inbox: bytes, token: OwnerToken, now: UnixTime) -> None:
-        """A settings token from before a DELETE must not bring the inbox back while it is still valid."""
-        self._forgotten = {
-            known: issued
-            for known, issued in self._forgotten.items()
-            if -CLOCK_SKEW_SECONDS <= now - issued < _REPLAYABLE_SECONDS
-        }
-        if token.issued < self._forgotten.get(inbox, UnixTime(0)):
-            raise Refused("stale_token", "The inbox was deleted after this token was signed. Sign a new one to claim.")
-
-    @contextlib.contextmanager
-    def _opening(self, now: UnixTime) -> Iterator[None]:
-        """Count one new inbox for this hour; the count is taken back if the claim fails. Raises `Refused` too_many."""
+    def _opening(self, now: UnixTime) -> contextlib.AbstractContextManager[None]:
+        """Count one new inbox for this hour, unless it fails. Raises `Refused` too_many."""
         if self._config.registration != "open":
-            yield
-            return
-        while self._opened and not 0 <= now - self._opened[0] < _HOUR_SECONDS:  # or by a clock that was ahead
-            self._opened.popleft()
-        if len(self._opened) >= self._config.open_per_hour:
-            wait = _HOUR_SECONDS - (now - self._opened[0])
-            raise Refused("too_many", "Too many new inboxes for now. Try again later.", retry_after=max(wait, 1))
-        self._opened.append(now)
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(ValueError):  # its hour is over
-                self._opened.remove(now)
-            raise
+            return contextlib.nullcontext()
+        return self._host.opened.opening(now, self._config.open_per_hour)
 
     def _admission(self, token: OwnerToken, asked: SettingsBody) -> Admission:
         """The condition for giving this owner an inbox. Checks that need no look-up are made here. Raises `Refused`."""

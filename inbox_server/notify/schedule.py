@@ -6,12 +6,14 @@ Memory only: a restart forgets what was due, and a notification may be lost.
 import asyncio
 import heapq
 import logging
+import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
 from inbox_server.errors import Unavailable
 from inbox_server.notify.channel import Channel, Tally
+from inbox_server.notify.pauses import Pauses
 from inbox_server.outgoing.budget import Monotonic
 
 _MOST_KNOWN: Final = 16_384  # of each channel; about 500 bytes each
@@ -29,16 +31,18 @@ class Pace:
 
 @dataclass(slots=True)
 class _Turn:
-    """The state of one subject: it waits, or was sent a moment ago. `inbox` is one inbox that it is about."""
+    """The state of one subject: it waits since `news`, or was sent a moment ago. `inbox` is one that it is about."""
 
     inbox: bytes
+    news: float
     waits: bool = True
 
 
 class Schedule:
     """Collects notifications and sends them by every channel. `random_bytes` is `secrets.token_bytes` outside tests.
 
-    `pace` is asked each time, because the operator may change it.
+    `pace` is asked each time, because the operator may change it. `pauses` are those of all
+    server processes of the host.
     A channel that is slow, or has to wait, does not delay the others.
     """
 
@@ -50,8 +54,10 @@ class Schedule:
         random_bytes: Callable[[int], bytes],
         monotonic: Monotonic,
         most_known: int = _MOST_KNOWN,
+        pauses: Pauses | None = None,
     ) -> None:
-        self._lines = tuple(_Line(channel, pace, random_bytes, monotonic, most_known) for channel in channels)
+        pauses = pauses or Pauses()
+        self._lines = tuple(_Line(channel, pace, random_bytes, monotonic, most_known, pauses) for channel in channels)
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(line.send_due()) for line in self._lines]
@@ -85,6 +91,7 @@ class _Line:
         random_bytes: Callable[[int], bytes],
         monotonic: Monotonic,
         most_known: int,
+        pauses: Pauses,
     ) -> None:
         self.channel = channel
         self.in_flight: set[asyncio.Task[None]] = set()
@@ -92,6 +99,7 @@ class _Line:
         self._random_bytes = random_bytes
         self._monotonic = monotonic
         self._most_known = most_known
+        self._pauses = pauses
         self._turns: dict[bytes, _Turn] = {}
         self._due: list[tuple[float, bytes]] = []  # one entry for each turn
         self._news = asyncio.Event()
@@ -103,11 +111,11 @@ class _Line:
         turn = self._turns.get(about)
         if turn is not None:
             turn.waits = True  # already due, or sent a moment ago: then send once more after the pause
-            turn.inbox = inbox
+            turn.inbox, turn.news = inbox, self._monotonic()
         elif len(self._turns) >= self._most_known:
             self.channel.tally.dropped += 1
         else:
-            self._turns[about] = _Turn(inbox)
+            self._turns[about] = _Turn(inbox, self._monotonic())
             self._schedule(about, self._monotonic())
 
     def _schedule(self, about: bytes, at: float) -> None:
@@ -131,16 +139,23 @@ class _Line:
     async def _take(self, about: bytes) -> None:
         """Send a notification that waits. If none does, its pause is over, and it is forgotten."""
         turn = self._turns[about]
-        if not turn.waits:
+        while turn.waits and len(self.in_flight) >= self.channel.at_once:
+            await asyncio.wait(self.in_flight, return_when=asyncio.FIRST_COMPLETED)
+        now, pause = self._monotonic(), self._pace().pause_seconds
+        wait = math.inf
+        if turn.waits:
+            wait = self._pauses.begin(self.channel.name, about, news=turn.news, now=now, pause=pause)
+        if wait == math.inf:
             del self._turns[about]
             return
-        while len(self.in_flight) >= self.channel.at_once:
-            await asyncio.wait(self.in_flight, return_when=asyncio.FIRST_COMPLETED)
+        if wait:
+            self._schedule(about, now + wait)
+            return
         turn.waits = False
         task = asyncio.create_task(_send(self.channel, turn.inbox))
         self.in_flight.add(task)
         task.add_done_callback(self.in_flight.discard)
-        self._schedule(about, self._monotonic() + self._pace().pause_seconds)
+        self._schedule(about, now + pause)
 
 
 async def _send(channel: Channel, inbox: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import mmap
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,12 +173,14 @@ def test_salt_and_sender_are_gone_after_two_hours(clock: HandClock) -> None:
 
 
 def held(start: object) -> Iterator[bytes]:
-    """Every bytes and array object that can be reached from here, but through classes and modules."""
+    """Every bytes and array object and shared memory that can be reached, but not through classes and modules."""
     seen, waiting = {id(start)}, [start]
     while waiting:
         each = waiting.pop()
         if isinstance(each, (bytes, bytearray)):
             yield bytes(each)
+        if isinstance(each, mmap.mmap):
+            yield each[:]
         for found in gc.get_referents(each):
             if id(found) not in seen and type(found).__name__ not in ("type", "module", "function", "Salts"):
                 seen.add(id(found))
