@@ -14,9 +14,10 @@ from typing import Final
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.identity.layer import ONLY_ONE, Layers
 from inbox_server.store.contract import BadDatabase
+from inbox_server.store.migrating import refuse_partial
 from inbox_server.store.sqlite.database import check_copy, copy_database, schema_steps, upgrade_steps
 from inbox_server.store.sqlite.files import keep_owner, make_private, new_file
-from inbox_server.store.sqlite.opening import DATABASE_NAME, check_file, only_server
+from inbox_server.store.sqlite.opening import DATABASE_NAME, check_file, only_server, read_mark
 
 _GENERATION_BYTES: Final = 8
 _SETTINGS_TABLES: Final = (
@@ -54,6 +55,7 @@ def back_up(
     check_file(path, check_value, layers, advice="Is server.data_dir right?")
     with new_file(target) as partial, _opened(path) as source:
         _check_version(path, source)
+        refuse_partial(read_mark(source), str(path))
         if settings_only:
             _copy_settings(path, partial)
             check_copy(partial)
@@ -84,16 +86,20 @@ def restore(
         with contextlib.closing(sqlite3.connect(partial, isolation_level=None)) as database:
             database.execute("PRAGMA secure_delete=ON").fetchall()
             upgrade_steps(database, partial, schema_steps(), random_bytes)  # an older copy has no place for the day
+            refuse_partial(read_mark(database), str(source))
             database.execute("BEGIN")
-            for (inbox,) in database.execute("SELECT inbox FROM inbox").fetchall():
-                generation = random_bytes(_GENERATION_BYTES)
-                database.execute(
-                    "UPDATE inbox SET generation = ?, restored = ? WHERE inbox = ?",
-                    (generation, now // DAY_SECONDS, inbox),
-                )
+            database.execute("DELETE FROM migration")  # with new generations, one that was moved may be used again
+            renew_generations(database, random_bytes, now // DAY_SECONDS)
             database.execute("COMMIT")
         keep_owner(partial, folder)
         return _content(partial)
+
+
+def renew_generations(db: sqlite3.Connection, random_bytes: Callable[[int], bytes], day: int) -> None:
+    """Make all cursors invalid, and let each log say that it may be older than what its owner remembers."""
+    for (inbox,) in db.execute("SELECT inbox FROM inbox").fetchall():
+        generation = random_bytes(_GENERATION_BYTES)
+        db.execute("UPDATE inbox SET generation = ?, restored = ? WHERE inbox = ?", (generation, day, inbox))
 
 
 def _place(folder: Path) -> AbstractContextManager[Path]:

@@ -14,6 +14,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.identity.layer import NO_LAYER, ONLY_ONE, Layer, Layers
 from inbox_server.store.contract import BadDatabase, Changed, Committed, Quota, Store
 from inbox_server.store.layered import LayeredStore, shown
+from inbox_server.store.migrating import Mark, refuse_marked
 from inbox_server.store.sqlite.database import Connection, open_connection, schema_steps, upgrade
 from inbox_server.store.sqlite.files import check_free, check_mine, keep_owner, make_private, new_file
 from inbox_server.store.sqlite.reader import Reader
@@ -85,7 +86,17 @@ async def add_invite(
 async def open_database(
     folder: Path, check_value: bytes, layers: Layers, random_bytes: Callable[[int], bytes]
 ) -> AsyncIterator[tuple[Connection, Layer]]:
-    """The database, and the layer that it is under."""
+    """The database, and the layer that it is under. Raises `BadDatabase`, also for one that was moved elsewhere."""
+    async with open_marked(folder, check_value, layers, random_bytes) as (connection, layer):
+        refuse_marked(await connection.run(read_mark), str(folder / DATABASE_NAME))
+        yield connection, layer
+
+
+@contextlib.asynccontextmanager
+async def open_marked(
+    folder: Path, check_value: bytes, layers: Layers, random_bytes: Callable[[int], bytes]
+) -> AsyncIterator[tuple[Connection, Layer]]:
+    """As `open_database`, of one that may be part of a migration."""
     path = folder / DATABASE_NAME
     _clear(folder)
     if not path.exists():
@@ -97,6 +108,12 @@ async def open_database(
         kept = (layer.hide(check_value),)
         await connection.run(lambda db: db.execute("INSERT OR IGNORE INTO secret_check VALUES (?)", kept))
         yield connection, layer
+
+
+def read_mark(db: sqlite3.Connection) -> Mark | None:
+    """What the database says of a migration."""
+    row = db.execute("SELECT mark, state FROM migration").fetchone()
+    return row and Mark(*row)
 
 
 def _clear(folder: Path) -> None:

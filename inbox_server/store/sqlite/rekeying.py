@@ -44,6 +44,7 @@ WITHOUT: Final[Mapping[str, Collection[str]]] = {
     "logged": ("id",),
     "text": ("body",),
     "sheet": ("fill",),
+    "migration": ("mark",),
 }
 """The other columns of bytes. A test compares all four with the schema."""
 

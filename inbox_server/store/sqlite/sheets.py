@@ -9,7 +9,7 @@ import sqlite3
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -81,30 +81,33 @@ def keep_sheet(
 ) -> None:
     """Tickets that were used stay used, also those that are not on the new sheet."""
     settle(db, inbox, change, None, now)
-    used = dict(_used(db, inbox, sheet.week))
+    row = db.execute("SELECT ids, used FROM sheet WHERE inbox = ? AND week = ?", (inbox, sheet.week)).fetchone()
+    used = {id: mark for id, mark in tickets_of(*row or (b"", b"")) if mark != UNUSED}
     left_over = sorted(used.keys() - set(sheet.ids))[:MOST_USED]
     ids = sorted({*sheet.ids, *left_over})
     db.execute("DELETE FROM sheet WHERE inbox = ? AND week = ?", (inbox, sheet.week))
+    insert_sheet(db, inbox, sheet.week, [(id, used.get(id, UNUSED)) for id in ids], randbelow)
+
+
+def insert_sheet(
+    db: sqlite3.Connection,
+    inbox: bytes,
+    week: int,
+    tickets: Sequence[tuple[bytes, bytes]],
+    randbelow: Callable[[int], int],
+) -> None:
+    """Keep a sheet where there is none: sorted ids of tickets, each with what it was used for, or `UNUSED`."""
+    ids, used = (b"".join(column) for column in zip(*tickets, strict=True)) if tickets else (b"", b"")
     db.execute(
         "INSERT INTO sheet (number, inbox, week, fill, ids, used) VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            randbelow(_NUMBERS),
-            inbox,
-            sheet.week,
-            _FILL,
-            b"".join(ids),
-            b"".join(used.get(id, UNUSED) for id in ids),
-        ),
+        (randbelow(_NUMBERS), inbox, week, _FILL, ids, used),
     )
 
 
-def _used(db: sqlite3.Connection, inbox: bytes, week: int) -> Iterator[tuple[bytes, bytes]]:
-    row = db.execute("SELECT ids, used FROM sheet WHERE inbox = ? AND week = ?", (inbox, week)).fetchone()
-    ids, used = row or (b"", b"")
+def tickets_of(ids: bytes, used: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each id in the columns of a sheet, and what it was used for, or `UNUSED`."""
     for at in range(0, len(ids), HASH_BYTES):
-        mark = used[at : at + HASH_BYTES]
-        if mark != UNUSED:
-            yield ids[at : at + HASH_BYTES], mark
+        yield ids[at : at + HASH_BYTES], used[at : at + HASH_BYTES]
 
 
 def read_sheets(db: sqlite3.Connection, inbox: bytes, ticket: Ticket) -> KnownSheets | None:
@@ -124,9 +127,8 @@ def marks_of(db: sqlite3.Connection, sheet: int) -> sqlite3.Blob:
 
 def rekeyed_tickets(ids: bytes, used: bytes, old: Layer, new: Layer) -> tuple[bytes, bytes]:
     """The two columns of a sheet under another layer, sorted as they will be looked for."""
-    cells = range(0, len(ids), HASH_BYTES)
-    pairs = ((ids[at : at + HASH_BYTES], used[at : at + HASH_BYTES]) for at in cells)
     rekeyed = sorted(
-        (new.hide(old.show(id)), UNUSED if mark == UNUSED else new.hide(old.show(mark))) for id, mark in pairs
+        (new.hide(old.show(id)), UNUSED if mark == UNUSED else new.hide(old.show(mark)))
+        for id, mark in tickets_of(ids, used)
     )
     return b"".join(id for id, _ in rekeyed), b"".join(mark for _, mark in rekeyed)

@@ -35,6 +35,7 @@ COLUMNS = {
     "suspended": "inbox",
     "sheet": "number inbox week fill ids used",
     "draining": "one",
+    "migration": "one mark state",
 }
 
 
