@@ -97,6 +97,7 @@ class Links:
     """A few links, of which each work takes one."""
 
     def __init__(self, cluster: Cluster, count: int, what: str) -> None:
+        self._cluster = cluster
         self._links = [Link(cluster) for _ in range(count)]
         self._free: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
         for link in self._links:
@@ -143,6 +144,20 @@ class Links:
         if isinstance(outcome, Refused):
             raise outcome
         return outcome
+
+    @contextlib.asynccontextmanager
+    async def apart(self, **settings: str) -> AsyncIterator[Connection]:
+        """A connection of its own, for what may take longer than others shall wait. Raises `Unavailable`."""
+        try:
+            connection = await self._cluster.connect(**settings)
+            try:
+                yield connection
+                await connection.close(timeout=CONNECT_SECONDS)
+            finally:
+                connection.terminate()
+        except Failure as error:
+            self.health.failed(error)
+            raise unavailable() from error
 
     @contextlib.asynccontextmanager
     async def _one(self) -> AsyncIterator[Link]:
