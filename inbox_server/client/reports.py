@@ -173,7 +173,8 @@ class Audit:
 
     @property
     def is_in_order(self) -> bool:
-        return not self.findings
+        """Not if something was found elsewhere: perhaps its sender has not reached an inbox yet."""
+        return not (self.findings or self.found or self.unread_indexes)
 
 
 News = Arrived | WasRead | Notice | Connection | Sent | Renewed | SheetsWait | WithoutServer | Audit

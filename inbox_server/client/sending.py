@@ -25,6 +25,9 @@ from inbox_server.clock import UnixTime
 from inbox_server.identity.keys import PublicKey, parse_key
 
 _AT_ONCE: Final = 16
+_NOT_OFFERED: Final = (
+    "no receipt: the server does not say now that it gives any, although the recipient's card has its key"
+)
 _NOT_SIGNED: Final = "nothing was signed, because earlier messages went sealed; `send --signed` signs it"
 
 
@@ -152,10 +155,9 @@ class Sending:
 
     async def _ask_signed(self, url: str, waiting: Waiting) -> Place:
         place = waiting.places[url]
-        pin = place.pin
         try:
             inbox = self._account.others(url)
-            asks = bool(pin) and await self._gives_receipts(inbox)
+            asks = bool(place.pin) and await self._gives_receipts(inbox)
             body = asking_for_receipt(waiting.body) if asks else waiting.body.encode()
             # By key, because that needs no proof of the name at that server, and the card was found by the key.
             answer = await inbox.deliver_body(body, sender=self._account.user.identity, recipient=waiting.key)
@@ -257,7 +259,7 @@ def _stored(url: str, waiting: Waiting, answer: Mapping[str, Any], asked: Place,
     expires = expires if type(expires) is int else 0
     place = replace(asked, state="stored", code="", detail="", not_before=0, expires=expires)
     if not has_receipt:
-        return place
+        return replace(place, fault=_NOT_OFFERED if asked.pin else "")
     if answer.get("receipt") is None:
         return replace(place, fault="the server gave no receipt, although it says that it gives them")
     try:

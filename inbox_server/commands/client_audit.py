@@ -91,7 +91,7 @@ def _lines(result: Audit, verdict: str) -> Iterator[str]:
     yield {
         "accounted": f"everything is accounted for ({looked})",
         "missing": f"something is missing, or was rewritten ({looked})",
-        "unchecked": f"nothing is known to be missing, but not everything can be checked ({looked})",
+        "unchecked": f"no server is shown to hide anything, but not everything is accounted for ({looked})",
     }[verdict]
     for each in result.findings:
         what = f" {each.entry[:12]}" if each.entry else ""

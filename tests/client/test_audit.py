@@ -144,7 +144,7 @@ async def test_a_wrong_clock_of_the_client_accuses_nobody(
     await alice.send("bob.id", "one", ttl=2 * DAY_SECONDS)
     for ahead in (-400 * DAY_SECONDS, -3600, 90, 3 * DAY_SECONDS, 400 * DAY_SECONDS):
         async with opened(world, bob.account.profile, ahead=ahead) as wrong:
-            assert codes(await wrong.audit()) == []
+            assert codes(await wrong.audit()) == ([] if abs(ahead) <= 7200 else ["other_time"])
         await alice.send("bob.id", "more")
 
 
@@ -304,7 +304,7 @@ async def test_evidence_that_was_changed_proves_nothing(
         {"address": other.address},
         {"inbox": "https://other.example"},
         {"entry": {**document["entry"], "expires": document["entry"]["expires"] + 86_400}},
-        {"receipt": {**document["receipt"], "token": document["receipt"]["token"][:-2] + "AA"}},
+        {"receipt": {**document["receipt"], "token": document["receipt"]["token"][:-8] + "AAAAAAAA"}},
         {"log": [{**document["log"][0], "entries": []}]},
         {"receipt": None},
         {"kind": "x"},

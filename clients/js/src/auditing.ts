@@ -23,7 +23,7 @@ import type { UnixTime } from './tokens.js';
 export interface AuditReport {
   /** When, in seconds since 1970. */
   at: UnixTime;
-  /** Everything is accounted for; something is missing or was rewritten; or something could not be checked. */
+  /** Everything is accounted for; something is missing or was rewritten; or something could not be checked, or is only in its sender's bucket. */
   verdict: 'accounted' | 'missing' | 'unchecked';
   findings: Finding[];
   /** How many entries of the logs were checked, and how many receipts that contacts keep. */
@@ -47,7 +47,7 @@ export interface AuditOptions {
   address: string;
 }
 
-const BROKEN = /^(rewritten|rolled_back|base_moved)$/; // then the checkpoint stays where it is
+const BROKEN = /^(rewritten|rolled_back|base_moved|other_time)$/; // then the checkpoint stays where it is
 const MOST_STORED = 100;
 const TRIES = 3; // of a log whose base moves while it is read
 
@@ -173,23 +173,24 @@ export class Auditing {
     const at = this.#what.own.now();
     const logs = looks.flatMap(({ judged }) => (judged ? [judged.log] : []));
     const isAccused = findings.some(({ isAccusation }) => isAccusation);
+    const fetched = foundEntries(missing(mail.entries, findings, logs.length === looks.length ? logs : [], at), await this.#what.acks.read(), at);
     return {
       at,
-      verdict: isAccused ? 'missing' : findings.length > 0 ? 'unchecked' : 'accounted',
+      verdict: isAccused ? 'missing' : findings.length + fetched.length + mail.problems.length > 0 ? 'unchecked' : 'accounted',
       findings,
       entries: logs.reduce((sum, { numbers }) => sum + numbers.size, 0),
       receipts: mail.entries.reduce((sum, { receipts }) => sum + Object.keys(receipts).length, 0),
-      fetched: foundEntries(missing(mail.entries, findings, logs.length === looks.length ? logs : []), await this.#what.acks.read(), at),
+      fetched,
       unread: mail.problems,
     };
   }
 }
 
 /** What an inbox hides; and, where all have logs, also what lives for days and is in none of them. */
-function missing(entries: ContactEntry[], findings: Finding[], logs: CheckedLog[]): ContactEntry[] {
+function missing(entries: ContactEntry[], findings: Finding[], logs: CheckedLog[], now: UnixTime): ContactEntry[] {
   const hidden = new Set(findings.map(({ entry }) => entry));
   const isNowhere = ({ entry }: ContactEntry) => logs.length > 0 && !logs.some(({ numbers }) => numbers.has(entry));
-  return entries.filter((each) => hidden.has(each.entry) || (isNowhere(each) && isLogged(endOf(each), logs[0]?.at ?? 0)));
+  return entries.filter((each) => hidden.has(each.entry) || (isNowhere(each) && isLogged(endOf(each), now)));
 }
 
 /** While no server has answered, a sender's guess is not the end of a day. */

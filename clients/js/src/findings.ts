@@ -50,6 +50,8 @@ const WORDS = {
   other_key: [!ACCUSES, 'It signs with another key than your card says; if its operator changed its secret, publish again.'],
   restored: [!ACCUSES, 'Its operator put an earlier copy back, and what came after the copy may be lost.'],
   away_too_long: [!ACCUSES, 'Its log was not checked for longer than the server keeps it.'],
+  full: [!ACCUSES, 'Its log is full, so what is missing from it may have gone before its time.'],
+  other_time: [!ACCUSES, 'By its clock it is another time than here, so what has expired cannot be told; set your clock right.'],
   unlisted: [!ACCUSES, 'Entries in its log were never shown to this device: another device read them, or they expired.'],
   no_log: [!ACCUSES, 'It has no log that could be checked: its software is older.'],
   unreachable: [!ACCUSES, 'It could not be asked.'],

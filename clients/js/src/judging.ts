@@ -10,6 +10,7 @@ import { BadReceipt, verifyReceipt } from './receipts.js';
 import type { UnixTime } from './tokens.js';
 
 export const DAY_SECONDS = 86_400;
+const CLOCK_SECONDS = 2 * 3600; // a clock that was not put back for the winter is an hour wrong
 
 /** What this device noted at its last audit of an inbox. */
 export interface Audited {
@@ -74,7 +75,9 @@ export function judge(material: Material): Judged {
   const log = checkLog(answers, { inbox, keys, address }, checkpoint ? [checkpoint.n] : []);
   if (log.fault) return { log, findings: [findingOf(faultOf(log.fault, material), inbox)].map((found) => witnessed(found, material)) };
   const swapped = material.swapped.map((entry) => findingOf('swapped', inbox, { entry }));
-  const held = [...missingFromLog(log, material), ...missingByReceipt(log, material), ...withheld(log, material)];
+  const missing = [...missingFromLog(log, material), ...missingByReceipt(log, material)];
+  const gone = missing.length > 0 && isFull(log, material.most) ? [findingOf('full', inbox)] : missing;
+  const held = [...gone, ...withheld(log, material), ...wrongTime(log, material)];
   return { log, findings: [...offPath(log, material), ...swapped, ...held].map((found) => witnessed(found, material)) };
 }
 
@@ -103,12 +106,11 @@ function pathFault(log: CheckedLog, { n, at, retention: before }: Checkpoint, { 
   if (log.at - at >= Math.min(retention, before ?? retention)) return 'away_too_long'; // so long that it may have forgotten a copy that was put back
   if (n > log.head.n) return 'rolled_back';
   if (n >= log.base.n) return 'rewritten';
-  return isFull(log, most) ? 'away_too_long' : 'base_moved';
+  return isFull(log, most) ? 'full' : 'base_moved';
 }
 
 /** What was listed and is not in the log, as the protocol says that it must. */
-function missingFromLog(log: CheckedLog, { inbox, listed, audited, most }: Material): Finding[] {
-  if (isFull(log, most)) return [];
+function missingFromLog(log: CheckedLog, { inbox, listed, audited }: Material): Finding[] {
   const isLost = audited ? isRestoredSince(log, audited.at) : log.restored !== undefined;
   const gone = [...listed].filter(([id, until]) => until > log.at && !log.numbers.has(id));
   return gone.map(([entry]) => findingOf(isLost ? 'restored' : 'not_in_log', inbox, { entry }));
@@ -116,9 +118,8 @@ function missingFromLog(log: CheckedLog, { inbox, listed, audited, most }: Mater
 
 /** What a contact has a receipt for and the log does not have. Only what is missing has its signature checked. */
 function missingByReceipt(log: CheckedLog, material: Material): Finding[] {
-  const { inbox, entries, since = log.at, most } = material;
+  const { inbox, entries, since = log.at } = material;
   const found: Finding[] = [];
-  if (isFull(log, most)) return found;
   for (const entry of entries) {
     const kept = entry.receipts[inbox];
     if (!kept || kept.expires <= log.at || log.numbers.has(entry.entry)) continue;
@@ -169,6 +170,11 @@ function isWithinADay({ at }: CheckedLog, { audited, here }: Material): boolean 
 /** The operator says to have put a copy back on that day or later: what came before it may be lost. */
 function isRestoredSince({ restored }: CheckedLog, time: UnixTime): boolean {
   return restored !== undefined && restored >= Math.floor(time / DAY_SECONDS);
+}
+
+/** Else a server could let everything expire. */
+function wrongTime({ at }: CheckedLog, { inbox, here }: Material): Finding[] {
+  return Math.abs(at - here) > CLOCK_SECONDS ? [findingOf('other_time', inbox)] : [];
 }
 
 /** Then the oldest entries may go before their time. */

@@ -22,6 +22,7 @@ import { Sealing } from './sealing.js';
 import type { State } from './state.js';
 import { parseObject } from './tokens.js';
 
+const NOT_OFFERED = "The server does not say now that it gives receipts, although the recipient's card has its key.";
 const USUAL_LIFE_SECONDS = 30 * 86_400; // for the index, until a server says how long it keeps a message
 
 export interface SendingOptions {
@@ -96,18 +97,20 @@ export class Sending {
     const { own, identity: sender, contacts } = this.#what;
     const { body, proof } = delivery;
     const server = own.server(inbox);
-    const request = { recipient: delivery.recipient, ...(await this.#receiptFor(server, proof)) };
+    const asked = await this.#receiptFor(server, proof);
+    const request = { recipient: delivery.recipient, ...asked };
+    const lacks = !asked.receipt && proof?.keys[inbox] !== undefined ? { unsigned: NOT_OFFERED } : {};
     let way = await this.#sealing.way(delivery);
     if (way === 'sealed' && isProven(delivery)) {
       try {
-        return { ...(await this.#sealing.deliver(server, delivery, request)), way };
+        return { ...(await this.#sealing.deliver(server, delivery, request)), ...lacks, way };
       } catch (problem) {
         const isKnown = (await contacts.find(PublicKey.parse(delivery.proof.to)))?.sealed;
         if (isKnown || !(problem instanceof Refused && /^(not_accepted|no_tickets)$/.test(problem.code))) throw problem;
         way = 'signed, first contact'; // the recipient has no tickets for this pair yet
       }
     }
-    return { ...(await server.deliver(body, { ...request, sender })), way };
+    return { ...(await server.deliver(body, { ...request, sender })), ...lacks, way };
   }
 
   /** A receipt is asked for where the card has a key for it, and the server has the feature. */

@@ -84,6 +84,9 @@ export class Server {
   key = new AppKey(random(32));
   features = ['log', 'receipts'];
   restored = undefined;
+  limits = { max_retention_seconds: RETENTION, log_entries: 100_000 };
+  /** By how much the time that it signs in its log is ahead of the world's. */
+  signedAhead = 0;
   /** By how much its clock is ahead of the world's. */
   ahead = 0;
   accept = 'anyone';
@@ -185,7 +188,7 @@ export class Server {
   }
 
   #capabilities() {
-    const limits = { max_retention_seconds: RETENTION, log_entries: 100_000 };
+    const { limits } = this;
     const receipts = this.features.includes('receipts') ? { receipts: { key: this.key.public.hex } } : {};
     return json({ protocol: 'message-inbox', version: 1, origin: this.origin, features: this.features, limits, ...receipts });
   }
@@ -254,7 +257,7 @@ export class Server {
     const rest = entries.filter(({ n }) => n > after);
     const sub = this.owner;
     const restored = this.restored === undefined ? {} : { restored: this.restored };
-    const claims = { iss: this.origin, sub, base, head, nonce: query.get('nonce'), iat: this.#world.now, ...restored };
+    const claims = { iss: this.origin, sub, base, head, nonce: query.get('nonce'), iat: this.#world.now + this.signedAhead, ...restored };
     return { base, entries: rest.slice(0, limit), more: rest.length > limit, head, signed: signToken(this.key, 'inbox-head+jwt', claims) };
   }
 }

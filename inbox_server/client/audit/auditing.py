@@ -41,7 +41,8 @@ from inbox_server.protocol.base64url import encode
 _PAGE: Final = 1000
 _TRIES: Final = 3  # of a log whose base moves while it is read
 _LOST_CURSOR: Final = ("cursor_gone", "bad_cursor")
-_BROKEN: Final = frozenset({"rewritten", "rolled_back", "base_moved", "replayed", "other_key"})
+_BROKEN: Final = frozenset({"rewritten", "rolled_back", "base_moved", "replayed", "other_key", "other_time"})
+_CLOCK_SECONDS: Final = 2 * 3600  # a clock that was not put back for the winter is an hour wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,8 @@ class Auditing:
         since = point.since if point else log.at
         material = await self._material(inbox, owner, offers, log, point, since, sent)
         findings, proven = judge(material)
+        if abs(log.at - self._account.user.clock()) > _CLOCK_SECONDS:  # else a server could let everything expire
+            findings.append(finding("other_time", inbox.url))
         findings += [finding("swapped", inbox.url, entry=each.id) for each in listed.entries if is_swapped(each)]
         witnessed = tuple(self._with_evidence(each, material, answers, proven) for each in findings)
         if any(each.code in _BROKEN for each in findings):

@@ -21,6 +21,8 @@ CANNOT_CHECK: Final[Mapping[str, str]] = {
     "other_key": "it signs with another key than your card says; if its operator changed its secret, publish again",
     "restored": "its operator put an earlier copy back, and what came after the copy may be lost",
     "away_too_long": "its log was not checked for longer than the server keeps it",
+    "full": "its log is full, so what is missing from it may have gone before its time",
+    "other_time": "by its clock it is another time than here, so what has expired cannot be told; set your clock right",
     "unlisted": "entries in its log were never shown to this device: another device read them, or they expired",
     "no_log": "it has no log that could be checked: its software is older",
     "unreachable": "it could not be asked",

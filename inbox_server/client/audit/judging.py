@@ -85,14 +85,12 @@ def path_finding(material: Material) -> Finding | None:
         return finding("rolled_back", inbox)
     if point.n >= log.base.n:
         return finding("rewritten", inbox)
-    return finding("away_too_long" if _is_full(material) else "base_moved", inbox)
+    return finding("full" if _is_full(material) else "base_moved", inbox)
 
 
 def missing_listed(material: Material) -> Iterator[Finding]:
     """What was listed, must still be in the log, and is not."""
     log, is_lost = material.log, is_lost_with_copy(material)
-    if _is_full(material):
-        return
     for id, until in material.listed.items():
         if until > log.at and id not in log.numbers:
             yield finding("restored" if is_lost else "not_in_log", material.owner.inbox, entry=id)
@@ -107,8 +105,6 @@ def is_lost_with_copy(material: Material) -> bool:
 def missing_receipted(material: Material) -> Iterator[tuple[Finding, Proven]]:
     """What a contact has a receipt for, must still be in the log, and is not."""
     log = material.log
-    if _is_full(material):
-        return
     for by in material.sent:
         receipt = by.entry.receipts.get(material.owner.inbox)
         if receipt is None or receipt["expires"] <= log.at or by.entry.entry in log.numbers:
@@ -192,10 +188,12 @@ def _is_full(material: Material) -> bool:
 def judge(material: Material) -> tuple[list[Finding], list[Proven]]:
     """All findings, and what contacts can prove that the server took and no longer shows."""
     path = path_finding(material)
-    receipted = [*missing_receipted(material)]
+    listed, receipted = [*missing_listed(material)], [*missing_receipted(material)]
+    if _is_full(material) and (gone := {each.entry for each in (*listed, *(each for each, _ in receipted))}):
+        listed, receipted = [finding("full", material.owner.inbox, f"{len(gone)} of them")], []
     found: Iterable[Finding] = (
         *([path] if path else []),
-        *missing_listed(material),
+        *listed,
         *(each for each, _ in receipted),
         *withheld(material),
     )

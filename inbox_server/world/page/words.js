@@ -101,11 +101,11 @@ export function notSent(error, recipient) {
 const VERDICTS = {
   accounted: { tone: 'good', text: 'everything is accounted for' },
   missing: { tone: 'bad', text: 'something is missing or was changed' },
-  unchecked: { tone: 'open', text: 'not everything could be checked' },
+  unchecked: { tone: 'open', text: 'something could not be checked, or was only in its sender’s own storage' },
 };
 
 /** An audit's report, in words: `{tone, text}` as a whole, and a sentence for each kind of finding at each server. */
-export function auditWords({ at, verdict, entries, receipts, findings, fetched }) {
+export function auditWords({ at, verdict, entries, receipts, findings, fetched, unread }) {
   const { tone, text } = VERDICTS[verdict];
   const looked = `${count(entries, 'log entry', 'log entries')} and ${count(receipts, 'receipt', 'receipts')} of contacts looked at.`;
   const found = fetched.length > 0 ? ` ${count(fetched.length, 'message', 'messages')} found in contacts' own storage.` : '';
@@ -115,6 +115,7 @@ export function auditWords({ at, verdict, entries, receipts, findings, fetched }
     kinds.set(key, (kinds.get(key) ?? 0) + 1);
   }
   const details = [...kinds].map(([key, times]) => (times > 1 ? `${key} (${times} times)` : key));
+  details.push(...unread.map(({ from, problem }) => `What ${from} keeps for you could not be read: ${problem.message}`));
   return { tone, text: `${dayAndTime.format(at * 1000)}: ${text}. ${looked}${found}`, details };
 }
 
