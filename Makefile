@@ -126,7 +126,7 @@ hosting: $(VENV)/installed-dev $(VENV)/installed-release
 	$(BIN)/pytest -m hosting tests/hosting
 
 lock: $(VENV)/installed-release
-	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --extra server --generate-hashes --strip-extras --allow-unsafe \
+	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --extra server --extra postgres --generate-hashes --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file release/libraries.txt pyproject.toml
 
 format: $(VENV)/installed-dev

@@ -105,7 +105,8 @@ def test_what_is_released_has_libraries_that_the_package_accepts() -> None:
     lines = (ROOT / "release" / "libraries.txt").read_text()
     pinned = dict(re.findall(r"^([a-z0-9-]+)==([\w.]+)", lines, re.MULTILINE))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for text in [*project["dependencies"], *project["optional-dependencies"]["server"]]:
+    extras = project["optional-dependencies"]
+    for text in [*project["dependencies"], *extras["server"], *extras["postgres"]]:
         wanted = Requirement(text)
         assert wanted.name in pinned, f"{text} is new: run `make lock`"
         assert pinned[wanted.name] in wanted.specifier, f"{text}: run `make lock`"
