@@ -19,6 +19,7 @@ from inbox_server.synced_files import make_folder, write_new_file
 _EXAMPLE_URL: Final = "https://inbox.example"
 _LISTEN: Final = "127.0.0.1:8710"  # the default of server.listen
 _MODES: Final = ("listed", "invite", "open")
+_SIGN_IN_NAME: Final = "database-password"
 _EPILOG: Final = """
 On a terminal, it asks for what you leave out: the URL, who may claim an inbox, and which proxy is in front. Enter takes
 what is in brackets. Without a terminal it asks nothing, and says what is left to do.
@@ -49,6 +50,9 @@ def add_init(commands: Commands) -> None:
     )
     command.add_argument(
         "--proxy", choices=(*PROXIES, "none"), help="also write the site's file for this proxy, and believe its header"
+    )
+    command.add_argument(
+        "--store", metavar="URL", help="a PostgreSQL database for several hosts (default: SQLite): docs/postgresql.md"
     )
     command.set_defaults(run=_init)
 
@@ -85,7 +89,11 @@ def _init(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """Raises `BadConfig`."""
-    document = {"server": {"public_url": options.url or _EXAMPLE_URL}, "registration": {"listed": options.listed}}
+    document = {
+        "server": {"public_url": options.url or _EXAMPLE_URL},
+        "registration": {"listed": options.listed},
+        "store": {"url": options.store or ""},
+    }
     parse_config(document, Path("/"))
     if options.listed and options.registration in ("invite", "open"):
         raise BadConfig([f"--listed: has no effect with --registration {options.registration}; leave one out"])
@@ -140,12 +148,19 @@ def _config_text(options: argparse.Namespace) -> str:
         overrides["registration.mode"] = json.dumps(options.registration)
     if options.listed:
         overrides["registration.listed"] = json.dumps(options.listed)
+    if options.store:
+        overrides["store.url"] = json.dumps(options.store)
+        overrides["store.password_file"] = json.dumps(_SIGN_IN_NAME)
     return render_config(overrides, leave_out=frozenset() if options.url else frozenset({"server.public_url"}))
 
 
 def _tell_next(options: argparse.Namespace, config_path: Path, proxy_steps: Iterable[str]) -> None:
     if not options.url:
         tell(f"next: set server.public_url in {config_path}")
+    if options.store:
+        password = config_path.with_name(_SIGN_IN_NAME)
+        tell(f"next: write the database's password into {password} (mode 0600), or empty store.password_file")
+        tell("next: on further hosts, copy what is here: docs/postgresql.md, More hosts")
     if options.registration == "invite":
         tell(f"next: make invite codes with inbox-server invite new --config {config_path}")
     elif options.registration != "open" and not options.listed:

@@ -1,9 +1,12 @@
-"""PostgreSQL that is configured and not installed; and commands that it leaves to its own tools."""
+"""PostgreSQL in the configuration, without a server of it: what commands say, and what they leave to its own tools."""
 
 from pathlib import Path
 
 import pytest
 
+from inbox_server.cli import main
+from inbox_server.commands import exit_codes
+from inbox_server.config.file import load_config
 from tests.commands.test_client_only import run_without
 from tests.support.serving import deploy
 
@@ -38,3 +41,18 @@ def test_what_is_not_for_postgresql_says_so_before_anything_changes(
     assert done.returncode == 1
     assert leads_to in done.stderr
     assert {path: path.read_bytes() for path in place.folder.iterdir()} == before
+
+
+def test_init_writes_a_database_and_refuses_a_password_in_its_url(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("init", str(tmp_path / "new"), "--url", "https://inbox.example", "--store")
+    assert main([*arguments, "postgresql://inbox:hunter2@db1/inbox?sslmode=require"]) == exit_codes.USAGE
+    refused = capsys.readouterr().err
+    assert "must not hold a password" in refused
+    assert "hunter2" not in refused
+    assert not (tmp_path / "new").exists()
+    assert main([*arguments, URL]) == 0
+    config = load_config(tmp_path / "new" / "config.toml")
+    assert (config.store_url, config.store_password_file) == (URL, tmp_path / "new" / "database-password")
+    assert "database-password (mode 0600)" in capsys.readouterr().out
