@@ -1,5 +1,6 @@
 """Message IDs as text: a store keeps them as they are listed, so that a page is joined and not written."""
 
+import base64
 import json
 from typing import Final
 
@@ -12,3 +13,8 @@ def as_listed(text: str) -> tuple[str, int | None]:
         return text, len(text)
     listed = json.dumps(text)[1:-1]
     return (listed, len(listed)) if len(listed) <= TEXT_BYTES else (text, None)
+
+
+def base64url(raw: bytes) -> str:
+    """Without padding, as `protocol/base64url.py` has it."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

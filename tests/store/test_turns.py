@@ -31,7 +31,7 @@ async def test_a_delivery_does_not_wait_for_all_the_long_writes_of_one_owner(
     writes = [asyncio.create_task(write(box, number)) for number in range(MANY)]
     await asyncio.sleep(0)  # all of them have asked
     assert (await other.deliver("hello")).new
-    assert sum(each.done() for each in writes) <= 2
+    assert sum(each.done() for each in writes) <= MANY // 5  # those that were under way
     await asyncio.gather(*writes)
 
 

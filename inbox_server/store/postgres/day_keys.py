@@ -8,6 +8,7 @@ outside the database, and is written over with the next one. Every host has that
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from inbox_server.synced_files import write_new_file
 
 STATE_BYTES: Final = 32
 _COPY_BYTES: Final = 4096  # each of the two in the file has blocks of its own
+_STATE: Final = re.compile(rb"(\d{1,6}) ([0-9a-f]{64}) ")
 _MOST_DAYS: Final = 20_000  # how far a state is moved on: more is a clock that is wrong
 
 
@@ -89,9 +91,10 @@ def _read(path: Path) -> tuple[int, bytes]:
         raise BadDayKeys(f"{path} cannot be read: {error.strerror}. {_ADVICE}") from None
     states = []
     for copy in (content[:_COPY_BYTES], content[_COPY_BYTES:]):
-        words = copy.split()
-        if len(words) == 3 and words[0].isdigit() and copy == _line(int(words[0]), bytes.fromhex(words[1].decode())):
-            states.append((int(words[0]), bytes.fromhex(words[1].decode())))
+        found = _STATE.match(copy)
+        state = (int(found[1]), bytes.fromhex(found[2].decode())) if found else None
+        if state and copy == _line(*state):
+            states.append(state)
     if not states:
         raise BadDayKeys(f"{path} is damaged. {_ADVICE}")
     return max(states)

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from inbox_server.errors import Refused
 from inbox_server.store.postgres.primary import CONNECT_SECONDS, Cluster, Connection, Failure, unavailable
 
 T = TypeVar("T")
@@ -23,7 +22,7 @@ Work = Callable[[Connection], Awaitable[T]]
 
 ANSWER_SECONDS: Final = 5.0
 _ATTEMPTS: Final = 5
-_AGAIN: Final = (
+AGAIN: Final = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
@@ -123,7 +122,7 @@ class Links:
         async with self._one() as link:
             try:
                 for _ in range(_ATTEMPTS - 1):
-                    with contextlib.suppress(*_AGAIN):
+                    with contextlib.suppress(*AGAIN):
                         return self.health.worked(await link.run(work))
                 return self.health.worked(await link.run(work))
             except Failure as error:
@@ -133,17 +132,11 @@ class Links:
     async def transaction(self, work: Work[T]) -> T:
         """As `run`, and all of it at once or nothing. `Refused` leaves everything as it was."""
 
-        async def whole(connection: Connection) -> T | Refused:
-            try:
-                async with connection.transaction():
-                    return await work(connection)
-            except Refused as refusal:
-                return refusal
+        async def whole(connection: Connection) -> T:
+            async with connection.transaction():
+                return await work(connection)
 
-        outcome = await self.run(whole)
-        if isinstance(outcome, Refused):
-            raise outcome
-        return outcome
+        return await self.run(whole)
 
     @contextlib.asynccontextmanager
     async def apart(self, **settings: str) -> AsyncIterator[Connection]:

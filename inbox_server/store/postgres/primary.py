@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -12,7 +12,10 @@ from asyncpg.connect_utils import SessionAttribute
 
 from inbox_server.errors import Unavailable
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
 Failure: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -52,6 +55,10 @@ class Cluster:
         places = urlsplit(self.url).netloc.rpartition("@")[2].split(",")
         split = [urlsplit(f"//{place}") for place in places]
         return [(each.hostname or "localhost", each.port or 5432) for each in split]
+
+    def places(self) -> str:
+        """The hosts, for a person to read."""
+        return ", ".join(f"{host}:{port}" for host, port in self.hosts())
 
     async def connect(self, **settings: str) -> Connection:
         """A connection to the primary, once it is found. Raises one of `Failure`.

@@ -1,5 +1,6 @@
 """Texts as they lie in the database: padded to one size, and sealed with AES-256-GCM under the key of their day."""
 
+import json
 import os
 from collections.abc import Callable
 from typing import Final
@@ -33,8 +34,8 @@ class Sealing:
         nonce = self._random_bytes(_NONCE_BYTES)
         return nonce + self._cipher(day).encrypt(nonce, plain.ljust(1 + TEXT_BYTES, b"\0"), inbox + id)
 
-    def open(self, inbox: bytes, id: bytes, day: int, body: bytes) -> tuple[bool, str] | None:
-        """A text as it is listed, or as it was delivered where the first is False.
+    def open(self, inbox: bytes, id: bytes, day: int, body: bytes) -> str | None:
+        """A text as JSON has it, without the quotes around it.
 
         None when it cannot be opened: its day is over, or a disk has changed it.
         """
@@ -42,7 +43,8 @@ class Sealing:
             plain = self._cipher(day).decrypt(body[:_NONCE_BYTES], body[_NONCE_BYTES:], inbox + id)
         except (InvalidTag, KeyGone):
             return None
-        return plain[:1] == _LISTED, plain[1:].rstrip(b"\0").decode("ascii", "replace")
+        text = plain[1:].rstrip(b"\0").decode("ascii")
+        return text if plain[:1] == _LISTED else json.dumps(text)[1:-1]
 
     def reseal(self, inbox: bytes, id: bytes, day: int, new_day: int, body: bytes) -> bytes:
         """A sealed text under the key of another day; as it is, if it cannot be opened. Raises `KeyGone`."""

@@ -13,6 +13,7 @@ from inbox_server.store.contract import Admission, Settings, SettingsChange, Tot
 from inbox_server.store.operating import draining
 from inbox_server.store.postgres.expiry import drop_entries
 from inbox_server.store.postgres.primary import Connection
+from inbox_server.store.postgres.sharding import is_away, is_moving
 
 _MOST_APART_SECONDS: Final = 420  # as in sqlite/settings.py
 _SETTINGS: Final = """
@@ -88,7 +89,7 @@ async def settle(
         if addresses is not None:
             await _list(db, inbox, kind, addresses)
     if change.names is not None:
-        await _take_names(db, inbox, change.names)
+        await _take_names(db, inbox, change.names, change.issued)
     return not there
 
 
@@ -116,14 +117,14 @@ async def _list(db: Connection, inbox: bytes, kind: str, addresses: tuple[bytes,
     )
 
 
-async def _take_names(db: Connection, inbox: bytes, names: tuple[bytes, ...]) -> None:
+async def _take_names(db: Connection, inbox: bytes, names: tuple[bytes, ...], issued: UnixTime) -> None:
     """The last verified claim of a name wins: its chain leads here now. What this inbox had before is locked too."""
     had = [name for (name,) in await db.fetch("SELECT name FROM name WHERE inbox = $1", inbox)]
     await db.execute(
-        "INSERT INTO name (name, inbox) SELECT each, $1 FROM unnest($2::bytea[]) AS each ORDER BY each"
-        " ON CONFLICT (name) DO UPDATE SET inbox = excluded.inbox"
-        " WHERE name.name = ANY ($3) AND name.inbox <> excluded.inbox",  # a row that this leaves out is locked as well
-        *(inbox, list({*names, *had}), names),
+        "INSERT INTO name (name, inbox, claimed) SELECT each, $1, $4 FROM unnest($2::bytea[]) AS each ORDER BY each"
+        " ON CONFLICT (name) DO UPDATE SET inbox = excluded.inbox, claimed = excluded.claimed"
+        " WHERE name.name = ANY ($3)",  # a row that this leaves out is locked as well
+        *(inbox, list({*names, *had}), names, issued),
     )
     await db.execute(
         "DELETE FROM name WHERE inbox = $1 AND NOT EXISTS"
@@ -143,6 +144,8 @@ async def _admit(db: Connection, inbox: bytes, change: SettingsChange, admission
     )
     if not created:
         return False
+    if await is_away(db, inbox):
+        raise is_moving()
     if await db.fetchval("SELECT EXISTS (SELECT FROM suspended WHERE inbox = $1)", inbox):
         raise Refused("suspended", "The operator of this server has suspended the inbox of this key. Ask the operator.")
     if await is_draining(db):

@@ -16,7 +16,7 @@ import aiosqlite
 from inbox_server.inbox_log import next_head
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.files import keep_owner, new_file
-from inbox_server.store.sqlite.slots import base64url
+from inbox_server.store.texts import base64url
 
 T = TypeVar("T")
 

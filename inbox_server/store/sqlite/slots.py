@@ -9,7 +9,6 @@ A text lies there as it is listed, with quotes and backslashes escaped: its id a
 it, so that SQLite can join a page.
 """
 
-import base64
 import contextlib
 import json
 import secrets
@@ -20,7 +19,7 @@ from itertools import groupby
 from typing import Final
 
 from inbox_server.store.contract import ENTRY_JSON
-from inbox_server.store.texts import TEXT_BYTES
+from inbox_server.store.texts import TEXT_BYTES, base64url
 
 _BETWEEN: Final = ENTRY_JSON[1].encode()
 HEAD_BYTES: Final = 43 + len(_BETWEEN)
@@ -116,11 +115,6 @@ def blank_slot(db: sqlite3.Connection, slot: int) -> None:
     """Write a text over, and let the next one have its slot."""
     db.execute("UPDATE text SET body = ? WHERE slot = ?", (_BLANK, slot))
     db.execute("INSERT INTO free_slot (slot) VALUES (?)", (slot,))
-
-
-def base64url(raw: bytes) -> str:
-    """Without padding, as `protocol/base64url.py` has it."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def body_of(id: bytes, text: str) -> bytes:

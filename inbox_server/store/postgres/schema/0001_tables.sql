@@ -153,8 +153,13 @@ BEGIN
     END LOOP;
 END $$;
 
--- The timeline grows with each failover. So numbers that are given out after one are above all that were ever shown,
--- also those of commits that the new primary never had.
+-- The timeline grows with each failover, and is in the top bits of a number. So numbers that are given out after one are
+-- above all that were ever shown, also those of commits that the new primary never had. The 41 bits below go on: an
+-- inbox begins with 40 random ones.
+CREATE FUNCTION top_bits() RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT (('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint - 1) << 41
+$$;
+
 CREATE FUNCTION next_change(last bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT greatest(last, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint << 40) + 1
+    SELECT greatest(last, top_bits() + last % (1::bigint << 41)) + 1
 $$;

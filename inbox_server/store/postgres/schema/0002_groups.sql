@@ -16,7 +16,7 @@ CREATE FUNCTION deliver(
 ) RETURNS TABLE (number bigint, verdict integer, granted bigint, log_length bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    least_change bigint := ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint << 40;
+    here_bits bigint := top_bits();
     one record;
     here bytea;             -- the inbox that the variables up to `new_bytes` are of
     here_change bigint;
@@ -68,7 +68,7 @@ BEGIN
                 u_until := u_until || here_until;
             END IF;
             here := one.inbox;
-            here_change := greatest(one.change, least_change);
+            here_change := greatest(one.change, here_bits + one.change % (1::bigint << 41));
             here_entries := one.unread;
             here_bytes := one.unread_bytes;
             here_n := one.log_n;
@@ -160,7 +160,7 @@ CREATE FUNCTION acknowledge(
 ) RETURNS TABLE (number bigint, verdict integer, remembered integer) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    least_change bigint := ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint << 40;
+    here_bits bigint := top_bits();
     one record;
     here bytea;
     here_change bigint;
@@ -190,7 +190,7 @@ BEGIN
                 u_bytes := u_bytes || here_bytes; u_new := u_new || here_new;
             END IF;
             here := one.inbox;
-            here_change := greatest(one.last, least_change);
+            here_change := greatest(one.last, here_bits + one.last % (1::bigint << 41));
             here_tombstones := one.tombstones;
             here_read := 0; here_bytes := 0; here_new := 0; seen := '{}';
         END IF;

@@ -1,0 +1,240 @@
+"""Opening the database: the right secret and day keys, an up-to-date schema; and a store on it."""
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from inbox_server.clock import DAY_SECONDS, Clock, UnixTime, system_clock
+from inbox_server.identity.layer import NO_LAYER, ONLY_ONE, Layer, Layers
+from inbox_server.store.contract import BadDatabase, Changed, Committed, Quota, Store
+from inbox_server.store.layered import LayeredStore, shown
+from inbox_server.store.postgres.day_check import check_day_keys, note_day_keys
+from inbox_server.store.postgres.day_keys import STATE_BYTES, DayKeys, make_day_keys
+from inbox_server.store.postgres.primary import Cluster, Connection, Failure
+from inbox_server.store.postgres.sealing import Sealing
+from inbox_server.store.postgres.settings import is_draining
+from inbox_server.store.postgres.sharded import ShardedStore
+from inbox_server.store.postgres.sharding import UNKNOWN, Placing, cluster_id, note_away, place_shards
+from inbox_server.store.postgres.store import PostgresStore
+
+_ID_BYTES: Final = 16
+_SCHEMA_LOCK: Final = 0x696E626F78  # the letters of "inbox": nobody else's, most likely
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    cluster: Cluster,
+    *,
+    day_keys_file: Path,
+    check_value: bytes,
+    layers: Layers = ONLY_ONE,
+    quota: Quota,
+    changed: Changed = lambda _inboxes: None,
+    committed: Committed = lambda _works, _seconds: None,
+    watched: Callable[[], Collection[bytes]] = list,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    clock: Clock = system_clock,
+) -> AsyncIterator[Store]:
+    """Open the database for as long as the context lasts, and make its tables if there are none. Raises `BadDatabase`.
+
+    Other processes may have it open too. `watched` are the inboxes that somebody waits for here.
+    """
+    parts = _Parts(quota, changed, committed, watched)
+    async with connected(cluster) as db:
+        prepared = await prepare(db, day_keys_file, check_value, layers, clock(), random_bytes)
+        if await db.fetchval("SELECT EXISTS (SELECT FROM shard)"):
+            raise BadDatabase("This database is one of several clusters. Name them all in store.urls.")
+    layer = prepared.layer
+    async with make_store(cluster, prepared, parts) as store:
+        yield store if layer is NO_LAYER else LayeredStore(store, layer)
+
+
+@contextlib.asynccontextmanager
+async def open_sharded_store(
+    clusters: Sequence[Cluster],
+    *,
+    day_keys_file: Path,
+    check_value: bytes,
+    layers: Layers = ONLY_ONE,
+    quota: Quota,
+    changed: Changed = lambda _inboxes: None,
+    committed: Committed = lambda _works, _seconds: None,
+    watched: Callable[[], Collection[bytes]] = list,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    clock: Clock = system_clock,
+) -> AsyncIterator[Store]:
+    """As `open_store`, over several clusters, the first of which has the table of shards. Raises `BadDatabase`."""
+    parts = _Parts(quota, changed, committed, watched)
+    every, ids = [], list[bytes]()
+    for cluster in clusters:
+        async with connected(cluster) as db:
+            every.append(await prepare(db, day_keys_file, check_value, layers, clock(), random_bytes))
+            ids.append(await cluster_id(db, random_bytes(_ID_BYTES)))
+    if len(set(ids)) < len(ids):
+        raise BadDatabase("Two of store.urls lead to the same database.")
+    if len({id(each.layer) for each in every}) > 1:
+        raise BadDatabase("The clusters of store.urls are under different lines of the secret's file.")
+    placing = Placing({id: number for number, id in enumerate(ids)})
+    async with connected(clusters[0]) as db:
+        await place_shards(db, ids)
+        await placing.read(db)
+        if UNKNOWN in placing.placed.clusters:
+            raise BadDatabase(
+                "Some inboxes are in a cluster that store.urls does not name. Name all of them, the first one first."
+            )
+    for number, cluster in enumerate(clusters):
+        async with connected(cluster) as db:
+            await note_away(db, placing.placed.of(number))
+    async with contextlib.AsyncExitStack() as stack:
+        stores = [
+            await stack.enter_async_context(make_store(cluster, prepared, parts, beat=None if number else placing.read))
+            for number, (cluster, prepared) in enumerate(zip(clusters, every, strict=True))
+        ]
+        store, layer = ShardedStore(stores, lambda: placing.placed), every[0].layer
+        yield store if layer is NO_LAYER else LayeredStore(store, layer)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a database was found to be: its layer, this host's day keys, whether it takes nothing new."""
+
+    layer: Layer
+    keys: DayKeys
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a store works with."""
+
+    quota: Quota
+    changed: Changed
+    committed: Committed
+    watched: Callable[[], Collection[bytes]]
+
+
+async def prepare(
+    db: Connection,
+    day_keys_file: Path,
+    check_value: bytes,
+    layers: Layers,
+    now: UnixTime,
+    random_bytes: Callable[[int], bytes],
+) -> Prepared:
+    """Make the tables that are missing, and see that secret and day keys are the right ones. Raises `BadDatabase`."""
+    await upgrade(db)
+    layer = await claim(db, check_value, layers)
+    keys = await _day_keys(db, day_keys_file, now, random_bytes)
+    return Prepared(layer, keys, await is_draining(db))
+
+
+def make_store(
+    cluster: Cluster, prepared: Prepared, parts: _Parts, *, beat: Callable[[Connection], Awaitable[None]] | None = None
+) -> PostgresStore:
+    """A store on a cluster, which knows inboxes as they are stored. `beat` is called every two seconds."""
+    layer = prepared.layer
+    return PostgresStore(
+        cluster,
+        Sealing(prepared.keys),
+        parts.quota,
+        changed=parts.changed if layer is NO_LAYER else shown(parts.changed, layer),
+        committed=parts.committed,
+        watched=parts.watched if layer is NO_LAYER else lambda: list(map(layer.hide, parts.watched())),
+        draining=prepared.draining,
+        beat=beat,
+    )
+
+
+@contextlib.asynccontextmanager
+async def connected(cluster: Cluster) -> AsyncIterator[Connection]:
+    """A connection to the primary, for a command. Raises `BadDatabase`, also for what fails within the context."""
+    try:
+        db = await cluster.connect()
+    except Failure as error:
+        raise BadDatabase(
+            f"PostgreSQL at {cluster.places()} cannot be reached: {reason(error)}. Does it run, is one of the hosts the"
+            " primary, and are store.url and the password right?"
+        ) from None
+    try:
+        yield db
+    except Failure as error:
+        raise BadDatabase(f"PostgreSQL at {cluster.places()} failed: {reason(error)}.") from None
+    finally:
+        with contextlib.suppress(*Failure):
+            await db.close(timeout=2)
+
+
+def reason(error: BaseException) -> str:
+    """What an operator may read of a failure: PostgreSQL's own texts may hold values."""
+    state = getattr(error, "sqlstate", None)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__} ({state})" if state else type(error).__name__
+
+
+def schema_steps() -> list[str]:
+    """The numbered SQL files, in order; `schema_step` has the numbers of those that ran."""
+    folder = resources.files("inbox_server.store.postgres") / "schema"
+    return [step.read_text(encoding="utf-8") for step in sorted(folder.iterdir(), key=lambda file: file.name)]
+
+
+async def upgrade(db: Connection) -> None:
+    """Run the steps that this database has not seen, each as a whole, one process at a time. Raises `BadDatabase`."""
+    steps = schema_steps()
+    for number in range(1, len(steps) + 1):
+        async with db.transaction():
+            await db.execute("SET LOCAL lock_timeout = 0")
+            await db.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
+            await db.execute("CREATE TABLE IF NOT EXISTS schema_step (number integer PRIMARY KEY)")
+            newest: int = await db.fetchval("SELECT coalesce(max(number), 0) FROM schema_step")
+            if newest > len(steps):
+                raise BadDatabase(
+                    "The database was written by a newer version of inbox-server. Install that version here too."
+                )
+            if newest < number:
+                await db.execute(steps[number - 1])
+                await db.execute("INSERT INTO schema_step (number) VALUES ($1)", number)
+
+
+async def claim(db: Connection, check_value: bytes, layers: Layers) -> Layer:
+    """The layer that the database is under; a new one gets the newest. Raises `BadDatabase` for another secret's."""
+    kept = await db.fetch("SELECT value FROM secret_check")
+    if not kept:
+        await db.execute(
+            "INSERT INTO secret_check (value) SELECT $1 WHERE NOT EXISTS (SELECT FROM secret_check)"
+            " ON CONFLICT DO NOTHING",
+            layers[0].hide(check_value),
+        )
+        kept = await db.fetch("SELECT value FROM secret_check")
+    for layer in layers:
+        if [row[0] for row in kept] == [layer.hide(check_value)]:
+            return layer
+    raise BadDatabase(
+        "The secret is not the one that this database was made with; nothing in it would be found. Copy the file with"
+        " that secret from another host: docs/troubleshooting.md, The secret is lost."
+    )
+
+
+async def _day_keys(db: Connection, path: Path, now: UnixTime, random_bytes: Callable[[int], bytes]) -> DayKeys:
+    """The day keys of this host. The first host of a new database makes them. Raises `BadDayKeys`."""
+    if not await db.fetchval("SELECT EXISTS (SELECT FROM day_check)"):
+        with contextlib.suppress(FileExistsError):  # from an earlier start, or from another process of this host
+            make_day_keys(path, now // DAY_SECONDS, random_bytes(STATE_BYTES))
+    keys = DayKeys(path)
+    await check_day_keys(db, keys)
+    await note_day_keys(db, keys)
+    return keys
+
+
+async def add_invite(
+    cluster: Cluster, code: bytes, *, expires: UnixTime, check_value: bytes, layers: Layers = ONLY_ONE
+) -> None:
+    """Remember an invite, beside servers that run or without one. Raises `BadDatabase`."""
+    async with connected(cluster) as db:
+        await upgrade(db)
+        layer = await claim(db, check_value, layers)
+        await db.execute("INSERT INTO invite (code, expires) VALUES ($1, $2)", layer.hide(code), expires)
