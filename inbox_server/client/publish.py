@@ -122,7 +122,7 @@ class Publishing:
         A new inbox also gets the last settings of the others.
         """
         profile = self._account.profile.read()
-        beginnings, new = Beginnings(self._account), set[str]()
+        beginnings, new = Beginnings(self._account), dict[str, str]()
 
         async def claim(inbox: Inbox) -> Mapping[str, Any]:
             await inbox.capabilities()  # find out that a URL is not an inbox server before signing anything for it
@@ -131,7 +131,7 @@ class Publishing:
                 beginnings.note(inbox)
             answer = await inbox.claim({**(profile.settings if is_new else {}), **settings})
             if is_new:
-                new.add(inbox.url)
+                new[inbox.url] = "claimed"
             return answer
 
         urls = profile.inboxes if inboxes is None else inboxes
@@ -140,8 +140,9 @@ class Publishing:
             kept = {name: value for name, value in settings.items() if name != "invite"}
             self._account.profile.change(lambda profile: replace(profile, settings={**profile.settings, **kept}))
         for url in new:
-            await beginnings.begin(self._account.own(url))
-        return tuple(replace(each, code="claimed") if each.inbox in new else each for each in outcomes)
+            if await beginnings.begin(self._account.own(url)):
+                new[url] = "claimed_again"
+        return tuple(replace(each, code=new.get(each.inbox, each.code)) for each in outcomes)
 
     async def settings(self) -> tuple[Outcome, ...]:
         """Each inbox's settings and state, in `answer`."""

@@ -125,7 +125,7 @@ class Reading:
             await self.tell_read(inbox)
             listed[inbox.url] = {entry.id: entry for entry in (await self.list_all(inbox)).entries}
 
-        outcomes = await self._at_each(self._account.profile.read(), collect)
+        outcomes = await self.at_sources(collect)
         in_order = {outcome.inbox: listed[outcome.inbox] for outcome in outcomes if outcome.inbox in listed}
         return Unread(self.merge(in_order), outcomes)
 
@@ -220,6 +220,10 @@ class Reading:
             )
         )
         return await self._at_each(profile, self.tell_read)
+
+    async def at_sources(self, action: Action) -> tuple[Outcome, ...]:
+        """Do the same at every inbox to read from."""
+        return await self._at_each(self._account.profile.read(), action)
 
     async def _at_each(self, profile: Profile, action: Action) -> tuple[Outcome, ...]:
         """Ask all inboxes, except one that a move deleted just before the move was cut off."""

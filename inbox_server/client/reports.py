@@ -14,10 +14,11 @@ from inbox_server.clock import UnixTime
 class Outcome:
     """The result of asking one inbox: `done`, `refused` for good, or `later`, which the client repeats by itself.
 
-    `code` is the server's, `unreachable`, or `claimed` when an inbox is new; `detail` is for people. `answer` is the
-    server's answer when it was done. `receipt`: `kept`, if the server gave one for a delivery and it holds; what is
-    wrong with it, if not; empty if none was asked for. `way`: how a message was delivered: `sealed`, with a ticket that
-    does not say who sends it; `signed`; or `signed, first contact`, before it is known that we have tickets.
+    `code` is the server's, `unreachable`, `claimed` when an inbox is new, or `claimed_again` when an inbox that this
+    owner's devices have checked is new, because its operator deleted or lost it. `detail` is for people. `answer` is
+    the server's answer when it was done. `receipt`: `kept`, if the server gave one for a delivery and it holds; what
+    is wrong with it, if not; empty if none was asked for. `way`: how a message was delivered: `sealed`, with a ticket
+    that does not say who sends it; `signed`; or `signed, first contact`, before it is known that we have tickets.
     """
 
     inbox: str
@@ -159,6 +160,7 @@ class Audit:
 
     `entries` and `receipts`: how many entries of logs, and contacts' receipts, were looked at. `found`: what an inbox
     does not show, and a contact's index has; `fetch` reads it. `unread_indexes`: whose could not be read, and why.
+    `taken_over`: as for `Unread`.
     """
 
     findings: tuple[Finding, ...]
@@ -166,6 +168,7 @@ class Audit:
     receipts: int = 0
     found: tuple[Entry, ...] = ()
     unread_indexes: tuple[tuple[str, str], ...] = ()
+    taken_over: tuple[str, ...] = ()
 
     @property
     def is_accusation(self) -> bool:

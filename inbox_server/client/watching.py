@@ -190,7 +190,7 @@ class Watching:
             await self._queue.put(WithoutServer(len(fresh)))
             for entry in fresh:
                 await self._queue.put(Arrived(entry, without_server=True))
-        if self._up and (audit := await self._in_watch.audit()):
+        if self._up and (audit := await self._in_watch.audit(self._up)):
             await self._queue.put(audit)
 
     async def _renew(self) -> None:

@@ -59,6 +59,7 @@ def _audit(options: argparse.Namespace) -> int:
     async def audit(client: InboxClient, output: Output) -> int:
         need_inbox(client, output)
         result = await client.audit()
+        output.taken_over(result.taken_over)
         tell_audit(result, output)
         for number, each in enumerate(_with_evidence(result), 1):
             _write_evidence(options.evidence, number, each, output)

@@ -23,6 +23,11 @@ from inbox_server.commands.client_keygen import add_association, with_associatio
 from inbox_server.commands.terminal import Commands, marked, whole
 from inbox_server.identity.addresses import is_app_address
 
+_CLAIMED: Final = {
+    "claimed": "claimed",
+    "claimed_again": "claimed again: its operator had deleted or lost your inbox, with all that was in it;"
+    " `client audit` looks in the senders' buckets for what you have not read",
+}
 _ROOM: Final = ("tells you in the room", "tells you in no room")
 _URL: Final = ("tells your URL", "tells no URL")
 
@@ -142,7 +147,7 @@ def _publish(options: argparse.Namespace) -> int:
             raise AskedWrongly("name one to three inbox servers with --inbox")
         outcomes = await client.claim(_settings(options, profile), inboxes=wanted)
         for outcome in outcomes:
-            done = "claimed" if outcome.code == "claimed" else "already claimed; the settings are as requested"
+            done = _CLAIMED.get(outcome.code, "already claimed; the settings are as requested")
             output.outcomes([outcome], done, "repeat the command when it is up")
         # An inbox that is down stays on the card; a new one is added only after it accepted the claim.
         listed = tuple(

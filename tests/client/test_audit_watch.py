@@ -73,7 +73,7 @@ async def test_a_watch_audits_once_a_day_and_sooner_when_a_number_is_left_out(
     async def pass_by(hours: int) -> list[str] | None:
         monotonic.now += hours * 3600
         clock.advance(hours * 3600)
-        audit = await in_watch.audit()
+        audit = await in_watch.audit((provider.url,))
         return [finding.code for finding in audit.findings] if audit else None
 
     await alice.send("bob.id", "one")

@@ -16,6 +16,7 @@ import { changesSince, changesSinceOldest, foundEntries, listedBefore, listOf, s
 import { isLogged } from './log.js';
 import type { CheckedLog, LogAnswer } from './log.js';
 import type { Entry } from './news.js';
+import { isNoInbox } from './own.js';
 import type { Own } from './own.js';
 import type { State, Table } from './state.js';
 import type { UnixTime } from './tokens.js';
@@ -80,7 +81,8 @@ export class Auditing {
     const mail = await indexes.ofContacts(await contacts.lately(own.now()), own.now());
     const looks = new Map<string, Look>();
     for (const { inbox, result, problem } of await own.eachSource((inbox) => this.#look(inbox, points[inbox.url], mail.entries))) {
-      looks.set(inbox, result ?? { findings: [findingOf('unreachable', inbox, problem ? { text: problem.message } : {})] });
+      const gone = isNoInbox(problem) ? findingOf('no_inbox', inbox) : findingOf('unreachable', inbox, problem ? { text: problem.message } : {});
+      looks.set(inbox, result ?? { findings: [gone] });
     }
     for (const look of looks.values()) findings.push(...look.findings);
     const changed: Table<Checkpoint> = {};
@@ -173,7 +175,8 @@ export class Auditing {
     const at = this.#what.own.now();
     const logs = looks.flatMap(({ judged }) => (judged ? [judged.log] : []));
     const isAccused = findings.some(({ isAccusation }) => isAccusation);
-    const fetched = foundEntries(missing(mail.entries, findings, logs.length === looks.length ? logs : [], at), await this.#what.acks.read(), at);
+    const isWhole = looks.every(({ judged, findings: [first] }) => judged !== undefined || first?.code === 'no_inbox');
+    const fetched = foundEntries(missing(mail.entries, findings, isWhole ? logs : undefined, at), await this.#what.acks.read(), at);
     return {
       at,
       verdict: isAccused ? 'missing' : findings.length + fetched.length + mail.problems.length > 0 ? 'unchecked' : 'accounted',
@@ -186,10 +189,10 @@ export class Auditing {
   }
 }
 
-/** What an inbox hides; and, where all have logs, also what lives for days and is in none of them. */
-function missing(entries: ContactEntry[], findings: Finding[], logs: CheckedLog[], now: UnixTime): ContactEntry[] {
+/** What an inbox hides; and, where all that are there have logs, also what lives for days and is in none of them. */
+function missing(entries: ContactEntry[], findings: Finding[], logs: CheckedLog[] | undefined, now: UnixTime): ContactEntry[] {
   const hidden = new Set(findings.map(({ entry }) => entry));
-  const isNowhere = ({ entry }: ContactEntry) => logs.length > 0 && !logs.some(({ numbers }) => numbers.has(entry));
+  const isNowhere = ({ entry }: ContactEntry) => logs && !logs.some(({ numbers }) => numbers.has(entry));
   return entries.filter((each) => hidden.has(each.entry) || (isNowhere(each) && isLogged(endOf(each), now)));
 }
 

@@ -53,7 +53,8 @@ const WORDS = {
   full: [!ACCUSES, 'Its log is full, so what is missing from it may have gone before its time.'],
   other_time: [!ACCUSES, 'By its clock it is another time than here, so what has expired cannot be told; set your clock right.'],
   unlisted: [!ACCUSES, 'Entries in its log were never shown to this device: another device read them, or they expired.'],
-  no_log: [!ACCUSES, 'It has no log that could be checked: its software is older.'],
+  no_log: [!ACCUSES, 'It says that it has no log: its software is older, or it will not be checked.'],
+  no_inbox: [!ACCUSES, 'It has no inbox of yours: if you did not delete it, its operator did, or has lost it; claim it again, and publish.'],
   unreachable: [!ACCUSES, 'It could not be asked.'],
   no_checkpoint: [!ACCUSES, 'The checkpoint in your bucket, up to which the logs were checked before, cannot be used.'],
 } as const satisfies Record<string, readonly [boolean, string]>;

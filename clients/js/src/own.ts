@@ -274,7 +274,7 @@ export class Own {
   }
 }
 
-function isNoInbox(problem: InboxError | undefined): boolean {
+export function isNoInbox(problem: InboxError | undefined): boolean {
   return problem instanceof Refused && problem.code === 'no_inbox';
 }
 

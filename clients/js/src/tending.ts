@@ -18,7 +18,8 @@ const AUDIT_SECONDS = 86_400;
 const GAP_SECONDS = 3600; // after an audit, when a contact's numbers have a gap
 const LOOK_SECONDS = 3600; // between two looks at which sheets are there
 const FAILED_SECONDS = 300;
-const EVERY_DAY = new Set(['unreachable', 'no_log', 'no_checkpoint', 'unlisted']); // not worth a word each day
+const ONCE = new Set(['unreachable', 'no_log', 'no_checkpoint']); // not worth a word each day
+const NEVER = new Set(['unlisted']); // usual with several devices
 
 export interface TendingOptions {
   own: Own;
@@ -40,6 +41,8 @@ export class Tending {
   #sealAgain = { at: 0, week: 0, sendAll: false };
   #notSealedUntil = 0;
   #notSealedWhy = '';
+  /** What the last audit found that is told once. */
+  #told = new Set<string>();
   /** Rounds since the last inbox was lost. */
   #alone = 0;
 
@@ -113,8 +116,12 @@ export class Tending {
     const rarely = AUDIT_SECONDS * (0.75 + 0.5 * fraction(options.random));
     if (!(await auditing.isDue(own.now(), rarely, GAP_SECONDS)) || signal.aborted) return;
     const report = await auditing.run();
-    const isWorthTelling = report.fetched.length > 0 || report.findings.some(({ code }) => !EVERY_DAY.has(code));
-    if (isWorthTelling) await news.give({ kind: 'audit', report });
+    // Of inboxes that are not listened to, it was said already that they cannot be reached.
+    const findings = report.findings.filter(({ code, inbox }) => code !== 'unreachable' || this.#ups.get(inbox));
+    const [before, once] = [this.#told, findings.filter(({ code }) => ONCE.has(code)).map(({ code, inbox }) => `${code} ${inbox}`)];
+    this.#told = new Set(once);
+    const isWorthTelling = report.fetched.length > 0 || findings.some(({ code }) => !ONCE.has(code) && !NEVER.has(code));
+    if (isWorthTelling || once.some((each) => !before.has(each))) await news.give({ kind: 'audit', report });
     for (const each of merging.found(report.fetched)) await news.give(each);
   }
 }

@@ -430,6 +430,25 @@ test('a watch audits by itself, and brings what was hidden', async () => {
   assert.equal((await bob.fetch(entry)).content, 'hidden');
 });
 
+test('a watch says that a server does not show its log any more', async () => {
+  const { world, server, bob } = await settle();
+  await bob.audit();
+  server.features = ['receipts'];
+  world.now += 2 * DAY;
+  const [, { report }] = await hear(world, bob, 'up', 'audit');
+  assert.deepEqual(codes(report), ['no_log']);
+});
+
+test('an inbox that its operator lost is said, and what was unread there is found', async () => {
+  const { server, bob, send } = await settle();
+  await bob.audit();
+  await send('never shown');
+  server.inbox = undefined;
+  const report = await isNotAccused(bob, 'unchecked');
+  assert.deepEqual(codes(report), ['no_inbox']);
+  assert.deepEqual(await Promise.all(report.fetched.map(async (entry) => (await bob.fetch(entry)).content)), ['never shown']);
+});
+
 test('a watch that reaches no inbox says so, and looks into contacts\' buckets', async () => {
   const { world, server, alice, bob } = await settle();
   world.down.add(server.origin);

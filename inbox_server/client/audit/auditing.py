@@ -63,7 +63,17 @@ class Auditing:
         self._indexes = ContactIndexes(account)
 
     async def audit(self) -> Audit:
-        """Ask every own inbox, and every contact's bucket. It reports failures and raises nothing."""
+        """Ask every own inbox, and every contact's bucket. It reports failures and raises nothing.
+
+        If an inbox is gone, the own card may show where another device has moved it.
+        """
+        audit = await self._audit()
+        if any(each.code == "no_inbox" for each in audit.findings) and (taken := await self._reading.catch_up()):
+            return replace(await self._audit(), taken_over=taken)
+        return audit
+
+    async def _audit(self) -> Audit:
+        self._indexes.problems.clear()
         points, findings = await self._read_checkpoints()
         is_readable = points is not None
         await self._account.is_time_known()
@@ -73,20 +83,23 @@ class Auditing:
         async def look(inbox: Inbox) -> None:
             looks[inbox.url] = await self._look(inbox, (points or {}).get(inbox.url), sent, is_last=not is_readable)
 
-        sources = self._account.profile.read().sources
-        for outcome in await self._account.at_each(sources, look):
-            if outcome.state != "done":
+        outcomes = await self._reading.at_sources(look)
+        there = sum(outcome.code != "no_inbox" for outcome in outcomes)
+        for outcome in outcomes:
+            if outcome.code == "no_inbox":
+                findings.append(finding("no_inbox", outcome.inbox))
+            elif outcome.state != "done":
                 findings.append(finding("unreachable", outcome.inbox, outcome.detail))
         findings += [each for look in looks.values() for each in look.findings]
         if is_readable:
             findings += await self._write_checkpoints(looks)
-        if len(looks) == len(sources) and not self._indexes.problems:
+        if len(looks) == there and not self._indexes.problems:
             self._remember(Remembered.without_gaps)
         return Audit(
             tuple(findings),
             sum(len(look.log.numbers) for look in looks.values() if look.log),
             sum(len(each.entry.receipts) for each in sent),
-            not_read(self._missing(sent, looks, len(sources)), self._account),
+            not_read(self._missing(sent, looks, there), self._account),
             tuple(self._indexes.problems),
         )
 
@@ -257,15 +270,13 @@ class Auditing:
             self._account.profile.change(partial(Profile.without_sheets, inbox=inbox.url))
         self._remember(partial(Remembered.with_audited, inbox=inbox.url, audited=audited, left=left))
 
-    def _missing(
-        self, sent: Iterable[ContactEntry], looks: Mapping[str, _Look], sources: int
-    ) -> Iterator[ContactEntry]:
-        """What an inbox hides, and if all have logs, also what lives for days and is in none of them."""
+    def _missing(self, sent: Iterable[ContactEntry], looks: Mapping[str, _Look], there: int) -> Iterator[ContactEntry]:
+        """What an inbox hides, and if all that are there have logs, also what lives for days and is in none of them."""
         now = self._account.now
         logs = [look.log for look in looks.values() if look.log]
         hidden = {each.entry for look in looks.values() for each in look.findings}
         for each in sent:
-            is_logged_nowhere = len(logs) == sources and not any(each.entry.entry in log.numbers for log in logs)
+            is_logged_nowhere = len(logs) == there and not any(each.entry.entry in log.numbers for log in logs)
             if each.entry.entry in hidden or (is_logged_nowhere and is_logged(_end(each), now)):
                 yield each
 

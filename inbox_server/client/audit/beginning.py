@@ -29,18 +29,22 @@ class Beginnings:
         """The inbox is about to be claimed anew: nothing that was seen of it before is held against its log."""
         self._remember(partial(Remembered.with_begun, inbox=inbox.url, since=inbox.now))
 
-    async def begin(self, inbox: Inbox) -> None:
-        """The inbox was made: its log is checked from here on, by all devices."""
+    async def begin(self, inbox: Inbox) -> bool:
+        """The inbox was made: its log is checked from here on, by all devices.
+
+        Returns whether there was another one here that no device has deleted.
+        """
+        is_again = False
         with contextlib.suppress(InboxRefused, Unreachable, BucketFailed, LogFault):
             offers = await self._account.offers(inbox)
             if not offers.has_log or offers.key is None:
-                return
+                return is_again
             page = await page_of(inbox, None)
             nonce = encode(self._account.user.random_bytes(NONCE_BYTES))
             answer = LogAnswer(nonce, await inbox.log(None, nonce, 1000))
             log = check_log([answer], Owner(inbox.url, (offers.key,), self._account.user.key.address))
             with contextlib.suppress(BadOwnFile):
-                await self._checkpoints.read()
+                is_again = inbox.url in await self._checkpoints.read()
             # Receipts have only days. If there was a log before this one, what is of today may be its.
             since = UnixTime(log.at // DAY_SECONDS * DAY_SECONDS - 1) if self._checkpoints.is_new else log.at
             point = Checkpoint(log.head.n, log.head.head, log.at, since, log.signed, offers.retention)
@@ -50,6 +54,7 @@ class Beginnings:
             day = log.at // DAY_SECONDS
             self._account.profile.change(lambda profile: profile.with_mark(inbox.url, day, page.cursor))
             await self._checkpoints.write({inbox.url: point})
+        return is_again
 
     async def end(self, inboxes: tuple[str, ...]) -> None:
         """These are about to be deleted. Raises `BucketFailed`: other devices would take their next logs for forged."""

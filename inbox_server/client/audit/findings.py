@@ -24,7 +24,8 @@ CANNOT_CHECK: Final[Mapping[str, str]] = {
     "full": "its log is full, so what is missing from it may have gone before its time",
     "other_time": "by its clock it is another time than here, so what has expired cannot be told; set your clock right",
     "unlisted": "entries in its log were never shown to this device: another device read them, or they expired",
-    "no_log": "it has no log that could be checked: its software is older",
+    "no_log": "it says that it has no log: its software is older, or it will not be checked",
+    "no_inbox": "it has no inbox of yours: if you did not delete it, its operator did, or has lost it; publish again",
     "unreachable": "it could not be asked",
     "no_checkpoint": "the checkpoint in your bucket, up to which the logs were checked before, cannot be used",
 }

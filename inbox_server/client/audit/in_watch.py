@@ -1,6 +1,6 @@
 """What a watch does so that no server can hide anything: an audit now and then, and reading without a server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from inbox_server.client.account import Account
@@ -10,7 +10,8 @@ from inbox_server.client.reports import Audit, Entry
 from inbox_server.clock import DAY_SECONDS
 
 _SOON_SECONDS: Final = 3600  # after an audit, when a sender's numbers show a gap
-_EVERY_DAY: Final = {"unreachable", "no_log", "no_checkpoint", "unlisted"}  # not worth a line each day
+_ONCE: Final = {"unreachable", "no_log", "no_checkpoint"}  # not worth a line each day
+_NEVER: Final = {"unlisted"}  # usual with several devices
 
 
 class InWatch:
@@ -22,9 +23,13 @@ class InWatch:
         self._audit_at: float | None = None
         self._soon_at = 0.0
         self._rounds = 0
+        self._told: set[tuple[str, str]] = set()
 
-    async def audit(self) -> Audit | None:
-        """Audit once a day, not all clients at once; the result if it says that something is wrong, or was found."""
+    async def audit(self, up: Collection[str]) -> Audit | None:
+        """Audit once a day, not all clients at once; the result if it says that something is wrong, or was found.
+
+        `up` are the inboxes that are followed: of the others, the watch has said already that they cannot be reached.
+        """
         remembered = self._account.profile.read().remembered
         if not any(url in remembered.receipt_keys for url in self._account.profile.read().sources):
             return None  # no inbox here has ever had a log
@@ -37,8 +42,10 @@ class InWatch:
         self._soon_at = now + _SOON_SECONDS
         self._audit_at = now + DAY_SECONDS * (0.75 + self._account.random() / 2)
         audit = await Auditing(self._account).audit()
-        is_worth_telling = audit.found or any(each.code not in _EVERY_DAY for each in audit.findings)
-        return audit if is_worth_telling else None
+        findings = [each for each in audit.findings if each.code != "unreachable" or each.inbox in up]
+        before, self._told = self._told, {(each.code, each.inbox) for each in findings if each.code in _ONCE}
+        is_worth_telling = audit.found or any(each.code not in _ONCE | _NEVER for each in findings)
+        return audit if is_worth_telling or self._told - before else None
 
     def _first_pause(self) -> float:
         """So that a watch that is started each hour does not audit each hour."""
