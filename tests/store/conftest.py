@@ -8,15 +8,14 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from inbox_server.store.contract import Quota
-from tests.support.stores import QUOTA, STORES, Box, Kind, claimed_box
+from tests.support.stores import MARKS, QUOTA, STORES, Box, Kind, claimed_box
 
 Count = Callable[[], dict[str, int]]
 
 
 def _params() -> Iterator[ParameterSet]:
-    """`make test` runs the tests of the contract for a plain store, and `make long` for a rotated one."""
     for name, kind in STORES.items():
-        yield pytest.param(kind, id=name, marks=[pytest.mark.long] if name == "rotated" else [])
+        yield pytest.param(kind, id=name, marks=MARKS[name])
 
 
 @pytest.fixture(scope="session", params=_params())

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import pytest
+
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.identity.layer import ONLY_ONE, Layers, layers_of
 from inbox_server.inbox_log import LogEntry, LogPoint, fold
@@ -29,8 +31,10 @@ from inbox_server.store.contract import (
     Store,
     Unread,
 )
+from inbox_server.store.postgres import opening as postgres_opening
 from inbox_server.store.sqlite.opening import DATABASE_NAME, add_invite, open_store
-from tests.conftest import HandClock
+from tests.conftest import START, HandClock
+from tests.support import postgres
 
 CHECK_VALUE: Final = b"the secret's own"
 BOB: Final = b"the inbox of Bob"
@@ -41,7 +45,7 @@ MAX_RETENTION: Final = 90 * DAY_SECONDS
 QUOTA: Final = Quota(entries=10_000, bytes=8 << 20, max_retention=MAX_RETENTION, tombstones=50_000)
 ADMISSION: Final = Admission(
     generation=b"first...",
-    first_change=1000,
+    first_change=1 << 41,  # above what a new PostgreSQL begins with
     first_log=LogPoint(7000, b"the head before the first entry."),
     default_retention=RETENTION,
     max_inboxes=None,
@@ -64,6 +68,9 @@ class Kind(Protocol):
     def count(self, folder: Path) -> dict[str, int]:
         """How many there are of each in `COUNTED`, read beside the store."""
 
+    def config(self, folder: Path) -> dict[str, str]:
+        """The section `store` of the configuration of a server that has its database there."""
+
 
 class Sqlite:
     def __init__(self, layers: Layers = ONLY_ONE) -> None:
@@ -79,13 +86,53 @@ class Sqlite:
         counts = row_counts(folder)
         return {table: counts[table] for table in COUNTED}
 
+    def config(self, folder: Path) -> dict[str, str]:
+        return {}
+
+
+class Postgres:
+    """On the server of this test run; its tests have the mark `postgres`."""
+
+    def __init__(self, layers: Layers = ONLY_ONE) -> None:
+        self._layers = layers
+
+    def open(self, folder: Path, *, quota: Quota, changed: Changed) -> AbstractAsyncContextManager[Store]:
+        return postgres_opening.open_store(
+            postgres.cluster_of(folder),
+            day_keys_file=folder / "day-keys",
+            check_value=CHECK_VALUE,
+            layers=self._layers,
+            quota=quota,
+            changed=changed,
+            clock=lambda: START,
+        )
+
+    def add_invite(self, folder: Path, code: bytes, *, expires: UnixTime) -> Awaitable[None]:
+        cluster = postgres.cluster_of(folder)
+        return postgres_opening.add_invite(cluster, code, expires=expires, check_value=CHECK_VALUE, layers=self._layers)
+
+    def count(self, folder: Path) -> dict[str, int]:
+        return {table: postgres.read_rows(folder, f"SELECT count(*) FROM {table}")[0][0] for table in COUNTED}
+
+    def config(self, folder: Path) -> dict[str, str]:
+        return postgres.config_of(folder)
+
 
 COUNTED: Final = ("inbox", "name", "listed", "subscription", "message", "logged", "invite")
 STORES: Final[dict[str, Kind]] = {
     "sqlite": Sqlite(),
     "rotated": Sqlite(layers_of([b"a second secret"])),
+    "postgres": Postgres(),
+    "postgres-rotated": Postgres(layers_of([b"a second secret"])),
 }
 """Every store that there is; every test of the contract runs for each."""
+MARKS: Final = {
+    "sqlite": (),
+    "rotated": (pytest.mark.long,),
+    "postgres": (pytest.mark.postgres,),
+    "postgres-rotated": (pytest.mark.postgres,),
+}
+"""Which command runs the tests of a store: `make test`, `make long` or `make postgres`."""
 
 
 @dataclass(slots=True)
