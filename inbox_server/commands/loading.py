@@ -25,6 +25,7 @@ _SERVER: Final = {
     "vacuum": ("whole_server", "add_vacuum"),
     "backup": ("backup", "add_backup"),
     "restore": ("backup", "add_restore"),
+    "after-restore": ("after_restore", "add_after_restore"),
     "rotate-secret": ("rotate_secret", "add_rotate_secret"),
     "doctor": ("doctor", "add_doctor"),
     "dev": ("dev", "add_dev"),

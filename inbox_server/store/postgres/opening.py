@@ -15,6 +15,7 @@ from inbox_server.store.layered import LayeredStore, shown
 from inbox_server.store.postgres.day_check import check_day_keys, note_day_keys
 from inbox_server.store.postgres.day_keys import STATE_BYTES, DayKeys, make_day_keys
 from inbox_server.store.postgres.primary import Cluster, Connection, Failure
+from inbox_server.store.postgres.restored import check_home
 from inbox_server.store.postgres.sealing import Sealing
 from inbox_server.store.postgres.settings import is_draining
 from inbox_server.store.postgres.sharded import ShardedStore
@@ -128,6 +129,7 @@ async def prepare(
     """Make the tables that are missing, and see that secret and day keys are the right ones. Raises `BadDatabase`."""
     await upgrade(db)
     layer = await claim(db, check_value, layers)
+    await check_home(db)
     keys = await _day_keys(db, day_keys_file, now, random_bytes)
     return Prepared(layer, keys, await is_draining(db))
 
@@ -237,4 +239,5 @@ async def add_invite(
     async with connected(cluster) as db:
         await upgrade(db)
         layer = await claim(db, check_value, layers)
+        await check_home(db)
         await db.execute("INSERT INTO invite (code, expires) VALUES ($1, $2)", layer.hide(code), expires)

@@ -1,0 +1,59 @@
+"""`inbox-server after-restore`: what a PostgreSQL database needs once a copy of it was put back."""
+
+import argparse
+import json
+import secrets
+from dataclasses import asdict
+
+from inbox_server.clock import DAY_SECONDS, system_clock
+from inbox_server.commands.check_report import add_json
+from inbox_server.commands.terminal import Commands, add_config, counted, run, tell
+from inbox_server.config.file import load_config
+from inbox_server.config.secret import read_secret
+from inbox_server.errors import CommandFailed
+from inbox_server.store.choosing import cluster_of, postgres
+
+
+def add_after_restore(commands: Commands) -> None:
+    command = commands.add_parser(
+        "after-restore",
+        help="finish what pg_restore has begun (PostgreSQL)",
+        description="Give every inbox of a PostgreSQL database that was put back a new generation, so that clients list"
+        " everything again, and note the day in its log. Stop all servers first. Until it is done, none starts on a"
+        " database that pg_restore has put back.",
+        epilog="It goes in small steps. If it is broken off, run it again: it goes on where it was. With SQLite,"
+        " `inbox-server restore` does all that.",
+    )
+    add_config(command)
+    command.add_argument("--settings-only", action="store_true", help="the copy was made without messages")
+    add_json(command)
+    command.set_defaults(run=_after_restore)
+
+
+def _after_restore(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    secret = read_secret(config.secret_file)
+    if not config.store_url:
+        raise CommandFailed("The database is SQLite: `inbox-server restore` does all that is needed by itself.")
+    cluster, opening, restored = cluster_of(config), postgres("opening"), postgres("restored")
+    marked = {}
+
+    async def mark() -> None:
+        async with opening.connected(cluster) as db:
+            await opening.upgrade(db)
+            await opening.claim(db, secret.hashes().check_value(), secret.layers)
+            found = await restored.mark_restored(
+                db,
+                day=system_clock() // DAY_SECONDS,
+                settings_only=options.settings_only,
+                random_bytes=secrets.token_bytes,
+            )
+            marked.update(asdict(found))
+
+    run(mark())
+    if options.json:
+        tell(json.dumps(marked))
+        return 0
+    inboxes, unread = counted(marked["inboxes"], "inbox", "inboxes"), marked["unread"]
+    tell(f"marked {inboxes} with {unread} unread: clients notice, and list everything again. Start the servers now.")
+    return 0
