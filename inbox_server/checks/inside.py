@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from inbox_server.checks.database_server import check_database_server
 from inbox_server.checks.deployment import check_config, check_data_dir, check_database, check_disk, check_secret
 from inbox_server.checks.liveness import check_running
 from inbox_server.checks.matrix import check_matrix
@@ -29,9 +30,13 @@ async def check_deployment(
     if config is None:
         return
     secret = check_secret(config, findings)
-    if check_data_dir(config, findings) and secret:
+    has_data_dir = check_data_dir(config, findings)
+    if secret and config.store_url:
+        await check_database_server(config, secret, findings, clock=clock)
+    elif secret and has_data_dir:
         check_database(config, secret, findings, seconds=_READ_SECONDS)
-    check_disk(config, findings)
+    if not config.store_url:
+        check_disk(config, findings)
     await check_running(config, findings, seconds=seconds, clock=clock)
     async with open_fetcher(allow=config.outgoing_allow, guard=guard_with(config.outgoing_nat64)) as fetcher:
         await check_services(config, name, fetcher, findings, seconds=seconds, clock=clock)

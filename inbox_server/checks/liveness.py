@@ -17,7 +17,7 @@ _START: Final = "Start it: `inbox-server serve`."
 
 async def check_running(config: Config, findings: Findings, *, seconds: float, clock: Callable[[], float]) -> None:
     try:
-        served = is_served(config.data_dir)
+        served = is_served(config.data_dir, shared=bool(config.store_url))
     except OSError as error:
         findings.skip("server", f"whether one runs cannot be seen from {config.data_dir}: {error.strerror}")
         return

@@ -40,10 +40,15 @@ async def health(_: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200 when the database can be read and written and the clock is trusted, else 503 or 507 with the reason."""
+    """200 when the database can be read and written and the clock is trusted, else 503 or 507 with the reason.
+
+    Where the database may have standbys, it also tells whether one of them has what was answered.
+    """
     request.app[CLOCK_GUARD].dating()
-    await request.app[STORE].ping()
-    return answer(200, {"status": "ready"})
+    store = request.app[STORE]
+    await store.ping()
+    standby = await store.operating.standby()
+    return answer(200, {"status": "ready"} | ({"standby": standby} if standby else {}))
 
 
 async def counts(request: web.Request) -> web.Response:

@@ -26,7 +26,7 @@ from inbox_server.store.contract import (
     Ticket,
     Totals,
 )
-from inbox_server.store.operating import Invite, Known, Operating, Overview
+from inbox_server.store.operating import Invite, Known, Operating, Overview, Standby
 
 
 def shown(changed: Changed, layer: Layer) -> Changed:
@@ -210,6 +210,9 @@ class LayeredOperating:
 
     async def drain(self, *, on: bool) -> bool:
         return await self._operating.drain(on=on)
+
+    async def standby(self) -> Standby | None:
+        return await self._operating.standby()
 
     async def vacuum(self) -> int:
         return await self._operating.vacuum()

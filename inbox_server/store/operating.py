@@ -5,10 +5,13 @@ store. All methods may raise `Unavailable`. Each may be repeated, and one that w
 """
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Unavailable
+
+Standby = Literal["in_sync", "none", "unknown"]
+"""`none`: no synchronous standby confirms commits. `unknown`: the server's role may not see it."""
 
 NEARLY_FULL_PERCENT: Final = 90
 _RETRY_SECONDS: Final = 600  # soon enough to notice that the recipient has moved
@@ -91,6 +94,9 @@ class Operating(Protocol):
 
     async def drain(self, *, on: bool) -> bool:
         """Refuse all deliveries and claims from now on, or take them again; False when it was so already."""
+
+    async def standby(self) -> Standby | None:
+        """Whether another machine has what was answered; None for a store that has no standbys."""
 
     async def vacuum(self) -> int:
         """Give room that holds nothing back to the file system, in small steps. Returns how many bytes."""

@@ -177,7 +177,7 @@ async def test_the_admin_listener_tells_health_and_readiness(world: World) -> No
         admin = Caller(world.session, url, caller(world).key, world.clock)
         health, ready = await admin.send("GET", "/health"), await admin.send("GET", "/ready")
         assert (health.status, health.json()["status"]) == (200, "ok")
-        assert (ready.status, ready.json()["status"]) == (200, "ready")
+        assert (ready.status, ready.json()) == (200, {"status": "ready"})  # SQLite has no standby
         check_problem(await admin.send("GET", "/v1/inbox"), "not_found")
         check_problem(await admin.send("POST", "/health"), "wrong_method")
         check_problem(await admin.send("GET", "/health", headers={"Host": "evil.example"}), "wrong_host")

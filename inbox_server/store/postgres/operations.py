@@ -7,11 +7,12 @@ from typing import Final, TypeVar
 
 from inbox_server.clock import UnixTime
 from inbox_server.store.contract import Quota
-from inbox_server.store.operating import NEARLY_FULL_PERCENT, Invite, Known, Overview, SizeClass
+from inbox_server.store.operating import NEARLY_FULL_PERCENT, Invite, Known, Overview, SizeClass, Standby
 from inbox_server.store.postgres.links import Links
 from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.settings import drop_inbox
 from inbox_server.store.postgres.settled import others_ended
+from inbox_server.store.postgres.standbys import read_standby
 from inbox_server.store.postgres.vacuum import ROW_BYTES, file_bytes, give_back
 
 T = TypeVar("T")
@@ -68,6 +69,9 @@ class PostgresOperating:
         if on:
             await self._writing.run(others_ended)  # else one that did not see it would take something after we answered
         return changed
+
+    async def standby(self) -> Standby:
+        return await self._reading.run(read_standby)
 
     async def vacuum(self) -> int:
         async with self._vacuuming:

@@ -27,7 +27,7 @@ Failure: Final = (
 
 CONNECT_SECONDS: Final = 2.0  # of each host by itself: a frozen one must not hide the new primary
 _RETRY_SECONDS: Final = 5
-_SETTINGS: Final = {
+SETTINGS: Final = {
     "application_name": "inbox-server",
     # One plan for all groups, whatever their size; a plan of its own for each takes longer than the group.
     "plan_cache_mode": "force_generic_plan",
@@ -91,7 +91,7 @@ class Cluster:
             password=self.password,
             timeout=CONNECT_SECONDS,
             target_session_attrs=SessionAttribute.primary,
-            server_settings={**_SETTINGS, **settings},
+            server_settings={**SETTINGS, **settings},
         )
 
 

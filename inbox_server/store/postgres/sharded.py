@@ -29,7 +29,7 @@ from inbox_server.store.contract import (
     Ticket,
     Totals,
 )
-from inbox_server.store.operating import Invite, Known, Overview, SizeClass
+from inbox_server.store.operating import Invite, Known, Overview, SizeClass, Standby
 from inbox_server.store.postgres.sharding import Placed
 from inbox_server.store.postgres.store import PostgresStore
 
@@ -259,6 +259,11 @@ class ShardedOperating:
 
     async def drain(self, *, on: bool) -> bool:
         return any([await store.operating.drain(on=on) for store in self._stores])
+
+    async def standby(self) -> Standby:
+        """The worst of all clusters."""
+        found = await asyncio.gather(*(store.operating.standby() for store in self._stores))
+        return min(found, key=("unknown", "none", "in_sync").index)
 
     async def vacuum(self) -> int:
         return sum([await store.operating.vacuum() for store in self._stores])

@@ -63,6 +63,9 @@ class SqliteOperating:
         self.draining = on
         return changed
 
+    async def standby(self) -> None:
+        return None
+
     async def vacuum(self) -> int:
         return await self._vacuum.run()
 
