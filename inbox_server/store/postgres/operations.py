@@ -17,6 +17,7 @@ from inbox_server.store.postgres.vacuum import ROW_BYTES, file_bytes, give_back
 
 T = TypeVar("T")
 _MOST_DIGITS: Final = 5  # 10,000 unread entries and more are one class
+_MOST_SECONDS: Final = 3.0  # for others' transactions; ours are over sooner
 
 
 class PostgresOperating:
@@ -67,7 +68,8 @@ class PostgresOperating:
         changed = await self._writing.transaction(lambda db: _drain(db, on=on))
         self.draining = on
         if on:
-            await self._writing.run(others_ended)  # else one that did not see it would take something after we answered
+            # Else one that did not see it would take something after our answer.
+            await self._writing.run(lambda db: others_ended(db, _MOST_SECONDS))
         return changed
 
     async def standby(self) -> Standby:

@@ -18,7 +18,10 @@ from inbox_server.store.postgres.sealing import BLANK, Sealing
 _LATE_SECONDS: Final = 600  # hosts' clocks differ by less, and no delivery takes as long
 _MAKE: Final = """
     DROP TABLE IF EXISTS text_{day};  -- detached once, when a clock was wrong
-    CREATE TABLE text_{day} (LIKE text INCLUDING ALL) WITH (autovacuum_vacuum_scale_factor = 0.02);
+    CREATE TABLE text_{day} (LIKE text INCLUDING ALL) WITH (
+        fillfactor = 50,  -- so that zeros always have room in the page of their text (vacuum.py)
+        autovacuum_vacuum_scale_factor = 0.02
+    );
     ALTER TABLE text_{day}
         ALTER inbox SET STATISTICS 0, ALTER id SET STATISTICS 0,
         ALTER body SET STATISTICS 0, ALTER body SET STORAGE PLAIN;
@@ -95,6 +98,7 @@ async def _drop(db: Connection, table: _Table) -> None:
     if table.attached:
         how = "FINALIZE" if table.leaving else "CONCURRENTLY"
         await db.execute(f"ALTER TABLE text DETACH PARTITION text_{table.day} {how}")
+    await db.execute("DELETE FROM blank_text WHERE day = $1", table.day)
     await db.execute(f"DROP TABLE text_{table.day}")
 
 
@@ -127,13 +131,19 @@ async def move_texts(
 
 
 async def drop_texts(db: Connection, places: Sequence[tuple[bytes, bytes, int]]) -> None:
-    """Write texts over and drop them, within a transaction that holds the inboxes' rows: inbox, id and day of each."""
+    """Write texts over, within a transaction that holds the inboxes' rows: inbox, id and day of each.
+
+    Their rows go after the next vacuum.
+    """
     if not places:
         return
     columns = [list(column) for column in zip(*places, strict=True)]
-    which = (
-        "unnest($1::bytea[], $2::bytea[], $3::integer[]) AS old (inbox, id, day)"
-        " WHERE text.inbox = old.inbox AND text.id = old.id AND text.day = old.day"
+    await db.execute(
+        "UPDATE text SET body = $4 FROM unnest($1::bytea[], $2::bytea[], $3::integer[]) AS old (inbox, id, day)"
+        " WHERE text.inbox = old.inbox AND text.id = old.id AND text.day = old.day",
+        *(*columns, BLANK),
     )
-    await db.execute(f"UPDATE text SET body = $4 FROM {which}", *columns, BLANK)  # noqa: S608 — above
-    await db.execute(f"DELETE FROM text USING {which}", *columns)  # noqa: S608
+    await db.execute(
+        "INSERT INTO blank_text (inbox, id, day) SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::integer[])",
+        *columns,
+    )

@@ -1,10 +1,14 @@
-"""Taking what was read out of the tables of texts, and giving their room back to the file system.
+"""Taking what was read out of the files of `text`, and giving their room back to the file system.
 
-What was read lies there as zeros, and a dead copy of the text stays until PostgreSQL vacuums its page. So a row of
-zeros is dropped only after that: in the hole that a dropped row leaves, the copy would outlast the vacuum.
+PostgreSQL never writes over a row, and does not clear the hole that one leaves. So a text goes in three steps. It is
+written over with zeros: as the tables of texts are only half full, the new row is in the same page. Then the table is
+vacuumed, which moves the rows of the page together, over the old one. Only then the row of zeros is dropped.
 """
 
+import contextlib
 from typing import Final
+
+import asyncpg
 
 from inbox_server.store.postgres.links import Links
 from inbox_server.store.postgres.primary import Connection
@@ -12,29 +16,54 @@ from inbox_server.store.postgres.sealing import BLANK
 from inbox_server.store.postgres.settled import others_ended
 
 BLOCK_BYTES: Final = 8192
-_BLOCK_ROWS: Final = 7
+_BLOCK_ROWS: Final = 3
 ROW_BYTES: Final = BLOCK_BYTES // _BLOCK_ROWS
 _LOOKED_AT_BLOCKS: Final = 500  # some milliseconds
 _MOVED_BLOCKS: Final = 20
 _SPARE_BLOCKS: Final = 8  # that stay beside the full ones
+_DROPPED_ROWS: Final = 500
+_MOST_SECONDS: Final = 1.0  # for others' transactions; a dump takes longer, and then the next round does it
 _TABLES: Final = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'text'::regclass"
-# At most once a minute, in all processes together. After a crash PostgreSQL no longer knows what is dead.
-_DUE: Final = (
-    f"{_TABLES} AND ($1::text IS NULL OR inhrelid::regclass::text = $1) AND EXISTS ("
-    " SELECT FROM pg_stat_all_tables WHERE relid = inhrelid"
-    " AND (last_vacuum IS NULL OR n_dead_tup > 0 AND last_vacuum < now() - interval '1 minute'))"
-)
+_DUE: Final = """
+    SELECT day FROM (
+        SELECT substr(relname, 6)::integer AS day FROM pg_inherits JOIN pg_stat_all_tables ON relid = inhrelid
+        WHERE inhparent = 'text'::regclass AND coalesce(last_vacuum < now() - interval '1 minute', true)
+    ) AS old WHERE EXISTS (SELECT FROM blank_text WHERE blank_text.day = old.day)
+"""
 _PLACE: Final = "ctid >= ($1::text)::tid AND ctid < ($2::text)::tid"
+_ENDED: Final = "age(xmin) > age(({}::bigint % 4294967296)::text::xid)"
 
 
 async def vacuum_read(reading: Links, writing: Links) -> None:
-    """Take what was read out of the files. What another process does meanwhile is left to it."""
-    due = await reading.run(lambda db: db.fetch(_DUE, None))
-    if due:
-        async with writing.apart() as db:
-            for (table,) in due:
-                if await db.fetchval(_DUE, table):
-                    await db.execute(f"VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF, SKIP_LOCKED) {table}")
+    """Take what was read out of the files: each table once a minute, in all processes together."""
+    if not await reading.run(lambda db: db.fetch(_DUE)):
+        return
+    async with writing.apart(lock_timeout="100ms") as db:
+        for (day,) in await db.fetch(_DUE):
+            with contextlib.suppress(asyncpg.LockNotAvailableError):  # another process is there
+                await _drop_blanks(db, day, await _vacuum(db, f"text_{day}"))
+        with contextlib.suppress(asyncpg.LockNotAvailableError):
+            await db.execute("VACUUM blank_text")
+
+
+async def _drop_blanks(db: Connection, day: int, vacuumed: int) -> None:
+    """Drop the rows that were written over before the vacuum, unless they have a text again."""
+    while True:
+        async with db.transaction():
+            rows = await db.fetch(
+                "DELETE FROM blank_text WHERE ctid = ANY (ARRAY(SELECT ctid FROM blank_text"  # noqa: S608 — names
+                f" WHERE day = $1 AND {_ENDED.format('$2')} LIMIT {_DROPPED_ROWS} FOR UPDATE SKIP LOCKED))"
+                " RETURNING inbox, id",
+                *(day, vacuumed),
+            )
+            await db.execute(
+                f"DELETE FROM text_{day} WHERE ctid = ANY (ARRAY(SELECT each.ctid FROM text_{day} AS each"  # noqa: S608
+                " JOIN unnest($1::bytea[], $2::bytea[]) AS old (inbox, id) USING (inbox, id)"
+                " WHERE body = $3 FOR UPDATE OF each SKIP LOCKED))",
+                *([inbox for inbox, _ in rows], [id for _, id in rows], BLANK),
+            )
+        if not rows:
+            break
 
 
 async def file_bytes(db: Connection) -> int:
@@ -66,7 +95,7 @@ async def _give_back(db: Connection, table: str) -> None:
         place = _place(first, _LOOKED_AT_BLOCKS)
         await db.execute(
             f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {_PLACE} AND body = $3"  # noqa: S608
-            " AND age(xmin) > age(($4::bigint % 4294967296)::text::xid) FOR UPDATE SKIP LOCKED))",
+            f" AND {_ENDED.format('$4')} FOR UPDATE SKIP LOCKED))",
             *(*place, BLANK, vacuumed),
         )
         rows += await db.fetchval(f"SELECT count(*) FROM {table} WHERE {_PLACE}", *place)  # noqa: S608
@@ -78,7 +107,7 @@ async def _give_back(db: Connection, table: str) -> None:
 
 async def _vacuum(db: Connection, table: str) -> int:
     """Vacuum what was dead when this began; returns a number: that of any transaction which had ended is below it."""
-    ended = await others_ended(db)  # what they may still see is not taken
+    ended = await others_ended(db, _MOST_SECONDS)  # what they may still see is not taken
     await db.execute(f"VACUUM (INDEX_CLEANUP ON) {table}")
     return ended
 

@@ -45,7 +45,7 @@ CREATE UNIQUE INDEX message_by_id ON message (inbox, id);
 CREATE INDEX message_by_forget_at ON message (forget_at);
 
 -- Texts are sealed under the key of their day (day_keys.py), always of one size, and written over with zeros once
--- read. A table for each day: what expired goes with its table.
+-- read (vacuum.py). A table for each day: what expired goes with its table.
 CREATE TABLE text (
     inbox bytea NOT NULL,
     id    bytea NOT NULL,
@@ -53,6 +53,15 @@ CREATE TABLE text (
     body  bytea NOT NULL,                -- sealing.py says what is in it
     PRIMARY KEY (inbox, id, day)
 ) PARTITION BY RANGE (day);
+
+-- Texts that were written over, whose rows may go once their table was vacuumed.
+CREATE TABLE blank_text (
+    inbox bytea NOT NULL,
+    id    bytea NOT NULL,
+    day   integer NOT NULL
+);
+
+CREATE INDEX blank_text_by_day ON blank_text (day);
 
 CREATE TABLE logged (
     inbox bytea NOT NULL,

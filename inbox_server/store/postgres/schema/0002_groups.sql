@@ -227,6 +227,7 @@ BEGIN
     UPDATE text t SET body = blank
         FROM unnest(r_inbox, r_id, r_day) AS r (inbox, id, day)
         WHERE t.inbox = r.inbox AND t.id = r.id AND t.day = r.day;
+    INSERT INTO blank_text (inbox, id, day) SELECT * FROM unnest(r_inbox, r_id, r_day);
     UPDATE message m SET change = r.new, day = NULL, size = 0, forget_at = r.forget
         FROM unnest(r_inbox, r_old, r_new, r_forget) AS r (inbox, old, new, forget)
         WHERE m.inbox = r.inbox AND m.change = r.old;
