@@ -3,7 +3,7 @@
 No label names an identity or an inbox: the labels are closed lists of this program's own words.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from prometheus_client import (
@@ -26,6 +26,7 @@ LookUp = Literal["remembered", "found", "refused", "failed", "stale", "busy"]
 """How a look-up ended: answered from memory; asked and found; asked, and some link of the chain does not hold; asked,
 and somebody's server failed; answered with what was remembered because it failed; not asked, for want of budget."""
 
+_DELIVERED: Final = tuple((new, sealed) for new in (True, False) for sealed in (True, False))
 _LOOK_UPS: Final[tuple[LookUp, ...]] = ("remembered", "found", "refused", "failed", "stale", "busy")
 _COMMIT_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _COMMIT_WORKS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -39,8 +40,6 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that says when the server started
         registry = CollectorRegistry()
-        deliveries = Counter("inbox_deliveries", "Deliveries taken.", ["outcome"], registry=registry)
-        sealed = Counter("inbox_sealed_deliveries", "Deliveries taken with a ticket.", ["outcome"], registry=registry)
         refusals = Counter("inbox_refusals", "Requests refused.", ["code"], registry=registry)
         look_ups = Counter("inbox_look_ups", "Look-ups of names.", ["outcome"], registry=registry)
         self._works = Histogram("inbox_commit_works", "Works in one commit.", buckets=_COMMIT_WORKS, registry=registry)
@@ -52,19 +51,18 @@ class Metrics:
         self._suspended = Gauge("inbox_suspended", "Addresses whose inbox is suspended.", registry=registry)
         self._unread, self._read = entries.labels("unread"), entries.labels("read")
         # Created at once, so that each series begins with 0 and its first increase is seen.
-        self._new, self._repeated = deliveries.labels("new"), deliveries.labels("repeated")
-        self._sealed = {new: sealed.labels("new" if new else "repeated") for new in (True, False)}
         self._refusals = {code: refusals.labels(code) for code in CODES}
         self._look_ups = {outcome: look_ups.labels(outcome) for outcome in _LOOK_UPS}
         self._watched = _Watched()
         self._registry = registry
         registry.register(self._watched)
         ProcessCollector(registry=registry)  # memory, open files and processor time, where the system reports them
+        self._delivered = dict.fromkeys(_DELIVERED, 0)
+        self._watch_deliveries("inbox_deliveries", "Deliveries taken.", (False, True))
+        self._watch_deliveries("inbox_sealed_deliveries", "Deliveries taken with a ticket.", (True,))
 
-    def delivered(self, *, new: bool, sealed: bool = False) -> None:
-        (self._new if new else self._repeated).inc()
-        if sealed:
-            self._sealed[new].inc()
+    def delivered(self, *, new: bool, sealed: bool) -> None:
+        self._delivered[new, sealed] += 1
 
     def refused(self, code: str) -> None:
         self._refusals[code].inc()
@@ -88,6 +86,17 @@ class Metrics:
         `counts` means that it only grows, as a counter does.
         """
         self._watched.add(name, help, read, labels, counts=counts)
+
+    def _watch_deliveries(self, name: str, help: str, kinds: Sequence[bool]) -> None:
+        """Plain numbers: a `Counter` takes as long as a good part of the delivery that it counts."""
+
+        def read() -> Mapping[str, float]:
+            return {
+                outcome: sum(self._delivered[new, sealed] for sealed in kinds)
+                for outcome, new in (("new", True), ("repeated", False))
+            }
+
+        self.watch(name, help, read, labels=("outcome",), counts=True)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

@@ -47,6 +47,7 @@ from inbox_server.inboxes.read import Reading
 from inbox_server.inboxes.receipts import Receipts
 from inbox_server.inboxes.settings import InboxSettings
 from inbox_server.inboxes.sheets import Sheets
+from inbox_server.inboxes.storing import Storing
 from inbox_server.inboxes.subscriptions import Subscriptions
 from inbox_server.inboxes.sweeping import sweeping
 from inbox_server.inboxes.wakeups import Wakeups
@@ -120,8 +121,9 @@ async def open_app(
         rates = RateLimits(clock, random_bytes, host.counts, host.process)
         receipt_key = SigningKey.from_seed(hashes.receipt_seed())
         receipts = Receipts(receipt_key, origin=config.public_url, random_bytes=random_bytes)
-        app[DELIVERIES] = Deliveries(store, resolver, hashes, rates, config, metrics, schedule.soon, receipts)
-        app[SEALED_DELIVERIES] = SealedDeliveries(store, hashes, rates, config, metrics, schedule.soon, receipts)
+        storing = Storing(store, config, metrics, schedule.soon, receipts)
+        app[DELIVERIES] = Deliveries(store, resolver, hashes, rates, config, storing)
+        app[SEALED_DELIVERIES] = SealedDeliveries(store, hashes, rates, config, storing)
         app[SHEETS] = Sheets(store, hashes, config)
         app[IS_OURS] = hosts_of(config)
         following = Following(store, wakeups, clock, random_bytes, lapsing=clock_guard.believed)

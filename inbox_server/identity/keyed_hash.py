@@ -5,6 +5,7 @@ needs the server's secret: without it, a copy of the database matches nobody. Th
 operator, who has both.
 """
 
+import hashlib
 import hmac
 from functools import lru_cache
 from typing import Final
@@ -62,9 +63,13 @@ class KeyedHash:
         """A ticket on a sheet of an inbox, by its id."""
         return self._blind(b"ticket", inbox, id)
 
-    def ticket_use(self, ticket: bytes, entry: bytes) -> bytes:
-        """That a ticket, hashed, was used for an entry, by its id."""
-        return self._blind(b"ticket use", ticket, entry)
+    def ticket_and_use(self, inbox: bytes, id: bytes, entry: bytes) -> tuple[bytes, bytes]:
+        """A ticket, as `ticket` has it, and that it was used for an entry, by its id.
+
+        The half that is cut off the first is the key of the second: nobody without the secret has it.
+        """
+        whole = hmac.digest(self._secret, b"\0".join((b"ticket", inbox, id)), "sha256")
+        return whole[:HASH_BYTES], hashlib.sha256(whole[HASH_BYTES:] + entry).digest()[:HASH_BYTES]
 
     def invite(self, code: str) -> bytes:
         """A one-time invite code."""

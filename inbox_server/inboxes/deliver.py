@@ -5,41 +5,20 @@ is refused before the look-ups costs us a hash, a signature and two reads, also 
 """
 
 import hashlib
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Protocol
 
-from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
+from inbox_server.clock import UnixTime
 from inbox_server.config.config import Config
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import PublicKey
 from inbox_server.identity.names import Address, Name
 from inbox_server.inboxes.rate_limits import RateLimits
-from inbox_server.inboxes.receipts import Receipts
-from inbox_server.metrics import Metrics
-from inbox_server.protocol.receipts import Receipt
+from inbox_server.inboxes.storing import Recipient, Storing, Taken
 from inbox_server.protocol.requests import parse_delivery
 from inbox_server.protocol.tokens import DeliverToken, read_deliver_token
 from inbox_server.resolver.contract import Resolver, leads_to, unavailable, unproven
 from inbox_server.store.contract import Policy, Store
 from inbox_server.store.operating import draining
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What a sender is told: the entry's id (32 bytes), when it expires, whether it is new; and a receipt, if asked."""
-
-    id: bytes
-    expires: UnixTime
-    new: bool
-    receipt: Receipt | None = None
-
-
-class Soon(Protocol):
-    """Sends the owner of an inbox a notification that something new waits. Returns at once, and may lose it."""
-
-    def __call__(self, inbox: bytes, channels: Collection[str]) -> None: ...
 
 
 class Deliveries:
@@ -52,18 +31,14 @@ class Deliveries:
         hashes: KeyedHash,
         rates: RateLimits,
         config: Config,
-        metrics: Metrics,
-        notify: Soon,
-        receipts: Receipts,
+        storing: Storing,
     ) -> None:
         self._store = store
         self._resolver = resolver
         self._hashes = hashes
         self._rates = rates
         self._config = config
-        self._metrics = metrics
-        self._notify = notify
-        self._receipts = receipts
+        self._storing = storing
 
     @property
     def draining(self) -> bool:
@@ -90,18 +65,8 @@ class Deliveries:
             ("sender", inbox + key.address.encode(), self._config.sender_per_hour),
             ("inbox", inbox, self._config.inbox_per_hour),
         )
-        expires = granted_expiry(token.issued, parsed.ttl, min(policy.retention, self._config.max_retention_seconds))
-        if expires <= now:
-            raise Refused("ttl_passed", "The `ttl`, counted from the token's `iat`, is over. Nothing was stored.")
         id = hashlib.sha256(parsed.message_id.encode()).digest()
-        delivered = await self._store.deliver(inbox, id, parsed.message_id, expires=expires, now=now)
-        self._metrics.delivered(new=delivered.new)
-        if delivered.new:  # on disk by now
-            self._notify(inbox, policy.channels)
-        receipt = None
-        if parsed.receipt:
-            receipt = await self._receipts.sign(address, id, expires=delivered.expires, now=now)
-        return Taken(id, delivered.expires, delivered.new, receipt)
+        return await self._storing.keep(id, parsed, Recipient(address, inbox), policy, issued=token.issued, now=now)
 
     async def _check_signature(self, token: DeliverToken) -> PublicKey:
         """The key that signed: the token's own, or the one in the sender's bucket."""
@@ -183,13 +148,6 @@ def may_deliver(policy: Policy, *, same_app: bool, named: bool, own: bool) -> bo
     if policy.blocked:
         return False
     return {"names": named, "anyone": True, "contacts": policy.contact, "nobody": False}[policy.accept]
-
-
-def granted_expiry(issued: UnixTime, ttl: int | None, retention: int) -> UnixTime:
-    """The shorter lifetime wins. One of a day or more ends at the end of a UTC day, so it does not reveal the hour."""
-    life = retention if ttl is None else min(ttl, retention)
-    expires = UnixTime(issued + life)
-    return expires if life < DAY_SECONDS else end_of_day(expires)
 
 
 def not_accepted() -> Refused:

@@ -27,10 +27,9 @@ _INVITE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]+")
 # As clients write it. An encrypted ID is itself JSON, so its quotes are escaped, and nothing else is.
 _PLAIN: Final = r"[ !#-\[\]-~]*+"
-_USUAL_DELIVERY: Final = re.compile(
-    rf'{{"message_id": ?"({_PLAIN}(?:\\"{_PLAIN})*+)"(?:, ?"ttl": ?([1-9][0-9]{{0,15}}))?'
-    r'(?:, ?"receipt": ?(true|false))?}'
-)
+USUAL_MESSAGE_ID: Final = rf'{{"message_id": ?"({_PLAIN}(?:\\"{_PLAIN})*+)"'
+USUAL_OPTIONS: Final = r'(?:, ?"ttl": ?([1-9][0-9]{0,15}))?(?:, ?"receipt": ?(true|false))?'
+_USUAL_DELIVERY: Final = re.compile(f"{USUAL_MESSAGE_ID}{USUAL_OPTIONS}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +61,15 @@ def parse_delivery(body: bytes) -> DeliveryBody:
 def parse_usual_delivery(body: bytes) -> DeliveryBody | None:
     """A body of the usual form in a fifth of the time. None of any other, which may be good or bad."""
     match = _USUAL_DELIVERY.fullmatch(body.decode("latin-1"))
-    if match is None:
+    return usual_delivery_of(*match.groups()) if match else None
+
+
+def usual_delivery_of(message_id: str, ttl: str | None, receipt: str | None) -> DeliveryBody | None:
+    """What the groups of the two usual forms say of a delivery. None if a value may not be so."""
+    message_id, seconds = message_id.replace('\\"', '"'), None if ttl is None else int(ttl)
+    if not 1 <= len(message_id) <= MAX_MESSAGE_ID_CHARACTERS or (seconds is not None and seconds < MIN_TTL_SECONDS):
         return None
-    message_id, ttl = match[1].replace('\\"', '"'), None if match[2] is None else int(match[2])
-    if not 1 <= len(message_id) <= MAX_MESSAGE_ID_CHARACTERS or (ttl is not None and ttl < MIN_TTL_SECONDS):
-        return None
-    return DeliveryBody(message_id, ttl, match[3] == "true")
+    return DeliveryBody(message_id, seconds, receipt == "true")
 
 
 def parse_any_delivery(body: bytes) -> DeliveryBody:

@@ -408,5 +408,5 @@ def no_inbox() -> Refused:
 
 def weeks_of(now: UnixTime) -> tuple[int, ...]:
     """The weeks whose tickets are taken now: one, and near its turn two."""
-    first, last = ((now + skew) // WEEK_SECONDS for skew in (-TICKET_SKEW_SECONDS, TICKET_SKEW_SECONDS))
+    first, last = (now - TICKET_SKEW_SECONDS) // WEEK_SECONDS, (now + TICKET_SKEW_SECONDS) // WEEK_SECONDS
     return (first,) if first == last else (first, last)

@@ -15,10 +15,10 @@ from inbox_server.http.app_keys import CONFIG, SEALED_DELIVERIES
 from inbox_server.http.listening import listening
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import SigningKey
-from inbox_server.inboxes.deliver import Taken
 from inbox_server.inboxes.deliver_sealed import SealedDeliveries
 from inbox_server.inboxes.rate_limits import RateLimits
 from inbox_server.inboxes.receipts import Receipts
+from inbox_server.inboxes.storing import Storing, Taken
 from inbox_server.metrics import Metrics
 from inbox_server.server import open_app
 from inbox_server.store.contract import Delivered, Policy, Store, Ticket
@@ -95,14 +95,14 @@ async def serving(
         registration = {"mode": "open", "open_to_keys": True}
         document = {"server": server, "names": {"services": []}, "registration": registration}
         async with open_app(parse_config(document, folder), SECRET, clock=system_clock) as (app, store):
+            faulty = cast(Store, store_of(store))
+            receipts = Receipts(SigningKey.from_seed(bytes(64)), origin=url, random_bytes=secrets.token_bytes)
             app[SEALED_DELIVERIES] = deliveries(
-                cast(Store, store_of(store)),
+                faulty,
                 KeyedHash(SECRET),
                 RateLimits(system_clock, secrets.token_bytes),
                 app[CONFIG],
-                Metrics(),
-                lambda _inbox, _channels: None,
-                Receipts(SigningKey.from_seed(bytes(64)), origin=url, random_bytes=secrets.token_bytes),
+                Storing(faulty, app[CONFIG], Metrics(), lambda _inbox, _channels: None, receipts),
             )
             async with listening(app, bound):
                 yield url

@@ -16,8 +16,9 @@ from inbox_server.http.listening import listening
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import SigningKey
 from inbox_server.inbox_log import LogPoint
-from inbox_server.inboxes.deliver import Deliveries, Taken
+from inbox_server.inboxes.deliver import Deliveries
 from inbox_server.inboxes.log import Logs
+from inbox_server.inboxes.storing import Taken
 from inbox_server.protocol.receipts import RECEIPT_TYPE, Receipt
 from inbox_server.protocol.signed import read_signed, write_signed
 from inbox_server.server import open_app

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
-from inbox_server.inboxes.deliver import granted_expiry, may_deliver
+from inbox_server.inboxes.deliver import may_deliver
+from inbox_server.inboxes.storing import granted_expiry
 from inbox_server.store.contract import Accept, Policy
 
 ACCEPTS: tuple[Accept, ...] = ("names", "anyone", "contacts", "nobody")

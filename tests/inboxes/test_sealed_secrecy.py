@@ -16,10 +16,11 @@ from inbox_server.config.file import parse_config
 from inbox_server.http.app_keys import CONFIG, INBOX_SETTINGS, SHEETS
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import SigningKey
-from inbox_server.inboxes import deliver_sealed, sheets
+from inbox_server.inboxes import deliver_sealed, sheets, storing
 from inbox_server.inboxes.deliver_sealed import SealedDeliveries
 from inbox_server.inboxes.rate_limits import RateLimits
 from inbox_server.inboxes.receipts import Receipts
+from inbox_server.inboxes.storing import Storing
 from inbox_server.metrics import Metrics
 from inbox_server.protocol import tickets
 from inbox_server.protocol.base64url import decode, encode
@@ -98,9 +99,8 @@ async def test_neither_the_store_nor_a_delivery_with_a_ticket_is_told_who_sends(
         heard, hashes = cast(Store, Heard(store, told)), KeyedHash(SECRET)
         rates = RateLimits(clock, secrets.token_bytes)
         receipts = Receipts(SigningKey.from_seed(bytes(64)), origin=url, random_bytes=secrets.token_bytes)
-        sealed = SealedDeliveries(
-            heard, hashes, rates, app[CONFIG], Metrics(), lambda _inbox, _channels: None, receipts
-        )
+        end = Storing(heard, app[CONFIG], Metrics(), lambda _inbox, _channels: None, receipts)
+        sealed = SealedDeliveries(heard, hashes, rates, app[CONFIG], end)
         body = json.dumps({"message_id": "opaque", "to": bob.key.address}).encode()
         for number in range(3):
             authorization = f"InboxTicket {encode(Contact(alice, bob).ticket(number))}"
@@ -116,7 +116,9 @@ async def test_neither_the_store_nor_a_delivery_with_a_ticket_is_told_who_sends(
     assert [form for form in forms(alice) if form in contents(tmp_path)] == []
 
 
-@pytest.mark.parametrize("module", [deliver_sealed, sheets, tickets, admitting], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "module", [deliver_sealed, storing, sheets, tickets, admitting], ids=lambda each: each.__name__
+)
 def test_what_takes_tickets_could_ask_nobody(module: Any) -> None:
     """No file on the way of a ticket imports what could look somebody up, or fetch anything."""
     tree = ast.parse(Path(module.__file__).read_text())

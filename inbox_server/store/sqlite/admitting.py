@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from inbox_server.errors import Refused
-from inbox_server.store.contract import Delivered, Ticket
+from inbox_server.store.contract import Delivered
 from inbox_server.store.sqlite.delivering import Delivering, Delivery
 from inbox_server.store.sqlite.sheets import HASH_BYTES, UNUSED, Place, marks_of, read_sheets
 
@@ -21,14 +21,16 @@ class Admitting:
 
     def together(self, db: sqlite3.Connection, asked: Sequence[Delivery]) -> list[Delivered | None]:
         """None also for a ticket that is not known to be unused: `alone` looks for it."""
+        if not any(one.ticket for one in asked):
+            return self._delivering.together(db, asked)
         outcomes: list[Delivered | None] = [None] * len(asked)
         with _Marks(db) as marks:
-            admitted = [number for number, one in enumerate(asked) if one.ticket is None or marks.admit(one)]
+            admitted = [number for number, one in enumerate(asked) if one.ticket is None or marks.use(one)]
             done = self._delivering.together(db, [asked[number] for number in admitted])
             for number, delivered in zip(admitted, done, strict=True):
-                outcomes[number], one = delivered, asked[number]
-                if delivered and one.ticket and one.place:
-                    marks.write(one.place, one.ticket)
+                outcomes[number] = delivered
+                if delivered is None:
+                    marks.give_back(asked[number])
         return outcomes
 
     def alone(self, db: sqlite3.Connection, asked: Delivery) -> Delivered | None:
@@ -46,7 +48,7 @@ class Admitting:
                 raise Refused("ticket_spent", "This ticket was used for another delivery. Take the next one.")
             delivered = self._delivering.alone(db, asked)
             if delivered and mark == UNUSED:
-                marks.write(place, ticket)
+                marks.write(place, ticket.mark)
         return delivered
 
 
@@ -56,7 +58,6 @@ class _Marks:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._open: dict[int, sqlite3.Blob] = {}
-        self._admitted: set[Place] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -65,31 +66,33 @@ class _Marks:
         for marks in self._open.values():
             marks.close()
 
-    def admit(self, asked: Delivery) -> bool:
-        """Whether its ticket is where it was and unused, and nobody was admitted with it in this transaction."""
-        place = asked.place
-        if place is None or place in self._admitted:
+    def use(self, asked: Delivery) -> bool:
+        """Mark its ticket, if that is where it was, and unused."""
+        place, ticket = asked.place, asked.ticket
+        if place is None or ticket is None:
             return False
         try:
             unused = self.read(place) == UNUSED
         except sqlite3.Error:  # the sheet was replaced: a new one has another number
             return False
         if unused:
-            self._admitted.add(place)
+            self.write(place, ticket.mark)
         return unused
 
+    def give_back(self, asked: Delivery) -> None:
+        """Its ticket, if it had one, is unused after all."""
+        if asked.place:
+            self.write(asked.place, UNUSED)
+
     def read(self, place: Place) -> bytes:
-        marks = self._marks(place)
-        marks.seek(place.at)
-        return marks.read(HASH_BYTES)
-
-    def write(self, place: Place, ticket: Ticket) -> None:
-        marks = self._marks(place)
-        marks.seek(place.at)
-        marks.write(ticket.mark)
-
-    def _marks(self, place: Place) -> sqlite3.Blob:
         marks = self._open.get(place.sheet)
         if marks is None:
             marks = self._open[place.sheet] = marks_of(self._db, place.sheet)
-        return marks
+        marks.seek(place.at)
+        return marks.read(HASH_BYTES)
+
+    def write(self, place: Place, mark: bytes) -> None:
+        """Only where it was read."""
+        marks = self._open[place.sheet]
+        marks.seek(place.at)
+        marks.write(mark)

@@ -35,17 +35,23 @@ class Place(NamedTuple):
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KnownSheets:
     """The policy for whoever has a ticket, and the sheets of the weeks that were asked for: week, number and ids."""
 
     policy: Policy
     sheets: tuple["_KnownSheet", ...]
+    _found: tuple[Ticket, Place] | None = None
+    """The last one: a delivery asks for the policy, and then for the place."""
 
     def place_of(self, ticket: Ticket) -> Place | None:
+        if self._found and self._found[0] is ticket:
+            return self._found[1]
         for sheet in self.sheets:
             if sheet.week in ticket.weeks and (at := sheet.find(ticket.hash)) is not None:
-                return Place(sheet.number, at)
+                place = Place(sheet.number, at)
+                self._found = ticket, place
+                return place
         return None
 
 
