@@ -38,19 +38,19 @@ class Publishing:
     def __init__(self, account: Account) -> None:
         self._account = account
 
-    async def publish(self, inboxes: tuple[str, ...]) -> int:
+    async def publish(self, inboxes: tuple[str, ...], *, is_patient: bool = False) -> int:
         """Write the app key and a card that names these inboxes; its `seq`. Raises `BucketFailed` or ValueError.
 
         The `seq` is the time if that is higher: then a user who lost the profile and the card still publishes a card
         that senders accept as newer. A profile without a card does not look for one before it writes: the caches of
-        buckets remember that a file is missing, and would hide the new one.
+        buckets remember that a file is missing, and would hide the new one. `is_patient` is as for `Sheets.offer`.
         """
         inboxes = tuple(dict.fromkeys(inboxes))
         if not 1 <= len(inboxes) <= _MOST_INBOXES or not all(map(is_origin, inboxes)):
             raise ValueError("a card names one to three inboxes, each an origin without a slash at the end")
         is_first = not self._account.profile.read().inboxes
         if not (is_first and await self._write_card(inboxes, after=0, is_first=True)):
-            await self._write_card(inboxes, after=await self._published_seq())
+            await self._write_card(inboxes, after=await self._published_seq(), is_patient=is_patient)
         return self._account.profile.change(lambda profile: replace(profile, inboxes=inboxes)).seq
 
     async def renew(self) -> int | None:
@@ -69,7 +69,7 @@ class Publishing:
         profile = self._account.profile.read()
         if profile.move or not profile.inboxes:
             return None
-        return await self.publish(profile.inboxes)
+        return await self.publish(profile.inboxes, is_patient=True)
 
     async def renew_sheets(self) -> int | None:
         """Send sheets that are due, and publish the card again if it says something else then; its `seq`, or None.
@@ -79,15 +79,19 @@ class Publishing:
         profile = self._account.profile.read()
         if profile.move or not profile.inboxes:
             return None
-        offer = await Sheets(self._account).offer(profile.inboxes)
+        offer = await Sheets(self._account).offer(profile.inboxes, is_patient=True)
         card = await published_card(self._account) if offer else None
-        return None if card is None or card.offer == offer else await self.publish(profile.inboxes)
+        if card is None or card.offer == offer:
+            return None
+        return await self.publish(profile.inboxes, is_patient=True)
 
-    async def _write_card(self, inboxes: tuple[str, ...], *, after: int, is_first: bool = False) -> bool:
+    async def _write_card(
+        self, inboxes: tuple[str, ...], *, after: int, is_first: bool = False, is_patient: bool = False
+    ) -> bool:
         """Returns whether it was written; a first card is not written over an existing one."""
         now = self._account.now
         keys = await self._receipt_keys(inboxes)
-        offer = await Sheets(self._account).offer(inboxes)
+        offer = await Sheets(self._account).offer(inboxes, is_patient=is_patient)
         # Counted before it is written: a number is never used for two cards.
         seq = self._account.profile.change(
             lambda profile: replace(profile, seq=max(profile.seq + 1, after + 1, now))

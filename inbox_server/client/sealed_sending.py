@@ -14,6 +14,8 @@ from inbox_server.client.tickets import WEEK_SECONDS, Sheet, seed_of, ticket_of,
 from inbox_server.clock import UnixTime
 from inbox_server.identity.keys import parse_key
 
+NO_TICKETS: Final = "no_tickets"
+"""Why something waits that must go sealed. The JavaScript client has the same code."""
 _MIN_TTL_SECONDS: Final = 10
 _AGAIN_SECONDS: Final = 600  # the recipient may just be sending other sheets
 
@@ -21,9 +23,8 @@ _AGAIN_SECONDS: Final = 600  # the recipient may just be sending other sheets
 class NoTicket(Exception):
     """Nothing was delivered: the reason, for people, and when to try again; 0: at once, and signed if that may be."""
 
-    def __init__(self, code: str, why: str, not_before: int = 0) -> None:
+    def __init__(self, why: str, not_before: int = 0) -> None:
         super().__init__(why)
-        self.code = code
         self.not_before = not_before
 
 
@@ -47,7 +48,7 @@ class SealedSending:
     async def deliver(self, url: str, waiting: Waiting, place: Place) -> Mapping[str, Any]:
         """The server's answer. Raises `NoTicket`, `InboxRefused` or `Unreachable`."""
         if not place.per:
-            raise NoTicket("no_tickets", "the recipient's card offers no tickets any more")
+            raise NoTicket("the recipient's card offers no tickets any more")
         week = week_of(self._account.now)
         try:
             return await self._with_tickets(url, waiting, place, Sheet(url, week, place.edition))
@@ -77,7 +78,7 @@ class SealedSending:
             self._note(waiting.key, sheet, number, is_reached=True)
             return answer
         why = f"all {place.per} tickets of this week are used"
-        raise NoTicket("no_tickets", why, (sheet.week + 1) * WEEK_SECONDS)
+        raise NoTicket(why, (sheet.week + 1) * WEEK_SECONDS)
 
     def _body(self, waiting: Waiting, *, with_receipt: bool) -> bytes:
         """What is left of the `ttl` counts from now. Raises `NoTicket`."""

@@ -17,7 +17,7 @@ from inbox_server.client.index import Receipt
 from inbox_server.client.outbox import KEPT_SECONDS, NO_CARD_YET, Outbox, Place, Waiting
 from inbox_server.client.receipts import BadReceipt, Taken, check_receipt
 from inbox_server.client.reports import Sent, report_of
-from inbox_server.client.sealed_sending import NoTicket, SealedSending
+from inbox_server.client.sealed_sending import NO_TICKETS, NoTicket, SealedSending
 from inbox_server.client.sent_index import entry_id
 from inbox_server.client.tokens_and_cards import Card
 from inbox_server.client.user import CardUnread, NotForNow, NotReachable, NotValidNow
@@ -29,6 +29,8 @@ _NOT_OFFERED: Final = (
     "no receipt: the server does not say now that it gives any, although the recipient's card has its key"
 )
 _NOT_SIGNED: Final = "nothing was signed, because earlier messages went sealed; `send --signed` signs it"
+_NOT_TAKEN: Final = f"no ticket is accepted, and the recipient may just be changing them; {_NOT_SIGNED}"
+_LOOK_AGAIN: Final = ("not_accepted", NO_TICKETS)
 
 
 class Sending:
@@ -98,7 +100,7 @@ class Sending:
         return await account.is_time_known() and account.now - waiting.made >= KEPT_SECONDS
 
     async def _deliver(self, waiting: Waiting, *, is_card_fresh: bool) -> Sent:
-        """Ask every inbox that may be asked, and after `not_accepted` also those on a newer card.
+        """Ask every inbox that may be asked; after a code of `_LOOK_AGAIN` also those on a newer card.
 
         While no card can be read, `not_accepted` is not final: the recipient may have moved.
         """
@@ -106,7 +108,7 @@ class Sending:
         due = self._due(waiting)
         results = await asyncio.gather(*(self._ask(url, waiting) for url in due))
         waiting = waiting.with_places(dict(zip(due, results, strict=True)))
-        if is_card_fresh and any(place.code == "not_accepted" for place in waiting.places.values()):
+        if is_card_fresh and any(place.code in _LOOK_AGAIN for place in waiting.places.values()):
             try:
                 newer = await self._with_newer_card(waiting)
             except (NotReachable, NotForNow) as failure:
@@ -135,13 +137,12 @@ class Sending:
         except NoTicket as missing:
             if not must:
                 return await self._ask_signed(url, waiting)
-            return replace(place, code=missing.code, detail=f"{missing}; {_NOT_SIGNED}", not_before=missing.not_before)
+            return replace(place, code=NO_TICKETS, detail=f"{missing}; {_NOT_SIGNED}", not_before=missing.not_before)
         except InboxRefused as refusal:
             if refusal.code == "not_accepted" and not must:
                 return await self._ask_signed(url, waiting)
-            if refusal.code == "not_accepted":
-                detail = f"{refusal.detail} {_NOT_SIGNED.capitalize()}"
-                return replace(place, code=refusal.code, detail=detail, not_before=sealed.later())
+            if refusal.code == "not_accepted":  # a ticket's is not final: it may be the recipient's sheets that change
+                return replace(place, code=NO_TICKETS, detail=_NOT_TAKEN, not_before=sealed.later())
             return self._refused(place, refusal)
         except Unreachable as failure:
             return replace(place, code="unreachable", detail=str(failure))

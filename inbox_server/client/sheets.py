@@ -33,16 +33,19 @@ class Sheets:
         self._account = account
         self._file = OwnFile(account.user, _FORM)
         self._found = People()
+        self._is_patient = False
 
     @property
     def _sealing(self) -> Sealing:
         return self._account.profile.read().sealing
 
-    async def offer(self, inboxes: tuple[str, ...]) -> Offer | None:
+    async def offer(self, inboxes: tuple[str, ...], *, is_patient: bool = False) -> Offer | None:
         """Send what is missing to all these inboxes. What the card may say then; None if one of them has no sheets.
 
-        If the devices' file cannot be read or written, nothing is sent, and the card may say what it has said.
+        `is_patient`: contacts who are new may wait for each other. If the devices' file cannot be read or written,
+        nothing is sent, and the card may say what it has said.
         """
+        self._is_patient = is_patient
         if not self._sealing.is_on:
             self._change(lambda sealing: replace(sealing, fault=""))
             return None
@@ -83,7 +86,7 @@ class Sheets:
             await self._note_given()
 
     def _agreed(self, found: People) -> People:
-        """What the file should say instead of `found`. A new edition waits until the last one is an hour old."""
+        """What the file should say instead of `found`."""
         self._found = found
         profile, now = self._account.profile.read(), self._account.now
         sealing = profile.sealing
@@ -92,7 +95,7 @@ class Sheets:
         if found.edition and found.edition >= sealing.edition:
             if wanted == found.contacts:
                 return People(found.edition, known)
-            if _is_young(found.edition, now):
+            if self._is_patient and _may_wait(found, wanted, now):
                 return found
         elif sealing.edition and wanted == sealing.contacts:
             return People(sealing.edition, known)
@@ -157,8 +160,10 @@ def _with_own(known: Mapping[str, Known], profile: Profile) -> dict[str, Known]:
     return {key: person.merged(block_of(key)) for key, person in people.items()}
 
 
-def _is_young(edition: int, now: UnixTime) -> bool:
-    return 0 <= now - edition < EDITION_SECONDS
+def _may_wait(people: People, wanted: tuple[str, ...], now: UnixTime) -> bool:
+    """Whether the next edition may: for an hour, if nobody loses tickets by it, and others than the first get some."""
+    before = people.contacts
+    return bool(before) and set(before) <= set(wanted) and 0 <= now - people.edition < EDITION_SECONDS
 
 
 def is_due(profile: Profile, now: UnixTime) -> bool:
@@ -168,7 +173,6 @@ def is_due(profile: Profile, now: UnixTime) -> bool:
         return False
     if any(sealing.given.get(url) != sealing.edition for url in profile.inboxes):
         return True
-    if _is_young(sealing.edition, now):
-        return False
     noted = replace(profile, sealing=sealing.with_blocked(profile.settings.get("blocked", ()), now))
-    return People(0, _with_own(sealing.people, noted)).contacts != sealing.contacts
+    wanted = People(0, _with_own(sealing.people, noted)).contacts
+    return wanted != sealing.contacts and not _may_wait(People(sealing.edition, sealing.people), wanted, now)

@@ -19,7 +19,7 @@ from inbox_server.client.profile_file import parse_profile, render_profile
 from inbox_server.client.publish import Publishing
 from inbox_server.client.reports import Outcome, Renewed, Sent
 from inbox_server.client.sealed import Offer
-from inbox_server.client.sheets import EDITION_SECONDS
+from inbox_server.client.sheets import EDITION_SECONDS, is_due
 from inbox_server.client.tickets import WEEK_SECONDS, Sheet, seed_of, ticket_of
 from inbox_server.commands.client_command import Output
 from inbox_server.protocol.base64url import encode
@@ -152,7 +152,7 @@ async def test_a_pair_that_went_sealed_never_signs_by_itself(
     inbox = bob.account.own(bob.account.profile.read().inboxes[0])
     await inbox.claim({"accept": "nobody"})
     sent = await alice.send("bob.id", "waits")
-    assert [(each.state, each.code, each.way) for each in sent.outcomes] == [("later", "not_accepted", "")]
+    assert [(each.state, each.code, each.way) for each in sent.outcomes] == [("later", "no_tickets", "")]
     assert "nothing was signed" in sent.outcomes[0].detail.lower()
     await inbox.claim({"accept": "names"})
     assert await alice.retry() == ()  # not before the pause is over
@@ -218,15 +218,45 @@ async def test_a_new_contact_makes_a_new_edition_and_older_contacts_go_on(
             assert ways(await client.send("bob.id", "sealed")) == ["sealed"]
 
 
-async def test_a_contact_waits_for_the_next_edition(alice: InboxClient, bob: InboxClient, clock: HandClock) -> None:
-    first = await published_card(bob.account)
+async def test_the_first_contact_has_tickets_at_once_and_later_ones_wait_for_each_other(
+    world: World, alice: InboxClient, bob: InboxClient, clock: HandClock
+) -> None:
     await greet(alice, bob)
+    clock.advance(1)
     await renew(bob)
-    assert (await published_card(bob.account)) == first  # sheets that the server has do not change
-    assert ways(await alice.send("bob.id", "too early")) == ["signed, first contact"]
-    clock.advance(EDITION_SECONDS)
-    await renew(bob)
+    first = await published_card(bob.account)
     assert ways(await alice.send("bob.id", "sealed")) == ["sealed"]
+    assert await read_all(bob) == ["sealed"]
+    async with settled(world, "carol.id") as carol:
+        await greet(carol, bob)
+        await renew(bob)
+        assert (await published_card(bob.account)) == first  # sheets that the server has do not change
+        assert ways(await carol.send("bob.id", "too early")) == ["signed, first contact"]
+        clock.advance(EDITION_SECONDS)
+        await renew(bob)
+        assert ways(await carol.send("bob.id", "sealed")) == ["sealed"]
+
+
+async def test_a_new_contact_does_not_wait_when_the_owner_publishes(
+    world: World, alice: InboxClient, bob: InboxClient, clock: HandClock
+) -> None:
+    await talk(alice, bob, clock)
+    async with settled(world, "carol.id") as carol:
+        await greet(carol, bob)
+        await bob.publish(bob.account.profile.read().inboxes)
+        assert ways(await carol.send("bob.id", "sealed")) == ["sealed"]
+
+
+async def test_who_is_blocked_has_no_tickets_from_then_on_however_young_the_edition_is(
+    alice: InboxClient, bob: InboxClient, clock: HandClock
+) -> None:
+    await talk(alice, bob, clock)
+    assert ways(await alice.send("bob.id", "sealed")) == ["sealed"]
+    await bob.claim({"blocked": [alice.account.user.key.address]})
+    assert is_due(bob.account.profile.read(), bob.account.now)
+    await renew(bob)
+    [outcome] = (await alice.send("bob.id", "blocked")).outcomes
+    assert (outcome.state, outcome.code) == ("later", "no_tickets")
 
 
 async def test_an_inbox_that_lost_its_sheets_gets_them_again(

@@ -77,7 +77,7 @@ export class Auditing {
     const findings: Finding[] = [];
     await own.askTime();
     const before = await checkpoints.read().catch((problem: unknown) => problem as InboxError);
-    const points = before instanceof InboxError ? {} : before.points;
+    const [points, fault] = before instanceof InboxError ? [{}, before] : [before.points, before.problem];
     const mail = await indexes.ofContacts(await contacts.lately(own.now()), own.now());
     const looks = new Map<string, Look>();
     for (const { inbox, result, problem } of await own.eachSource((inbox) => this.#look(inbox, points[inbox.url], mail.entries))) {
@@ -87,8 +87,8 @@ export class Auditing {
     for (const look of looks.values()) findings.push(...look.findings);
     const changed: Table<Checkpoint> = {};
     for (const [inbox, { checkpoint }] of looks) if (checkpoint) changed[inbox] = checkpoint;
-    if (before instanceof InboxError) findings.push(findingOf('no_checkpoint', '', { text: before.message }));
-    else await checkpoints.write(changed, points).catch((problem: unknown) => this.#noCheckpoint(problem, findings));
+    if (fault) findings.push(findingOf('no_checkpoint', '', { text: fault.message }));
+    if (!(before instanceof InboxError)) await checkpoints.write(changed, points).catch((problem: unknown) => this.#noCheckpoint(problem, findings));
     const report = await this.#report(findings, [...looks.values()], mail);
     await contacts.settleGaps();
     await state.change<AuditReport>('audit', (audit) => void (audit.last = withoutErrors(report)));

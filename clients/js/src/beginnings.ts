@@ -51,11 +51,16 @@ export class Beginnings {
     });
   }
 
-  /** The inbox is about to be deleted. */
+  /** The inbox is about to be deleted. Throws an `InboxError`: other devices would take its next log for a forged one. */
   async end(inbox: Inbox): Promise<void> {
     const { url } = inbox;
+    if (await inbox.hasFeature('log')) await this.#drop(url);
     await this.#forget(url);
-    await this.#share(inbox, async ({ points }) => (points[url] ? { [url]: null } : {}));
+  }
+
+  async #drop(url: string): Promise<void> {
+    const { points } = await this.#checkpoints.read();
+    if (points[url]) await this.#checkpoints.write({ [url]: null }, points);
   }
 
   async #note(url: string, since: UnixTime): Promise<void> {

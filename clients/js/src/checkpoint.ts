@@ -1,8 +1,9 @@
 /** How far the logs of the own inboxes were in order: one file in the own bucket, which all devices of the owner share. */
+import type { InboxError } from './errors.js';
 import type { AppKey } from './keys.js';
 import { isPosition } from './log.js';
 import type { Position } from './log.js';
-import { OwnFile, readOwn } from './ownfile.js';
+import { BadOwnFile, OwnFile, readOwn } from './ownfile.js';
 import type { Form, OwnFileOptions } from './ownfile.js';
 import type { Table } from './state.js';
 import type { UnixTime } from './tokens.js';
@@ -23,6 +24,8 @@ export interface Known {
   isThere: boolean;
   /** By inbox. */
   points: Table<Checkpoint>;
+  /** Why the file tells nothing, where it is damaged: then `write` replaces it. */
+  problem?: InboxError;
 }
 
 const FORM: Form<{ inboxes: Table<Checkpoint> }> = {
@@ -45,13 +48,18 @@ export class Checkpoints {
     await this.#file.update((known) => {
       const inboxes = merge(known?.inboxes ?? {}, changed, before);
       return JSON.stringify(inboxes) === JSON.stringify(known?.inboxes ?? {}) ? known : { inboxes };
-    });
+    }, { replacesBad: true });
   }
 
   /** Throws `BucketFailed` or `Unreachable`. */
   async read(): Promise<Known> {
-    const { known } = await this.#file.read();
-    return { isThere: known !== undefined, points: known?.inboxes ?? {} };
+    try {
+      const { known } = await this.#file.read();
+      return { isThere: known !== undefined, points: known?.inboxes ?? {} };
+    } catch (problem) {
+      if (!(problem instanceof BadOwnFile)) throw problem;
+      return { isThere: true, points: {}, problem };
+    }
   }
 }
 

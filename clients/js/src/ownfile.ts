@@ -2,7 +2,7 @@
 import type { OwnBucket } from './bucket.js';
 import { decrypt, encrypt, openEnvelope, signEnvelope } from './ecies.js';
 import type { Random } from './ecies.js';
-import { Absent, BucketFailed, CannotDecrypt, NotAuthentic, Unreachable } from './errors.js';
+import { Absent, BucketFailed, CannotDecrypt, NotAuthentic } from './errors.js';
 import type { AppKey } from './keys.js';
 import { getFile } from './requests.js';
 import type { Fetch } from './requests.js';
@@ -24,6 +24,9 @@ export interface Form<T> {
   read: (members: Record<string, unknown>) => T;
 }
 
+/** The file is not what this key wrote. */
+export class BadOwnFile extends BucketFailed {}
+
 const VERSION = 1;
 const IS_OTHER = 412;
 const TRIES = 4; // as many devices may change it at once
@@ -37,33 +40,42 @@ export class OwnFile<T extends object> {
     this.#form = form;
   }
 
-  /** `known` is undefined where there is no file. Throws `BucketFailed` or `Unreachable`. */
-  async read(): Promise<{ known?: T; etag?: string | undefined }> {
+  /** `known` is undefined where there is no file. Throws `BucketFailed`, of which `BadOwnFile` is one, or `Unreachable`. */
+  async read(): Promise<{ known?: T | undefined }> {
+    return this.#find(false);
+  }
+
+  async #find(takesBad: boolean): Promise<{ known?: T | undefined; etag?: string | undefined; isThere: boolean }> {
     const { name, maxBytes } = this.#form;
     const { url } = await this.#options.bucket();
+    const file = await getFile(this.#options.fetch, url + name, { maxBytes }).catch(unlessAbsent);
+    if (!file) return { isThere: false };
+    const { text, etag } = file;
     try {
-      const { text, etag } = await getFile(this.#options.fetch, url + name, { maxBytes });
-      if (!isWholeJson(text)) throw new Unreachable(`${name} in the own bucket is not whole: it may just be written.`);
-      return { known: readOwn(text, this.#options.key, this.#form), etag };
+      if (!isWholeJson(text)) throw new BadOwnFile(`${name} in the own bucket is not whole: it is damaged, or just being written.`);
+      return { known: readOwn(text, this.#options.key, this.#form), etag, isThere: true };
     } catch (error) {
-      if (!(error instanceof Absent)) throw error;
-      return {};
+      if (!takesBad || !(error instanceof BadOwnFile)) throw error;
+      return { etag, isThere: true };
     }
   }
 
-  /** Write what `change` makes of what is there now, unless it is the same. Throws `BucketFailed` or `Unreachable`. */
-  async update<Changed extends T | undefined>(change: (known: T | undefined) => Changed): Promise<Changed> {
+  /**
+   * Write what `change` makes of what is there now, unless it is the same. Where `replacesBad`, a file that is damaged is
+   * as good as none. Throws `BucketFailed` or `Unreachable`.
+   */
+  async update<Changed extends T | undefined>(change: (known: T | undefined) => Changed, { replacesBad = false } = {}): Promise<Changed> {
     const { key, random, bucket } = this.#options;
     const { name, padBytes = 1 } = this.#form;
     for (let tries = 1; ; tries += 1) {
-      const { known, etag } = await this.read();
+      const { known, etag, isThere } = await this.#find(replacesBad);
       const changed = change(known);
       if (changed === known) return changed;
       const plain = JSON.stringify({ v: VERSION, ...changed });
       const padded = plain.padEnd(Math.ceil(plain.length / padBytes) * padBytes);
       try {
         const content = signEnvelope(key, encrypt(key.public, padded, random, 'base64'));
-        await (await bucket()).write(name, content, known ? { etag } : { isNew: true });
+        await (await bucket()).write(name, content, isThere ? { etag } : { isNew: true });
         return changed;
       } catch (error) {
         const isOther = error instanceof BucketFailed && error.status === IS_OTHER;
@@ -73,17 +85,20 @@ export class OwnFile<T extends object> {
   }
 }
 
-/** Throws `BucketFailed` for what the owner did not write, or a later client did. */
+function unlessAbsent(error: unknown): undefined {
+  if (!(error instanceof Absent)) throw error;
+}
+
+/** Throws `BadOwnFile` for what the owner did not write, and `BucketFailed` for what a later client did. */
 export function readOwn<T>(text: string, key: AppKey, { name, read }: Form<T>): T {
-  let why = 'not what this key wrote, or damaged.';
   try {
     const { signer, encrypted } = openEnvelope(text);
     const { v, ...members } = parseObject(String(decrypt(key, encrypted)));
     if (signer.hex === key.public.hex && v === VERSION) return read(members);
-    if (signer.hex === key.public.hex && Number(v) > VERSION) why = 'of a later version: update this client.';
+    if (signer.hex === key.public.hex && Number(v) > VERSION) throw new BucketFailed(`${name} in the own bucket is of a later version: update this client.`, { isForNow: false });
   } catch (error) {
     const isOther = error instanceof NotAuthentic || error instanceof CannotDecrypt || error instanceof TypeError || error instanceof SyntaxError;
     if (!isOther) throw error;
   }
-  throw new BucketFailed(`${name} in the own bucket is ${why}`, { isForNow: false });
+  throw new BadOwnFile(`${name} in the own bucket is not what this key wrote, or damaged.`, { isForNow: false });
 }

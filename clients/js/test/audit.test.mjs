@@ -2,7 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { fromHex } from '../dist/bytes.js';
+import { encrypt, signEnvelope } from '../dist/ecies.js';
 import { MemoryStorage } from '../dist/index.js';
+import { AppKey } from '../dist/keys.js';
 import { verifyReceipt } from '../dist/receipts.js';
 import { DAY, newKey, START, World } from './liar.mjs';
 
@@ -408,6 +411,41 @@ test('a device that lost everything goes on with its index', async () => {
   }
   await readAll(bob);
   assert.equal((await isNotAccused(bob)).receipts, 4);
+});
+
+test('a damaged checkpoint is told once, and written anew', async () => {
+  for (const content of ['', '{', '[]', '{"v":1}', signEnvelope(new AppKey(fromHex(newKey())), '{}')]) {
+    const { world, bob } = await settle();
+    await isNotAccused(bob);
+    world.files.set(`${bob.address}/checkpoint.json`, { content, etag: 'damaged' });
+    assert.deepEqual(codes(await isNotAccused(bob, 'unchecked')), ['no_checkpoint']);
+    assert.deepEqual(codes(await isNotAccused(bob)), []);
+  }
+});
+
+test('a checkpoint of a later version is left as it is', async () => {
+  const { world, bob, bobKey } = await settle();
+  await isNotAccused(bob);
+  const key = new AppKey(fromHex(bobKey));
+  const later = { content: signEnvelope(key, encrypt(key.public, '{"v":2}', (size) => crypto.getRandomValues(new Uint8Array(size)), 'base64')), etag: 'later' };
+  world.files.set(`${bob.address}/checkpoint.json`, later);
+  const { findings } = await isNotAccused(bob, 'unchecked');
+  assert.match(findings[0].text, /later version: update this client/);
+  assert.equal(world.files.get(`${bob.address}/checkpoint.json`), later);
+});
+
+test('an inbox is not deleted while its checkpoint stays', async () => {
+  const { world, server, bob } = await settle();
+  await isNotAccused(bob);
+  world.files.set = (path, file) => {
+    if (path.endsWith('/checkpoint.json')) throw new TypeError('fetch failed');
+    return Map.prototype.set.call(world.files, path, file);
+  };
+  const [{ problem }] = await bob.forget();
+  assert.deepEqual([problem.name, server.inbox !== undefined], ['Unreachable', true]);
+  delete world.files.set;
+  await bob.forget();
+  assert.equal(server.inbox, undefined);
 });
 
 /** The first news of each kind, in this order, while the device's clock goes on. */
