@@ -3,7 +3,6 @@
 import argparse
 import io
 import logging
-import os
 import re
 import sys
 from collections.abc import Iterable
@@ -12,13 +11,9 @@ from typing import Final, NoReturn
 
 import shtab
 
-from inbox_server.commands import exit_codes
 from inbox_server.commands.loading import HAS_SERVER, adders, names_for
-from inbox_server.commands.terminal import complain
+from inbox_server.commands.terminal import reporting_failures
 from inbox_server.commands.versions import ShowVersions
-from inbox_server.config.config import BadConfig
-from inbox_server.config.secret import BadSecret
-from inbox_server.errors import CommandFailed
 from inbox_server.hardening import open_standard_streams
 
 _LIKE_AN_OPTION: Final = re.compile(r"-[a-z]?|--[a-z]*(-[a-z]+)*(=.*)?")
@@ -31,21 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII-only terminal still gets the rest
     arguments = _with_codes(sys.argv[1:] if arguments is None else arguments)
-    try:
-        options = make_parser(names_for(arguments)).parse_args(arguments)  # which may print, and be the end of it
-        _quiet_libraries()
-        exit_code: int = options.run(options)
-    except (BadConfig, BadSecret) as error:
-        complain(str(error))
-        return exit_codes.USAGE
-    except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains about the rest at exit
-        return exit_codes.PIPE
-    except (CommandFailed, OSError) as error:
-        complain(str(error))
-        return 1
-    except KeyboardInterrupt:
-        return exit_codes.INTERRUPTED
+    return reporting_failures(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    options = make_parser(names_for(arguments)).parse_args(arguments)  # which may print, and be the end of it
+    _quiet_libraries()
+    exit_code: int = options.run(options)
     return exit_code
 
 

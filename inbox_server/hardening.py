@@ -4,10 +4,12 @@ import ctypes
 import logging
 import os
 import resource
+import signal
 import sys
 from typing import Final
 
-_PR_SET_DUMPABLE: Final = 4  # <sys/prctl.h>
+_PR_SET_PDEATHSIG: Final = 1  # <sys/prctl.h>
+_PR_SET_DUMPABLE: Final = 4
 _MOST_FILES: Final = 1 << 16
 
 log = logging.getLogger(__name__)
@@ -20,6 +22,14 @@ def forbid_dumps() -> None:
         # The limit alone does not bind core handlers that are piped to; this does.
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
             log.warning("this process can be dumped: prctl failed")
+
+
+def end_with_parent(parent: int) -> None:
+    """Be killed when that process ends, however it ends; at once if it has ended already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def allow_many_files(most: int = _MOST_FILES) -> None:

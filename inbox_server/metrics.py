@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from inbox_server.errors import CODES
@@ -30,6 +31,9 @@ _DELIVERED: Final = tuple((new, sealed) for new in (True, False) for sealed in (
 _LOOK_UPS: Final[tuple[LookUp, ...]] = ("remembered", "found", "refused", "failed", "stale", "busy")
 _COMMIT_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _COMMIT_WORKS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+# They are about the database, so each of several server processes tells the same.
+_OF_THE_DATABASE: Final = frozenset({"inbox_entries", "inbox_inboxes", "inbox_suspended", "inbox_draining"})
 
 Read = Callable[[], float] | Callable[[], Mapping[str, float]] | Callable[[], Mapping[tuple[str, str], float]]
 
@@ -121,3 +125,36 @@ class _Watched(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return [make() for make in self._makers]
+
+
+class _Told(Collector):
+    """Metrics that are there already."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def merged(texts: Mapping[int, bytes | None]) -> bytes:
+    """One text of those of several server processes, by their numbers; None is of a process that does not answer.
+
+    Each series has a label `process`, so that a counter that begins anew with its process is seen to do so. What is
+    about the database is there once, without the label.
+    """
+    families: dict[str, Metric] = {}
+    up = GaugeMetricFamily("inbox_process_up", "1 for each server process that answers.", labels=["process"])
+    for process, text in texts.items():
+        up.add_metric([str(process)], float(text is not None))
+        for family in text_string_to_metric_families((text or b"").decode()):
+            is_shared = family.name in _OF_THE_DATABASE
+            if is_shared and family.name in families:
+                continue
+            into = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                labels = sample.labels if is_shared else {**sample.labels, "process": str(process)}
+                into.add_sample(sample.name, labels, sample.value)
+    registry = CollectorRegistry()
+    registry.register(_Told([up, *families.values()]))
+    return generate_latest(registry)

@@ -13,6 +13,9 @@ from typing import Final
 _FIRST_FILE: Final = 3
 _MICROSECONDS: Final = 10**6
 _ADMIN: Final = "admin"
+READY: Final = "READY=1"
+STOPPING: Final = "STOPPING=1"
+ALIVE: Final = "WATCHDOG=1"
 
 
 def inherited_sockets(environment: Mapping[str, str], pid: int) -> tuple[list[socket.socket], list[socket.socket]]:
@@ -52,27 +55,27 @@ def watchdog_seconds(environment: Mapping[str, str], pid: int) -> float | None:
 
 @contextlib.asynccontextmanager
 async def giving_signs_of_life(
-    environment: Mapping[str, str], pid: int, check: Callable[[], Awaitable[None]]
+    seconds: float | None, check: Callable[[], Awaitable[None]], tell: Callable[[str], None]
 ) -> AsyncIterator[None]:
-    """Tell systemd that the service lives, twice in each interval that it asked for, whenever `check` has come back.
+    """Tell systemd that the service lives, twice in so many seconds, whenever `check` has come back; None: never.
 
     If `check` hangs or fails, systemd hears nothing more, and restarts the service.
     """
-    seconds = watchdog_seconds(environment, pid)
     if seconds is None:
         yield
         return
+    pause = seconds / 2
 
-    async def tell() -> None:
+    async def give() -> None:
         while True:
             await check()
-            notify(environment, "WATCHDOG=1")
-            await asyncio.sleep(seconds / 2)
+            tell(ALIVE)
+            await asyncio.sleep(pause)
 
-    telling = asyncio.create_task(tell())
+    giving = asyncio.create_task(give())
     try:
         yield
     finally:
-        telling.cancel()
+        giving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await telling
+            await giving

@@ -20,6 +20,7 @@ FLOORS = (
     "client",
     "serving",
     "server",
+    "processes",
     "hardening",
     "systemd",
     "http",

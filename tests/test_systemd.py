@@ -1,8 +1,6 @@
 """The unit file's exposure, as systemd itself reckons it, and what the service tells systemd."""
 
 import asyncio
-import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -10,14 +8,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from inbox_server.systemd import giving_signs_of_life, inherited_sockets, watchdog_seconds
+from inbox_server.systemd import giving_signs_of_life, inherited_sockets, notify, watchdog_seconds
 from tests.support.javascript import missing
-from tests.support.serving import START_SECONDS, Deployment, deploy
+from tests.support.serving import Deployment, deploy
+from tests.support.systemd import heard, held, systemd_hears, under
 
 UNIT = Path(__file__).parent.parent / "systemd" / "inbox-server.service"
 MOST_EXPOSURE = 1.1
@@ -36,26 +36,18 @@ def test_the_unit_leaves_little_exposed() -> None:
 
 @pytest.fixture
 def systemd(tmp_path: Path) -> Iterator[socket.socket]:
-    """Where systemd hears what services tell it."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
-        bound.bind(str(tmp_path / "notify"))
-        bound.setblocking(False)
+    with systemd_hears(tmp_path / "notify") as bound:
         yield bound
-
-
-async def _heard(systemd: socket.socket) -> bytes:
-    async with asyncio.timeout(START_SECONDS):
-        return await asyncio.get_running_loop().sock_recv(systemd, 100)
 
 
 async def test_systemd_is_told_when_it_listens_and_when_it_stops(tmp_path: Path, systemd: socket.socket) -> None:
     place = deploy(tmp_path / "inbox")
     async with place.running("env", f"NOTIFY_SOCKET={systemd.getsockname()}") as process:
-        assert await _heard(systemd) == b"READY=1"
+        assert await heard(systemd) == b"READY=1"
         with socket.create_connection(("127.0.0.1", place.port)):
             pass
         process.terminate()
-        assert await _heard(systemd) == b"STOPPING=1"
+        assert await heard(systemd) == b"STOPPING=1"
 
 
 async def test_the_watchdog_hears_nothing_when_the_database_hangs(tmp_path: Path, systemd: socket.socket) -> None:
@@ -69,8 +61,8 @@ async def test_the_watchdog_hears_nothing_when_the_database_hangs(tmp_path: Path
             await asyncio.Event().wait()
 
     wanted = {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "1000"}
-    async with giving_signs_of_life(wanted, os.getpid(), check):
-        assert [await _heard(systemd) for _ in range(2)] == [b"WATCHDOG=1"] * 2
+    async with giving_signs_of_life(watchdog_seconds(wanted, os.getpid()), check, partial(notify, wanted)):
+        assert [await heard(systemd) for _ in range(2)] == [b"WATCHDOG=1"] * 2
         await hang.wait()
         with pytest.raises(BlockingIOError):
             systemd.recv(100)
@@ -80,9 +72,9 @@ async def test_a_server_gives_signs_of_life_even_while_it_cannot_write(tmp_path:
     place = deploy(tmp_path / "inbox")
     asked = (f"NOTIFY_SOCKET={systemd.getsockname()}", "WATCHDOG_USEC=200000")
     async with place.running("env", *asked):
-        assert {await _heard(systemd) for _ in range(3)} == {b"WATCHDOG=1", b"READY=1"}
+        assert {await heard(systemd) for _ in range(3)} == {b"WATCHDOG=1", b"READY=1"}
         (place.data / "inbox.sqlite3").unlink()  # from now on it refuses to write
-        assert [await _heard(systemd) for _ in range(4)] == [b"WATCHDOG=1"] * 4
+        assert [await heard(systemd) for _ in range(4)] == [b"WATCHDOG=1"] * 4
 
 
 @pytest.mark.parametrize("wanted", [{}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}])
@@ -90,45 +82,20 @@ async def test_who_asks_for_no_signs_of_life_gets_none(wanted: dict[str, str]) -
     assert watchdog_seconds(wanted, os.getpid()) is None
 
 
-# What systemd does before it runs a service: its sockets get the numbers from 3 on.
-_AS_SYSTEMD = """
-import os, sys
-numbers = [int(number) for number in sys.argv[1].split(",")]
-for place, number in enumerate(numbers, 3):
-    os.dup2(number, place)
-os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(numbers)), "LISTEN_FDNAMES": sys.argv[2]}
-os.execvp(sys.argv[3], sys.argv[3:])
-"""
-
-
-@contextlib.contextmanager
-def _held(*hosts: str) -> Iterator[tuple[list[socket.socket], list[int]]]:
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server((host, 0))) for host in hosts]
-        high = [fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in held]  # out of the way of the numbers from 3 on
-        for number in high:
-            stack.callback(os.close, number)
-        yield held, high
-
-
-def _under(high: list[int], names: str) -> tuple[str, ...]:
-    return (sys.executable, "-c", _AS_SYSTEMD, ",".join(map(str, high)), names)
-
-
 async def test_systemds_sockets_are_listened_on_and_outlive_the_server(tmp_path: Path) -> None:
     place = deploy(tmp_path / "inbox")
-    with _held("127.0.0.1", "127.0.0.1") as (held, high):
-        public, admin = (f"http://127.0.0.1:{each.getsockname()[1]}" for each in held)
-        under = _under(high, "inbox-server.socket:admin")
+    with held("127.0.0.1", "127.0.0.1") as (sockets, high):
+        public, admin = (f"http://127.0.0.1:{each.getsockname()[1]}" for each in sockets)
+        as_systemd = under(high, "inbox-server.socket:admin")
         async with aiohttp.ClientSession() as http:
-            async with place.running(*under, files=high):
+            async with place.running(*as_systemd, files=high):
                 async with http.get(f"{admin}/ready") as answer:
                     assert answer.status == 200
                 with pytest.raises(aiohttp.ClientConnectionError):
                     await http.get(place.url)  # the configuration's own address is left alone
             waiting = asyncio.create_task(_status(http, f"{public}/.well-known/message-inbox", place))
             await asyncio.sleep(0)
-            async with place.running(*under, files=high):
+            async with place.running(*as_systemd, files=high):
                 assert await waiting == 200  # asked while no server ran: it had to wait, and was not refused
 
 
@@ -140,8 +107,8 @@ async def _status(http: aiohttp.ClientSession, url: str, place: Deployment) -> i
 
 def test_a_socket_that_others_can_reach_needs_a_proxy(tmp_path: Path) -> None:
     place = deploy(tmp_path / "inbox")
-    with _held("0.0.0.0") as (_, high):
-        command = (*_under(high, ""), sys.executable, "-m", "inbox_server", "serve", "--config")
+    with held("0.0.0.0") as (_, high):
+        command = (*under(high, ""), sys.executable, "-m", "inbox_server", "serve", "--config")
         done = subprocess.run(
             [*command, place.folder / "config.toml"], pass_fds=high, capture_output=True, text=True, check=False
         )

@@ -1,16 +1,21 @@
 """`inbox-server serve`: the server itself."""
 
 import argparse
+import logging
+from collections.abc import Callable
 from functools import partial
 
 from yarl import URL
 
-from inbox_server.commands.terminal import Commands, add_config, complain, run, tell
-from inbox_server.config.file import load_config
-from inbox_server.config.secret import read_secret
+from inbox_server.commands.terminal import Commands, add_config, complain, reporting_failures, run, tell, whole
+from inbox_server.config.config import BadConfig, Config
+from inbox_server.config.file import ONLY_ONE_PROCESS, load_config
+from inbox_server.config.secret import Secret, read_secret
 from inbox_server.hardening import allow_many_files, forbid_dumps
 from inbox_server.outgoing.guard import NotAllowed, check_stranger_url, is_public
-from inbox_server.serving import serve
+from inbox_server.processes.member import Member
+from inbox_server.processes.start import run_processes
+from inbox_server.serving import reload, serve
 from inbox_server.store.sqlite.opening import DATABASE_NAME
 
 
@@ -21,6 +26,12 @@ def add_serve(commands: Commands) -> None:
         description="Run the server until SIGTERM or Ctrl-C. It lists all errors of a bad configuration; exit code 2.",
     )
     add_config(command)
+    command.add_argument(
+        "--processes",
+        metavar="N",
+        type=whole(1, 64),
+        help="run so many server processes, in place of server.processes; more than one needs PostgreSQL",
+    )
     command.set_defaults(run=_serve)
 
 
@@ -51,5 +62,30 @@ def _serve(options: argparse.Namespace) -> int:
     )
     if not is_any_there:  # or the disk with the database is not mounted
         tell(f"there is no database in {config.data_dir} yet: the start makes an empty one")
-    run(serve(config, secret, announce=tell, reread=partial(load_config, options.config)))
+    reread = partial(load_config, options.config)
+    processes = options.processes or config.processes
+    if processes > 1:
+        return _serve_in_processes(config, secret, processes, reread)
+    run(serve(config, secret, announce=tell, reread=reread))
     return 0
+
+
+def _serve_in_processes(config: Config, secret: Secret, processes: int, reread: Callable[[], Config]) -> int:
+    """Several whole servers, and this process as their parent."""
+    if not config.store_url:
+        raise BadConfig([f"--processes: {ONLY_ONE_PROCESS}"])
+
+    def work(member: Member) -> int:
+        name = f"process {member.number}"
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(logging.Formatter(f"%(levelname)s {name}: %(message)s"))
+
+        def serve_here() -> int:
+            run(serve(config, secret, announce=lambda text: tell(f"{name}: {text}"), reread=reread, member=member))
+            return 0
+
+        return reporting_failures(serve_here)
+
+    return run_processes(
+        config, processes, work, announce=tell, reload=lambda: reload(config, reread, lambda: None, tell)
+    )

@@ -2,12 +2,17 @@
 
 import argparse
 import asyncio
+import os
 import re
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
+from inbox_server.commands import exit_codes
+from inbox_server.config.config import BadConfig
+from inbox_server.config.secret import BadSecret
+from inbox_server.errors import CommandFailed
 from inbox_server.identity.names import NotAnIdentity, is_origin, parse_name
 
 try:
@@ -54,6 +59,23 @@ def app_origin(text: str) -> str:
 def run(work: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(work)
+
+
+def reporting_failures(work: Callable[[], int]) -> int:
+    """The exit code that `work` returns; or that of its failure, which a person is told of."""
+    try:
+        return work()
+    except (BadConfig, BadSecret) as error:
+        complain(str(error))
+        return exit_codes.USAGE
+    except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains about the rest at exit
+        return exit_codes.PIPE
+    except (CommandFailed, OSError) as error:
+        complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return exit_codes.INTERRUPTED
 
 
 def tell(text: str) -> None:

@@ -69,6 +69,7 @@ class Config:
     proxy_header: str
     hosts: frozenset[str]
     admin_hosts: frozenset[str]
+    processes: int
     data_dir: Path
     secret_file: Path
     store_url: str = field(repr=False)

@@ -23,6 +23,9 @@ _RELOADED: Final = ("notify.pause_seconds", "notify.jitter_seconds", "server.pro
 NOT_LOOPBACK: Final = (
     "is not loopback, and this server speaks no TLS: put a TLS proxy in front, and set server.behind_proxy = true"
 )
+ONLY_ONE_PROCESS: Final = (
+    "must be 1 with SQLite, whose file is for one process: name a PostgreSQL database in store.url (docs/postgresql.md)"
+)
 WEBHOOK_CREDENTIAL: Final = "inbox-webhook-authorization"
 
 
@@ -88,6 +91,8 @@ def parse_config(document: Mapping[str, Any], base: Path) -> Config:
     data, secret = values.get("data_dir"), values.get("secret_file")
     if data and secret and secret.is_relative_to(data):
         mistakes.append("server.secret_file: must not be in server.data_dir, or who copies one has both")
+    if values.get("processes", 1) > 1 and values.get("store_url") == "":
+        mistakes.append(f"server.processes: {ONLY_ONE_PROCESS}")
     for field in ("listen", "admin_listen"):
         if not values.get("behind_proxy") and not is_private(values.get(field)):
             mistakes.append(f"server.{field}: {NOT_LOOPBACK}")

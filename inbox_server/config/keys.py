@@ -82,6 +82,13 @@ KEYS: Final[tuple[Key, ...]] = (
         lambda value, base: frozenset(values.each(values.host_without_port)(value, base)),
     ),
     Key(
+        "server.processes",
+        "processes",
+        "1",
+        "How many server processes run on this host. More than one needs PostgreSQL (docs/postgresql.md).",
+        values.between(1, 64),
+    ),
+    Key(
         "server.data_dir",
         "data_dir",
         '"data"',

@@ -1,7 +1,7 @@
 """The admin listener: liveness, readiness and metrics. It is never exposed to the public."""
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from typing import Final
 
@@ -27,11 +27,15 @@ def make_admin_app(
     app[CLOCK_GUARD] = clock_guard
     app[STORE] = store
     app[METRICS] = metrics
-    app[IS_OURS] = lambda host: is_numeric_host(host) or host_name(host).lower() in hosts
+    app[IS_OURS] = is_ours(hosts)
     app.router.add_get("/health", health)
     app.router.add_get("/ready", ready)
     app.router.add_get("/metrics", counts)
     return app
+
+
+def is_ours(hosts: Collection[str]) -> Callable[[str], bool]:
+    return lambda host: is_numeric_host(host) or host_name(host).lower() in hosts
 
 
 async def health(_: web.Request) -> web.Response:

@@ -6,7 +6,8 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import StreamReader, web
@@ -17,7 +18,7 @@ from inbox_server.http.answers import WRITTEN, internal, malformed, problem
 from inbox_server.http.app_keys import DELIVERIES, METRICS, WAITS
 from inbox_server.http.connections import Connections, most_connections
 from inbox_server.http.fast_path import FastPath
-from inbox_server.http.unix_socket import bound_socket
+from inbox_server.http.unix_socket import OWN_MODE, bound_socket
 from inbox_server.metrics import Metrics
 
 _SHUTDOWN_SECONDS: Final = 2  # for requests in flight; aiohttp waits twice, so a stop takes at most 5 s
@@ -59,9 +60,21 @@ async def listening(
         with contextlib.ExitStack() as stack:
             for listen in listens:
                 await _start(runner, listen, stack)
-            yield _urls(runner)
+            yield urls_of(runner.addresses)
     finally:
         await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def listening_at(path: Path, app: web.Application) -> AsyncIterator[None]:
+    """Serve `app` on a Unix socket that only the owner of this process and root can open."""
+    with contextlib.ExitStack() as stack:
+        try:
+            bound = stack.enter_context(bound_socket(path, mode=OWN_MODE))
+        except OSError as error:
+            raise cannot_listen(Unix(path), error) from error
+        async with listening(app, bound):
+            yield
 
 
 async def _start(runner: web.AppRunner, listen: Listen | socket.socket, stack: contextlib.ExitStack) -> None:
@@ -74,10 +87,14 @@ async def _start(runner: web.AppRunner, listen: Listen | socket.socket, stack: c
             site = web.SockSite(runner, bound, backlog=_BACKLOG)
         await site.start()
     except OSError as error:
-        number = error.errno or 0
-        said = os.strerror(number) if number in _ADVICE else error.strerror or str(error)
-        advice = _ADVICE.get(number, "")
-        raise CannotListen(f"cannot listen at {_place(listen)}: {said}. {advice}".rstrip()) from error
+        raise cannot_listen(listen, error) from error
+
+
+def cannot_listen(listen: Listen | socket.socket, error: OSError) -> CannotListen:
+    """What to tell whoever started the server."""
+    number = error.errno or 0
+    said = os.strerror(number) if number in _ADVICE else error.strerror or str(error)
+    return CannotListen(f"cannot listen at {_place(listen)}: {said}. {_ADVICE.get(number, '')}".rstrip())
 
 
 def _place(listen: Listen | socket.socket) -> str:
@@ -86,10 +103,11 @@ def _place(listen: Listen | socket.socket) -> str:
     return str(listen.path) if isinstance(listen, Unix) else str(listen.getsockname())
 
 
-def _urls(runner: web.AppRunner) -> list[str]:
+def urls_of(addresses: Iterable[Any]) -> list[str]:
+    """As they are told to whoever started the server, of addresses as `getsockname` gives them."""
     return [
         f"unix:{address}" if isinstance(address, str) else f"http://{_host(address[0])}:{address[1]}"
-        for address in runner.addresses
+        for address in addresses
     ]
 
 

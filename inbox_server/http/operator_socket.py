@@ -19,14 +19,13 @@ from inbox_server.http.app_keys import IS_OURS, METRICS, WAITS
 from inbox_server.http.edge import edge
 from inbox_server.http.headers_and_body import authorization_of, body_of
 from inbox_server.http.listening import listening
-from inbox_server.http.unix_socket import bound_socket
+from inbox_server.http.unix_socket import OWN_MODE, bound_socket
 from inbox_server.inboxes.operator_commands import OperatorCommands
 from inbox_server.metrics import Metrics
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 SOCKET_NAME: Final = "operator"
 OPERATOR_PATH: Final = "/operator/"
-_MODE: Final = 0o600
 _MOST_BYTES: Final = 4096
 _OPERATOR_COMMANDS: Final = web.AppKey("operator_commands", OperatorCommands)
 _TOKEN: Final = web.AppKey("operator_token", str)
@@ -45,7 +44,7 @@ async def listening_for_operator(
     app.router.add_post(OPERATOR_PATH + "{command}", operate)
     async with contextlib.AsyncExitStack() as stack:
         try:
-            bound = stack.enter_context(bound_socket(folder / SOCKET_NAME, mode=_MODE))
+            bound = stack.enter_context(bound_socket(folder / SOCKET_NAME, mode=OWN_MODE))
         except OSError as error:  # a path of more than 107 bytes, or a filesystem that knows no sockets
             log.warning("no operator's commands: %s", error.strerror or error)
         else:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+OWN_MODE: Final = 0o600
 _FOR_ALL: Final = 0o666  # a proxy runs as another user; the folder's mode decides who has access
 
 

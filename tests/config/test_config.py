@@ -214,7 +214,7 @@ NUMBERS = [key for key in KEYS if key.default.isdecimal()]
 @pytest.mark.parametrize("value", [-1, 1 << 70, 3600.0, "3600", True, None])
 def test_a_number_is_a_whole_number_within_its_limits(key: Any, value: object) -> None:
     section, name = key.path.split(".")
-    (mistake,) = _mistakes({**NEEDED, section: {name: value}})
+    (mistake,) = _mistakes({**NEEDED, section: NEEDED.get(section, {}) | {name: value}})
     assert mistake.startswith(f"{key.path}: must be a whole number from ")
 
 
