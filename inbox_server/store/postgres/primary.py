@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -51,10 +52,10 @@ class Cluster:
     password: str | None = field(default=None, repr=False)
 
     def hosts(self) -> list[tuple[str, int]]:
-        """Each host and port, in the order of the URL."""
+        """Each host and port, in the order of the URL. A host that begins with a slash is a folder of Unix sockets."""
         places = urlsplit(self.url).netloc.rpartition("@")[2].split(",")
-        split = [urlsplit(f"//{place}") for place in places]
-        return [(each.hostname or "localhost", each.port or 5432) for each in split]
+        found = [re.fullmatch(r"(\[.*\]|[^:]*)(?::([0-9]+))?", place) for place in places]
+        return [(unquote(each[1].strip("[]")) or "localhost", int(each[2] or 5432)) for each in found if each]
 
     def places(self) -> str:
         """The hosts, for a person to read."""

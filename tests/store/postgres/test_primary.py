@@ -1,9 +1,12 @@
 """Finding the primary: each host has a time of its own, and a host that is down or silent hides no other."""
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import asyncpg
 import pytest
@@ -52,3 +55,48 @@ async def test_several_connect_at_once(tmp_path: Path) -> None:
     assert {await each.fetchval("SELECT current_schema") for each in connections} == {schema_of(tmp_path)}
     for each in connections:
         await each.close()
+
+
+@pytest.mark.parametrize(
+    ("places", "hosts"),
+    [
+        ("db1,db2:5433", [("db1", 5432), ("db2", 5433)]),
+        ("[fd00::1]:5433,[::1]", [("fd00::1", 5433), ("::1", 5432)]),
+        ("%2Fvar%2Frun%2FPostgreSQL:5433", [("/var/run/PostgreSQL", 5433)]),
+        ("", [("localhost", 5432)]),
+    ],
+)
+def test_hosts_are_read_from_the_url(places: str, hosts: list[tuple[str, int]]) -> None:
+    assert Cluster(f"postgresql://inbox@{places}/inbox").hosts() == hosts
+
+
+async def test_a_unix_socket_is_a_host(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(suffix=".Sockets") as folder:
+        async with _relay(Path(folder) / ".s.PGSQL.5433"):
+            url = url_of(tmp_path)
+            place = url.rpartition("@")[2].partition("/")[0]
+            connection = await Cluster(
+                url.replace(place, f"{quote(folder, safe='')}:5433"), server().password
+            ).connect()
+            assert await connection.fetchval("SELECT current_user") == "inbox"
+            await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def _relay(path: Path) -> AsyncIterator[None]:
+    """A Unix socket in front of the server of the test run, which has none. Raises when a relay has failed."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        port = int(server().url.rpartition(":")[2].partition("/")[0])
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_pass_on(reader, far_writer), _pass_on(far_reader, writer))
+
+    relay = await asyncio.start_unix_server(serve, path)
+    async with relay:
+        yield
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+    writer.close()
