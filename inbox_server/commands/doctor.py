@@ -15,14 +15,17 @@ each check prints a line: ok, warning, FAILED or skipped, what was seen, and wha
   configuration        all errors are listed at once
   secret               it exists, has the right format and mode 0600, and is outside the data directory
   data directory       others cannot open it
-  database             it has this secret and version, and is intact (PRAGMA quick_check, for at most 10 seconds)
+  database             it has this secret and version, and is intact (SQLite's quick_check, for at most 10 seconds)
   disk                 there is more space than the reserve below which deliveries are refused
+  database rights, settings, log, clock, notifications, standby, day keys
+                       with PostgreSQL, in place of the disk: what its role may do, whether what is answered is on disk
+                       and what is erased is kept nowhere else, and whether this host has the keys of the others
   server, listener, ready   the server runs, answers for public_url, and can write; left out if no server runs
   name service, clock  each service answers the server's requests; this clock is not far from theirs
   matrix               the home server accepts the bot's token, if there is a bot
   owner, zone file, profile, bucket, key   with --name and --app: each link of that name's chain
 
-doctor works whether a server is running or not, and changes nothing. While it reads the database, nothing
+doctor works whether a server is running or not, and changes nothing. While it reads an SQLite database, nothing
 acknowledged is blanked in the files, for up to 10 seconds. Run it as the server's own user, or as root.
 it asks only the name services in the configuration. It never prints a secret.
 
