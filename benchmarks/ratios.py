@@ -19,7 +19,7 @@ CONNECTIONS: Final = 64
 _OWNERS: Final = 128  # so many that no inbox reaches its hourly limit
 _SENDERS: Final = 64
 _READERS: Final = 64
-_PAGE_ENTRIES: Final = 100
+PAGE_ENTRIES: Final = 100
 _FIRST_PER_SECOND: Final = 20_000
 _MARGIN: Final = 1.5  # over what the last run used; a run that uses up its requests is repeated with more
 
@@ -35,7 +35,7 @@ def measure_deliver(folder: Path, pace: Pace, base: Build | None) -> dict[str, A
         bare = stack.enter_context(bare_server(folder))
 
         def run_bare(seconds: int) -> Run:
-            return _repeat(bare, servers[NOW].requests, seconds)
+            return repeat(bare, servers[NOW].requests, seconds)
 
         found = compared(in_turn({name: each.run for name, each in servers.items()} | {BARE: run_bare}, pace))
         return found | {"stored": unread(servers[NOW].server, servers[NOW].owners)}
@@ -79,7 +79,7 @@ def measure_list_empty(folder: Path, pace: Pace, base: Build | None) -> dict[str
 
 def measure_list_100(folder: Path, pace: Pace, base: Build | None) -> dict[str, Any]:
     """Queries for all that is unread, answered with a page of 100."""
-    return _measure_list(folder, pace, base, entries=_PAGE_ENTRIES, after_cursor=False)
+    return _measure_list(folder, pace, base, entries=PAGE_ENTRIES, after_cursor=False)
 
 
 def _measure_list(folder: Path, pace: Pace, base: Build | None, *, entries: int, after_cursor: bool) -> dict[str, Any]:
@@ -89,19 +89,19 @@ def _measure_list(folder: Path, pace: Pace, base: Build | None, *, entries: int,
         sides: dict[str, Callable[[int], Run]] = {}
         for name, build in builds.items():
             server = stack.enter_context(inbox_server(deployment(folder / name), build))
-            asking = _queries(server, entries=entries, after_cursor=after_cursor)
+            asking = queries(server, entries=entries, after_cursor=after_cursor)
             requests = write_requests(folder / f"requests-{name}", cycle(asking), 100 * _READERS)
             answer = answer_of(server, asking[0])
-            sides[name] = partial(_repeat, server, requests, body_bytes=len(answer["body"]))
+            sides[name] = partial(repeat, server, requests, body_bytes=len(answer["body"]))
             if name == NOW:
                 bare = stack.enter_context(bare_server(folder, answer))
                 if answer_of(bare, asking[0]) != answer:
                     raise WrongAnswers("the bare server does not answer the same")
-                sides[BARE] = partial(_repeat, bare, requests)
+                sides[BARE] = partial(repeat, bare, requests)
         return compared(in_turn(sides, pace))
 
 
-def _queries(server: Server, *, entries: int, after_cursor: bool) -> list[bytes]:
+def queries(server: Server, *, entries: int, after_cursor: bool) -> list[bytes]:
     """One for each of the readers, who have as many entries. Raises `WrongAnswers` unless they are found."""
     owners = people(_READERS)
     settle(server, owners, people(_SENDERS), entries=entries)
@@ -115,7 +115,7 @@ def _queries(server: Server, *, entries: int, after_cursor: bool) -> list[bytes]
     return asking
 
 
-def _repeat(of: Server, requests: Requests, seconds: int, *, body_bytes: int = 0) -> Run:
+def repeat(of: Server, requests: Requests, seconds: int, *, body_bytes: int = 0) -> Run:
     """The same requests again and again. Raises `WrongAnswers` unless answers have `body_bytes`."""
     run = run_wrk(of, requests, connections=CONNECTIONS, seconds=seconds, again=True)
     if run.bytes_each < body_bytes:

@@ -26,6 +26,7 @@ from benchmarks.live import measure_live
 from benchmarks.machine import versions
 from benchmarks.memory import measure_memory
 from benchmarks.pinning import generator_core, server_core
+from benchmarks.postgres import measure_postgres
 from benchmarks.ratios import measure_deliver, measure_list_100, measure_list_empty
 from benchmarks.sealed import measure_sealed
 from benchmarks.startup import measure_start
@@ -80,6 +81,7 @@ PARTS: Final[dict[str, Callable[[Plan, Path], dict[str, Any]]]] = {
     "list_empty": lambda plan, folder: measure_list_empty(folder, plan.pace, plan.base),
     "list_100": lambda plan, folder: measure_list_100(folder, plan.pace, plan.base),
     "trust": lambda plan, folder: measure_trust(folder, plan.pace),
+    "postgres": lambda plan, folder: measure_postgres(folder, plan.pace),
     "latency": lambda plan, folder: measure_latency(folder, plan.options.offered, plan.base),
     "ladder": lambda plan, folder: measure_ladder(folder, plan.base, plan.options.steps),
     "growth": lambda plan, folder: measure_growth(folder, plan.pace, *plan.larger),

@@ -56,6 +56,17 @@ class Link:
                 self._drop()
             raise
 
+    async def read(self, work: Work[T]) -> T:
+        """As `run`, for work that commits nothing: it costs less, and ends when its caller does."""
+        connection = await self._connected()
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await work(connection)
+        except (*Failure, asyncio.CancelledError) as error:
+            if connection.is_closed() or not _is_of_work(error):
+                self._drop()
+            raise
+
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._cluster.connect()
@@ -125,6 +136,15 @@ class Links:
                     with contextlib.suppress(*AGAIN):
                         return self.health.worked(await link.run(work))
                 return self.health.worked(await link.run(work))
+            except Failure as error:
+                self.health.failed(error)
+                raise unavailable() from error
+
+    async def read(self, work: Work[T]) -> T:
+        """What `work`, which only reads, returns. Raises `Unavailable`."""
+        async with self._one() as link:
+            try:
+                return self.health.worked(await link.read(work))
             except Failure as error:
                 self.health.failed(error)
                 raise unavailable() from error

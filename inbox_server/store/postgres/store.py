@@ -120,7 +120,7 @@ class PostgresStore:
         await self._stack.aclose()
 
     async def proven(self, name: bytes) -> bytes | None:
-        return await self._reading.run(lambda db: proven(db, name))
+        return await self._reading.read(lambda db: proven(db, name))
 
     async def policy(self, inbox: bytes, sender: bytes) -> Policy | None:
         policy: Policy | None = await self._policies.run((inbox, sender))
@@ -167,11 +167,11 @@ class PostgresStore:
             if nothing := end.empty_page(after):
                 return nothing
         async with self._reads.turn(inbox):
-            return await self._reading.run(lambda db: read_page(db, self._sealing, inbox, after, limit, now, upto))
+            return await self._reading.read(lambda db: read_page(db, self._sealing, inbox, after, limit, now, upto))
 
     async def log(self, inbox: bytes, *, after: int, limit: int, now: UnixTime) -> LogPage:
         async with self._reads.turn(inbox):
-            return await self._reading.run(lambda db: read_log(db, inbox, after, limit, self._quota, now))
+            return await self._reading.read(lambda db: read_log(db, inbox, after, limit, self._quota, now))
 
     def end(self, inbox: bytes) -> Cursor | None:  # noqa: ARG002
         return None
@@ -191,10 +191,10 @@ class PostgresStore:
         self._quota = self._delivering.quota = self.operating.quota = quota
 
     async def totals(self) -> Totals:
-        return await self._reading.run(read_totals)
+        return await self._reading.read(read_totals)
 
     async def settings(self, inbox: bytes) -> Settings | None:
-        return await self._reading.run(lambda db: read_settings(db, inbox))
+        return await self._reading.read(lambda db: read_settings(db, inbox))
 
     async def settle(self, inbox: bytes, change: SettingsChange, *, admission: Admission | None, now: UnixTime) -> bool:
         async with self._writes.turn(inbox):
@@ -219,7 +219,7 @@ class PostgresStore:
         await self._write(inbox, lambda db: unsubscribe(db, inbox, change, channel, id, now))
 
     async def subscriptions(self, inbox: bytes, channel: str) -> tuple[Subscribed, ...]:
-        return await self._reading.run(lambda db: subscriptions(db, inbox, channel))
+        return await self._reading.read(lambda db: subscriptions(db, inbox, channel))
 
     async def drop_subscription(self, inbox: bytes, subscription: Subscribed) -> None:
         await self._write(inbox, lambda db: drop_subscription(db, inbox, subscription))
@@ -232,26 +232,26 @@ class PostgresStore:
         await sweep(self._reading, self._writing, self._sealing, now)
 
     async def seen(self) -> UnixTime | None:
-        return await self._reading.run(read_seen)
+        return await self._reading.read(read_seen)
 
     async def prolong(self, since: UnixTime, now: UnixTime) -> None:
-        for inbox in await self._reading.run(lambda db: lapsed_inboxes(db, since, now)):
+        for inbox in await self._reading.read(lambda db: lapsed_inboxes(db, since, now)):
             work = partial(prolong, sealing=self._sealing, inbox=inbox, since=since, now=now, quota=self._quota)
             while not await self._write(inbox, work):
                 pass
 
     async def ping(self) -> None:
-        await self._reading.run(lambda db: db.fetchval("SELECT 1 FROM inbox LIMIT 1"))
+        await self._reading.read(lambda db: db.fetchval("SELECT 1 FROM inbox LIMIT 1"))
         await self._writing.run(lambda db: db.fetchval("SELECT pg_logical_emit_message(true, 'ping', '')"))
 
     async def check_here(self, inbox: bytes) -> None:
         """Raises `Unavailable` when the inbox's shard is in another cluster, or on its way there."""
-        if await self._reading.run(lambda db: is_away(db, inbox)):
+        if await self._reading.read(lambda db: is_away(db, inbox)):
             raise is_moving()
 
     async def claim_of(self, name: bytes) -> tuple[bytes, int] | None:
         """The inbox whose owner proved this name last, of those that are here, and when."""
-        return await self._reading.run(lambda db: claim_of(db, name))
+        return await self._reading.read(lambda db: claim_of(db, name))
 
     async def give_up_names(self, names: Sequence[bytes], *, before: UnixTime) -> None:
         """Drop the claims of these names that are older; a newer one was made in another cluster."""
@@ -322,7 +322,7 @@ class PostgresStore:
     async def _read_group(
         self, work: Callable[[Connection, Sequence[J]], Awaitable[list[Any]]], jobs: list[J]
     ) -> list[Any]:
-        return await self._reading.run(lambda db: work(db, jobs))
+        return await self._reading.read(lambda db: work(db, jobs))
 
     async def _beat(self, db: Connection) -> None:
         """What other processes may have changed for all of this one."""

@@ -1,12 +1,14 @@
 """Day keys: each host has the same, none can go back, and a power cut never leaves a file that cannot be read."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from inbox_server.protocol.base64url import encode
 from inbox_server.store.postgres.day_keys import BadDayKeys, DayKeys, KeyGone, make_day_keys
-from inbox_server.store.postgres.sealing import BLANK, BODY_BYTES, Sealing
+from inbox_server.store.postgres.sealing import BLANK, BODY_BYTES, NONCE_BYTES, Sealing
 
 STATE = bytes(range(32))
 INBOX, ID = b"an inbox, hashed", b"the SHA-256 of the opaque text.."
@@ -68,19 +70,24 @@ def test_a_file_without_a_state_is_refused_with_advice(path: Path, content: byte
         DayKeys(path)
 
 
+def opened(sealing: Sealing, body: bytes, inbox: bytes = INBOX, day: int = 20_030) -> bytes | None:
+    return sealing.open(inbox, ID, day, body[:NONCE_BYTES], body[NONCE_BYTES:])
+
+
 def test_a_text_is_opened_only_in_its_place_and_before_its_day_is_over(path: Path) -> None:
     sealing = Sealing(DayKeys(path))
     body = sealing.seal(INBOX, ID, 20_030, 'an "opaque" text')
     assert len(body) == BODY_BYTES == len(BLANK)
-    assert sealing.open(INBOX, ID, 20_030, body) == 'an \\"opaque\\" text'
+    assert opened(sealing, body) == encode(ID).encode() + b'","message_id":"an \\"opaque\\" text'
     assert body != sealing.seal(INBOX, ID, 20_030, 'an "opaque" text')
-    assert sealing.open(INBOX[::-1], ID, 20_030, body) is None
-    assert sealing.open(INBOX, ID, 20_031, body) is None
+    assert opened(sealing, body, inbox=INBOX[::-1]) is None
+    assert opened(sealing, body, day=20_031) is None
     sealing.move_on(20_031)
-    assert sealing.open(INBOX, ID, 20_030, body) is None
+    assert opened(sealing, body) is None
 
 
-def test_the_longest_text_fits_also_when_each_character_needs_an_escape(path: Path) -> None:
+@pytest.mark.parametrize("text", ["x" * 1024, '"' * 1024, "\\" * 513])
+def test_the_longest_text_fits_also_when_each_character_needs_an_escape(path: Path, text: str) -> None:
     sealing = Sealing(DayKeys(path))
-    for text in ("x" * 1024, '"' * 1024):
-        assert sealing.open(INBOX, ID, 20_001, sealing.seal(INBOX, ID, 20_001, text)) == text.replace('"', '\\"')
+    listed = opened(sealing, sealing.seal(INBOX, ID, 20_030, text)) or b""
+    assert json.loads(b'{"id":"' + listed + b'"}') == {"id": encode(ID), "message_id": text}
