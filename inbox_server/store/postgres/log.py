@@ -60,7 +60,7 @@ async def leave_numbers(db: Connection, inboxes: Sequence[bytes], changes: Seque
 
 async def shorten(db: Connection, inbox: bytes, quota: Quota) -> None:
     """Let a log that is much too long lose its oldest entries."""
-    length: int = await db.fetchval("SELECT log_n - base_n FROM inbox WHERE inbox = $1", inbox)
+    length: int = await db.fetchval("SELECT coalesce(max(log_n - base_n), 0) FROM inbox WHERE inbox = $1", inbox)
     if length - quota.log > FORGOTTEN_AT_ONCE:
         await move_base(db, inbox, most=length - quota.log)
 

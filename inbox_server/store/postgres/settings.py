@@ -172,8 +172,9 @@ def _check_order(issued: UnixTime, request: bytes, settings_at: int, settings_re
 async def forget(db: Connection, inbox: bytes, issued: UnixTime, request: bytes) -> bool | None:
     """Drop the inbox: False when there is none; None when a part of it is gone, and this must be repeated."""
     row = await db.fetchrow("SELECT settings_at, settings_request FROM inbox WHERE inbox = $1 FOR UPDATE", inbox)
-    if row is not None:
-        _check_order(issued, request, *row)
+    if row is None:
+        return False
+    _check_order(issued, request, *row)
     return await drop_inbox(db, inbox)
 
 

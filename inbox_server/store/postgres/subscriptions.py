@@ -45,8 +45,7 @@ async def subscriptions(db: Connection, inbox: bytes, channel: str) -> tuple[Sub
 
 async def drop_subscription(db: Connection, inbox: bytes, gone: Subscribed) -> None:
     """One that was made anew meanwhile is sealed anew too, and stays."""
-    await _lock(db, inbox)
-    dropped = await db.fetchval(
+    dropped = await _lock(db, inbox) and await db.fetchval(
         "DELETE FROM subscription WHERE inbox = $1 AND channel = $2 AND id = $3 AND sealed = $4 RETURNING true",
         *(inbox, gone.channel, gone.id, gone.sealed),
     )

@@ -6,10 +6,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from inbox_server.store.postgres.opening import open_store
-from tests.conftest import HandClock
-from tests.support.postgres import cluster_of, read_rows, server
-from tests.support.stores import CHECK_VALUE, QUOTA, Box
+from tests.store.postgres.conftest import Opened
+from tests.support.postgres import read_rows, server
+from tests.support.stores import Box
 
 pytestmark = pytest.mark.postgres
 
@@ -17,11 +16,8 @@ TEXTS = [f"text {number}" for number in range(200)]
 
 
 @pytest.fixture
-async def box(tmp_path: Path, clock: HandClock) -> AsyncIterator[Box]:
-    async with open_store(
-        cluster_of(tmp_path), day_keys_file=tmp_path / "day-keys", check_value=CHECK_VALUE, quota=QUOTA, clock=clock
-    ) as store:
-        box = Box(store, clock)
+async def box(opened: Opened) -> AsyncIterator[Box]:
+    async with opened() as box:
         await box.claim()
         yield box
 

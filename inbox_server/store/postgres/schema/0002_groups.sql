@@ -18,6 +18,8 @@ CREATE FUNCTION deliver(
 DECLARE
     here_bits bigint := top_bits();
     one record;
+    locked integer;
+    found integer := 0;     -- inboxes that are there
     here bytea;             -- the inbox that the variables up to `new_bytes` are of
     here_change bigint;
     here_entries bigint;
@@ -38,6 +40,7 @@ DECLARE
     u_n bigint[] := '{}'; u_head bytea[] := '{}'; u_until bigint[] := '{}';
 BEGIN
     PERFORM FROM inbox x WHERE x.inbox = ANY (inboxes) ORDER BY x.inbox FOR UPDATE;
+    GET DIAGNOSTICS locked = ROW_COUNT;
     IF EXISTS (SELECT FROM draining) THEN
         RETURN QUERY SELECT d.number, 4, 0::bigint, 0::bigint FROM unnest(ids) WITH ORDINALITY AS d (id, number);
         RETURN;
@@ -68,6 +71,7 @@ BEGIN
                 u_until := u_until || here_until;
             END IF;
             here := one.inbox;
+            found := found + one.there::integer;
             here_change := greatest(one.change, here_bits + one.change % (1::bigint << 41));
             here_entries := one.unread;
             here_bytes := one.unread_bytes;
@@ -116,6 +120,9 @@ BEGIN
         END IF;
         RETURN NEXT;
     END LOOP;
+    IF found > locked THEN  -- one was claimed since they were locked
+        RAISE serialization_failure;
+    END IF;
     IF cardinality(k_id) = 0 THEN
         -- Of a repeat, the first may wait for a standby yet. A record of our own makes this commit wait for it too.
         PERFORM pg_logical_emit_message(true, 'repeat', '');
@@ -162,6 +169,8 @@ CREATE FUNCTION acknowledge(
 DECLARE
     here_bits bigint := top_bits();
     one record;
+    locked integer;
+    found integer := 0;
     here bytea;
     here_change bigint;
     here_tombstones integer;
@@ -176,6 +185,7 @@ DECLARE
     u_new integer[] := '{}';
 BEGIN
     PERFORM FROM inbox x WHERE x.inbox = ANY (inboxes) ORDER BY x.inbox FOR UPDATE;
+    GET DIAGNOSTICS locked = ROW_COUNT;
     FOR one IN
         SELECT d.*, x.inbox IS NOT NULL AS there, x.change AS last, x.tombstones, m.change, m.day, m.size, m.expires
         FROM unnest(inboxes, ids, memories, short_memories)
@@ -190,6 +200,7 @@ BEGIN
                 u_bytes := u_bytes || here_bytes; u_new := u_new || here_new;
             END IF;
             here := one.inbox;
+            found := found + one.there::integer;
             here_change := greatest(one.last, here_bits + one.last % (1::bigint << 41));
             here_tombstones := one.tombstones;
             here_read := 0; here_bytes := 0; here_new := 0; seen := '{}';
@@ -216,6 +227,9 @@ BEGIN
         remembered := here_tombstones + here_new;
         RETURN NEXT;
     END LOOP;
+    IF found > locked THEN
+        RAISE serialization_failure;
+    END IF;
     IF here_new > 0 THEN
         u_inbox := u_inbox || here; u_change := u_change || here_change; u_read := u_read || here_read;
         u_bytes := u_bytes || here_bytes; u_new := u_new || here_new;

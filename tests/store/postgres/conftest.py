@@ -1,0 +1,29 @@
+"""One database for several stores, as for the processes that share it."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from inbox_server.store.postgres.opening import open_store
+from tests.conftest import HandClock
+from tests.support.postgres import cluster_of
+from tests.support.stores import CHECK_VALUE, QUOTA, Box
+
+Opened = Callable[[], contextlib.AbstractAsyncContextManager[Box]]
+
+
+@pytest.fixture
+def opened(tmp_path: Path, clock: HandClock) -> Opened:
+    """Opens the test's database once more, as another process does."""
+
+    @contextlib.asynccontextmanager
+    async def open_box() -> AsyncIterator[Box]:
+        keys = tmp_path / "day-keys"
+        async with open_store(
+            cluster_of(tmp_path), day_keys_file=keys, check_value=CHECK_VALUE, quota=QUOTA, clock=clock
+        ) as store:
+            yield Box(store, clock)
+
+    return open_box

@@ -1,0 +1,60 @@
+"""Processes that want the same rows take them in the same order, so that none waits for one that waits for it."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from inbox_server.clock import UnixTime
+from inbox_server.errors import Refused
+from tests.store.postgres.conftest import Opened
+from tests.support.postgres import read_rows
+from tests.support.stores import Box
+
+pytestmark = pytest.mark.postgres
+
+ROUNDS = 40
+NAMES = [bytes([number]) * 16 for number in range(8)]
+INBOXES = [bytes([100 + number]) * 16 for number in range(6)]
+
+
+def deadlocks(folder: Path) -> int:
+    """How many PostgreSQL has ended. Each is repeated, and nobody hears of it; but it took a second."""
+    ((count,),) = read_rows(folder, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    return int(count)
+
+
+async def take_names(box: Box, choose: random.Random) -> None:
+    """Be an owner who takes names from others, and now and then gives up the inbox."""
+    for number in range(ROUNDS):
+        await box.claim(names=tuple(choose.sample(NAMES, 5)), issued=UnixTime(box.clock() + number))
+        if number % 8 == 7:
+            issued = UnixTime(box.clock() + number)
+            await box.store.forget(box.inbox, issued=issued, request=b"a DELETE request")
+
+
+async def deliver_everywhere(box: Box, choose: random.Random) -> None:
+    """Deliver to all in one group, in any order, and let some be read."""
+    for number in range(ROUNDS):
+        boxes = [box.of(inbox) for inbox in choose.sample(INBOXES, len(INBOXES))]
+        for outcome in await asyncio.gather(
+            *(each.deliver(f"text {number}", life=number) for each in boxes), return_exceptions=True
+        ):
+            assert isinstance(outcome, Refused) or not isinstance(outcome, BaseException)
+        await asyncio.gather(*(each.acknowledge(f"text {number}") for each in boxes), return_exceptions=True)
+
+
+async def sweep_always(box: Box) -> None:
+    for ahead in range(ROUNDS):
+        await box.store.sweep(UnixTime(box.clock() + ahead))
+
+
+async def test_no_two_processes_wait_for_each_other(opened: Opened, tmp_path: Path) -> None:
+    async with opened() as one, opened() as other:
+        before = deadlocks(tmp_path)
+        work = [take_names(one.of(inbox), random.Random(inbox)) for inbox in INBOXES[:3]]
+        work += [take_names(other.of(inbox), random.Random(inbox)) for inbox in INBOXES[3:]]
+        work += [deliver_everywhere(box, random.Random(number)) for number, box in enumerate((one, other, one, other))]
+        await asyncio.gather(*work, sweep_always(one), sweep_always(other))
+    assert deadlocks(tmp_path) == before

@@ -1,0 +1,146 @@
+"""Sweeping beside other processes: nothing is left behind, nobody waits, and what is over cannot be opened again."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from inbox_server.clock import DAY_SECONDS
+from inbox_server.store.postgres.day_keys import DayKeys
+from inbox_server.store.postgres.links import Links
+from inbox_server.store.postgres.primary import Connection
+from inbox_server.store.postgres.sealing import Sealing
+from inbox_server.store.postgres.text_days import drop_days, ensure_days
+from tests.conftest import HandClock
+from tests.store.postgres.conftest import Opened
+from tests.support.postgres import cluster_of, read_rows
+from tests.support.stores import CAROL
+
+pytestmark = pytest.mark.postgres
+
+_LEAVING = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'text'::regclass AND inhdetachpending"
+
+
+@contextlib.asynccontextmanager
+async def beside(folder: Path) -> AsyncIterator[Connection]:
+    """A connection of somebody else's."""
+    connection = await cluster_of(folder).connect(idle_in_transaction_session_timeout="0")
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def messages(folder: Path) -> int:
+    ((count,),) = read_rows(folder, "SELECT count(*) FROM message")
+    return int(count)
+
+
+def days(folder: Path) -> list[int]:
+    """The days that have a table, attached or not."""
+    rows = read_rows(
+        folder,
+        "SELECT relname FROM pg_class WHERE relname ~ '^text_[0-9]+$' AND relkind = 'r'"
+        " AND relnamespace = current_schema()::regnamespace ORDER BY 1",
+    )
+    return [int(name.removeprefix("text_")) for (name,) in rows]
+
+
+async def test_two_processes_sweep_at_the_same_time(opened: Opened, tmp_path: Path, clock: HandClock) -> None:
+    async with opened() as one, opened() as other:
+        boxes = [one.of(bytes([number]) * 16) for number in range(12)]
+        for box in boxes:
+            await box.claim()
+            await asyncio.gather(*(box.deliver(f"text {number}") for number in range(50)))
+            await box.acknowledge(*(f"text {number}" for number in range(10)))
+        clock.advance(5000)
+        await asyncio.gather(one.sweep(), other.sweep(), one.sweep(), other.sweep())
+        assert messages(tmp_path) == 0
+        for box in boxes:
+            settings = await box.settings()
+            assert (settings.unread, settings.unread_bytes, settings.read) == (0, 0, 0)
+
+
+async def test_a_sweep_passes_by_an_inbox_that_is_held_and_comes_back_to_it(
+    opened: Opened, tmp_path: Path, clock: HandClock
+) -> None:
+    async with opened() as box, beside(tmp_path) as somebody:
+        for inbox in (box, box.of(CAROL)):
+            await inbox.claim()
+            await inbox.deliver("a text")
+        clock.advance(5000)
+        async with somebody.transaction():
+            await somebody.execute("SELECT FROM inbox WHERE inbox = $1 FOR UPDATE", CAROL)
+            sweeping = asyncio.create_task(box.sweep())
+            while messages(tmp_path) == 2:  # noqa: ASYNC110 — the database tells nobody
+                await asyncio.sleep(0)
+            assert await box.counts() == (0, 0)
+            assert await box.of(CAROL).counts() == (1, 6)
+        await sweeping
+        assert messages(tmp_path) == 0
+
+
+async def test_a_day_that_is_over_takes_its_texts_and_its_key_along(
+    opened: Opened, tmp_path: Path, clock: HandClock
+) -> None:
+    async with opened() as box:
+        await box.claim()
+        today = clock() // DAY_SECONDS
+        for day in range(4):
+            await box.deliver(f"day {day}", life=(today + day + 1) * DAY_SECONDS - 1 - clock())
+        assert set(days(tmp_path)) >= {today, today + 1, today + 2, today + 3}
+        clock.advance(2 * DAY_SECONDS)
+        await box.sweep()
+        assert min(days(tmp_path)) == today + 2
+        assert DayKeys(tmp_path / "day-keys").day == today + 2
+        assert await box.texts() == ["day 2", "day 3"]
+    async with opened() as box:
+        assert await box.texts() == ["day 2", "day 3"]
+
+
+async def test_a_day_with_something_unread_keeps_its_key_and_its_table(
+    opened: Opened, tmp_path: Path, clock: HandClock
+) -> None:
+    """A sweep may not have come so far, or an outage's entries are about to be kept for some days more."""
+    links = Links(cluster_of(tmp_path), 1, "testing")
+    async with opened() as box, contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(links.close)
+        await box.claim()
+        await box.deliver("unread", life=1000)
+        today = clock() // DAY_SECONDS
+        clock.advance(5 * DAY_SECONDS)
+        sealing = Sealing(DayKeys(tmp_path / "day-keys"))
+        await drop_days(links, links, sealing, clock())
+        assert sealing.keys.day == today
+        assert today in days(tmp_path)
+        await box.sweep()
+        await drop_days(links, links, sealing, clock())
+        assert sealing.keys.day == today + 5
+        assert today not in days(tmp_path)
+
+
+async def test_nobody_waits_for_a_day_that_cannot_be_dropped_yet(
+    opened: Opened, tmp_path: Path, clock: HandClock
+) -> None:
+    """Somebody's long transaction is in the way, such as a dump's."""
+    async with opened() as box, beside(tmp_path) as dump:
+        await box.claim()
+        await box.deliver("today")
+        today = clock() // DAY_SECONDS
+        clock.advance(2 * DAY_SECONDS)
+        async with dump.transaction(isolation="repeatable_read"):
+            await dump.execute("SELECT count(*) FROM text")
+            for turn in range(2):
+                await box.sweep()
+                assert today in days(tmp_path)
+                # Detached for whoever comes now: a plain DETACH would be done, or not begun.
+                assert read_rows(tmp_path, _LEAVING) == [(f"text_{today}",)]
+                await box.deliver("meanwhile")
+                async with beside(tmp_path) as other:
+                    await ensure_days(other, {today + 50 + turn})
+            assert await box.texts() == ["meanwhile"]
+        await box.sweep()
+        assert today not in days(tmp_path)
+        assert await box.texts() == ["meanwhile"]
