@@ -1,5 +1,7 @@
 """PostgreSQL in the configuration, without a server of it: what commands say, and what they leave to its own tools."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,21 @@ def test_init_writes_a_database_and_refuses_a_password_in_its_url(
     config = load_config(tmp_path / "new" / "config.toml")
     assert (config.store_url, config.store_password_file) == (URL, tmp_path / "new" / "database-password")
     assert "database-password (mode 0600)" in capsys.readouterr().out
+
+
+def test_a_server_on_sqlite_loads_nothing_of_postgresql(tmp_path: Path) -> None:
+    """Loading asyncpg takes memory and time, and an installation may lack it."""
+    place = deploy(tmp_path / "place")
+    program = "import sys; from inbox_server.cli import main; main(); print('asyncpg' in sys.modules)"
+    for command in ("inboxes", "invite", "doctor", "drain"):
+        more = ("new",) if command == "invite" else ()
+        arguments = (command, *more, "--config", str(place.folder / "config.toml"))
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+        assert done.stdout.splitlines()[-1:] == ["False"], done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, inbox_server.serving; print('asyncpg' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
