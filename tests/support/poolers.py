@@ -1,6 +1,7 @@
 """A pooler in transaction mode, as far as it can break a server: a relay that knows PostgreSQL's messages.
 
-As PgBouncer with `ignore_startup_parameters`, it forgets what a session is set to, and passes no notification on.
+As PgBouncer with `ignore_startup_parameters`, it forgets what a session is set to. It passes notifications on while a
+client has a connection, which is until its transaction ends: so a client may hear itself, and never hears another.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import struct
 from collections.abc import AsyncIterator
 
 _NOTIFICATION = b"A"
+_READY = b"Z"
 _WANTS_TLS = 80877103
 _KEPT = (b"user", b"database", b"client_encoding", b"search_path")
 
@@ -20,9 +22,11 @@ async def pooling(port: int) -> AsyncIterator[int]:
 
     async def serve(client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        has_connection = asyncio.Event()
+        first = await _startup(client_reader, client_writer)
         both = (
-            asyncio.create_task(_pass_on(reader, client_writer, leave_out=_NOTIFICATION)),
-            asyncio.create_task(_pass_on(client_reader, writer, first=await _startup(client_reader, client_writer))),
+            asyncio.create_task(_to_client(reader, client_writer, has_connection)),
+            asyncio.create_task(_to_server(client_reader, writer, has_connection, first)),
         )
         relays.update(both)
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -59,15 +63,26 @@ async def _untyped(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     return version, await reader.readexactly(length - 8)
 
 
-async def _pass_on(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, first: bytes = b"", leave_out: bytes = b""
+async def _to_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, has_connection: asyncio.Event) -> None:
+    while True:
+        kind, message = await _typed(reader)
+        if kind == _READY:
+            has_connection.clear()
+        if kind != _NOTIFICATION or has_connection.is_set():
+            writer.write(message)
+
+
+async def _to_server(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, has_connection: asyncio.Event, first: bytes
 ) -> None:
-    """Until either side leaves."""
     writer.write(first)
     while True:
-        kind = await reader.readexactly(1)
-        (length,) = struct.unpack("!I", head := await reader.readexactly(4))
-        content = await reader.readexactly(length - 4)
-        if kind != leave_out:
-            writer.write(kind + head + content)
-            await writer.drain()
+        _, message = await _typed(reader)
+        has_connection.set()
+        writer.write(message)
+
+
+async def _typed(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """A message's type, and all of it. Raises `IncompleteReadError` when the other side has left."""
+    kind, length = struct.unpack("!cI", head := await reader.readexactly(5))
+    return kind, head + await reader.readexactly(length - 4)

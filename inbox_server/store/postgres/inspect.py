@@ -16,6 +16,7 @@ from inbox_server.store.postgres.restored import is_home
 from inbox_server.store.postgres.standbys import read_standby
 
 _HEAR_SECONDS: Final = 2
+_CHANNEL: Final = "inbox_doctor"
 # Only these are read: a value in a log or a report is no secret, but no list of all settings is needed either.
 _READ: Final = (
     *("fsync", "full_page_writes", "autovacuum", "wal_recycle", "archive_mode", "default_transaction_isolation"),
@@ -71,7 +72,7 @@ async def inspect(cluster: Cluster, *, clock: Callable[[], float] = time.time) -
     try:
         db = await cluster.connect()
         try:
-            return await _inspect(db, clock)
+            return await _inspect(db, cluster, clock)
         finally:
             with contextlib.suppress(*Failure):
                 await db.close(timeout=_HEAR_SECONDS)
@@ -79,7 +80,7 @@ async def inspect(cluster: Cluster, *, clock: Callable[[], float] = time.time) -
         raise NotReached(error) from error
 
 
-async def _inspect(db: Connection, clock: Callable[[], float]) -> Inspection:
+async def _inspect(db: Connection, cluster: Cluster, clock: Callable[[], float]) -> Inspection:
     (rights,) = await db.fetch(_RIGHTS)
     has_tables, has_home = rights["has_tables"], rights["has_home"]
     settings = await db.fetch("SELECT name, setting FROM pg_settings WHERE name = ANY ($1)", [*_READ, *SETTINGS])
@@ -97,7 +98,7 @@ async def _inspect(db: Connection, clock: Callable[[], float]) -> Inspection:
         is_super=rights["is_super"],
         with_statistics=tuple(row[0] for row in await db.fetch(_WITH_STATISTICS)),
         skew=await _skew(db, clock),
-        hears=await _hears(db),
+        hears=await _hears(db, cluster),
         standby=await read_standby(db),
     )
 
@@ -121,16 +122,17 @@ async def _skew(db: Connection, clock: Callable[[], float]) -> float:
     return theirs - (before + clock()) / 2
 
 
-async def _hears(db: Connection) -> bool:
-    """Whether a connection gets what it notifies itself of, which a pooler in transaction mode prevents."""
+async def _hears(db: Connection, cluster: Cluster) -> bool:
+    """Whether a connection hears what another one says: through a pooler, it may hear itself and nobody else."""
     heard = asyncio.Event()
-    channel = "inbox_doctor"
+    other = await cluster.connect()
     try:
         async with asyncio.timeout(_HEAR_SECONDS):
-            await db.add_listener(channel, lambda *_: heard.set())
-            await db.execute("SELECT pg_notify($1, '')", channel)
+            await db.add_listener(_CHANNEL, lambda *_: heard.set())
+            await other.execute("SELECT pg_notify($1, '')", _CHANNEL)
             await heard.wait()
-            await db.remove_listener(channel, lambda *_: None)
     except TimeoutError:
         return False
+    finally:
+        other.terminate()
     return True

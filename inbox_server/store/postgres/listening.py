@@ -92,7 +92,7 @@ class Listening:
             await connection.add_listener(channel, lambda _, pid, __, text: self._hear(str(text), own=pid == own))
         self._standings.clear()
         self._changed(list(self._watched()))
-        await self._try_to_hear(connection, channel)
+        await self._try_to_hear(channel)
         next_poll = 0.0
         clock = asyncio.get_running_loop().time
         while True:
@@ -105,16 +105,19 @@ class Listening:
                     await self._poll(connection)
                     next_poll = clock() + (POLL_SECONDS if self.hears else _DEAF_POLL_SECONDS)
 
-    async def _try_to_hear(self, connection: Connection, channel: str) -> None:
-        """Whether this connection hears what it says itself."""
+    async def _try_to_hear(self, channel: str) -> None:
+        """Whether this connection hears what another one says: through a pooler, it may hear itself and nobody else."""
         self._heard.clear()
+        other = await self._cluster.connect(synchronous_commit="off")
         try:
             async with asyncio.timeout(_HEAR_SECONDS):
-                await connection.execute("SELECT pg_notify($1, '')", channel)
+                await other.execute("SELECT pg_notify($1, '')", channel)
                 await self._heard.wait()
             self.hears = True
         except TimeoutError:
             log.warning("PostgreSQL's notifications do not come: there may be a pooler in between; asking instead")
+        finally:
+            other.terminate()
 
     def _hear(self, text: str, *, own: bool) -> None:
         self._heard.set()

@@ -1,0 +1,42 @@
+"""Whether notifications come is tried with another connection, because a pooler lets a client hear itself alone."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from inbox_server.store.postgres.listening import Listening
+from inbox_server.store.postgres.primary import Cluster, Connection
+from tests.support.poolers import pooling
+from tests.support.postgres import cluster_of, server, url_of
+
+pytestmark = pytest.mark.postgres
+
+
+async def _hears(cluster: Cluster) -> bool:
+    """What it found out by the time at which it first asks for what changed."""
+    asks = asyncio.Event()
+
+    async def beat(_: Connection) -> None:
+        asks.set()
+
+    async with Listening(cluster, lambda _inboxes: None, list, beat) as listening:
+        await asks.wait()
+        return listening.hears
+
+
+async def test_a_direct_line_hears(tmp_path: Path) -> None:
+    assert await _hears(cluster_of(tmp_path))
+
+
+async def test_a_pooler_in_transaction_mode_is_seen_although_a_client_hears_itself(tmp_path: Path) -> None:
+    port = int(server().url.rpartition(":")[2].partition("/")[0])
+    async with pooling(port) as other:
+        cluster = Cluster(url_of(tmp_path).replace(f":{port}/", f":{other}/"), server().password)
+        connection = await cluster.connect()
+        heard = asyncio.Event()
+        await connection.add_listener("itself", lambda *_: heard.set())
+        await connection.execute("SELECT pg_notify('itself', '')")
+        await heard.wait()
+        await connection.close()
+        assert not await _hears(cluster)
