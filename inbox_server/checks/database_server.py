@@ -48,8 +48,9 @@ async def check_database_server(
     try:
         found = await inspecting.inspect(cluster, clock=clock)
     except inspecting.NotReached as error:
-        said = f"no primary answers at {cluster.places()}: {postgres('opening').reason(error.__cause__)}"
-        findings.fail("database", said, "Does PostgreSQL run, and are store.url and the password right?")
+        opening = postgres("opening")
+        said = f"no primary answers at {cluster.places()}: {opening.reason(error.__cause__)}"
+        findings.fail("database", said, opening.advice(error.__cause__))
         return
     judge_database_server(found, config, secret, findings, today=int(clock()) // DAY_SECONDS)
 

@@ -22,8 +22,10 @@ from inbox_server.config.config import Config
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
 from inbox_server.store.choosing import cluster_of, day_keys_file, open_store
+from inbox_server.store.contract import BadDatabase
 from inbox_server.store.postgres.day_keys import make_day_keys
 from inbox_server.store.postgres.inspect import inspect
+from inbox_server.store.postgres.opening import connected
 from tests.commands.test_client_only import run_without
 from tests.support import postgres_server
 from tests.support.poolers import pooling
@@ -254,6 +256,25 @@ async def test_a_pooler_that_breaks_sessions_is_seen(place: Place) -> None:
     assert found["notifications"].verdict == "warning"
     assert "lock_timeout" in found["database settings"].said
     assert found["database settings"].verdict == "failed"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (asyncpg.ProtocolViolationError("unsupported startup parameter: jit"), "Poolers"),
+        (asyncpg.DuplicatePreparedStatementError("__asyncpg_stmt_1__"), "Poolers"),
+        (asyncpg.DiskFullError("a text"), "PostgreSQL's log says more"),
+        (asyncpg.InvalidPasswordError("for inbox"), "the password right?"),
+        (ConnectionRefusedError(111, "Connection refused"), "Does it run"),
+    ],
+)
+async def test_a_failure_is_told_with_what_to_do_and_without_its_text(
+    place: Place, error: Exception, said: str
+) -> None:
+    with pytest.raises(BadDatabase, match=said) as caught:
+        async with connected(cluster_of(place.config)):
+            raise error
+    assert not isinstance(error, asyncpg.PostgresError) or str(error) not in str(caught.value)
 
 
 async def test_whether_a_standby_is_in_sync_is_seen_and_ready_tells_it(place: Place) -> None:

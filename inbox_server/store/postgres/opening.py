@@ -8,6 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+import asyncpg
+
 from inbox_server.clock import DAY_SECONDS, Clock, UnixTime, system_clock
 from inbox_server.identity.layer import NO_LAYER, ONLY_ONE, Layer, Layers
 from inbox_server.store.contract import BadDatabase, Changed, Committed, Quota, Store
@@ -23,6 +25,13 @@ from inbox_server.store.postgres.sharding import UNKNOWN, Placing, cluster_id, n
 from inbox_server.store.postgres.store import PostgresStore
 
 _ID_BYTES: Final = 16
+# A pooler refuses the settings of a session, or forgets statements that were prepared.
+_OF_POOLERS: Final = (
+    asyncpg.ProtocolViolationError,
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.DuplicatePreparedStatementError,
+)
+_OF_SIGNING_IN: Final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 _SCHEMA_LOCK: Final = 0x696E626F78  # the letters of "inbox": nobody else's, most likely
 
 
@@ -158,16 +167,24 @@ async def connected(cluster: Cluster) -> AsyncIterator[Connection]:
         db = await cluster.connect()
     except Failure as error:
         raise BadDatabase(
-            f"PostgreSQL at {cluster.places()} cannot be reached: {reason(error)}. Does it run, is one of the hosts the"
-            " primary, and are store.url and the password right?"
+            f"PostgreSQL at {cluster.places()} cannot be reached: {reason(error)}. {advice(error)}"
         ) from None
     try:
         yield db
     except Failure as error:
-        raise BadDatabase(f"PostgreSQL at {cluster.places()} failed: {reason(error)}.") from None
+        raise BadDatabase(f"PostgreSQL at {cluster.places()} failed: {reason(error)}. {advice(error)}") from None
     finally:
         with contextlib.suppress(*Failure):
             await db.close(timeout=2)
+
+
+def advice(error: BaseException) -> str:
+    """What an operator may do about a failure."""
+    if isinstance(error, _OF_POOLERS):
+        return "It seems that a pooler is in between. Connect without it: docs/postgresql.md, Poolers."
+    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _OF_SIGNING_IN):
+        return "PostgreSQL's log says more, and so does `inbox-server doctor`."
+    return "Does it run, is one of the hosts the primary, and are store.url and the password right?"
 
 
 def reason(error: BaseException) -> str:
