@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 
@@ -17,8 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from inbox_server.client.appkey import AppKey
 from inbox_server.protocol.base64url import encode
 from tests.faults.model import Faults, Ledger, Reading
+from tests.faults.tickets import Tickets
 from tests.support.requests import Answer, Caller
+from tests.support.sealed import deliver_sealed
 
+_SPENT: Final = 0.1  # of the sealed deliveries are followed by another one with a ticket that was used
+_DAY_SECONDS: Final = 86_400
+_BEFORE_MIDNIGHT_SECONDS: Final = 300  # no ticket is used then: it has no time, and a repeat could lengthen the life
 MOST_TEXT: Final = 900  # characters; a padded encrypted ID has 816
 MOST_ACK: Final = 30  # ids; so that inboxes keep some hundred entries
 _REPEATS: Final = 0.05  # of the deliveries repeat one that was answered
@@ -53,16 +58,20 @@ class Box:
 
     key: AppKey
     ledger: Ledger
+    tickets: Tickets = field(default_factory=Tickets)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A signed request. It is repeated as it is: a repeat signed later could lengthen the life, and move the entry."""
+    """A request with a token or a ticket. It is repeated as it is: a repeat signed later could lengthen the life, and
+    move the entry. One with a ticket does so on the next day."""
 
     box: Box
     text: str
     body: bytes
-    token: str
+    authorization: str
+    day: int = 0
+    ticket: bytes | None = None
 
 
 class Sender:
@@ -77,6 +86,7 @@ class Sender:
         tally: Counter[str],
         *,
         gives_up: float = _GIVE_UP,
+        seals: float = 0,
     ) -> None:
         self.key = key
         self._name = name
@@ -84,6 +94,8 @@ class Sender:
         self._random = random
         self._tally = tally
         self._gives_up = gives_up
+        self._seals = seals
+        """This share of the deliveries goes with tickets."""
         self._number = 0
         self._unanswered: Delivery | None = None
         self._answered: deque[Delivery] = deque(maxlen=8)
@@ -98,10 +110,9 @@ class Sender:
                 self._tally["repeats"] += 1
                 await self._send(caller, self._unanswered)
             elif self._answered and self._random.random() < _REPEATS:
-                self._tally["repeats"] += 1
-                await self._send(caller, self._random.choice(self._answered))
+                await self._repeat(caller, self._random.choice(self._answered))
             else:
-                await self._send(caller, self._write(caller))
+                await self._send(caller, await self._write(caller))
 
     async def finish(self, caller: Caller) -> None:
         """Send again what was not answered."""
@@ -109,11 +120,41 @@ class Sender:
             self._tally["repeats"] += 1
             await self._send(caller, self._unanswered)
 
-    def _write(self, caller: Caller) -> Delivery:
+    async def _repeat(self, caller: Caller, delivery: Delivery) -> None:
+        """One that was answered; with a ticket only on the same day."""
+        self._tally["repeats"] += 1
+        if delivery.ticket is None or delivery.day == _day(caller):
+            await self._send(caller, delivery)
+
+    async def _write(self, caller: Caller) -> Delivery:
+        seals = self._random.random() < self._seals and (
+            caller.clock() + _BEFORE_MIDNIGHT_SECONDS
+        ) // _DAY_SECONDS == _day(caller)
+        text, box = self._text(), self._random.choice(self._boxes)
+        if not seals:
+            body = json.dumps({"message_id": text}).encode()
+            return Delivery(box, text, body, f"Bearer {caller.deliver_token(body, self.key.public, box.key.address)}")
+        if box.tickets.spent and self._random.random() < _SPENT:
+            await self._offer_spent(caller, box)
+        if given := await box.tickets.give(replace(caller, key=box.key), self._random):
+            _check(given, 204)
+        ticket = box.tickets.take()
+        body = json.dumps({"message_id": text, "to": box.key.address}).encode()
+        return Delivery(box, text, body, f"InboxTicket {encode(ticket)}", _day(caller), ticket)
+
+    def _text(self) -> str:
         self._number += 1
-        text = f"{self._name}-{self._number} ".ljust(self._random.randint(24, MOST_TEXT), "x")
-        box, body = self._random.choice(self._boxes), json.dumps({"message_id": text}).encode()
-        return Delivery(box, text, body, caller.deliver_token(body, self.key.public, box.key.address))
+        return f"{self._name}-{self._number} ".ljust(self._random.randint(24, MOST_TEXT), "x")
+
+    async def _offer_spent(self, caller: Caller, box: Box) -> None:
+        """A ticket that was used, for something else. One of many that are not on the last sheet may be forgotten."""
+        ticket, text = self._random.choice(box.tickets.spent), self._text()
+        answer = await deliver_sealed(replace(caller, key=box.key), ticket, message_id=text)
+        if answer.status in (200, 201):
+            box.ledger.faults.add("respent", f"{text[:20]} was taken with a ticket that was used")
+        else:
+            _check(answer, 409, 403)
+        self._tally["spent again"] += 1
 
     async def _send(self, caller: Caller, delivery: Delivery) -> bool:
         """Whether the answer was that it is a repeat."""
@@ -122,7 +163,8 @@ class Sender:
         asked = delivery.box.ledger.send(delivery.text)
         try:
             async with asyncio.timeout(self._random.random() * _GIVE_UP_SECONDS if gives_up else None):
-                answer = await caller.send("POST", "/v1/messages", delivery.body, token=delivery.token)
+                headers = {"Authorization": delivery.authorization}
+                answer = await caller.send("POST", "/v1/messages", delivery.body, headers=headers)
         except TimeoutError:
             if not gives_up:
                 raise
@@ -132,6 +174,9 @@ class Sender:
         self._unanswered = None
         self._answered.append(delivery)
         self._tally["answered"] += 1
+        if delivery.ticket is not None:
+            delivery.box.tickets.use(delivery.ticket)
+            self._tally["sealed"] += 1
         return answer.status == 200
 
 
@@ -219,6 +264,10 @@ async def check_box(caller: Caller, box: Box, devices: list[Reading], faults: Fa
     counted, listed = (inbox["unread"], inbox["quota"]["bytes_used"]), sum(map(len, listing.unread.values()))
     if counted != (len(listing.unread), listed):
         faults.add("miscounted", f"{counted} are not {len(listing.unread)} entries of {listed} bytes")
+
+
+def _day(caller: Caller) -> int:
+    return caller.clock() // _DAY_SECONDS
 
 
 def _check(answer: Answer, *expected: int) -> None:

@@ -19,6 +19,7 @@ Kind = Literal[
     "doubled",  # it is listed twice to one reader, read twice, or answered as new twice
     "misordered",  # it is listed behind an entry that was first sent after it was answered
     "invented",  # it is listed, read or answered as a repeat, and nobody did that; or it is not what was sent
+    "respent",  # a ticket that was used delivered something else
     "apart",  # a device that kept its cursor knows other entries than a new list holds
     "miscounted",  # the inbox's own counts are not those of its list
     "refused",  # an answer that a living server has no reason for

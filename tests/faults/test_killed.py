@@ -17,5 +17,5 @@ async def test_what_was_answered_outlives_being_killed(tmp_path: Path) -> None:
     told = "\n".join([f"again: python -m tests.faults.torture --kills {KILLS} --seed {seed}", *figures.faults.told])
     assert not figures.faults.counts, told
     assert figures.tally["kills"] == KILLS
-    done = {word: figures.tally[word] > 0 for word in ("answered", "repeats", "cut off", "acks", "pages")}
+    done = {word: figures.tally[word] > 0 for word in ("answered", "sealed", "repeats", "cut off", "acks", "pages")}
     assert all(done.values()), done

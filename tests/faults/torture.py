@@ -38,6 +38,7 @@ STOP_SECONDS: Final = 5
 _BOXES: Final = 4
 _SENDERS: Final = 8
 _DEVICES: Final = 2  # of each owner
+_SEALS: Final = 0.4  # of the deliveries have a ticket
 _LOAD_SECONDS: Final = (0.02, 0.4)
 _START_SECONDS: Final = 0.4  # about as long as a start takes
 _STOPS: Final = 0.12  # of the rounds end by SIGTERM
@@ -50,7 +51,19 @@ _COMMIT_SECONDS: Final = 0.02  # that one is waited for, if none begins
 _ANSWER_SECONDS: Final = 0.001  # about as long as a commit and its answers take
 _PATIENCE_SECONDS: Final = 20
 _CUT_OFF: Final = ("cut off", "of them stored")  # deliveries without an answer, and what their repeats then told
-_WORDS: Final = ("kills", "false starts", "stops", "answered", "repeats", *_CUT_OFF, "acks", "pages", "checks")
+_WORDS: Final = (
+    "kills",
+    "false starts",
+    "stops",
+    "answered",
+    "sealed",  # of those answered
+    "spent again",  # used tickets that were tried for something else
+    "repeats",
+    *_CUT_OFF,
+    "acks",
+    "pages",
+    "checks",
+)
 
 
 @dataclass(slots=True)
@@ -79,7 +92,7 @@ class Torture:
             for number in range(_DEVICES)
         ]
         self._senders = [
-            Sender(f"sender-{number}", self._key(), self._boxes, Random(f"{seed} sender {number}"), tally)
+            Sender(f"sender-{number}", self._key(), self._boxes, Random(f"{seed} sender {number}"), tally, seals=_SEALS)
             for number in range(_SENDERS)
         ]
 
