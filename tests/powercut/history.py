@@ -28,6 +28,12 @@ class Inbox:
     claimed: bool = False
     acknowledged: set[str] = field(default_factory=set)
     """The ids whose acknowledgement was answered."""
+    has_sheet: bool = False
+    """Whether the sheet of tickets was answered."""
+    spent: dict[str, str] = field(default_factory=dict)
+    """Texts by the ticket, in hex, that they were answered with."""
+    sealed: dict[str, str] = field(default_factory=dict)
+    """The same of those that were not answered."""
 
 
 @dataclass(slots=True)
@@ -113,9 +119,15 @@ def _note(inbox: Inbox, asked: Asked, sent: dict[str, int], *, answers: bool) ->
     ledger = inbox.box.ledger
     if asked.kind == "claim":
         inbox.claimed |= answers
+    elif asked.kind == "sheet":
+        inbox.has_sheet |= answers
     elif asked.kind == "deliver" and not answers:
         sent[asked.client] = ledger.send(asked.what)
+        if asked.ticket and asked.ticket not in inbox.spent:
+            inbox.sealed[asked.ticket] = asked.what
     elif asked.kind == "deliver":
+        if inbox.sealed.pop(asked.ticket, ""):
+            inbox.spent[asked.ticket] = asked.what
         ledger.delivered(asked.what, sent[asked.client], asked.answer, new=asked.status == 201)
     elif asked.kind == "ack" and not answers:
         ledger.send_ack(asked.what)

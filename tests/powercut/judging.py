@@ -26,8 +26,9 @@ from inbox_server.world.local_world import free_socket
 from tests.faults.clients import Unexpected, check_box
 from tests.powercut.history import History, Inbox, Known
 from tests.powercut.timeline import LOG_INDEX
-from tests.powercut.workload import ALONE, FLEETING, settings_in
+from tests.powercut.workload import ALONE, FLEETING, TICKETS, settings_in, ticket_of
 from tests.support.requests import SECRET, Caller
+from tests.support.sealed import deliver_sealed
 from tests.support.serving import deploy
 from tests.support.stores import read_rows
 
@@ -171,7 +172,25 @@ class Judge:
             if answer.status not in (200, 201):
                 raise Unexpected(f"{answer.status} to a delivery: {answer.body[:300]!r}")
             inbox.box.ledger.delivered(text, asked, answer.json(), new=answer.status == 201)
+        if inbox.has_sheet:
+            await self._check_tickets(owner, inbox)
         await check_box(owner, inbox.box, devices, self._known.faults, limit)
+
+    async def _check_tickets(self, owner: Caller, inbox: Inbox) -> None:
+        """Each is good for one delivery: of those that were used for that one, of the others for any."""
+        spent = self._random.sample(sorted(inbox.spent.items()), min(_REPEATS, len(inbox.spent)))
+        for ticket, _ in spent:
+            answer = await deliver_sealed(owner, bytes.fromhex(ticket), message_id="something else")
+            if answer.status != 409 or answer.json()["code"] != "ticket_spent":
+                self.faults.append(f"respent: {answer.status} to another delivery with a ticket that was used")
+        unused = ticket_of(owner.key, TICKETS - 1)
+        for ticket, text in (*spent, *inbox.sealed.items(), (unused.hex(), f"unused {secrets.token_hex(8)}")):
+            asked = inbox.box.ledger.send(text)
+            answer = await deliver_sealed(owner, bytes.fromhex(ticket), message_id=text)
+            if answer.status not in (200, 201):
+                self.faults.append(f"unspendable: {answer.status} to the delivery that a ticket is for")
+                continue
+            inbox.box.ledger.delivered(text, asked, answer.json(), new=answer.status == 201)
 
     async def _check_view(self, owner: Caller) -> None:
         """That settings, subscriptions and entries of the owner who is alone are as they were answered."""

@@ -61,9 +61,14 @@ class Killed:
     history: History
     cut: int
 
-    def known(self, *, devices: bool) -> Known:
-        """Without devices when the database was restored: then their cursors are no longer good."""
+    def known(self, *, devices: bool, sheets: bool = True) -> Known:
+        """Without devices when the database was restored: then their cursors are no longer good.
+
+        Without sheets when it is of a version that had none.
+        """
         known = self.history.at(self.cut)
+        for inbox in known.inboxes:
+            inbox.has_sheet &= sheets
         if not devices:
             for inbox in known.inboxes:
                 inbox.readings.clear()
@@ -236,12 +241,12 @@ async def upgrading(folder: Path, left: Killed, _plant: str = "") -> Scenario:
 
     async def judge(state: State, _number: int, place: Path) -> Found:
         copies = sorted(name for name in state.left if ".before-step-" in name and ".partial" not in name)
-        found = await _judge(left.history, left.known(devices=True), state, place / "data")
+        found = await _judge(left.history, left.known(devices=True, sheets=False), state, place / "data")
         if not copies:
             listens = "listens at" in "".join(_said(recording, state.cut))
             return Found([*found.faults, *(["lost: the copy made before an upgrade"] if listens else [])])
         _restore(place / copies[0], place / "restored")
-        whole = await _judge(left.history, left.known(devices=False), state, place / "restored")
+        whole = await _judge(left.history, left.known(devices=False, sheets=False), state, place / "restored")
         return Found([*found.faults, *whole.faults])
 
     return Scenario("upgrade", recording, judge)

@@ -6,6 +6,7 @@ requests in their order, and the trace says at which step each was sent.
 
 import asyncio
 import contextlib
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,15 +15,22 @@ from typing import Any, Final
 
 import aiohttp
 
+from inbox_server.client.appkey import AppKey
+from inbox_server.client.tickets import id_of as id_of_ticket
+from inbox_server.client.tickets import week_of
 from inbox_server.clock import system_clock
+from inbox_server.protocol.base64url import encode
 from tests.faults.clients import QuickKey
 from tests.support.push_services import Browser
 from tests.support.requests import Answer, Caller, id_of
+from tests.support.sealed import deliver_sealed, put_body
 
 BOXES: Final = 2
 SENDERS: Final = 4
 DEVICES: Final = 2  # of each box
 FLEETING, ALONE = "fleeting", "alone"
+TICKETS: Final = 1024
+_SEALED: Final = 0.4  # of the texts are delivered with a ticket
 _DELIVERIES: Final = 25  # by each sender in each life of the server
 _CHANGES: Final = 50  # of the settings, by the owner who is alone
 _BRIEF: Final = 4  # deliveries that soon expire
@@ -44,6 +52,8 @@ class Asked:
     what: Any
     status: int
     answer: Any = None
+    ticket: str = ""
+    """In hex: what it was delivered with, if not with a token."""
 
 
 @dataclass(slots=True)
@@ -54,6 +64,8 @@ class Journal:
     asked: list[Asked] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
     texts: int = 0
+    tickets: dict[str, bytes] = field(default_factory=dict)
+    """By the text that is delivered with it."""
 
     def key(self, subject: str) -> QuickKey:
         return QuickKey(bytes.fromhex(self.keys.setdefault(subject, self.random.randbytes(32).hex())))
@@ -62,6 +74,22 @@ class Journal:
         """A new message ID, of which every piece of 16 bytes tells its number."""
         self.texts += 1
         return (f"<{self.texts:06}>" * (_MOST_TEXT // 8 + 1))[: self.random.randint(24, _MOST_TEXT)]
+
+    def ticket(self, owner: str, text: str) -> bytes | None:
+        """The next one, or the one that the text has already; None for a text that is delivered with a token."""
+        if text not in self.tickets and self.random.random() < _SEALED:
+            self.tickets[text] = ticket_of(self.key(owner), len(self.tickets))
+        return self.tickets.get(text)
+
+
+def ticket_of(owner: AppKey, number: int) -> bytes:
+    """One of those on the owner's sheet. The last one is used by nobody."""
+    return hashlib.sha256(owner.secret + number.to_bytes(4)).digest()
+
+
+def _sheet_of(owner: AppKey) -> bytes:
+    ids = b"".join(sorted(id_of_ticket(ticket_of(owner, number)) for number in range(TICKETS)))
+    return json.dumps({"week": week_of(system_clock()), "ids": encode(ids)}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +101,12 @@ class Client:
     caller: Caller
     journal: Journal
 
-    async def ask(self, kind: str, what: Any, answering: Awaitable[Answer], *expected: int) -> Any:
+    async def ask(self, kind: str, what: Any, answering: Awaitable[Answer], *expected: int, ticket: str = "") -> Any:
         """The answer's document."""
         answer = await answering
         assert answer.status in expected, answer.body
         document = answer.json() if answer.body else None
-        self.journal.asked.append(Asked(self.address, kind, self.subject, what, answer.status, document))
+        self.journal.asked.append(Asked(self.address, kind, self.subject, what, answer.status, document, ticket))
         return document
 
 
@@ -99,6 +127,8 @@ async def claim_all(journal: Journal, url: str) -> None:
     for number, subject in enumerate([*boxes(), FLEETING]):
         async with _client(journal, url, f"127.0.2.{number + 1}", subject) as client:
             await client.ask("claim", None, client.caller.claim({"accept": "anyone"}), 201)
+            if subject != FLEETING:
+                await client.ask("sheet", None, put_body(client.caller, _sheet_of(client.caller.key)), 204)
 
 
 def boxes() -> list[str]:
@@ -138,8 +168,12 @@ async def _send(sender: Client) -> None:
 
 
 async def _deliver(sender: Client, text: str) -> None:
-    recipient = sender.journal.key(sender.subject).address
-    await sender.ask("deliver", text, sender.caller.deliver(text, recipient=recipient), 200, 201)
+    owner, ticket = sender.journal.key(sender.subject), sender.journal.ticket(sender.subject, text)
+    if ticket is None:
+        await sender.ask("deliver", text, sender.caller.deliver(text, recipient=owner.address), 200, 201)
+    else:
+        sealed = deliver_sealed(replace(sender.caller, key=owner), ticket, message_id=text)
+        await sender.ask("deliver", text, sealed, 200, 201, ticket=ticket.hex())
 
 
 async def _read(device: Client, random: Random, done: asyncio.Event) -> None:
