@@ -39,7 +39,9 @@ def add_send(commands: Commands) -> None:
     command.add_argument("--file", type=Path, help="send the bytes of this file instead")
     command.add_argument("--ttl", metavar="SECONDS", type=whole(10, 10**9), help="how long the ID may stay unread")
     command.add_argument(
-        "--signed", action="store_true", help="sign this message, even if earlier ones to this recipient went sealed"
+        "--signed",
+        action="store_true",
+        help="let this message be signed if no ticket is accepted, even if earlier ones to this recipient went sealed",
     )
     command.add_argument(
         "--retry", action="store_true", help="send nothing new, only repeat what is waiting in the outbox"

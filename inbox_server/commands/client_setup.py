@@ -28,6 +28,10 @@ _CLAIMED: Final = {
     "claimed_again": "claimed again: its operator had deleted or lost your inbox, with all that was in it;"
     " `client audit` looks in the senders' buckets for what you have not read",
 }
+_SEALED: Final = {
+    True: "sealed delivery is on: your contacts get tickets, and you use theirs",
+    False: "sealed delivery is off: your card offers no tickets, and you use none",
+}
 _ROOM: Final = ("tells you in the room", "tells you in no room")
 _URL: Final = ("tells your URL", "tells no URL")
 
@@ -156,8 +160,11 @@ def _publish(options: argparse.Namespace) -> int:
         if not listed:
             return 1
         if options.sealed:
-            sealing = replace(profile.sealing, is_on=options.sealed == "on")
-            client.account.profile.change(lambda profile: replace(profile, sealing=sealing))
+            is_on = options.sealed == "on"
+            client.account.profile.change(
+                lambda profile: replace(profile, sealing=replace(profile.sealing, is_on=is_on))
+            )
+            output.tell(_SEALED[is_on], {"sealed": is_on})
         seq = await client.publish(listed)
         output.tell(f"published card {seq}: {', '.join(listed)}", {"published": list(listed), "seq": seq})
         if fault := client.account.profile.read().sealing.fault:
