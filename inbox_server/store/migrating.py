@@ -75,7 +75,8 @@ class Database(Protocol):
 
 
 Progress = Callable[[str, int, int, int], None]
-"""Called with what is done ("copied" or "compared"), how many inboxes and entries so far, and of how many inboxes."""
+"""Called with what is done ("copied" or "compared"), how many inboxes and entries so far, and of how many inboxes; and
+first with those that are "found" in the target."""
 
 
 def refuse_partial(mark: Mark | None, place: str) -> None:
@@ -164,6 +165,8 @@ async def _marked(database: Database, mark: Mark, before: Mark | None = None) ->
 async def _copy(source: Database, target: Database, progress: Progress) -> None:
     all, done, entries = await source.count_inboxes(), await target.count_inboxes(), 0
     at = await target.last_inbox()
+    if done:
+        progress("found", done, 0, all)
     while (last := await source.next_batch(at)) is not None:
         inboxes = await source.read(at, last)
         await target.write(inboxes)

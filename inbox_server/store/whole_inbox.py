@@ -88,9 +88,9 @@ class Rest:
     seen: int | None
 
 
-def readable(id: bytes, text: str | None, size: int) -> str:
+def readable(id: bytes, text: str, size: int) -> str:
     """A text as it was delivered; one that a disk has changed is readable by every store, and still not what it was."""
-    if text is not None and hashlib.sha256(text.encode()).digest() == id:
+    if hashlib.sha256(text.encode()).digest() == id:
         return text
     return "?" * size
 

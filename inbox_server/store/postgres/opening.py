@@ -14,6 +14,7 @@ from inbox_server.clock import DAY_SECONDS, Clock, UnixTime, system_clock
 from inbox_server.identity.layer import NO_LAYER, ONLY_ONE, Layer, Layers
 from inbox_server.store.contract import BadDatabase, Changed, Committed, Quota, Store
 from inbox_server.store.layered import LayeredStore, shown
+from inbox_server.store.migrating import Mark, refuse_marked
 from inbox_server.store.postgres.day_check import check_day_keys, note_day_keys
 from inbox_server.store.postgres.day_keys import STATE_BYTES, DayKeys, make_day_keys
 from inbox_server.store.postgres.primary import Cluster, Connection, Failure
@@ -134,9 +135,16 @@ async def prepare(
     layers: Layers,
     now: UnixTime,
     random_bytes: Callable[[int], bytes],
+    *,
+    migrating: bool = False,
 ) -> Prepared:
-    """Make the tables that are missing, and see that secret and day keys are the right ones. Raises `BadDatabase`."""
+    """Make the tables that are missing, and see that secret and day keys are the right ones. Raises `BadDatabase`.
+
+    A database that is part of a migration, or was, is for a migration only.
+    """
     await upgrade(db)
+    if not migrating:
+        refuse_marked(await read_mark(db), "The PostgreSQL database")
     layer = await claim(db, check_value, layers)
     await check_home(db)
     keys = await _day_keys(db, day_keys_file, now, random_bytes)
@@ -160,11 +168,20 @@ def make_store(
     )
 
 
+async def read_mark(db: Connection) -> Mark | None:
+    """What the database says of a migration."""
+    row = await db.fetchrow("SELECT mark, state FROM migration")
+    return None if row is None else Mark(*row)
+
+
 @contextlib.asynccontextmanager
-async def connected(cluster: Cluster) -> AsyncIterator[Connection]:
-    """A connection to the primary, for a command. Raises `BadDatabase`, also for what fails within the context."""
+async def connected(cluster: Cluster, then: str = "", **session: str) -> AsyncIterator[Connection]:
+    """A connection to the primary, for a command. Raises `BadDatabase`, also for what fails within the context.
+
+    `then` is what to do once that is right, and `session` are settings.
+    """
     try:
-        db = await cluster.connect()
+        db = await cluster.connect(**session)
     except Failure as error:
         raise BadDatabase(
             f"PostgreSQL at {cluster.places()} cannot be reached: {reason(error)}. {advice(error)}"
@@ -172,7 +189,8 @@ async def connected(cluster: Cluster) -> AsyncIterator[Connection]:
     try:
         yield db
     except Failure as error:
-        raise BadDatabase(f"PostgreSQL at {cluster.places()} failed: {reason(error)}. {advice(error)}") from None
+        text = f"PostgreSQL at {cluster.places()} failed: {reason(error)}. {advice(error)} {then}"
+        raise BadDatabase(text.rstrip()) from None
     finally:
         with contextlib.suppress(*Failure):
             await db.close(timeout=2)
@@ -255,6 +273,7 @@ async def add_invite(
     """Remember an invite, beside servers that run or without one. Raises `BadDatabase`."""
     async with connected(cluster) as db:
         await upgrade(db)
+        refuse_marked(await read_mark(db), "The PostgreSQL database")
         layer = await claim(db, check_value, layers)
         await check_home(db)
         await db.execute("INSERT INTO invite (code, expires) VALUES ($1, $2)", layer.hide(code), expires)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -28,8 +28,9 @@ Failure: Final = (
 
 CONNECT_SECONDS: Final = 2.0  # of each host by itself: a frozen one must not hide the new primary
 _RETRY_SECONDS: Final = 5
+APPLICATION_NAME: Final = "inbox-server"
+_NAME_LENGTH: Final = 63  # PostgreSQL cuts a longer one off
 SETTINGS: Final = {
-    "application_name": "inbox-server",
     # One plan for all groups, whatever their size; a plan of its own for each takes longer than the group.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -60,6 +61,11 @@ class Cluster:
     def places(self) -> str:
         """The hosts, for a person to read."""
         return ", ".join(f"{host}:{port}" for host, port in self.hosts())
+
+    def session_name(self) -> str:
+        """What PostgreSQL shows our sessions as; those of another server may be in another schema of the database."""
+        schema = dict(parse_qsl(urlsplit(self.url).query)).get("search_path", "")
+        return f"{APPLICATION_NAME} {schema}".rstrip()[:_NAME_LENGTH]
 
     async def connect(self, **settings: str) -> Connection:
         """A connection to the primary, once it is found. Raises one of `Failure`.
@@ -92,7 +98,7 @@ class Cluster:
             password=self.password,
             timeout=CONNECT_SECONDS,
             target_session_attrs=SessionAttribute.primary,
-            server_settings={**SETTINGS, **settings},
+            server_settings={**SETTINGS, "application_name": self.session_name(), **settings},
         )
 
 

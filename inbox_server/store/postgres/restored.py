@@ -65,6 +65,7 @@ async def mark_restored(
             await db.execute(sql, inboxes, [random_bytes(_GENERATION_BYTES) for _ in inboxes], day)
             last = inboxes[-1] if inboxes else None
             await db.execute(f"UPDATE home SET marked = $1, {_HERE}", last)  # noqa: S608
+    await db.execute("DELETE FROM migration WHERE state <> 'target'")  # so it may be used again, if it was whole
     rows = await db.fetch("SELECT count(*), coalesce(sum(unread), 0)::bigint FROM inbox")
     return Restored(*rows[0])
 

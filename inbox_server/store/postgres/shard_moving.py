@@ -106,16 +106,18 @@ async def _move(source: Connection, target: Connection, inbox: bytes) -> int:
     """How many unread entries were moved. Whatever the target has of this inbox is from a run that broke off."""
     async with source.transaction():
         await source.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # a large inbox takes its time
-        unread = await source.fetchval("SELECT unread FROM inbox WHERE inbox = $1 FOR UPDATE", inbox)
+        row = await source.fetchrow("SELECT unread, change FROM inbox WHERE inbox = $1 FOR UPDATE", inbox)
+        unread, change = row or (0, 0)
         days = await source.fetch("SELECT DISTINCT day FROM message WHERE inbox = $1 AND day IS NOT NULL", inbox)
         await ensure_days(target, {day for (day,) in days})
         async with target.transaction():
+            await target.execute("SELECT keep_ahead($1)", change)
             for table in TABLES:
                 await target.execute(f"DELETE FROM {table} WHERE inbox = $1", inbox)  # noqa: S608 — names above
                 await _copy(source, target, table, inbox)
         for table in reversed(TABLES):
             await source.execute(f"DELETE FROM {table} WHERE inbox = $1", inbox)  # noqa: S608
-    return unread or 0
+    return int(unread)
 
 
 async def _copy(source: Connection, target: Connection, table: str, inbox: bytes) -> None:

@@ -14,9 +14,9 @@ from inbox_server.errors import Refused
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.migrating import Mark, migrate, reopen
 from inbox_server.store.sqlite.backup import back_up, restore
-from inbox_server.store.sqlite.opening import DATABASE_NAME, add_invite
-from tests.conftest import HandClock
-from tests.support.migrating import ID, NOW, Place, full, move, place, quiet, told
+from inbox_server.store.sqlite.opening import DATABASE_NAME
+from tests.conftest import START, HandClock
+from tests.support.migrating import ID, Place, full, move, place, quiet, told
 from tests.support.stores import (
     BOB,
     CHECK_VALUE,
@@ -26,13 +26,13 @@ from tests.support.stores import (
 )
 
 OTHER_ID = b"another one....."
-TODAY = NOW // DAY_SECONDS
+TODAY = START // DAY_SECONDS
 
 
 async def test_a_source_is_not_used_again_unless_it_is_reopened_and_then_no_cursor_of_before_is_valid(
-    tmp_path: Path,
+    pair: tuple[Place, Place],
 ) -> None:
-    source, target = place(tmp_path, "first"), place(tmp_path, "second")
+    source, target = pair
     async with full(source) as box:
         cursor, texts, head = await box.cursor(), await box.texts(), (await box.log()).head
     await move(source, target)
@@ -41,7 +41,7 @@ async def test_a_source_is_not_used_again_unless_it_is_reopened_and_then_no_curs
             async with use:
                 pass
     with pytest.raises(BadDatabase, match="was copied to another database"):
-        await move(source, place(tmp_path, "third"))
+        await move(source, source.beside("third"))
     async with source.opened() as database:
         assert await reopen(database, random_bytes=random.Random(1).randbytes, day=TODAY)
     async with source.store() as store:
@@ -55,7 +55,7 @@ async def test_a_source_is_not_used_again_unless_it_is_reopened_and_then_no_curs
 
 @contextlib.asynccontextmanager
 async def _invited(place: Place) -> AsyncIterator[None]:
-    await add_invite(place.folder, b"a code, hashed..", expires=UnixTime(9), check_value=CHECK_VALUE)
+    await place.kind.add_invite(place.folder, b"a code, hashed..", expires=UnixTime(9))
     yield
 
 
@@ -76,24 +76,22 @@ async def begun(source: Place, target: Place) -> None:
 
 
 async def test_while_it_is_not_finished_nobody_uses_either_and_no_other_migration_goes_on_with_it(
-    tmp_path: Path,
+    pair: tuple[Place, Place],
 ) -> None:
-    source, target, other = (place(tmp_path, name) for name in ("first", "second", "other"))
+    source, target = pair
+    other = source.beside("other")
     async with full(source) as box:
         expected = await told(box)
-    async with claimed_box(other.folder):
+    async with claimed_box(other.folder, kind=other.kind):
         pass
     await begun(source, target)
     for of, why in ((source, "is being copied"), (target, "is not whole")):
         with pytest.raises(BadDatabase, match=why):
             async with of.store():
                 pass
-    for pair, why in (((other, target), "another migration"), ((target, place(tmp_path, "new")), "not whole itself")):
+    for pair, why in (((other, target), "another migration"), ((target, source.beside("new")), "not whole itself")):
         with pytest.raises(BadDatabase, match=why):
             await move(*pair)
-    for use in (_copy_of(target, tmp_path / "copy"), _restored(target.folder / DATABASE_NAME, tmp_path / "restored")):
-        with pytest.raises(BadDatabase, match="is not whole"):
-            use()
     async with target.opened() as database:
         with pytest.raises(BadDatabase, match="is not whole"):
             await reopen(database, random_bytes=random.Random(1).randbytes, day=TODAY)
@@ -104,16 +102,26 @@ async def test_while_it_is_not_finished_nobody_uses_either_and_no_other_migratio
         assert await told(replace(box, store=store)) == expected
 
 
+async def test_what_is_not_whole_is_neither_copied_nor_restored(tmp_path: Path) -> None:
+    source, target = place(tmp_path, "first"), place(tmp_path, "second")
+    async with full(source):
+        pass
+    await begun(source, target)
+    for use in (_copy_of(target, tmp_path / "copy"), _restored(target.folder / DATABASE_NAME, tmp_path / "restored")):
+        with pytest.raises(BadDatabase, match="is not whole"):
+            use()
+
+
 def _copy_of(place: Place, file: Path) -> Callable[[], object]:
     return lambda: back_up(place.folder, file, check_value=CHECK_VALUE, settings_only=False)
 
 
 def _restored(file: Path, folder: Path) -> Callable[[], object]:
-    return lambda: restore(folder, file, check_value=CHECK_VALUE, random_bytes=random.Random(1).randbytes, now=NOW)
+    return lambda: restore(folder, file, check_value=CHECK_VALUE, random_bytes=random.Random(1).randbytes, now=START)
 
 
-async def test_one_that_is_given_up_leaves_the_source_as_it_was(tmp_path: Path) -> None:
-    source, target = place(tmp_path, "first"), place(tmp_path, "second")
+async def test_one_that_is_given_up_leaves_the_source_as_it_was(pair: tuple[Place, Place]) -> None:
+    source, target = pair
     async with full(source) as box:
         expected, cursor = await told(box), await box.cursor()
     await begun(source, target)
@@ -129,11 +137,11 @@ async def test_one_that_is_given_up_leaves_the_source_as_it_was(tmp_path: Path) 
         await move(source, target, OTHER_ID)
     async with source.store():  # and that was refused without a trace
         pass
-    await move(source, place(tmp_path, "third"), OTHER_ID)
+    await move(source, source.beside("third"), OTHER_ID)
 
 
-async def test_one_that_is_killed_between_its_last_two_commits_is_finished(tmp_path: Path) -> None:
-    source, target = place(tmp_path, "first"), place(tmp_path, "second")
+async def test_one_that_is_killed_between_its_last_two_commits_is_finished(pair: tuple[Place, Place]) -> None:
+    source, target = pair
     async with full(source) as box:
         expected = await told(box)
     await begun(source, target)
@@ -145,8 +153,8 @@ async def test_one_that_is_killed_between_its_last_two_commits_is_finished(tmp_p
 
 
 @pytest.mark.parametrize("what", ["an inbox", "an invite", "a suspension"])
-async def test_a_target_that_holds_something_is_left_as_it_is(tmp_path: Path, what: str) -> None:
-    source, target = place(tmp_path, "first"), place(tmp_path, "second")
+async def test_a_target_that_holds_something_is_left_as_it_is(pair: tuple[Place, Place], what: str) -> None:
+    source, target = pair
     async with full(source):
         pass
     if what == "an invite":
@@ -164,8 +172,8 @@ async def test_a_target_that_holds_something_is_left_as_it_is(tmp_path: Path, wh
             pass
 
 
-async def test_a_target_on_which_a_server_has_only_started_is_as_good_as_a_new_one(tmp_path: Path) -> None:
-    source, target = place(tmp_path, "first"), place(tmp_path, "second")
+async def test_a_target_on_which_a_server_has_only_started_is_as_good_as_a_new_one(pair: tuple[Place, Place]) -> None:
+    source, target = pair
     async with full(source) as box:
         expected = await told(box)
     async with target.store() as store:
@@ -176,8 +184,10 @@ async def test_a_target_on_which_a_server_has_only_started_is_as_good_as_a_new_o
         assert await told(replace(box, store=store)) == expected
 
 
-async def test_a_source_that_was_put_under_a_new_secret_meanwhile_is_not_mixed_with_the_old(tmp_path: Path) -> None:
-    source, target = place(tmp_path, "first"), place(tmp_path, "second")
+async def test_what_is_under_a_new_secret_meanwhile_is_not_mixed_with_the_old(
+    pair: tuple[Place, Place],
+) -> None:
+    source, target = pair
     async with full(source):
         pass
     await begun(source, target)

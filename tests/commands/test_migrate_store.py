@@ -1,0 +1,139 @@
+"""`inbox-server migrate-store` as an operator runs it: clients go on with their cursors, and a kill is no harm."""
+
+import asyncio
+import json
+import random
+import re
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from benchmarks.filling import fill
+from benchmarks.signing import people
+from inbox_server.clock import system_clock
+from tests.support import postgres
+from tests.support.requests import SECRET, Caller, id_of, new_key
+from tests.support.serving import Deployment, client_session, deploy
+
+KILLS = 20
+INBOXES, ENTRIES = 100, 150
+FIRST_SECONDS = 4.0
+"""Of a migration: longer than it takes on a quiet machine."""
+
+
+def configure(place: Deployment, **values: str) -> None:
+    """Change the configuration."""
+    text = (place.folder / "config.toml").read_text()
+    for key, value in values.items():
+        text, count = re.subn(rf"^{key} = .*$", f"{key} = {json.dumps(value)}", text, flags=re.MULTILINE)
+        assert count == 1
+    (place.folder / "config.toml").write_text(text)
+
+
+async def command(place: Deployment, name: str, *more: str, code: int = 0) -> str:
+    """What it says."""
+    arguments = sys.executable, "-m", "inbox_server", name, "--config", str(place.folder / "config.toml"), *more
+    process = await asyncio.create_subprocess_exec(*arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said, _ = await process.communicate()
+    assert process.returncode == code, said.decode()
+    return said.decode()
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(180)
+async def test_clients_go_on_with_their_cursors_on_postgresql_and_back(tmp_path: Path) -> None:
+    place = deploy(tmp_path / "place")
+    to_postgres = postgres.config_of(tmp_path / "postgres")
+    bob, alice = new_key(), new_key()
+    async with client_session() as session:
+        owner = Caller(session, place.url, bob, system_clock)
+        sender = Caller(session, place.url, alice, system_clock)
+
+        async def deliver(text: str) -> int:
+            return (await sender.deliver(text, recipient=bob.public)).status
+
+        async with place.running():
+            assert (await owner.claim({"accept": "contacts", "contacts": [alice.address]})).status == 201
+            assert [await deliver(text) for text in ("one", "two", 'th"ree')] == [201] * 3
+            cursor = (await owner.unread()).json()["cursor"]
+            await owner.acknowledge(id_of("one"))
+            log = (await owner.log(nonce="A" * 22)).json()["head"]
+            await command(place, "drain")
+            assert (await sender.deliver("late", recipient=bob.public)).status == 503
+            assert "Stop that one first" in await command(place, "migrate-store", "--to", to_postgres["url"], code=1)
+        password = ("--to-password-file", to_postgres["password_file"])
+        said = await command(place, "migrate-store", "--to", to_postgres["url"], *password)
+        assert "copied 1 inbox with 2 unread from" in said
+        assert "inbox-server drain --end" in said
+        assert "was copied to another database" in await command(place, "serve", code=1)
+        configure(place, **to_postgres)
+        assert "are taken again" in await command(place, "drain", "--end")
+        async with place.running():
+            assert (await owner.log(nonce="A" * 22)).json()["head"] == log
+            changes = (await owner.unread(after=cursor)).json()
+            assert (changes["messages"], changes["read"]) == ([], [id_of("one")])
+            assert [await deliver(text) for text in ("four", "two")] == [201, 200]
+            changes = (await owner.unread(after=changes["cursor"])).json()
+            assert [entry["message_id"] for entry in changes["messages"]] == ["four"]
+            await owner.acknowledge(id_of("two"))
+            back = ("--to", f"sqlite:{tmp_path / 'again'}")
+            assert "Stop all of them first" in await command(place, "migrate-store", *back, code=1)
+        assert "is not empty" in await command(place, "migrate-store", "--to", f"sqlite:{place.data}", code=1)
+        said = await command(place, "migrate-store", *back, "--json")
+        counts = json.loads(said)
+        assert (counts["inboxes"], counts["unread"], counts["read"]) == (1, 2, 2)
+        configure(place, url="", password_file="", data_dir=str(tmp_path / "again"))
+        async with place.running():
+            changes = (await owner.unread(after=changes["cursor"])).json()
+            assert (changes["messages"], changes["read"]) == ([], [id_of("two")])
+            assert await deliver("five") == 201
+            assert await owner.texts() == ['th"ree', "four", "five"]
+
+
+def killed(place: Deployment, seconds: float, *more: str) -> tuple[bool, str]:
+    """Whether a migration was killed after so many seconds, because it was not finished; and what it said."""
+    arguments = sys.executable, "-m", "inbox_server", "migrate-store", "--config", str(place.folder / "config.toml")
+    with subprocess.Popen([*arguments, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            said, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return True, process.communicate()[0]
+    assert process.returncode == 0, said
+    return False, said
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(600)
+def test_migrations_that_are_killed_twenty_times_are_whole(tmp_path: Path) -> None:
+    """Wherever it is: before it begins, while it copies or compares, at its end; there, on, and back."""
+    place = deploy(tmp_path / "place")
+    fill(place.data, SECRET, people(INBOXES), entries=ENTRIES)
+    file = postgres.config_of(tmp_path / "any")["password_file"]
+    passwords = ("--from-password-file", file, "--to-password-file", file)
+
+    def store(number: int) -> str:
+        """SQLite, PostgreSQL, PostgreSQL, and so on: all are new but the first."""
+        folder = tmp_path / f"place {number}"
+        if number % 3:
+            return postgres.config_of(folder)["url"]
+        return f"sqlite:{folder}" if number else f"sqlite:{place.data}"
+
+    chance, kills, digests, went_on = random.Random(15), 0, set[str](), 0
+    for leg in count():
+        ends = ("--from", store(leg), "--to", store(leg + 1))
+        seconds, is_killed = FIRST_SECONDS, True
+        while is_killed:
+            is_killed, said = killed(place, chance.uniform(0, seconds), *ends, *passwords)
+            kills += is_killed
+            went_on += "are there already" in said
+            seconds *= 1.2
+        digests |= set(re.findall("SHA-256 ([0-9a-f]{64})", said))
+        assert f"copied {INBOXES} inboxes with {INBOXES * ENTRIES} unread from" in said
+        if kills >= KILLS:
+            break
+    assert len(digests) == 1
+    assert went_on
