@@ -139,11 +139,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Server]:
-    """A new server in an empty folder, which others can enter. Raises `CannotRun`."""
+def running(folder: Path, password: str | None = None, *, promoted: bool = False) -> Iterator[Server]:
+    """A new server in an empty folder, which others can enter. Raises `CannotRun`.
+
+    One that was `promoted` is on its second timeline, as after a failover.
+    """
     postgres = programs(folder)
     home = make_folder(folder / "server", postgres.account)
-    data, log, port, password = home / "data", home / "log", free_port(), secrets.token_hex()
+    data, log, port, password = home / "data", home / "log", free_port(), password or secrets.token_hex()
     password_file = home / "password"
     password_file.write_text(password)
     postgres.account.own(password_file)
@@ -151,9 +154,13 @@ def running(folder: Path) -> Iterator[Server]:
     sign_in = ("--auth=scram-sha-256", f"--username={ADMIN}", f"--pwfile={password_file}")
     how = ("--no-sync", "--locale=C", "--encoding=UTF8")  # the server itself syncs
     postgres.run("initdb", f"--pgdata={data}", *sign_in, *how, *settings, "-c", f"port={port}", cwd=home)
+    if promoted:
+        (data / "standby.signal").touch()
     # Its output goes to the log, or whoever started this would wait for the server to close it.
     postgres.run("pg_ctl", "start", "--wait", f"--pgdata={data}", f"--log={log}", cwd=home)
     try:
+        if promoted:
+            postgres.run("pg_ctl", "promote", "--wait", f"--pgdata={data}", cwd=home)
         admin_url = f"postgresql://{ADMIN}:{password}@127.0.0.1:{port}/postgres"
         asyncio.run(_make_owner(admin_url, password))
         yield Server(f"postgresql://{OWNER}@127.0.0.1:{port}/{OWNER}", password, admin_url, str(data), str(log))

@@ -39,6 +39,7 @@ class Link:
         self._cluster = cluster
         self._seconds = seconds
         self._connection: Connection | None = None
+        self._timeline = 0
 
     async def run(self, work: Work[T]) -> T:
         """Do work. It may have been done although this raises one of `Failure`; its other exceptions pass through."""
@@ -68,8 +69,12 @@ class Link:
             raise
 
     async def _connected(self) -> Connection:
+        """One from before a failover is not used any more: it may lead to a primary that has not heard of it."""
+        if self._timeline != self._cluster.newest.timeline:
+            self._drop()
         if self._connection is None or self._connection.is_closed():
-            self._connection = await self._cluster.connect()
+            found = await self._cluster.find()
+            self._connection, self._timeline = found.connection, found.timeline
         return self._connection
 
     def _drop(self) -> None:

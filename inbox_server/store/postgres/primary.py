@@ -30,6 +30,7 @@ CONNECT_SECONDS: Final = 2.0  # of each host by itself: a frozen one must not hi
 _RETRY_SECONDS: Final = 5
 APPLICATION_NAME: Final = "inbox-server"
 _NAME_LENGTH: Final = 63  # PostgreSQL cuts a longer one off
+_TIMELINE: Final = "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint"
 SETTINGS: Final = {
     # One plan for all groups, whatever their size; a plan of its own for each takes longer than the group.
     "plan_cache_mode": "force_generic_plan",
@@ -46,11 +47,27 @@ def unavailable() -> Unavailable:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """A connection to the primary, and its timeline, which is higher after each failover."""
+
+    connection: Connection
+    timeline: int
+
+
+@dataclass(slots=True)
+class Newest:
+    """The timeline of the last primary that was found."""
+
+    timeline: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """Where a database is: a URL with one or several hosts, and the password if it is not in the URL."""
 
     url: str = field(repr=False)
     password: str | None = field(default=None, repr=False)
+    newest: Newest = field(default_factory=Newest, compare=False)
 
     def hosts(self) -> list[tuple[str, int]]:
         """Each host and port, in the order of the URL. A host that begins with a slash is a folder of Unix sockets."""
@@ -68,30 +85,40 @@ class Cluster:
         return f"{APPLICATION_NAME} {schema}".rstrip()[:_NAME_LENGTH]
 
     async def connect(self, **settings: str) -> Connection:
-        """A connection to the primary, once it is found. Raises one of `Failure`.
+        """As `find`, for who does not keep the connection."""
+        return (await self.find(**settings)).connection
+
+    async def find(self, **settings: str) -> Found:
+        """A connection to the primary. Raises one of `Failure`.
 
         All hosts are asked at the same time, each with a time of its own. asyncpg's own search asks them in turn, and
-        its time is for all together.
+        its time is for all together. A primary that was frozen while another took its place still believes that it is
+        one, until somebody tells it: its timeline is the old one, so it is taken only if there is no other.
         """
         asking = [asyncio.ensure_future(self._connect_to(*place, settings)) for place in self.hosts()]
-        found: Connection | None = None
+        found: Found | None = None
         failures: list[BaseException] = []
         try:
             for answer in asyncio.as_completed(asking):
                 try:
-                    found = await answer
+                    one = await answer
                 except Failure as error:
                     failures.append(error)
                 else:
-                    return found
+                    found = max(found or one, one, key=lambda each: each.timeline)
+                    if found.timeline >= self.newest.timeline:
+                        break
         finally:
             for each in asking:
                 each.add_done_callback(partial(_close, unless=found))
+        if found:
+            self.newest.timeline = found.timeline
+            return found
         # What PostgreSQL itself says is worth more than that a host is down.
         raise next((each for each in failures if isinstance(each, asyncpg.PostgresError)), failures[0])
 
-    async def _connect_to(self, host: str, port: int, settings: dict[str, str]) -> Connection:
-        return await asyncpg.connect(
+    async def _connect_to(self, host: str, port: int, settings: dict[str, str]) -> Found:
+        connection: Connection = await asyncpg.connect(
             self.url,
             host=host,
             port=port,
@@ -100,10 +127,16 @@ class Cluster:
             target_session_attrs=SessionAttribute.primary,
             server_settings={**SETTINGS, "application_name": self.session_name(), **settings},
         )
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return Found(connection, await connection.fetchval(_TIMELINE))
+        except BaseException:
+            connection.terminate()
+            raise
 
 
-def _close(connecting: "asyncio.Future[Connection]", unless: "Connection | None") -> None:
+def _close(connecting: "asyncio.Future[Found]", unless: Found | None) -> None:
     """Two hosts can both say that they are the primary, for a moment: one of them is used."""
     with contextlib.suppress(*Failure, asyncio.CancelledError):
-        if (connection := connecting.result()) is not unless:
-            connection.terminate()
+        if (found := connecting.result()) is not unless:
+            found.connection.terminate()
