@@ -41,10 +41,10 @@ def measure_deliver(folder: Path, pace: Pace, base: Build | None) -> dict[str, A
         return found | {"stored": unread(servers[NOW].server, servers[NOW].owners)}
 
 
-class _Delivered:
+class Delivered:
     """A server that gets deliveries, all of them signed just before they are sent."""
 
-    def __init__(self, server: Server, path: Path, *, receipt: bool) -> None:
+    def __init__(self, server: Server, path: Path, *, receipt: bool = False) -> None:
         self.server, self.owners = server, people(_OWNERS)
         settle(server, self.owners)
         self.requests = Requests(path, 0, 0)
@@ -67,9 +67,9 @@ class _Delivered:
 @contextlib.contextmanager
 def delivered(
     folder: Path, build: Build, settings: Mapping[str, Any], *, module: str = "inbox_server", receipt: bool = False
-) -> Iterator[_Delivered]:
+) -> Iterator[Delivered]:
     with inbox_server(deployment(folder, settings), build, module=module) as server:
-        yield _Delivered(server, folder / "requests", receipt=receipt)
+        yield Delivered(server, folder / "requests", receipt=receipt)
 
 
 def measure_list_empty(folder: Path, pace: Pace, base: Build | None) -> dict[str, Any]:

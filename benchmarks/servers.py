@@ -58,11 +58,21 @@ def serve_command(deployed: Deployment, build: Build, module: str = "inbox_serve
 
 
 @contextlib.contextmanager
-def inbox_server(deployed: Deployment, build: Build | None = None, *, module: str = "inbox_server") -> Iterator[Server]:
-    """`inbox-server serve` of a build, or else of this one, once it listens. `module` is what is run."""
+def inbox_server(
+    deployed: Deployment,
+    build: Build | None = None,
+    *,
+    module: str = "inbox_server",
+    pin: bool = True,
+    until: str = "listens at",
+) -> Iterator[Server]:
+    """`inbox-server serve` of a build, or else of this one, once it said so. `module` is what is run.
+
+    Without `pin` it may use all cores.
+    """
     build = build or this_build()
-    with launched(serve_command(deployed, build, module), build.environment()) as process:
-        _wait_until_it_listens(process)
+    with launched(serve_command(deployed, build, module), build.environment(), pin=pin) as process:
+        _wait_until_it_says(process, until)
         yield Server(process.pid, deployed.port, deployed.data)
 
 
@@ -74,15 +84,18 @@ def bare_server(folder: Path, answer: dict[str, Any] | None = None) -> Iterator[
     build = this_build()
     command = build.command("benchmarks.bare", str(port), str(path))
     with launched(command, build.environment()) as process:
-        _wait_until_it_listens(process)
+        _wait_until_it_says(process, "listens at")
         yield Server(process.pid, port, folder)
 
 
 @contextlib.contextmanager
-def launched(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A process on the server's core, ended at the end."""
+def launched(
+    command: Sequence[str], environment: Mapping[str, str], *, pin: bool = True
+) -> Iterator[subprocess.Popen[str]]:
+    """A process on the server's core, or on all of them, ended at the end."""
+    command = pinned(command, server_core()) if pin else command
     with subprocess.Popen(  # noqa: S603
-        pinned(command, server_core()), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
             yield process
@@ -91,11 +104,11 @@ def launched(command: Sequence[str], environment: Mapping[str, str]) -> Iterator
             process.wait(_STOP_SECONDS)
 
 
-def _wait_until_it_listens(process: subprocess.Popen[str]) -> None:
+def _wait_until_it_says(process: subprocess.Popen[str], text: str) -> None:
     """Raises AssertionError with what it said instead."""
     assert process.stdout
     said = ""
-    while "listens at" not in said:
+    while text not in said:
         line = process.stdout.readline()
         assert line, said
         said += line

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -20,11 +21,10 @@ from inbox_server.processes.member import Member
 from inbox_server.processes.start import run_processes
 from inbox_server.systemd import READY, STOPPING, giving_signs_of_life
 
-CONFIG = Path(sys.argv[1])
 BROKEN_CODE = 7
 
 
-async def _serve(member: Member) -> None:
+async def _serve(member: Member, folder: Path) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     name = f"process {member.number}"
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -49,7 +49,7 @@ async def _serve(member: Member) -> None:
         listening(app, *member.places.public),
         giving_signs_of_life(member.watchdog_seconds, check, member.line.tell),
     ):
-        while member.number == 2 and (CONFIG.parent / "wait").exists():
+        while member.number == 2 and (folder / "wait").exists():
             tell(f"{name} waits")
             await asyncio.sleep(0.1)
         for each in (signal.SIGHUP, signal.SIGUSR1):
@@ -60,16 +60,17 @@ async def _serve(member: Member) -> None:
         member.line.tell(STOPPING)
 
 
-def _work(member: Member) -> int:
-    if (CONFIG.parent / "broken").exists():
+def _work(member: Member, folder: Path) -> int:
+    if (folder / "broken").exists():
         return BROKEN_CODE
-    asyncio.run(_serve(member))
+    asyncio.run(_serve(member, folder))
     return 0
 
 
 def _main() -> int:
-    config = load_config(CONFIG)
-    return run_processes(config, int(sys.argv[2]), _work, announce=tell, reload=lambda: tell("reloading"))
+    path, processes = Path(sys.argv[1]), int(sys.argv[2])
+    work = partial(_work, folder=path.parent)
+    return run_processes(load_config(path), processes, work, announce=tell, reload=lambda: tell("reloading"))
 
 
 if __name__ == "__main__":
