@@ -75,6 +75,8 @@ class Moving:
             await self._publishing.publish(_replaced(self._account.profile.read().inboxes, move))
             self._change(replace(move, is_published=True))
         yield Step(f"published a card that names {', '.join(self._account.profile.read().inboxes)}")
+        if fault := self._account.profile.read().sealing.fault:
+            yield Step(f"no tickets for your contacts: {fault}; what they send sealed waits until they sign it")
         left = self._patient(move.old)
         try:
             async for step in self._empty(left, self._patient(move.new)):

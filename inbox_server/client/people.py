@@ -1,7 +1,7 @@
 """With whom an owner has spoken on any device, and who has tickets: `people.json` in the own bucket. No I/O."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from inbox_server.identity.keys import parse_key
@@ -16,13 +16,14 @@ class Known:
     """What the owner's devices know of a person.
 
     `heard`: a verified message of theirs came. `written`: something was delivered to them. `out`: they are blocked;
-    `at` is when that last changed, and 0 if it never did.
+    `at` is when that last changed, and 0 if it never did. `sealed`: something was delivered to them sealed.
     """
 
     heard: bool = False
     written: bool = False
     out: bool = False
     at: int = 0
+    sealed: bool = False
 
     @property
     def has_tickets(self) -> bool:
@@ -30,7 +31,9 @@ class Known:
 
     def merged(self, other: "Known") -> "Known":
         at, out = max((self.at, self.out), (other.at, other.out))
-        return Known(self.heard or other.heard, self.written or other.written, out, at)
+        return Known(
+            self.heard or other.heard, self.written or other.written, out, at, sealed=self.sealed or other.sealed
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,12 @@ def merged(one: Mapping[str, Known], other: Mapping[str, Known]) -> dict[str, Kn
 
 
 def people_members(people: People) -> dict[str, Any]:
-    return {"edition": people.edition, "people": {key: asdict(person) for key, person in people.known.items()}}
+    return {"edition": people.edition, "people": {key: _members(person) for key, person in people.known.items()}}
+
+
+def _members(person: Known) -> dict[str, Any]:
+    members = asdict(person)
+    return members if members.pop("sealed") is False else members | {"sealed": True}
 
 
 def parse_people(members: Mapping[str, Any]) -> People:
@@ -64,10 +72,11 @@ def parse_people(members: Mapping[str, Any]) -> People:
 
 
 def _known(members: Mapping[str, Any]) -> Known:
-    heard, written, out = (members[each.name] for each in fields(Known)[:3])
-    if not all(type(each) is bool for each in (heard, written, out)):
+    heard, written, out = (members[name] for name in ("heard", "written", "out"))
+    sealed = members.get("sealed", False)
+    if not all(type(each) is bool for each in (heard, written, out, sealed)):
         raise ValueError("says neither yes nor no")
-    return Known(heard, written, out, _whole(members["at"]))
+    return Known(heard, written, out, _whole(members["at"]), sealed)
 
 
 def _whole(number: object) -> int:

@@ -60,12 +60,14 @@ class Sealing:
     """By another's key and inbox: the tickets that were used there."""
     reached: tuple[str, ...] = ()
     """Keys to which something was delivered sealed. Nothing is signed for them any more without being told to."""
+    signs: tuple[str, ...] = ()
+    """Keys for which the user has decided to sign, although a device has reached them sealed."""
     people: Mapping[str, Known] = field(default_factory=dict)
     """By key: what all devices knew when this one last read their file."""
     blocks: Mapping[str, tuple[bool, int]] = field(default_factory=dict)
     """By address: whether this device has blocked somebody or taken that back, and when."""
     fault: str = ""
-    """Why no sheets were sent the last time, if the devices' file could not be read or written."""
+    """Why no sheets were sent the last time, if an inbox takes none or the devices' file was not to be used."""
 
     @property
     def per(self) -> int:
@@ -107,12 +109,21 @@ class Sealing:
         used = Used(sheet.week, sheet.edition, max(count, self.next_number(key, sheet)))
         return replace(self, used={**self.used, _place(key, sheet): used})
 
+    def is_reached(self, key: str) -> bool:
+        """Whether this device, or another of the owner's, has delivered sealed to this key."""
+        return key in self.reached or (key not in self.signs and self.people.get(key, Known()).sealed)
+
     def with_reached(self, key: str) -> "Sealing":
-        return self if key in self.reached else replace(self, reached=(*self.reached, key)[-_MOST_PEOPLE:])
+        reached = tuple(other for other in self.reached if other != key)
+        return replace(self.without_signs(key), reached=(*reached, key)[-_MOST_PEOPLE:])
+
+    def without_signs(self, key: str) -> "Sealing":
+        return replace(self, signs=tuple(other for other in self.signs if other != key))
 
     def without_reached(self, key: str) -> "Sealing":
         """A copy that may sign for this key again."""
-        return replace(self, reached=tuple(other for other in self.reached if other != key))
+        signs = (*self.without_signs(key).signs, key)[-_MOST_PEOPLE:]
+        return replace(self, reached=tuple(other for other in self.reached if other != key), signs=signs)
 
 
 def _place(key: str, sheet: Sheet) -> str:
@@ -126,7 +137,7 @@ def sealing_members(sealing: Sealing) -> dict[str, Any]:
 
 def parse_sealing(members: Mapping[str, Any]) -> Sealing:
     """Raises KeyError, TypeError, ValueError or AttributeError."""
-    lists = {name: tuple(members[name]) for name in ("contacts", "reached")}
+    lists = {name: tuple(members.get(name, ())) for name in ("contacts", "reached", "signs")}
     used = {place: Used(**each) for place, each in members["used"].items()}
     people = {key: Known(**each) for key, each in members.get("people", {}).items()}
     blocks = {address: (is_blocked, at) for address, (is_blocked, at) in members.get("blocks", {}).items()}

@@ -17,6 +17,7 @@ from inbox_server.identity.keys import parse_key
 NO_TICKETS: Final = "no_tickets"
 """Why something waits that must go sealed. The JavaScript client has the same code."""
 _MIN_TTL_SECONDS: Final = 10
+_TAKES_NONE: Final = ("no_token", "bad_token")  # to a server without tickets, one is no token
 _AGAIN_SECONDS: Final = 600  # the recipient may just be sending other sheets
 
 
@@ -38,12 +39,15 @@ class SealedSending:
 
     def must_be_sealed(self, key: str) -> bool:
         """Whether nothing is signed for this key any more."""
-        return self._sealing.is_on and key in self._sealing.reached
+        return self._sealing.is_on and self._sealing.is_reached(key)
 
     def may_be_sealed(self, waiting: Waiting, place: Place) -> bool:
         """Whether the recipient may have given tickets to us."""
-        profile = self._account.profile.read()
-        return profile.sealing.is_on and place.per > 0 and waiting.key in contacts_of(profile)
+        profile, sealing = self._account.profile.read(), self._sealing
+        knows = waiting.key in sealing.contacts or waiting.key in contacts_of(
+            profile
+        )  # another device may have met them
+        return sealing.is_on and place.per > 0 and knows
 
     async def deliver(self, url: str, waiting: Waiting, place: Place) -> Mapping[str, Any]:
         """The server's answer. Raises `NoTicket`, `InboxRefused` or `Unreachable`."""
@@ -53,6 +57,8 @@ class SealedSending:
         try:
             return await self._with_tickets(url, waiting, place, Sheet(url, week, place.edition))
         except InboxRefused as refusal:
+            if refusal.code in _TAKES_NONE:
+                raise NoTicket("the server takes no tickets any more") from None
             if refusal.code != "not_accepted":
                 raise
             theirs = week if refusal.date is None else week_of(refusal.date)

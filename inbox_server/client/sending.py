@@ -177,13 +177,18 @@ class Sending:
 
     def _rested(self, waiting: Waiting) -> Waiting:
         """A copy with the pauses that the inboxes asked for, in any delivery to the same recipient."""
+        must = SealedSending(self._account).must_be_sealed(waiting.key)
         rests: dict[str, Place] = {}
         others = [other for other in self._account.outbox.read().values() if other.key == waiting.key]
-        for url, place in (named for other in others for named in other.places.items()):
+        for url, rest in (named for other in others for named in other.places.items()):
             known = rests[url].not_before if url in rests else self._account.now
-            if place.not_before > known:
-                rests[url] = place
-        asked = {url: rests.get(url, place) for url, place in waiting.places.items() if place.state == "waiting"}
+            if rest.not_before > known and (must or rest.code != NO_TICKETS):
+                rests[url] = rest
+        asked = {url: place for url, place in waiting.places.items() if place.state == "waiting"}
+        for url, rest in rests.items():
+            place = asked.get(url)
+            if place and (rest.code != NO_TICKETS or (rest.per, rest.edition) == (place.per, place.edition)):
+                asked[url] = replace(place, code=rest.code, detail=rest.detail, not_before=rest.not_before)
         return waiting.with_places(asked)
 
     def _due(self, waiting: Waiting) -> list[str]:

@@ -40,7 +40,7 @@ class Sheets:
         return self._account.profile.read().sealing
 
     async def offer(self, inboxes: tuple[str, ...], *, is_patient: bool = False) -> Offer | None:
-        """Send what is missing to all these inboxes. What the card may say then; None if one of them has no sheets.
+        """Send what is missing to all these inboxes. What the card may say then; None if one of them takes no sheets.
 
         `is_patient`: contacts who are new may wait for each other. If the devices' file cannot be read or written,
         nothing is sent, and the card may say what it has said.
@@ -55,9 +55,15 @@ class Sheets:
             why = str(failure)
             self._change(lambda sealing: replace(sealing, fault=why))
             return await self._offered(inboxes)
-        if any(outcome.state != "done" or not outcome.answer.get("given") for outcome in outcomes):
+        done = [outcome for outcome in outcomes if outcome.state == "done"]
+        if without := [outcome.inbox for outcome in done if not outcome.answer.get("given")]:
+            if self._sealing.contacts:
+                why = f"{', '.join(without)} takes none, so the card offers none"
+                self._change(lambda sealing: replace(sealing, fault=why))
             return None
-        sealing = self._sealing
+        if not done:
+            return await self._offered(inboxes)
+        sealing = self._sealing  # an inbox that is down gets its sheets when it is back
         return Offer(sealing.per, sealing.edition)
 
     async def _send(self, inboxes: tuple[str, ...]) -> tuple[Outcome, ...]:
@@ -148,7 +154,8 @@ def contacts_of(profile: Profile) -> tuple[str, ...]:
 def _with_own(known: Mapping[str, Known], profile: Profile) -> dict[str, Known]:
     """These and those whom this device knows, with what it knows of each."""
     heard, written, blocks = profile.remembered.people, profile.remembered.written, profile.sealing.blocks
-    own = {key: Known(key in heard, key in written) for key in (*heard, *written)}
+    reached = profile.sealing.reached
+    own = {key: Known(key in heard, key in written, sealed=key in reached) for key in (*heard, *written)}
     people = merged(known, own)
     if not blocks:
         return people

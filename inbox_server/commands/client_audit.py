@@ -24,8 +24,10 @@ def add_audit(commands: Commands) -> None:
         help="check that your inboxes hide nothing from you",
         description="Check the log of each of your inboxes, and hold it against what was listed here before and against"
         " the receipts that the senders keep for you. What an inbox does not show is fetched from the sender's own"
-        " bucket, and shown. Exit code 0: everything is accounted for; 1: something is missing or was rewritten;"
-        " 3: something cannot be checked.",
+        " bucket, and shown.",
+        epilog="Exit codes: 0 everything is accounted for; 1 something is missing or was rewritten, or the command"
+        " did not finish; 2 usage error (arguments, or the profile's file); 3 something cannot be checked, or was"
+        " found only in its sender's bucket; 130 stopped by Ctrl-C.",
     )
     command.add_argument("--ack", action="store_true", help="acknowledge what was found elsewhere and shown")
     command.add_argument(
@@ -44,8 +46,9 @@ def add_verify_receipt(commands: Commands) -> None:
         "verify-receipt",
         help="check a piece of evidence that somebody gave you",
         description="Check a file that `audit` has written, without asking anybody: what the server has signed, and"
-        " whether it contradicts itself. Exit code 0: it does; 1: the file proves nothing; 3: what is in it is genuine,"
-        " but shows no contradiction.",
+        " whether it contradicts itself.",
+        epilog="Exit codes: 0 the server has contradicted itself; 1 the file proves nothing; 2 the file cannot be read;"
+        " 3 what is in it is genuine, but shows no contradiction.",
     )
     command.add_argument("file", metavar="FILE", type=Path, help="the evidence")
     command.set_defaults(run=_verify)

@@ -17,6 +17,7 @@ from inbox_server.client.inbox_api import InboxRefused, Unreachable
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.moving import CannotMove
 from inbox_server.client.open_client import open_client, outbox_file, profile_file
+from inbox_server.client.people import PEOPLE_FILE
 from inbox_server.client.reports import Outcome, Sent
 from inbox_server.client.storage import BadFile
 from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
@@ -70,9 +71,11 @@ class ClientParser(argparse.ArgumentParser):
         return parsed, unknown
 
 
-def add_command(commands: Commands, name: str, *, help: str, description: str) -> ClientParser:
+def add_command(
+    commands: Commands, name: str, *, help: str, description: str, epilog: str = EXIT_CODES
+) -> ClientParser:
     """A client command with the options that all of them have."""
-    command: ClientParser = commands.add_parser(name, help=help, description=description, epilog=EXIT_CODES)
+    command: ClientParser = commands.add_parser(name, help=help, description=description, epilog=epilog)
     command.add_argument(
         "--profile",
         metavar="FILE",
@@ -128,8 +131,13 @@ class Output:
 
     def sheets_wait(self, why: str) -> None:
         """Say that no tickets were sent to the inboxes, and what helps."""
-        text = f"no new tickets for your contacts: {why}; those that they have stay good"
-        remedy = "if it is damaged and stays so, delete the file in your bucket, and publish makes another"
+        text = f"no new tickets for your contacts: {marked(why)}"
+        remedy = (
+            "those that they have stay good; if it is damaged and stays so, delete the file in your bucket, and publish"
+            " makes another"
+            if PEOPLE_FILE in why
+            else "what they send sealed waits with them until they sign it (`send --signed`)"
+        )
         self.progress(f"{text}; {remedy}", {"sheets_wait": why})
 
     def outcomes(self, outcomes: Iterable[Outcome], done: str, later: str = "") -> None:

@@ -484,7 +484,10 @@ def test_every_command_s_help_lists_the_exit_codes_and_the_profile(
     with pytest.raises(SystemExit, match="0"):
         main(["client", command, "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    codes = ("Exit codes: 0 everything was done", "2 usage error", "3 partly")
+    codes = {
+        "audit": ("Exit codes: 0 everything is accounted for", "2 usage error", "3 something cannot be checked"),
+        "verify-receipt": ("Exit codes: 0 the server has contradicted itself", "2 the file cannot", "3 what is in it"),
+    }.get(command, ("Exit codes: 0 everything was done", "2 usage error", "3 partly"))
     for words in (*codes, "--json", "--profile FILE", "XDG_CONFIG_HOME"):
         assert words in said
 

@@ -45,7 +45,7 @@ async def restored(
     await read_all(bob)
     await provider.restore(tmp_path / "copy")
     waits = await alice.send("bob.id", "after")
-    assert [(each.state, each.code) for each in waits.outcomes] == [("later", "not_accepted")]
+    assert [(each.state, each.code) for each in waits.outcomes] == [("later", "no_tickets")]
     clock.advance(600)
     return provider
 

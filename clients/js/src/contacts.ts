@@ -17,8 +17,16 @@ interface Known {
   /** Whether something was sent to them, and whether a message of theirs was fetched. */
   sent?: true;
   heard?: true;
-  /** Whether a delivery to them went sealed: from then on none is signed unless the user says so. */
-  sealed?: true;
+  /** Whether a delivery to them went sealed; or not, because the user has decided to sign. */
+  sealed?: boolean;
+}
+
+/** Where the owner stands with somebody, on whichever device. */
+export interface Standing {
+  /** Whether both have spoken. */
+  isMutual: boolean;
+  /** Whether a delivery to them went sealed: from then on none is signed unless the user says so on this device. */
+  isSealed: boolean;
 }
 
 /** `key` is not known of somebody on the list of contacts who was never met. */
@@ -54,7 +62,22 @@ export class Contacts {
   /** To whom something was sent here, and of whom a message was fetched: the newest first. */
   async spoken(): Promise<Table<Spoken>> {
     const known = Object.entries(await this.#state.read<Known>('contacts')).sort(newestFirst);
-    return Object.fromEntries(known.map(([hex, { sent, heard }]) => [hex, { heard: heard === true, written: sent === true }]));
+    const said = ({ sent, heard, sealed }: Known): Spoken => ({ heard: heard === true, written: sent === true, ...(sealed ? { sealed: true } : {}) });
+    return Object.fromEntries(known.map(([hex, each]) => [hex, said(each)]));
+  }
+
+  /** What all devices share of people. */
+  async learn(people: Table<Spoken>): Promise<void> {
+    const mutual = Object.entries(people).filter(([, { heard, written }]) => heard && written);
+    await this.#state.change<Standing>('standing', (standing) => {
+      for (const [hex, { sealed = false }] of mutual) standing[hex] = { isMutual: true, isSealed: sealed };
+    });
+  }
+
+  async standing({ hex }: PublicKey): Promise<Standing> {
+    const { sent, heard, sealed } = (await this.#state.read<Known>('contacts'))[hex] ?? {};
+    const { isMutual = false, isSealed = false } = (await this.#state.read<Standing>('standing'))[hex] ?? {};
+    return { isMutual: isMutual || Boolean(sent && heard), isSealed: sealed ?? isSealed };
   }
 
   /** Whom the user blocked here, or not any more, and since when: by address. */
@@ -75,17 +98,12 @@ export class Contacts {
     return [...((await this.#state.read<string[]>('settings')).blocked ?? [])];
   }
 
-  async find({ hex }: PublicKey): Promise<Known | undefined> {
-    return (await this.#state.read<Known>('contacts'))[hex];
-  }
-
   /** A delivery to them went sealed, so that no other is signed; or the user says that one may be. */
-  async seal({ hex }: PublicKey, sealed: boolean): Promise<void> {
-    if (Boolean((await this.#state.read<Known>('contacts'))[hex]?.sealed) === sealed) return;
+  async seal(key: PublicKey, sealed: boolean): Promise<void> {
+    if ((await this.#state.read<Known>('contacts'))[key.hex]?.sealed === sealed) return;
     await this.#state.change<Known>('contacts', (contacts) => {
-      const known = contacts[hex];
-      if (known && sealed) known.sealed = true;
-      else delete known?.sealed;
+      const known = contacts[key.hex];
+      if (known) known.sealed = sealed;
     });
   }
 

@@ -10,6 +10,8 @@ export interface Spoken {
   heard: boolean;
   /** Something was sent to them. */
   written: boolean;
+  /** Something went sealed to them: nothing is signed for them any more unless the user says so. */
+  sealed?: true;
 }
 
 /** Whether the owner has blocked them, and when that was last changed, or 0: merging takes the later one. */
@@ -50,7 +52,8 @@ export function merge(known: Table<Person>, spoken: Table<Spoken>, words: Table<
     const word = (hasWords && words[PublicKey.parse(hex).address]) || before;
     const isLater = word.at > before.at || (word.at === before.at && word.out);
     const { out, at } = isLater ? word : before;
-    return { heard: before.heard || here.heard, written: before.written || here.written, out, at };
+    const sealed = before.sealed ?? here.sealed ? { sealed: true as const } : {};
+    return { heard: before.heard || here.heard, written: before.written || here.written, out, at, ...sealed };
   };
   const all = new Map([...newest, ...Object.keys(known)].map((hex) => [hex, merged(hex)]));
   const rank = (hex: string) => (hasTickets(all.get(hex)) ? (hasTickets(known[hex]) ? 0 : 1) : all.get(hex)?.out ? 2 : 3);
@@ -69,10 +72,10 @@ function readPeople({ edition, people }: Record<string, unknown>): People {
   return { edition, people: Object.fromEntries(all.map(([hex, person]) => [hex, readPerson(hex, person)])) };
 }
 
-function readPerson(hex: string, { heard, written, out, at }: Person): Person {
-  const isPerson = [heard, written, out].every((each) => typeof each === 'boolean') && isWhole(at) && KEY.test(hex);
+function readPerson(hex: string, { heard, written, out, at, sealed }: Person): Person {
+  const isPerson = [heard, written, out, sealed ?? false].every((each) => typeof each === 'boolean') && isWhole(at) && KEY.test(hex);
   if (!isPerson) throw new TypeError('is nobody');
-  return { heard, written, out, at };
+  return { heard, written, out, at, ...(sealed ? { sealed } : {}) };
 }
 
 function isWhole(value: unknown): value is number {

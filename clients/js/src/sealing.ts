@@ -39,6 +39,7 @@ const OLD_WEEKS = 1; // counters of the last week are kept, for servers whose cl
 const AGAIN_SECONDS = 600; // after a ticket that was not accepted: the recipient may just be sending other sheets
 const LONGEST_SECONDS = 6 * 3600;
 const WAIT_SECONDS = 3600;
+const TAKES_NONE = /^(no_token|bad_token)$/; // to a server without tickets, one is no token
 const NO_CLAIM = "The recipient's inbox card does not offer sealed delivery any more.";
 
 export class Sealing {
@@ -52,9 +53,9 @@ export class Sealing {
   async way(delivery: Delivery): Promise<Way> {
     const { proof } = delivery;
     if (!this.#what.isOn || !proof) return 'signed';
-    const contact = await this.#what.contacts.find(PublicKey.parse(proof.to));
-    if (proof.sealed) return contact?.sealed || proof.isMutual ? 'sealed' : 'signed, first contact';
-    if (!contact?.sealed) return 'signed';
+    const { isSealed } = await this.#what.contacts.standing(PublicKey.parse(proof.to));
+    if (proof.sealed) return isSealed || proof.isMutual ? 'sealed' : 'signed, first contact';
+    if (!isSealed) return 'signed';
     throw noTickets(delivery, NO_CLAIM);
   }
 
@@ -75,6 +76,7 @@ export class Sealing {
         return receipt;
       } catch (problem) {
         if (!(problem instanceof Refused)) throw problem;
+        if (TAKES_NONE.test(problem.code)) throw noTickets(delivery, 'The server takes no tickets any more.');
         if (problem.code === 'ticket_spent') delete delivery.tickets?.[server.url];
         else if (problem.code !== 'not_accepted') throw problem;
         else if (timed() !== week) week = timed();

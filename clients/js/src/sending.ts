@@ -78,8 +78,8 @@ export class Sending {
     const ttl = ttlSeconds === undefined ? {} : { ttl: ttlSeconds };
     const body = JSON.stringify({ message_id: encryptPointer(plain, to, random), ...ttl });
     const said = card instanceof Unreachable ? { keys: {} } : { keys: receiptKeysOf(card), ...(card.sealed ? { sealed: card.sealed } : {}) };
-    const { sent, heard } = (await contacts.find(to)) ?? {};
-    const proof = { ...slot, expires: now + (ttlSeconds ?? USUAL_LIFE_SECONDS), ...said, isMutual: Boolean(sent && heard) };
+    const { isMutual } = await contacts.standing(to);
+    const proof = { ...slot, expires: now + (ttlSeconds ?? USUAL_LIFE_SECONDS), ...said, isMutual };
     await contacts.meet(to, recipient === to.address ? to.hex : recipient, now, 'sent');
     if (maySign) await contacts.seal(to, false);
     return this.outbox.send({ id, recipient, body, proof }, card instanceof Unreachable ? card : card.inboxes);
@@ -105,8 +105,8 @@ export class Sending {
       try {
         return { ...(await this.#sealing.deliver(server, delivery, request)), ...lacks, way };
       } catch (problem) {
-        const isKnown = (await contacts.find(PublicKey.parse(delivery.proof.to)))?.sealed;
-        if (isKnown || !(problem instanceof Refused && /^(not_accepted|no_tickets)$/.test(problem.code))) throw problem;
+        const { isSealed } = await contacts.standing(PublicKey.parse(delivery.proof.to));
+        if (isSealed || !(problem instanceof Refused && /^(not_accepted|no_tickets)$/.test(problem.code))) throw problem;
         way = 'signed, first contact'; // the recipient has no tickets for this pair yet
       }
     }

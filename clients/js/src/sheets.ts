@@ -131,6 +131,7 @@ export class Sheets {
       if (!isOlder && next.edition !== last && mayWait) return known;
       return JSON.stringify(next) === JSON.stringify(known) ? (known ?? next) : next;
     });
+    await this.#what.contacts.learn(people);
     const contacts = contactsOf(people);
     return { edition, per: perFor(contacts.length), contacts, out: Object.keys(people).filter((hex) => people[hex]?.out) };
   }

@@ -8,7 +8,7 @@ import { AppKey } from '../dist/keys.js';
 import { merge, MOST_PEOPLE } from '../dist/people.js';
 import { DAY, newKey, World } from './liar.mjs';
 import { newsOf } from './serving.mjs';
-import { cardOf, meet, settle, sheetsOf, soon, tell, ways, whys } from './speaking.mjs';
+import { cardOf, meet, settle, sheetsOf, signedOnes, soon, tell, ways, whys } from './speaking.mjs';
 
 const HOUR = 3600;
 const nobody = { heard: false, written: false, out: false, at: 0 };
@@ -64,6 +64,29 @@ test('contacts whom only one device knows keep their tickets, and both devices m
   assert.deepEqual(sheetsOf(bob.server).slice(-5), sent);
   for (const who of [alice, carol]) assert.deepEqual(ways(await tell(who, bob, 'sealed')), ['sealed']);
   assert.deepEqual(peopleOf(world, bob), { v: 1, edition: world.now, people: { [alice.id]: friend, [carol.id]: friend } });
+});
+
+test('another device takes tickets for contacts whom it has not met', async () => {
+  const { world, alice, bob } = await meet();
+  const laptop = laptopOf(world, alice);
+  await laptop.publish();
+  assert.deepEqual(ways(await tell(laptop, bob, 'from the laptop')), ['sealed']);
+});
+
+test('another device does not sign either once a message went sealed', async () => {
+  const { world, alice, bob } = await meet();
+  assert.deepEqual(ways(await tell(alice, bob, 'sealed')), ['sealed']);
+  await alice.publish();
+  const laptop = laptopOf(world, alice);
+  await laptop.publish();
+  bob.server.accept = 'nobody';
+  bob.server.requests = [];
+  const report = await laptop.client.send(bob.id, 'waits');
+  assert.deepEqual([ways(report), report.waiting.map(({ problem }) => problem.code)], [[], ['no_tickets']]);
+  assert.deepEqual(signedOnes(bob.server), []);
+  bob.server.accept = 'anyone';
+  bob.server.inbox.sheets = {};
+  assert.deepEqual(ways(await laptop.client.sign(report.id)), ['signed, first contact']); // as its user decided
 });
 
 test('heard on one device and written to on the other is both', async () => {
