@@ -119,6 +119,12 @@ def test_every_test_that_the_threat_model_names_exists() -> None:
     assert sorted(name for name in named if f"def {name}(" not in tests) == []
 
 
+def test_every_decision_has_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").iterdir())
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    assert [headings(page)[0].partition(".")[0] for page in pages] == [str(int(page.name[:4])) for page in pages]
+
+
 def test_the_changelog_has_an_unreleased_heading() -> None:
     assert "\n## Unreleased\n" in (ROOT / "CHANGELOG.md").read_text()
 
