@@ -3,6 +3,7 @@
 import argparse
 import json
 import secrets
+from collections import Counter
 from dataclasses import asdict
 
 from inbox_server.clock import DAY_SECONDS, system_clock
@@ -11,7 +12,7 @@ from inbox_server.commands.terminal import Commands, add_config, counted, run, t
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import read_secret
 from inbox_server.errors import CommandFailed
-from inbox_server.store.choosing import cluster_of, postgres
+from inbox_server.store.choosing import clusters_of, postgres
 
 
 def add_after_restore(commands: Commands) -> None:
@@ -35,20 +36,21 @@ def _after_restore(options: argparse.Namespace) -> int:
     secret = read_secret(config.secret_file)
     if not config.store_url:
         raise CommandFailed("The database is SQLite: `inbox-server restore` does all that is needed by itself.")
-    cluster, opening, restored = cluster_of(config), postgres("opening"), postgres("restored")
-    marked = {}
+    clusters, opening, restored = clusters_of(config), postgres("opening"), postgres("restored")
+    marked = Counter[str]()
 
     async def mark() -> None:
-        async with opening.connected(cluster) as db:
-            await opening.upgrade(db)
-            await opening.claim(db, secret.hashes().check_value(), secret.layers)
-            found = await restored.mark_restored(
-                db,
-                day=system_clock() // DAY_SECONDS,
-                settings_only=options.settings_only,
-                random_bytes=secrets.token_bytes,
-            )
-            marked.update(asdict(found))
+        for cluster in clusters:
+            async with opening.connected(cluster) as db:
+                await opening.upgrade(db)
+                await opening.claim(db, secret.hashes().check_value(), secret.layers)
+                found = await restored.mark_restored(
+                    db,
+                    day=system_clock() // DAY_SECONDS,
+                    settings_only=options.settings_only,
+                    random_bytes=secrets.token_bytes,
+                )
+                marked.update(asdict(found))
 
     run(mark())
     if options.json:

@@ -27,6 +27,7 @@ _SERVER: Final = {
     "restore": ("backup", "add_restore"),
     "after-restore": ("after_restore", "add_after_restore"),
     "migrate-store": ("migrate_store", "add_migrate_store"),
+    "shard": ("shard", "add_shards"),
     "rotate-secret": ("rotate_secret", "add_rotate_secret"),
     "doctor": ("doctor", "add_doctor"),
     "dev": ("dev", "add_dev"),

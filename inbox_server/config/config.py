@@ -73,6 +73,9 @@ class Config:
     data_dir: Path
     secret_file: Path
     store_url: str = field(repr=False)
+    """Of PostgreSQL; of several clusters the first. Empty for SQLite."""
+    store_urls: tuple[str, ...] = field(repr=False)
+    """Of several clusters, or empty."""
     store_password_file: Path | None
     store_day_keys_file: Path | None
     name_services: tuple[str, ...]

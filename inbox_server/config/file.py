@@ -91,6 +91,12 @@ def parse_config(document: Mapping[str, Any], base: Path) -> Config:
     data, secret = values.get("data_dir"), values.get("secret_file")
     if data and secret and secret.is_relative_to(data):
         mistakes.append("server.secret_file: must not be in server.data_dir, or who copies one has both")
+    if urls := values.get("store_urls"):
+        if values.get("store_url"):
+            mistakes.append("store.urls: must have all clusters, so leave store.url empty")
+        if len(set(urls)) < len(urls):
+            mistakes.append("store.urls: has one URL twice")
+        values["store_url"] = urls[0]
     if values.get("processes", 1) > 1 and values.get("store_url") == "":
         mistakes.append(f"server.processes: {ONLY_ONE_PROCESS}")
     for field in ("listen", "admin_listen"):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.config import values
-from inbox_server.config.postgres_url import postgres_url
+from inbox_server.config.postgres_url import cluster_url, postgres_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,14 @@ KEYS: Final[tuple[Key, ...]] = (
         'as "postgresql://inbox@db1,db2:5433/inbox?sslmode=verify-full&sslrootcert=/etc/inbox-server/db-ca.pem".\n'
         "It must not hold the password.",
         postgres_url,
+    ),
+    Key(
+        "store.urls",
+        "store_urls",
+        "[]",
+        "Several PostgreSQL clusters in place of store.url, each with a part of the inboxes (docs/postgresql.md,\n"
+        "Shards). The first one stays the first.",
+        values.each(cluster_url),
     ),
     Key(
         "store.password_file",

@@ -27,6 +27,13 @@ def postgres_url(value: Any, _: Path) -> str:
     return value
 
 
+def cluster_url(value: Any, base: Path) -> str:
+    """One of several, so not empty. Raises ValueError."""
+    if value == "":
+        raise ValueError(f"must be a URL such as {EXAMPLE}")
+    return postgres_url(value, base)
+
+
 def _check(url: str) -> None:
     try:
         parts = urlsplit(url)

@@ -31,9 +31,15 @@ def postgres(part: str) -> Any:
     return import_module(f"inbox_server.store.postgres.{part}")
 
 
+def clusters_of(config: Config) -> list[Any]:
+    """Each `Cluster` that the configuration names, all with one password. Raises `BadSecret` or `CommandFailed`."""
+    cluster, password = postgres("primary").Cluster, read_database_password(config.store_password_file)
+    return [cluster(url, password) for url in config.store_urls or (config.store_url,)]
+
+
 def cluster_of(config: Config) -> Any:
-    """The `Cluster` that the configuration names. Raises `BadSecret` or `CommandFailed`."""
-    return postgres("primary").Cluster(config.store_url, read_database_password(config.store_password_file))
+    """The first cluster. Raises as `clusters_of`."""
+    return clusters_of(config)[0]
 
 
 def day_keys_file(config: Config) -> Path:
@@ -69,10 +75,14 @@ async def open_store(
             yield store
         return
     make_private(config.data_dir)
-    cluster, path = cluster_of(config), day_keys_file(config)
-    is_new = not path.exists()
-    opening = postgres("opening").open_store(cluster, day_keys_file=path, watched=watched, clock=clock, **common)
-    async with opening as store:
+    clusters, path = clusters_of(config), day_keys_file(config)
+    is_new, opening = not path.exists(), postgres("opening")
+    common |= {"day_keys_file": path, "watched": watched, "clock": clock}
+    async with (
+        opening.open_sharded_store(clusters, **common)
+        if config.store_urls
+        else opening.open_store(clusters[0], **common)
+    ) as store:
         if is_new:
             keep_owner(path, path.parent)  # root may have asked, and the server writes it over each day
         yield store

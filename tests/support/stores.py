@@ -118,12 +118,37 @@ class Postgres:
         return postgres.config_of(folder)
 
 
+class Sharded(Postgres):
+    """Over two clusters, which are two schemas: Bob's inbox is in one, and Carol's in the other."""
+
+    def open(self, folder: Path, *, quota: Quota, changed: Changed) -> AbstractAsyncContextManager[Store]:
+        return postgres_opening.open_sharded_store(
+            [postgres.cluster_of(part) for part in self._parts(folder)],
+            day_keys_file=folder / "day-keys",
+            check_value=CHECK_VALUE,
+            quota=quota,
+            changed=changed,
+            clock=lambda: START,
+        )
+
+    def add_invite(self, folder: Path, code: bytes, *, expires: UnixTime) -> Awaitable[None]:
+        return super().add_invite(self._parts(folder)[0], code, expires=expires)
+
+    def count(self, folder: Path) -> dict[str, int]:
+        one, other = map(super().count, self._parts(folder))
+        return {table: one[table] + other[table] for table in COUNTED}
+
+    def _parts(self, folder: Path) -> tuple[Path, Path]:
+        return folder / "one", folder / "other"
+
+
 COUNTED: Final = ("inbox", "name", "listed", "subscription", "message", "logged", "invite")
 STORES: Final[dict[str, Kind]] = {
     "sqlite": Sqlite(),
     "rotated": Sqlite(layers_of([b"a second secret"])),
     "postgres": Postgres(),
     "postgres-rotated": Postgres(layers_of([b"a second secret"])),
+    "postgres-sharded": Sharded(),
 }
 """Every store that there is; every test of the contract runs for each."""
 MARKS: Final = {
@@ -131,6 +156,7 @@ MARKS: Final = {
     "rotated": (pytest.mark.long,),
     "postgres": (pytest.mark.postgres,),
     "postgres-rotated": (pytest.mark.postgres,),
+    "postgres-sharded": (pytest.mark.postgres,),
 }
 """Which command runs the tests of a store: `make test`, `make long` or `make postgres`."""
 

@@ -10,7 +10,7 @@ Each step may be done again. So a move that was killed is taken up where it was,
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -19,26 +19,21 @@ from inbox_server.store.contract import BadDatabase
 from inbox_server.store.postgres.opening import connected
 from inbox_server.store.postgres.primary import Cluster, Connection
 from inbox_server.store.postgres.sharding import SHARDS
-from inbox_server.store.postgres.text_days import ensure_days
+from inbox_server.store.postgres.text_days import drop_texts, ensure_days
 
 HEARD_SECONDS: Final = 12.0
 """Servers read the table every two seconds; a work of theirs is over after five, and a stale transaction too."""
+_NOT_BEGUN: Final = "The table of shards is not made yet. Start the server once with all of store.urls."
 TABLES: Final = (
-    *(
-        "inbox",
-        "message",
-        "text",
-        "logged",
-        "log_mark",
-        "listed",
-        "subscription",
-        "sheet",
-        "ticket",
-        "suspended",
-        "name",
-    ),
+    *("inbox", "message", "logged", "log_mark"),
+    *("listed", "subscription", "sheet", "ticket", "suspended", "name"),
 )
-"""Every table that has rows of inboxes; a test holds that it is complete."""
+"""Every table that has rows of inboxes, but for their texts; a test holds that it is complete."""
+_TEXT: Final = ("inbox", "id", "day", "body")
+_TEXTS: Final = (
+    "SELECT text.inbox, text.id, text.day, body FROM message JOIN text ON text.inbox = $1 AND text.id = message.id"
+    " AND text.day = message.day WHERE message.inbox = $1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +44,45 @@ class Moved:
     unread: int
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a cluster has: its shards by number, those of them that are on their way elsewhere, how many inboxes."""
+
+    shards: list[int]
+    moving: list[int]
+    inboxes: int
+
+
+async def list_shards(clusters: Sequence[Cluster]) -> list[Held]:
+    """What each cluster has, in the order of the configuration. Raises `BadDatabase`."""
+    async with AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(connected(cluster)) for cluster in clusters]
+        ids = await _ids(connections)
+        rows = await connections[0].fetch("SELECT number, cluster, target FROM shard ORDER BY number")
+        return [
+            Held(
+                [row[0] for row in rows if row[1] == id],
+                [row[0] for row in rows if row[1] == id and row[2] is not None],
+                await db.fetchval("SELECT count(*) FROM inbox"),
+            )
+            for id, db in zip(ids, connections, strict=True)
+        ]
+
+
+async def _ids(connections: Sequence[Connection]) -> list[bytes]:
+    """The clusters' own ids. Raises `BadDatabase`."""
+    ids = []
+    for db in connections:
+        if not await db.fetchval("SELECT to_regclass('cluster') IS NOT NULL"):
+            raise BadDatabase(_NOT_BEGUN)
+        ids.append(await db.fetchval("SELECT id FROM cluster"))
+    if None in ids:
+        raise BadDatabase(_NOT_BEGUN)
+    return ids
+
+
 async def move_shard(
-    clusters: list[Cluster],
+    clusters: Sequence[Cluster],
     shard: int,
     target: int,
     *,
@@ -64,10 +96,10 @@ async def move_shard(
     async with AsyncExitStack() as stack:
         first, *others = [await stack.enter_async_context(connected(cluster)) for cluster in clusters]
         connections = [first, *others]
-        ids = [await db.fetchval("SELECT id FROM cluster") for db in connections]
+        ids = await _ids(connections)
         row = await first.fetchrow("SELECT cluster, target FROM shard WHERE number = $1", shard)
-        if row is None or None in ids:
-            raise BadDatabase("The table of shards is not made yet. Start the server once with all of store.urls.")
+        if row is None:
+            raise BadDatabase(_NOT_BEGUN)
         if row[0] not in ids:
             raise BadDatabase(f"Shard {shard} is in a cluster that store.urls does not name.")
         if row[1] not in (None, ids[target]):
@@ -108,13 +140,16 @@ async def _move(source: Connection, target: Connection, inbox: bytes) -> int:
         await source.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # a large inbox takes its time
         row = await source.fetchrow("SELECT unread, change FROM inbox WHERE inbox = $1 FOR UPDATE", inbox)
         unread, change = row or (0, 0)
-        days = await source.fetch("SELECT DISTINCT day FROM message WHERE inbox = $1 AND day IS NOT NULL", inbox)
-        await ensure_days(target, {day for (day,) in days})
+        texts = await source.fetch(_TEXTS, inbox)
+        await ensure_days(target, {row["day"] for row in texts})
         async with target.transaction():
             await target.execute("SELECT keep_ahead($1)", change)
             for table in TABLES:
                 await target.execute(f"DELETE FROM {table} WHERE inbox = $1", inbox)  # noqa: S608 — names above
                 await _copy(source, target, table, inbox)
+            await target.execute("DELETE FROM text WHERE inbox = $1", inbox)
+            await target.copy_records_to_table("text", records=map(tuple, texts), columns=_TEXT)
+        await drop_texts(source, [(inbox, row["id"], row["day"]) for row in texts])
         for table in reversed(TABLES):
             await source.execute(f"DELETE FROM {table} WHERE inbox = $1", inbox)  # noqa: S608
     return int(unread)

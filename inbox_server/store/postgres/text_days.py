@@ -49,7 +49,8 @@ class _Table(NamedTuple):
 
 async def _tables(db: Connection) -> list[_Table]:
     rows = await db.fetch(
-        "SELECT substr(relname, 6)::integer, inhrelid IS NOT NULL, coalesce(inhdetachpending, false) FROM pg_class"
+        "SELECT substring(relname FROM '^text_([0-9]+)$')::integer, inhrelid IS NOT NULL,"
+        " coalesce(inhdetachpending, false) FROM pg_class"
         " LEFT JOIN pg_inherits ON inhrelid = oid AND inhparent = 'text'::regclass"
         " WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'text'::regclass)"
         " AND relkind = 'r' AND relname ~ '^text_[0-9]+$'"

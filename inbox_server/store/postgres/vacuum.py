@@ -26,7 +26,8 @@ _MOST_SECONDS: Final = 1.0  # for others' transactions; a dump takes longer, and
 _TABLES: Final = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'text'::regclass"
 _DUE: Final = """
     SELECT day FROM (
-        SELECT substr(relname, 6)::integer AS day FROM pg_inherits JOIN pg_stat_all_tables ON relid = inhrelid
+        SELECT substring(relname FROM '^text_([0-9]+)$')::integer AS day  -- PostgreSQL may cast before it filters
+        FROM pg_inherits JOIN pg_stat_all_tables ON relid = inhrelid
         WHERE inhparent = 'text'::regclass AND coalesce(last_vacuum < now() - interval '1 minute', true)
     ) AS old WHERE EXISTS (SELECT FROM blank_text WHERE blank_text.day = old.day)
 """

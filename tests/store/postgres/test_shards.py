@@ -1,0 +1,199 @@
+"""Shards: inboxes in several clusters, and moving some of them while servers run."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from inbox_server.errors import Refused, Unavailable
+from inbox_server.store.contract import BadDatabase, Store
+from inbox_server.store.postgres.opening import add_invite, open_sharded_store, open_store
+from inbox_server.store.postgres.primary import Cluster
+from inbox_server.store.postgres.shard_moving import TABLES, list_shards, move_shard
+from tests.conftest import START, HandClock
+from tests.support import postgres
+from tests.support.stores import ADMISSION, CHECK_VALUE, QUOTA, Box
+
+pytestmark = pytest.mark.postgres
+HEARD = 5.0  # long enough for two rounds of a server here
+SHARD = 7
+
+
+def inbox_in(shard: int, number: int = 0) -> bytes:
+    return bytes([shard]) + b"%015d" % number
+
+
+@pytest.fixture
+def clusters(tmp_path: Path) -> list[Cluster]:
+    return [postgres.cluster_of(tmp_path / name) for name in ("one", "other", "third")]
+
+
+@contextlib.asynccontextmanager
+async def opened(tmp_path: Path, clusters: Sequence[Cluster]) -> AsyncIterator[Store]:
+    async with open_sharded_store(
+        clusters, day_keys_file=tmp_path / "day-keys", check_value=CHECK_VALUE, quota=QUOTA, clock=lambda: START
+    ) as store:
+        yield store
+
+
+async def box_of(store: Store, inbox: bytes) -> Box:
+    box = Box(store, HandClock(), inbox)
+    await box.claim()
+    return box
+
+
+async def test_new_clusters_share_the_inboxes(tmp_path: Path, clusters: list[Cluster]) -> None:
+    async with opened(tmp_path, clusters) as store:
+        boxes = [await box_of(store, inbox_in(shard)) for shard in range(9)]
+        for box in boxes:
+            await box.deliver("opaque")
+        assert (await store.totals()).inboxes == (await store.totals()).unread == 9
+        assert [await box.texts() for box in boxes] == [["opaque"]] * 9
+    assert [each.inboxes for each in await list_shards(clusters)] == [3, 3, 3]
+
+
+async def test_one_cluster_that_gets_a_second_keeps_its_inboxes(tmp_path: Path, clusters: list[Cluster]) -> None:
+    keys = tmp_path / "day-keys"
+    common = {"day_keys_file": keys, "check_value": CHECK_VALUE, "quota": QUOTA}
+    async with open_store(clusters[0], clock=lambda: START, **common) as store:  # type: ignore[arg-type]
+        await (await box_of(store, inbox_in(SHARD))).deliver("opaque")
+    async with opened(tmp_path, clusters[:2]) as store:
+        assert await Box(store, HandClock(), inbox_in(SHARD)).texts() == ["opaque"]
+    assert [len(each.shards) for each in await list_shards(clusters[:2])] == [256, 0]
+    with pytest.raises(BadDatabase, match=r"store\.urls"):
+        async with open_store(clusters[0], **common):  # type: ignore[arg-type]
+            pass
+
+
+async def test_a_shard_moves_while_two_servers_run_and_nothing_is_lost(tmp_path: Path, clusters: list[Cluster]) -> None:
+    """Senders repeat what is refused for now. Nothing is refused for good, and no other inbox is refused at all."""
+    async with AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(opened(tmp_path, clusters[:2])) for _ in range(2)]
+        moving = [await box_of(stores[0], inbox_in(SHARD, number)) for number in range(3)]
+        staying = await box_of(stores[0], inbox_in(SHARD + 1))
+        for box in moving:
+            for text in ("read", "unread"):
+                await box.deliver(text)
+            await box.acknowledge("read")
+        cursors = [await box.cursor() for box in moving]
+        done, refused = asyncio.Event(), 0
+        answered: dict[bytes, list[str]] = {}
+
+        async def deliver(box: Box, store: Store) -> None:
+            nonlocal refused
+            number = 0
+            while not done.is_set():
+                text = f"{id(store)} {number}"
+                try:
+                    await Box(store, box.clock, box.inbox).deliver(text)
+                except Unavailable:
+                    assert box is not staying
+                    refused += 1
+                    await asyncio.sleep(0.1)
+                    continue
+                answered.setdefault(box.inbox, []).append(text)
+                number += 1
+                await asyncio.sleep(0.01)
+
+        load = asyncio.gather(*(deliver(box, store) for box in (*moving, staying) for store in stores))
+        await asyncio.sleep(0.5)
+        moved = await move_shard(clusters[:2], SHARD, 0, heard_seconds=HEARD)
+        await asyncio.sleep(3)  # both hear of it
+        before = {inbox: len(texts) for inbox, texts in answered.items()}
+        await asyncio.sleep(1)
+        done.set()
+        await load
+        assert moved.inboxes == 3
+        assert refused > 0
+        for box, cursor in zip(moving, cursors, strict=True):
+            assert len(answered[box.inbox]) > before[box.inbox]  # it goes on in its new place
+            everywhere = [sorted(await Box(store, box.clock, box.inbox).texts()) for store in stores]
+            assert everywhere == [sorted(["unread", *answered[box.inbox]])] * 2
+            assert sorted(entry.message_id for entry in await box.entries(cursor)) == sorted(answered[box.inbox])
+            assert len(await box.logged()) == 0
+            assert (await box.settings()).read == 1
+    held = await list_shards(clusters[:2])
+    assert SHARD in held[0].shards
+    assert not held[0].moving
+
+
+async def test_a_move_that_was_broken_off_is_finished_by_the_same_command(
+    tmp_path: Path, clusters: list[Cluster]
+) -> None:
+    async with opened(tmp_path, clusters[:2]) as store:
+        boxes = [await box_of(store, inbox_in(SHARD, number)) for number in range(20)]
+        for box in boxes:
+            await box.deliver("opaque")
+    for seconds in (0.05, 0.1, 0.15, 0.2):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await move_shard(clusters[:2], SHARD, 0, heard_seconds=0)
+    await move_shard(clusters[:2], SHARD, 0, heard_seconds=0)
+    assert (await move_shard(clusters[:2], SHARD, 0, heard_seconds=0)).inboxes == 0
+    async with opened(tmp_path, clusters[:2]) as store:
+        assert [await Box(store, HandClock(), box.inbox).texts() for box in boxes] == [["opaque"]] * 20
+    assert [each.inboxes for each in await list_shards(clusters[:2])] == [20, 0]
+
+
+async def test_a_process_that_has_not_heard_of_a_move_refuses_for_good_nothing(
+    tmp_path: Path, clusters: list[Cluster]
+) -> None:
+    """It still asks the old cluster, where no inbox is any more."""
+    async with opened(tmp_path, clusters[:2]) as store:
+        box = await box_of(store, inbox_in(SHARD))
+        connection = await clusters[1].connect()
+        await connection.execute("INSERT INTO away (shard) VALUES ($1)", SHARD)
+        await connection.execute("DELETE FROM inbox WHERE inbox = $1", box.inbox)
+        await connection.close()
+        for asking in (
+            box.deliver("opaque"),
+            box.page(),
+            box.acknowledge("opaque"),
+            box.claim(admission=None),
+            box.claim(),
+            store.policy(box.inbox, b"a sender, hashed"),
+            store.settings(box.inbox),
+            store.forget(box.inbox, issued=START, request=b"a request of DEL"),
+        ):
+            with pytest.raises(Unavailable):
+                await asking
+
+
+async def test_a_name_leads_to_the_newest_claim_in_whatever_cluster(tmp_path: Path, clusters: list[Cluster]) -> None:
+    name = b"a name, hashed.."
+    async with opened(tmp_path, clusters[:2]) as store:
+        bob, carol = [await box_of(store, inbox_in(shard)) for shard in (0, 1)]
+        for box in (bob, carol, bob):
+            box.clock.advance(10)
+            await box.claim(names=(name,))
+            assert await store.proven(name) == box.inbox
+        assert ((await bob.settings()).names, (await carol.settings()).names) == (1, 0)
+
+
+async def test_an_invite_is_used_once_in_all_clusters(tmp_path: Path, clusters: list[Cluster]) -> None:
+    code = b"an invite, keyed"
+    invited = replace(ADMISSION, invite=code)
+    async with opened(tmp_path, clusters[:2]) as store:
+        await add_invite(clusters[0], code, expires=START + 1000, check_value=CHECK_VALUE)  # type: ignore[arg-type]
+        bob, carol = [Box(store, HandClock(), inbox_in(shard)) for shard in (0, 1)]
+        outcomes = await asyncio.gather(*(box.claim(admission=invited) for box in (bob, carol)), return_exceptions=True)
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Refused", "bool"]
+        (refused,) = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+        assert refused.code == "not_registered"
+        assert await store.operating.invites(START) == ()
+
+
+async def test_every_table_of_inboxes_is_moved(tmp_path: Path, clusters: list[Cluster]) -> None:
+    async with opened(tmp_path, clusters[:2]):
+        connection: asyncpg.Connection[asyncpg.Record] = await clusters[0].connect()
+        rows = await connection.fetch(
+            "SELECT table_name FROM information_schema.columns WHERE table_schema = current_schema()"
+            " AND column_name = 'inbox' AND table_name !~ '^text_[0-9]+$'"
+        )
+        await connection.close()
+        assert {name for (name,) in rows} - {"invite", "text", "blank_text"} == set(TABLES)
