@@ -35,12 +35,15 @@ class Child:
     due: float = 0.0
     """When to start it, if it does not run."""
     _begun: float = 0.0
-    _failures: int = 0
+    _pause: float = 0.0
     _heard: bytes = b""
 
     def start(self, work: Callable[[Line], int], now: float, inherited: Iterable[socket.socket]) -> None:
-        """Fork. The new process closes what it `inherited`, does its work, and ends with the exit code of that."""
-        self.line, far = socket.socketpair()
+        """Fork. The new process closes what it `inherited`, does its work, and ends with the exit code of that.
+
+        Raises OSError where the system has no room for another process.
+        """
+        near, far = socket.socketpair()
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -48,11 +51,14 @@ class Child:
         try:
             pid = os.fork()
             if pid == 0:
-                _become_child(parent, (self.line, *inherited), lambda: work(Line(far)))
+                _become_child(parent, (near, *inherited), lambda: work(Line(far)))
+        except OSError:
+            near.close()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-        far.close()
-        self.pid, self._begun, self._heard = pid, now, b""
+            far.close()
+        self.pid, self.line, self._begun, self._heard = pid, near, now, b""
 
     def hear(self) -> list[str]:
         """What it said since."""
@@ -71,12 +77,17 @@ class Child:
             return None
         if self.line is not None:
             self.line.close()
-        steady = self.is_up and now - self._begun >= _STEADY_SECONDS
-        self._failures = 1 if steady else self._failures + 1
-        self.due = now + min(_FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1), _LONGEST_PAUSE_SECONDS)
+        if self.is_up and now - self._begun >= _STEADY_SECONDS:
+            self._pause = 0.0
+        self.put_off(now)
         self.pid, self.line, self.is_up, self.lives = None, None, False, False
         self.missed.clear()
         return os.waitstatus_to_exitcode(ended[1])
+
+    def put_off(self, now: float) -> None:
+        """It failed: start it again after a pause, longer each time."""
+        self._pause = min(2 * self._pause or _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+        self.due = now + self._pause
 
 
 def _become_child(parent: int, inherited: Iterable[socket.socket], work: Callable[[], int]) -> NoReturn:

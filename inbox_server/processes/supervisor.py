@@ -62,7 +62,14 @@ class Supervisor:
 
     def _start(self, child: Child, signals: tuple[socket.socket, socket.socket]) -> None:
         lines = [each.line for each in self._children if each.line is not None]
-        child.start(lambda line: self._work(child.number, line), self._monotonic(), (*signals, *lines))
+        now = self._monotonic()
+        try:
+            child.start(lambda line: self._work(child.number, line), now, (*signals, *lines))
+        except OSError as error:
+            if not self._was_ready:
+                raise
+            child.put_off(now)
+            self._announce(f"process {child.number} cannot be started: {error.strerror}; {_again(child, now)}")
 
     def _wait(self, signals: socket.socket) -> None:
         """Until something happens, and deal with it."""
@@ -131,15 +138,13 @@ class Supervisor:
             if code is None:
                 continue
             if self._stop_by is not None:
-                self._code = self._code or code not in (0, -signal.SIGTERM)
+                self._code = self._code or code not in (0, -signal.SIGTERM, -signal.SIGINT)
             elif not self._was_ready:
                 self._code = code if code > 0 else 1
                 self._announce(f"process {child.number} {_how(code)} before all were up")
                 self._stop()
             else:
-                self._announce(
-                    f"process {child.number} {_how(code)}; it is started again in {child.due - now:g} seconds"
-                )
+                self._announce(f"process {child.number} {_how(code)}; {_again(child, now)}")
 
     def _stop(self) -> None:
         if self._stop_by is None:
@@ -151,6 +156,10 @@ class Supervisor:
     def _send_all(self, number: signal.Signals) -> None:
         for child in self._children:
             child.send(number)
+
+
+def _again(child: Child, now: float) -> str:
+    return f"it is started again in {child.due - now:g} seconds"
 
 
 def _how(code: int) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -149,6 +150,18 @@ async def test_a_process_that_ends_by_itself_is_started_again(place: Deployment)
         await started.end_one(3)
         assert "ended with exit code 3" in await started.says("is started again")
         await started.says("is up again")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
+async def test_a_process_that_cannot_be_started_is_tried_again_and_the_other_goes_on(place: Deployment) -> None:
+    async with parent(place) as started:
+        files = resource.prlimit(started.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(started.process.pid, resource.RLIMIT_NOFILE, (3, files[1]))
+        os.kill(started.pids()[2], signal.SIGKILL)
+        assert "Too many open files; it is started again" in await started.says("process 2 cannot be started")
+        assert (await started.ask())["number"] == 1
+        resource.prlimit(started.process.pid, resource.RLIMIT_NOFILE, files)
+        await started.says("process 2 is up again")
 
 
 async def test_a_stop_ends_all_and_leaves_nothing(place: Deployment) -> None:
