@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from inbox_server.store.postgres.opening import open_store
+from inbox_server.store.postgres.primary import Connection
 from tests.conftest import HandClock
 from tests.support.postgres import cluster_of
 from tests.support.stores import CHECK_VALUE, QUOTA, Box
@@ -27,3 +28,13 @@ def opened(tmp_path: Path, clock: HandClock) -> Opened:
             yield Box(store, clock)
 
     return open_box
+
+
+@contextlib.asynccontextmanager
+async def beside(folder: Path) -> AsyncIterator[Connection]:
+    """A connection of somebody else's."""
+    connection = await cluster_of(folder).connect(idle_in_transaction_session_timeout="0")
+    try:
+        yield connection
+    finally:
+        await connection.close()

@@ -8,7 +8,7 @@ import pytest
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
-from tests.store.postgres.conftest import Opened
+from tests.store.postgres.conftest import Opened, beside
 from tests.support.postgres import read_rows
 from tests.support.stores import Box
 
@@ -58,3 +58,18 @@ async def test_no_two_processes_wait_for_each_other(opened: Opened, tmp_path: Pa
         work += [deliver_everywhere(box, random.Random(number)) for number, box in enumerate((one, other, one, other))]
         await asyncio.gather(*work, sweep_always(one), sweep_always(other))
     assert deadlocks(tmp_path) == before
+
+
+async def test_what_was_asked_for_before_is_over_when_a_drain_is_answered(opened: Opened, tmp_path: Path) -> None:
+    async with opened() as box, beside(tmp_path) as other:
+        await box.claim()
+        async with other.transaction():
+            await other.execute("UPDATE inbox SET unread = 1")  # as a delivery of another process, not yet committed
+            draining = asyncio.create_task(box.store.operating.drain(on=True))
+            while not read_rows(tmp_path, "SELECT FROM draining"):  # noqa: ASYNC110 — the database tells nobody
+                await asyncio.sleep(0)
+            for _ in range(5):
+                await box.counts()
+            assert not draining.done()
+        assert await draining
+        assert (await box.counts())[0] == 1

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,27 +9,16 @@ import pytest
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.store.postgres.day_keys import DayKeys
 from inbox_server.store.postgres.links import Links
-from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.sealing import Sealing
 from inbox_server.store.postgres.text_days import drop_days, ensure_days
 from tests.conftest import HandClock
-from tests.store.postgres.conftest import Opened
+from tests.store.postgres.conftest import Opened, beside
 from tests.support.postgres import cluster_of, read_rows
 from tests.support.stores import CAROL
 
 pytestmark = pytest.mark.postgres
 
 _LEAVING = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'text'::regclass AND inhdetachpending"
-
-
-@contextlib.asynccontextmanager
-async def beside(folder: Path) -> AsyncIterator[Connection]:
-    """A connection of somebody else's."""
-    connection = await cluster_of(folder).connect(idle_in_transaction_session_timeout="0")
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 def messages(folder: Path) -> int:
