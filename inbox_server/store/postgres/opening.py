@@ -175,10 +175,10 @@ async def read_mark(db: Connection) -> Mark | None:
 
 
 @contextlib.asynccontextmanager
-async def connected(cluster: Cluster, then: str = "", **session: str) -> AsyncIterator[Connection]:
+async def connected(cluster: Cluster, **session: str) -> AsyncIterator[Connection]:
     """A connection to the primary, for a command. Raises `BadDatabase`, also for what fails within the context.
 
-    `then` is what to do once that is right, and `session` are settings.
+    `session` are settings of it.
     """
     try:
         db = await cluster.connect(**session)
@@ -189,11 +189,15 @@ async def connected(cluster: Cluster, then: str = "", **session: str) -> AsyncIt
     try:
         yield db
     except Failure as error:
-        text = f"PostgreSQL at {cluster.places()} failed: {reason(error)}. {advice(error)} {then}"
-        raise BadDatabase(text.rstrip()) from None
+        raise failed(cluster, error) from None
     finally:
         with contextlib.suppress(*Failure):
             await db.close(timeout=2)
+
+
+def failed(cluster: Cluster, error: BaseException, then: str = "") -> BadDatabase:
+    """What a command says of a failure; `then` is what to do once that is right."""
+    return BadDatabase(f"PostgreSQL at {cluster.places()} failed: {reason(error)}. {advice(error)} {then}".rstrip())
 
 
 def advice(error: BaseException) -> str:

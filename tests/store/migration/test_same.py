@@ -47,7 +47,9 @@ async def test_everybody_is_told_the_same_after_a_migration_there_and_back(pair:
 
 
 class MovingDevices(Devices):
-    """Senders, and devices that go on with their cursors wherever the store is now."""
+    """Senders, and devices that go on with their cursors wherever the store is now: at these kinds in turn."""
+
+    kinds: tuple[str, ...]
 
     @initialize()
     def open(self) -> None:
@@ -71,15 +73,24 @@ class MovingDevices(Devices):
     async def _migrate(self) -> None:
         await self.used.aclose()
         old = self.place
-        self.place = place(old.folder.parent, str(int(old.folder.name) + 1))
+        number = int(old.folder.name) + 1
+        self.place = place(old.folder.parent, str(number), self.kinds[number % len(self.kinds)])
         await move(old, self.place)
         opening = self.place.kind.open(self.place.folder, quota=SMALL, changed=lambda _: None)
         self.box = replace(self.box, store=await self.used.enter_async_context(opening))
 
 
-def test_a_store_keeps_its_promises_from_place_to_place() -> None:
+@pytest.mark.parametrize(
+    "kinds", [("sqlite",), pytest.param(("sqlite", "postgres", "postgres"), marks=pytest.mark.postgres)]
+)
+@pytest.mark.timeout(240)
+def test_a_store_keeps_its_promises_from_place_to_place(kinds: tuple[str, ...]) -> None:
+    class DevicesOfKinds(MovingDevices):
+        pass
+
+    DevicesOfKinds.kinds = kinds
     run_state_machine_as_test(
-        MovingDevices,
+        DevicesOfKinds,
         settings=settings(
             max_examples=5, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),
