@@ -21,7 +21,7 @@ Work = Callable[[Connection], Awaitable[T]]
 """What to do on a connection that nobody else uses meanwhile."""
 
 ANSWER_SECONDS: Final = 5.0
-_ATTEMPTS: Final = 5
+ATTEMPTS: Final = 5
 AGAIN: Final = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
@@ -137,7 +137,7 @@ class Links:
     async def _run(self, work: Work[T]) -> T:
         async with self._one() as link:
             try:
-                for _ in range(_ATTEMPTS - 1):
+                for _ in range(ATTEMPTS - 1):
                     with contextlib.suppress(*AGAIN):
                         return self.health.worked(await link.run(work))
                 return self.health.worked(await link.run(work))

@@ -39,7 +39,7 @@ from inbox_server.store.postgres.delivering import Delivering, Delivery
 from inbox_server.store.postgres.expiry import sweep
 from inbox_server.store.postgres.feed import FeedEnd, read_ends, read_page
 from inbox_server.store.postgres.invites import leave_invite, spend_invite, take_invite
-from inbox_server.store.postgres.links import AGAIN, Health, Link, Links
+from inbox_server.store.postgres.links import AGAIN, ATTEMPTS, Health, Link, Links
 from inbox_server.store.postgres.listening import Listening
 from inbox_server.store.postgres.log import read_log
 from inbox_server.store.postgres.operations import PostgresOperating
@@ -51,6 +51,7 @@ from inbox_server.store.postgres.settings import forget, is_draining, read_setti
 from inbox_server.store.postgres.sharding import is_away, is_moving
 from inbox_server.store.postgres.sheets import keep_sheet
 from inbox_server.store.postgres.subscriptions import drop_subscription, subscribe, subscriptions, unsubscribe
+from inbox_server.store.postgres.text_days import ensure_days
 from inbox_server.store.turns import Turns
 
 T = TypeVar("T")
@@ -270,10 +271,10 @@ class PostgresStore:
         await self._writing.transaction(lambda db: spend_invite(db, code, inbox))
 
     async def _write(self, inbox: bytes, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """A transaction that may change an inbox. Commit, then answer, then wake."""
-        outcome = await self._writing.transaction(work)
-        asyncio.get_running_loop().call_soon(self._tell, [inbox])
-        return outcome
+        """A transaction that may change an inbox, and then wake-ups, also when the caller has gone away."""
+        doing = asyncio.ensure_future(self._writing.transaction(work))
+        doing.add_done_callback(lambda done: None if done.cancelled() or done.exception() else self._tell([inbox]))
+        return await asyncio.shield(doing)
 
     def _tell(self, inboxes: Collection[bytes]) -> None:
         self._changed(inboxes)
@@ -288,14 +289,16 @@ class PostgresStore:
         start = time.monotonic()
         outcomes = await self._group(self._group_links[0], self._delivering.together, jobs)
         left = [number for number, outcome in enumerate(outcomes) if outcome is None]
-        alone = (self._writing.transaction(partial(self._alone, asked=jobs[number])) for number in left)
+        alone = (self._alone(jobs[number]) for number in left)
         for number, outcome in zip(left, await asyncio.gather(*alone, return_exceptions=True), strict=True):
             outcomes[number] = outcome
         self._committed(len(jobs), time.monotonic() - start)
         return outcomes
 
-    async def _alone(self, db: Connection, asked: Delivery) -> Delivered | None:
-        return await self._delivering.alone(db, asked)
+    async def _alone(self, asked: Delivery) -> Delivered | None:
+        """The table of its day is made before: a transaction that waits for one may be in the way of others."""
+        await self._writing.run(lambda db: ensure_days(db, {asked.day}))
+        return await self._writing.transaction(lambda db: self._delivering.alone(db, asked))
 
     async def _acknowledge_group(self, jobs: list[Acknowledgement]) -> Sequence[Any]:
         start = time.monotonic()
@@ -306,16 +309,18 @@ class PostgresStore:
     async def _group(
         self, link: Link, work: Callable[[Connection, Sequence[J]], Awaitable[Sequence[Any]]], jobs: Sequence[J]
     ) -> list[Any]:
-        """The outcomes of a group. One that is in another's way is done again, in halves."""
-        try:
-            return list(self._health.worked(await link.run(lambda db: work(db, jobs))))
-        except AGAIN as error:
-            if len(jobs) == 1:
+        """The outcomes of a group. One that is in another's way is done again, in halves; a single job some times."""
+        for _ in range(ATTEMPTS if len(jobs) == 1 else 1):
+            try:
+                return list(self._health.worked(await link.run(lambda db: work(db, jobs))))
+            except AGAIN as error:
+                failure: BaseException = error
+            except Failure as error:
                 self._health.failed(error)
-                return [unavailable()]
-        except Failure as error:
-            self._health.failed(error)
-            return [unavailable()] * len(jobs)
+                return [unavailable()] * len(jobs)
+        if len(jobs) == 1:
+            self._health.failed(failure)
+            return [unavailable()]
         half = len(jobs) // 2
         return [*await self._group(link, work, jobs[:half]), *await self._group(link, work, jobs[half:])]
 
