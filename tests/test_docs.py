@@ -125,6 +125,13 @@ def test_every_decision_has_a_number_of_its_own() -> None:
     assert [headings(page)[0].partition(".")[0] for page in pages] == [str(int(page.name[:4])) for page in pages]
 
 
+def test_every_javascript_test_that_the_threat_model_names_exists() -> None:
+    named = set(re.findall(r"“([^”]+)”", (ROOT / "docs" / "threat-model.md").read_text()))
+    tests = "".join(path.read_text() for path in (ROOT / "clients" / "js" / "test").glob("*.test.mjs"))
+    assert len(named) > 10
+    assert sorted(name for name in named if f"test('{name}'" not in tests and f"  '{name}': async" not in tests) == []
+
+
 def test_the_changelog_has_an_unreleased_heading() -> None:
     assert "\n## Unreleased\n" in (ROOT / "CHANGELOG.md").read_text()
 

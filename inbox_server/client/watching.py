@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -184,14 +184,19 @@ class Watching:
     async def _look_elsewhere(self) -> None:
         """Read contacts' buckets while no inbox answers, and hold the inboxes against them now and then."""
         is_any_up = bool(self._up) or not self._followers.keys() <= self._failed
-        entries = await self._in_watch.without_server(is_any_up=is_any_up)
-        if fresh := [entry for entry in entries or () if entry.ids[0] not in self._known]:
-            self._known.update(dict.fromkeys(entry.ids[0] for entry in fresh))
+        if fresh := self._unknown(await self._in_watch.without_server(is_any_up=is_any_up) or ()):
             await self._queue.put(WithoutServer(len(fresh)))
-            for entry in fresh:
-                await self._queue.put(Arrived(entry, without_server=True))
         if self._up and (audit := await self._in_watch.audit(self._up)):
             await self._queue.put(audit)
+            fresh += self._unknown(audit.found)
+        for entry in fresh:
+            await self._queue.put(Arrived(entry, without_server=True))
+
+    def _unknown(self, found: Iterable[Entry]) -> list[Entry]:
+        """What was not reported before."""
+        fresh = [entry for entry in found if entry.ids[0] not in self._known]
+        self._known.update(dict.fromkeys(entry.ids[0] for entry in fresh))
+        return fresh
 
     async def _renew(self) -> None:
         """Check once a day whether the own card expires soon; if the bucket fails, try again in the next round."""

@@ -251,7 +251,10 @@ async def _unread(client: InboxClient, output: Output, ids: Iterable[str] = ()) 
 def need_inbox(client: InboxClient, output: Output) -> None:
     """Raises `AskedWrongly`."""
     if not client.account.profile.read().sources:
-        raise AskedWrongly(f"this profile has no inbox; claim one with: {output.command('publish', '--inbox URL')}")
+        taken = f"or, if another device of yours has one, take it over with: {output.command('publish', '').rstrip()}"
+        raise AskedWrongly(
+            f"this profile has no inbox; claim one with: {output.command('publish', '--inbox URL')}; {taken}"
+        )
 
 
 def _chosen(unread: Unread, ids: Iterable[str]) -> tuple[Entry, ...]:

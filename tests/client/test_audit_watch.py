@@ -11,6 +11,7 @@ from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Arrived, Audit, News, WithoutServer
 from inbox_server.client.watching import Watching
 from inbox_server.clock import DAY_SECONDS
+from inbox_server.world.cheating import hide_newest
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
 from tests.support.clients import client_of, index_of, soon
@@ -40,13 +41,13 @@ async def read_all(bob: InboxClient) -> None:
         await bob.fetch(entry)
 
 
-async def until(kind: type[News], watching: Watching) -> list[News]:
-    """All news up to the first of a kind."""
+async def until(kind: type[News], watching: Watching, **members: object) -> list[News]:
+    """All news up to the first of a kind with these members."""
     taken: list[News] = []
     async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(watching.news()) as all_news:
         async for news in all_news:
             taken.append(news)
-            if isinstance(news, kind):
+            if isinstance(news, kind) and all(getattr(news, name) == value for name, value in members.items()):
                 return taken
     raise AssertionError(taken)
 
@@ -62,6 +63,21 @@ async def test_a_watch_says_when_something_is_wrong(
     *_, audit = await until(Audit, Watching(bob.account, soon))
     assert isinstance(audit, Audit)
     assert {finding.code for finding in audit.findings} >= {"receipt_without_entry"}
+
+
+async def test_a_watch_brings_what_its_audit_has_found(
+    world: World, alice: InboxClient, bob: InboxClient, provider: Provider, clock: HandClock
+) -> None:
+    await alice.send("bob.id", "one")
+    await read_all(bob)
+    await alice.send("bob.id", "two")
+    await provider.stop()
+    hide_newest(provider.folder)
+    await provider.start()
+    clock.advance(2 * DAY_SECONDS)
+    *before, arrived = await until(Arrived, Watching(bob.account, soon), without_server=True)
+    assert [news.found for news in before if isinstance(news, Audit)] == [(arrived.entry,)]  # type: ignore[union-attr]
+    assert (await bob.fetch(arrived.entry)).content == "two"  # type: ignore[union-attr]
 
 
 async def test_a_watch_audits_once_a_day_and_sooner_when_a_number_is_left_out(

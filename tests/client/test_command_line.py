@@ -345,7 +345,8 @@ def test_nothing_is_unread_is_said_of_inboxes_that_answered(dev: Dev, bob: Cli, 
         assert {"unread": 0, "asked": [dev.inbox]} in bob(*command)[1]
     bob.profile.write_text(json.dumps(json.loads(whole) | {"inboxes": []}))
     for arguments in (command, ("inbox", "--settings"), ("watch",)):
-        hint = f"inbox-server client publish --profile {bob.profile} --inbox URL"
+        publish = f"inbox-server client publish --profile {bob.profile}"
+        hint = f"{publish} --inbox URL; or, if another device of yours has one, take it over with: {publish}"
         assert bob.say(*arguments) == (2, f"this profile has no inbox; claim one with: {hint}\n")
     bob.profile.write_text(whole)
 
