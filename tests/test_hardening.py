@@ -6,16 +6,19 @@ import sys
 import pytest
 
 PROBE = """
-import ctypes, resource
+import ctypes, os, resource, sys
 from inbox_server.hardening import forbid_dumps
 forbid_dumps()
+if "forked" in sys.argv and os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CORE))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
-def test_the_process_cannot_be_dumped() -> None:
-    asked = subprocess.run([sys.executable, "-c", PROBE], stdout=subprocess.PIPE, text=True, check=True)
+@pytest.mark.parametrize("kind", ["started", "forked"])
+def test_the_process_cannot_be_dumped(kind: str) -> None:
+    asked = subprocess.run([sys.executable, "-c", PROBE, kind], stdout=subprocess.PIPE, text=True, check=True)
     assert asked.stdout.split() == ["0", "0", "0"]  # PR_GET_DUMPABLE, and no core file of any size
 
 
