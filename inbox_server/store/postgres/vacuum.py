@@ -23,6 +23,7 @@ _MOVED_BLOCKS: Final = 20
 _SPARE_BLOCKS: Final = 8  # that stay beside the full ones
 _DROPPED_ROWS: Final = 500
 _MOST_SECONDS: Final = 1.0  # for others' transactions; a dump takes longer, and then the next round does it
+_OTHERS: Final = (asyncpg.LockNotAvailableError, asyncpg.UndefinedTableError)  # another process is there, or was
 _TABLES: Final = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'text'::regclass"
 _DUE: Final = """
     SELECT day FROM (
@@ -41,9 +42,9 @@ async def vacuum_read(reading: Links, writing: Links) -> None:
         return
     async with writing.apart(lock_timeout="100ms") as db:
         for (day,) in await db.fetch(_DUE):
-            with contextlib.suppress(asyncpg.LockNotAvailableError):  # another process is there
+            with contextlib.suppress(*_OTHERS):
                 await _drop_blanks(db, day, await _vacuum(db, f"text_{day}"))
-        with contextlib.suppress(asyncpg.LockNotAvailableError):
+        with contextlib.suppress(*_OTHERS):
             await db.execute("VACUUM blank_text")
 
 
@@ -84,7 +85,8 @@ async def give_back(writing: Links) -> int:
     async with writing.apart() as db:
         before = await file_bytes(db)
         for (table,) in await db.fetch(_TABLES):
-            await _give_back(db, table)
+            with contextlib.suppress(*_OTHERS):
+                await _give_back(db, table)
         return max(before - await file_bytes(db), 0)
 
 
