@@ -266,6 +266,7 @@ async def test_a_pooler_that_breaks_sessions_is_seen(place: Place) -> None:
         (asyncpg.DiskFullError("a text"), "PostgreSQL's log says more"),
         (asyncpg.InvalidPasswordError("for inbox"), "the password right?"),
         (ConnectionRefusedError(111, "Connection refused"), "Does it run"),
+        (FileNotFoundError(2, "No such file or directory"), "files that store.url names"),
     ],
 )
 async def test_a_failure_is_told_with_what_to_do_and_without_its_text(
@@ -373,6 +374,19 @@ async def test_a_server_that_is_not_there_is_seen(place: Place) -> None:
     place.name(port=free_port())
     found = (await place.doctor())["database"]
     assert (found.verdict, "no primary answers at 127.0.0.1" in found.said) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("sslmode=require", "It offers no TLS"),
+        ("sslmode=verify-full&sslrootcert=/nowhere.pem", "files that store.url names"),
+    ],
+)
+async def test_a_line_that_cannot_be_secured_is_seen(place: Place, more: str, said: str) -> None:
+    place.name(more=f"?{more}")
+    found = (await place.doctor())["database"]
+    assert (found.verdict, said in found.advice) == ("failed", True)
 
 
 def test_a_missing_asyncpg_is_seen(place: Place) -> None:

@@ -204,6 +204,10 @@ def advice(error: BaseException) -> str:
     """What an operator may do about a failure."""
     if isinstance(error, _OF_POOLERS):
         return "It seems that a pooler is in between. Connect without it: docs/postgresql.md, Poolers."
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return "Can this user read the files that store.url names, and is the socket there?"
+    if type(error) is ConnectionError:  # as asyncpg has it; the system's own errors are of kinds below this one
+        return "It offers no TLS, and store.url asks for it (sslmode)."
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _OF_SIGNING_IN):
         return "PostgreSQL's log says more, and so does `inbox-server doctor`."
     return "Does it run, is one of the hosts the primary, and are store.url and the password right?"
