@@ -13,7 +13,7 @@ from inbox_server.clock import DAY_SECONDS
 from inbox_server.config.config import Config
 from inbox_server.config.secret import BadSecret, Secret
 from inbox_server.errors import CommandFailed
-from inbox_server.store.choosing import cluster_of, day_keys_file, postgres
+from inbox_server.store.choosing import clusters_of, day_keys_file, postgres
 
 _SET_UP: Final = "docs/postgresql.md, Set up"
 _OLDEST: Final = 150000  # as `server_version_num` has it
@@ -38,17 +38,25 @@ async def check_database_server(
 ) -> None:
     """`clock` is ours, in seconds since 1970."""
     try:
-        inspecting, cluster = postgres("inspect"), cluster_of(config)
+        clusters = clusters_of(config)
     except CommandFailed as error:
         findings.fail("database", str(error), "Then ask again.")
         return
     except BadSecret as error:
         findings.fail("database password", str(error), f"See {_SET_UP}.")
         return
+    for number, cluster in enumerate(clusters, 1):
+        here = findings.at(f"cluster {number}, {cluster.places()}") if len(clusters) > 1 else findings
+        await _check_cluster(cluster, config, secret, here, clock)
+
+
+async def _check_cluster(
+    cluster: Any, config: Config, secret: Secret, findings: Findings, clock: Callable[[], float]
+) -> None:
+    inspecting, opening = postgres("inspect"), postgres("opening")
     try:
         found = await inspecting.inspect(cluster, clock=clock)
     except inspecting.NotReached as error:
-        opening = postgres("opening")
         said = f"no primary answers at {cluster.places()}: {opening.reason(error.__cause__)}"
         findings.fail("database", said, opening.advice(error.__cause__))
         return

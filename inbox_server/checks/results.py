@@ -1,7 +1,7 @@
 """The result of a check, in words: what was found, and what to do about it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 Verdict = Literal["ok", "warning", "failed", "skipped"]
@@ -29,6 +29,10 @@ class Findings:
     @property
     def failed(self) -> int:
         return sum(finding.verdict == "failed" for finding in self.all)
+
+    def at(self, where: str) -> "Findings":
+        """Findings that come here too, with `where` before what was seen."""
+        return Findings(lambda each: self._note(replace(each, said=f"{where}: {each.said}")))
 
     def ok(self, check: str, said: str) -> None:
         self._note(Finding(check, "ok", said))

@@ -4,7 +4,9 @@ import argparse
 import json
 import secrets
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from inbox_server.clock import DAY_SECONDS, system_clock
 from inbox_server.commands.check_report import add_json
@@ -40,9 +42,8 @@ def _after_restore(options: argparse.Namespace) -> int:
     marked = Counter[str]()
 
     async def mark() -> None:
-        for cluster in clusters:
+        for cluster in await _put_back(clusters, settings_only=options.settings_only):
             async with opening.connected(cluster) as db:
-                await opening.upgrade(db)
                 await opening.claim(db, secret.hashes().check_value(), secret.layers)
                 found = await restored.mark_restored(
                     db,
@@ -59,3 +60,21 @@ def _after_restore(options: argparse.Namespace) -> int:
     inboxes, unread = counted(marked["inboxes"], "inbox", "inboxes"), marked["unread"]
     tell(f"marked {inboxes} with {unread} unread: clients notice, and list everything again. Start the servers now.")
     return 0
+
+
+async def _put_back(clusters: Sequence[Any], *, settings_only: bool) -> Sequence[Any]:
+    """Those in which a copy was put back. All of them, if it can be seen in none, as after a recovery to a moment."""
+    opening, restored = postgres("opening"), postgres("restored")
+    found = []
+    for cluster in clusters:
+        async with opening.connected(cluster) as db:
+            await opening.upgrade(db)
+            if not await restored.is_home(db):
+                found.append(cluster)
+    for cluster in found or clusters:
+        async with opening.connected(cluster) as db:
+            await restored.check_content(db, settings_only=settings_only)
+    for cluster in found or clusters:  # so that what is broken off later is known for all of them
+        async with opening.connected(cluster) as db:
+            await restored.will_be_marked(db)
+    return found or clusters

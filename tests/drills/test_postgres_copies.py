@@ -119,6 +119,41 @@ async def test_a_whole_copy_is_not_taken_for_one_of_the_settings(drill: Drill) -
         assert await drill.bob.texts() == ["one", "two"]
 
 
+async def test_of_several_clusters_only_the_one_that_was_put_back_is_marked(tmp_path: Path) -> None:
+    folder = tmp_path / "place"
+    folder.mkdir()
+    async with (
+        new_database(tmp_path / "one") as one,
+        new_database(tmp_path / "two") as two,
+        client_session() as session,
+    ):
+        place = deploy(folder, store__urls=[one.url, two.url], store__password_file=two.password_file(folder))
+        drill = Drill(place, two, Caller(session, place.url, BOB, system_clock), tmp_path / "inbox.dump")
+        async with place.running():
+            pass
+        before = await _home(one)
+        checked = await drill.command("doctor")
+        assert checked.returncode == 0
+        assert re.search(r"^ok +database: cluster 2, 127.0.0.1:\d+: PostgreSQL", checked.stdout, re.MULTILINE)
+        await two.dump(drill.file)
+        await two.put_back(drill.file)
+        assert "after-restore" in (await drill.command("serve")).stderr
+        assert "no server starts before" in (await drill.command("doctor")).stdout
+        assert (await drill.command("after-restore")).returncode == 0
+        assert await _home(one) == before
+        async with place.running():
+            pass
+        assert (await drill.command("after-restore")).returncode == 0  # as after a recovery to a moment
+        assert await _home(one) != before
+        async with place.running():
+            pass
+
+
+async def _home(database: Database) -> int:
+    async with connected(Cluster(database.url, server().password)) as db:
+        return int(await db.fetchval("SELECT written FROM home"))
+
+
 async def test_what_was_broken_off_goes_on_where_it_was(tmp_path: Path) -> None:
     count = 2500
     async with new_database(tmp_path) as database:

@@ -46,6 +46,11 @@ async def check_home(db: Connection) -> None:
         )
 
 
+async def will_be_marked(db: Connection) -> None:
+    """Let `check_home` refuse the database from now on, until `mark_restored` is done."""
+    await db.execute("UPDATE home SET marked = '' WHERE marked IS NULL")
+
+
 async def mark_restored(
     db: Connection, *, day: int, settings_only: bool, random_bytes: Callable[[int], bytes]
 ) -> Restored:
@@ -53,7 +58,7 @@ async def mark_restored(
 
     What was broken off is continued. Until it is done, `check_home` refuses the database.
     """
-    await _check_content(db, settings_only=settings_only)
+    await check_content(db, settings_only=settings_only)
     last = await db.fetchval(f"SELECT marked FROM home WHERE {_IS_WRITTEN_HERE}") or b""  # noqa: S608
     sql = _MARK + (_FORGET_MESSAGES if settings_only else "") + _EACH
     while last is not None:
@@ -70,8 +75,8 @@ async def mark_restored(
     return Restored(*rows[0])
 
 
-async def _check_content(db: Connection, *, settings_only: bool) -> None:
-    """That the copy is of the kind that the operator takes it for."""
+async def check_content(db: Connection, *, settings_only: bool) -> None:
+    """That the copy is of the kind that the operator takes it for. Raises `BadDatabase`."""
     has_messages = await db.fetchval("SELECT EXISTS (SELECT FROM message)")
     if settings_only and has_messages:
         raise BadDatabase("There are messages in the copy: leave out --settings-only. Nothing was changed.")
