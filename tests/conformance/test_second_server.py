@@ -4,7 +4,7 @@ clients work with it as with ours."""
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,9 +25,11 @@ _WAIT_SECONDS = 10
 
 
 @pytest.fixture(scope="module")
-def node() -> Node:
+def node() -> Iterator[Node]:
     build_client(search_path())
-    return open_node(search_path())
+    node = open_node(search_path())
+    yield node
+    node.close()
 
 
 @pytest.fixture
@@ -50,11 +52,11 @@ SMALL = "inbox_entries=500,inbox_bytes=300000,inbox_read_entries=1000"
 @pytest.mark.parametrize(
     ("options", "only", "quick"),
     [
-        (("--any-key", "--limits", SMALL), (), True),
+        (("--any-key", "--limits", SMALL), ("deliver", "ack"), True),
         (("--invites", ",".join(INVITES)), ("settings", "names"), True),
         pytest.param(("--any-key", "--limits", SMALL), (), False, marks=pytest.mark.long),
     ],
-    ids=["open and small", "by invite", "with all cases"],
+    ids=["deliveries", "by invite", "with all cases"],
 )
 async def test_the_suite_passes_it(
     tmp_path: Path, options: tuple[str, ...], only: tuple[str, ...], quick: bool

@@ -1,6 +1,6 @@
 """What the tests of the JavaScript client share."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,11 @@ from tests.support.pages import SecondInbox
 
 
 @pytest.fixture(scope="session")
-def node() -> Node:
-    found = open_node(search_path())
+def node() -> Iterator[Node]:
+    node = open_node(search_path())
     build_client(search_path())
-    return found
+    yield node
+    node.close()
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-/** Somebody moves, is cut off at the first thing, the second and so on, and repeats it: what each finds afterwards. */
+/** Somebody moves, is cut off at a first thing, the n-th after it and so on, and repeats it: what each finds afterwards. */
 import assert from 'node:assert/strict';
 
 import { Device, steps, texts } from './fragile.mjs';
 import { answer, given } from './script.mjs';
 
-const { where, from, to, now, alice: aliceOptions, people } = given;
+const { where, first, every, from, to, now, alice: aliceOptions, people } = given;
 const clock = () => now;
 const alice = new Device(aliceOptions).start({ clock }).client;
 
@@ -32,9 +32,9 @@ async function firstOf(client, most) {
   }
 }
 
-let at = 0;
-for (let wasCut = true; wasCut; ) {
-  const options = people[at++];
+let [at, moves] = [first, 0];
+for (let wasCut = true; wasCut; at += every) {
+  const options = people[moves++];
   assert.ok(options, 'there are more places to be cut off at than people');
   const { device, read } = await withMail(options);
   const life = device.start({ at, where, clock });
@@ -59,5 +59,5 @@ for (let wasCut = true; wasCut; ) {
   assert.deepEqual(stored.map(({ inbox }) => inbox), [to]);
   assert.deepEqual(await texts(client), ['first', 'second', 'third']);
 }
-answer({ places: at - 1, left: people.slice(0, at).map(({ privateKey }) => privateKey) });
+answer({ places: at - every - 1, left: people.slice(0, moves).map(({ privateKey }) => privateKey) });
 process.exit(); // the dead still wait

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -36,6 +36,35 @@ class Node:
     """A node whose packages are installed. `program` is node itself, not a wrapper, so that it can be ended."""
 
     program: Path
+    idle: "dict[str, list[subprocess.Popen[str]]]" = field(default_factory=dict, repr=False, compare=False)
+    """Scripts that wait for the next that they are asked."""
+
+    async def ask(self, script: str, given: Mapping[str, Any]) -> Any:
+        """What a script of tests/js answers that serves many, one after another (`serve.mjs`).
+
+        Its process goes on until `close`: to start one, and to compile what it runs, takes longer than an answer.
+        """
+        idle = self.idle.setdefault(script, [])
+        process = idle.pop() if idle else self._launch(script)
+        try:
+            line = await asyncio.to_thread(_exchange, process, json.dumps(given))
+            assert line, f"{script} ended; what it said is on standard error"
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        idle.append(process)
+        return json.loads(line)
+
+    def _launch(self, script: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen([self.program, JS / script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def close(self) -> None:
+        """End what `ask` started."""
+        for process in (each for idle in self.idle.values() for each in idle):
+            process.kill()
+            process.communicate()
+        self.idle.clear()
 
     async def run(self, script: str | Path, given: Mapping[str, Any]) -> Any:
         """Run a script of tests/js, or one elsewhere: `given` goes in as JSON, and its last line comes back, parsed."""
@@ -74,6 +103,14 @@ class Node:
             if running.returncode is None:
                 running.kill()
             await running.communicate()
+
+
+def _exchange(process: "subprocess.Popen[str]", line: str) -> str:
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+    return process.stdout.readline()
 
 
 @dataclass(frozen=True, slots=True)

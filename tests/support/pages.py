@@ -16,7 +16,7 @@ from tests.support.javascript import Node
 
 @dataclass(slots=True)
 class Page:
-    """A page of an app in JavaScript: each call is a process of its own, and only what is stored goes on."""
+    """A page of an app in JavaScript: each call is by a client of its own, and only what is stored goes on."""
 
     node: Node
     world: World
@@ -35,7 +35,7 @@ class Page:
             "method": method,
             "args": args,
         }
-        outcome = await self.node.run("inbox_client.mjs", given)
+        outcome = await self.node.ask("inbox_client.mjs", given)
         self.stored = outcome["stored"]
         self.requests += outcome["requests"]
         if "problem" in outcome:
