@@ -8,6 +8,9 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 .PHONY: help demo run test long histories browser readers matrix postgres check torture failover powercut conformance bench page wheel cut \
 	release deb reproducible hosting lock format clean
 
+# Python keeps what it compiled; else each of the many programs that tests start compiles itself, and pytest its plugins.
+unexport PYTHONDONTWRITEBYTECODE
+
 MINUTES ?= 30
 STATES ?= 5000
 RUNS ?= 20
