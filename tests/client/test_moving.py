@@ -18,11 +18,14 @@ from inbox_server.client.storage import InMemory
 from inbox_server.identity.keys import PublicKey, parse_key
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
+from tests.support.amounts import amounts
 from tests.support.clients import Cut, Fragile, Scissors, client_of, opened, profile_of, scripted
 from tests.support.requests import Caller, inbox_server
 
 _OPEN = {"registration": {"mode": "open", "open_to_keys": True}}
 _NUMBERS = itertools.count()
+WHERE = {"request": 15, "answer": 15, "before writing": 4, "after writing": 4}
+"""Where a move is cut off, and at how many places at least."""
 
 
 @pytest.fixture
@@ -79,11 +82,13 @@ async def check_moved(world: World, new: Caller, alice: InboxClient, profile: Fr
         assert await texts(bob) == ["first", "second", "third"]
 
 
-@pytest.mark.parametrize("where", ["request", "answer", "before writing", "after writing"])
+@pytest.mark.parametrize("where", WHERE)
+@amounts(3, 1)
 async def test_a_move_cut_off_anywhere_and_repeated_loses_nothing(
-    world: World, new: Caller, alice: InboxClient, where: str
+    world: World, new: Caller, alice: InboxClient, where: str, amount: int
 ) -> None:
-    for at in itertools.count(1):
+    """At every third place, and in `make long` at every one."""
+    for at in itertools.count(1 + list(WHERE).index(where) % amount, amount):
         scissors = Scissors(at=0, where=where)
         profile, name, _ = await with_mail(world, alice, scissors)
         scissors.at, scissors.seen = at, 0
@@ -101,7 +106,7 @@ async def test_a_move_cut_off_anywhere_and_repeated_loses_nothing(
         await check_moved(world, new, alice, profile, name)
         if not was_cut:
             break
-    assert at > {"request": 15, "answer": 15, "before writing": 4, "after writing": 4}[where]
+    assert at > WHERE[where]
 
 
 @pytest.mark.parametrize("ahead", [-86_400 * 365, 50, 86_400 * 365])

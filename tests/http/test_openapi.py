@@ -53,6 +53,7 @@ from inbox_server.protocol.tickets import MAX_SHEET_BYTES, SHEET_SIZES
 from inbox_server.server import WAKEUPS
 from inbox_server.store.contract import notices_of, weeks_of
 from tests.conftest import APP, START, HandClock
+from tests.support.amounts import amounts
 from tests.support.channels import all_channels
 from tests.support.edges import LiveServer, serving
 from tests.support.home_servers import running_home_server
@@ -251,13 +252,13 @@ CHECKS: Final = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-EXAMPLES: Final = 40  # for each operation and kind of data, after the coverage phase
+EXAMPLES: Final = (8, 40)  # for each operation and kind of data, after the coverage phase
 ROOMS: Final = tuple(f"!chat-{number}" for number in range(8))
 SETTINGS: Final[dict[str, Any]] = {
     "seed": 1,
     "workers": 1,
     "request-timeout": 5,
-    "generation": {"deterministic": True, "max-examples": EXAMPLES, "with-security-parameters": False},
+    "generation": {"deterministic": True, "with-security-parameters": False},
     "checks": {"enabled": False, **{name: {"enabled": True} for name in CHECKS}},
     "phases": {
         "examples": {"enabled": False},
@@ -314,9 +315,10 @@ class Bearer:
         return request
 
 
-def attack(url: str, sign: Sign, **checks: Any) -> Tally:
+def attack(url: str, sign: Sign, examples: int, **checks: Any) -> Tally:
     """Run schemathesis against a live server. It blocks, so call it on a thread."""
-    settings = {**SETTINGS, "base-url": url, "checks": {**SETTINGS["checks"], **checks}}
+    generation = {**SETTINGS["generation"], "max-examples": examples}
+    settings = {**SETTINGS, "base-url": url, "generation": generation, "checks": {**SETTINGS["checks"], **checks}}
     document, this_week = copy.deepcopy(DOCUMENT), weeks_of(START)[0]
     document["components"]["schemas"]["Sheet"]["properties"]["week"] |= {"minimum": this_week, "maximum": this_week + 4}
     api = schemathesis.openapi.from_dict(document, config=schemathesis.Config.from_dict(settings))
@@ -415,14 +417,16 @@ def with_token(operation: str) -> bool:
     return bool(DOCUMENT["paths"][path][method.lower()]["security"])
 
 
-async def test_without_a_token_every_request_is_answered_as_documented(server: LiveServer) -> None:
-    tally = await asyncio.to_thread(attack, server.url, lambda _: None)
+@amounts(*EXAMPLES)
+async def test_without_a_token_every_request_is_answered_as_documented(server: LiveServer, amount: int) -> None:
+    tally = await asyncio.to_thread(attack, server.url, lambda _: None, amount)
     assert tally.broken == []
     for operation, count in tally.of(200, 201, 204).items():
         assert (count == 0) == with_token(operation), operation
 
 
-async def test_with_broken_tokens_every_request_is_answered_as_documented(signer: Signer) -> None:
+@amounts(*EXAMPLES)
+async def test_with_broken_tokens_every_request_is_answered_as_documented(signer: Signer, amount: int) -> None:
     """Each request's own good token, spoilt: another key's signature, cut, swapped, for another server, too long."""
     turn = iter(range(1_000_000))
     other = Signer("https://other.example", signer.clock, signer.carol, signer.alice, signer.bob)
@@ -444,21 +448,23 @@ async def test_with_broken_tokens_every_request_is_answered_as_documented(signer
         )
         return choices[next(turn) % len(choices)]
 
-    tally = await asyncio.to_thread(attack, signer.url, broken)
+    tally = await asyncio.to_thread(attack, signer.url, broken, amount)
     assert tally.broken == []
     for operation, count in tally.of(200, 201, 204).items():
         assert (count == 0) == with_token(operation), operation
 
 
-async def test_with_valid_tokens_every_request_is_answered_as_documented(signer: Signer) -> None:
+@amounts(*EXAMPLES)
+async def test_with_valid_tokens_every_request_is_answered_as_documented(signer: Signer, amount: int) -> None:
     tally = await asyncio.to_thread(
         attack,
         signer.url,
         signer,
+        amount,
         negative_data_rejection={"enabled": True},
     )
     assert tally.broken == []
     taken, refused = tally.of(200, 201, 204), tally.of(400)
     assert {operation for operation, count in taken.items() if count == 0} == set()
     for operation in ("PUT /v1/inbox", "POST /v1/messages", "GET /v1/messages", "POST /v1/messages/ack"):
-        assert min(taken[operation], refused[operation]) >= EXAMPLES // 4, operation
+        assert min(taken[operation], refused[operation]) >= amount // 4, operation

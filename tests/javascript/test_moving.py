@@ -7,6 +7,7 @@ import pytest
 from inbox_server.client.appkey import AppKey
 from inbox_server.world.local_world import World
 from tests.conftest import APP
+from tests.support.amounts import amounts
 from tests.support.javascript import Node
 from tests.support.pages import page_of
 from tests.support.requests import Caller
@@ -14,6 +15,8 @@ from tests.support.requests import Caller
 # npm ci has its own limit, and comes in only once.
 pytestmark = pytest.mark.timeout(120, func_only=True)
 
+WHERE = {"request": 15, "answer": 15, "before writing": 8, "after writing": 8}
+"""Where a move is cut off, and at how many places at least."""
 MOST_PLACES = 50
 
 
@@ -28,15 +31,16 @@ async def given(node: Node, world: World, second_inbox: str) -> dict[str, Any]:
     return {"alice": alice, "from": world.inbox_url, "to": second_inbox, "now": world.clock()}
 
 
-@pytest.mark.parametrize(
-    ("where", "places"), [("request", 15), ("answer", 15), ("before writing", 8), ("after writing", 8)]
-)
+@pytest.mark.parametrize("where", WHERE)
+@amounts(5, 1)
 async def test_a_move_cut_off_anywhere_and_repeated_loses_nothing(
-    node: Node, world: World, given: dict[str, Any], where: str, places: int
+    node: Node, world: World, given: dict[str, Any], where: str, amount: int
 ) -> None:
-    people = [await options_of(node, world, f"bob{number}.id") for number in range(MOST_PLACES)]
-    told = await node.run("inbox_move_cut.mjs", {**given, "where": where, "people": people})
-    assert told["places"] > places
+    """At every fifth place, and in `make long` at every one."""
+    people = [await options_of(node, world, f"bob{number}.id") for number in range(MOST_PLACES // amount)]
+    given |= {"where": where, "first": 1 + list(WHERE).index(where) % amount, "every": amount, "people": people}
+    told = await node.run("inbox_move_cut.mjs", given)
+    assert told["places"] > WHERE[where]
     for key in told["left"]:
         owner = Caller(world.session, world.inbox_url, AppKey.from_hex(key), world.clock, APP)
         assert (await owner.settings()).status == 404
