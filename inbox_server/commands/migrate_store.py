@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from inbox_server.clock import DAY_SECONDS, system_clock
+from inbox_server.commands import exit_codes
 from inbox_server.commands.check_report import add_json
 from inbox_server.commands.terminal import Commands, add_config, complain, counted, run, tell
 from inbox_server.config.config import Config
@@ -75,11 +76,14 @@ def _store(text: str) -> str:
 def _migrate_store(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     secret = read_secret(config.secret_file)
+    if config.store_urls and not options.source:
+        complain("store.urls names several clusters: bring all shards into the first, and name it with --from")
+        return exit_codes.USAGE
     source = _full(options.source or config.store_url or _SQLITE, config)
     target = _full(options.target, config) if options.target else None
     if target == source:
         complain("--from and --to are the same database")
-        return 2
+        return exit_codes.USAGE
     run(_reopen(config, secret, source, options) if target is None else _move(config, secret, source, target, options))
     return 0
 
@@ -98,7 +102,7 @@ def _open(
     if store.startswith(_SQLITE):
         folder = Path(store.removeprefix(_SQLITE))
         return open_for_migration(folder, check_value=check_value, layers=layers, new=new)
-    if store == config.store_url:
+    if store in (config.store_url, *config.store_urls):
         password = read_database_password(password_file or config.store_password_file)
     else:
         password = read_database_password(password_file) if password_file else None

@@ -28,6 +28,11 @@ _OTHERS: Final = (
     " AND (application_name = ANY ($1) OR starts_with(application_name, $2))"
 )
 
+_HAS_NOT_ALL: Final = (
+    "SELECT EXISTS (SELECT FROM away) OR EXISTS"
+    " (SELECT FROM shard WHERE target IS NOT NULL OR cluster IS DISTINCT FROM (SELECT id FROM cluster))"
+)
+
 
 @contextlib.asynccontextmanager
 async def open_for_migration(
@@ -42,10 +47,13 @@ async def open_for_migration(
     """The database at `cluster`; with `new`, its tables are made if there are none. Raises `BadDatabase`."""
     async with connected(cluster, idle_in_transaction_session_timeout="0") as db:
         if not new and await db.fetchval("SELECT to_regclass('inbox') IS NULL"):
-            raise BadDatabase(f"There are no tables of this server in the database at {cluster.places()}.")
+            raise BadDatabase(f"PostgreSQL at {cluster.places()} has no tables of this server.")
         prepared = await prepare(db, day_keys_file, check_value, layers, clock(), secrets.token_bytes, migrating=True)
-        if await db.fetchval("SELECT EXISTS (SELECT FROM shard)"):
-            raise BadDatabase(f"The database at {cluster.places()} is one of several clusters, and cannot be moved so.")
+        if await db.fetchval(_HAS_NOT_ALL):
+            raise BadDatabase(
+                f"PostgreSQL at {cluster.places()} is one of several clusters. Bring all shards into the first one,"
+                " with `inbox-server shard move`, and migrate that one: docs/postgresql.md, Shards"
+            )
         yield PostgresDatabase(db, Sealing(prepared.keys), cluster)
 
 
