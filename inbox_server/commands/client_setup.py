@@ -1,6 +1,7 @@
 """`inbox-server client publish` and `forget`: the card of an identity, and its inboxes."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,7 @@ _SEALED: Final = {
     True: "sealed delivery is on: your contacts get tickets, and you use theirs",
     False: "sealed delivery is off: your card offers no tickets, and you use none",
 }
+_LISTS: Final = {"contacts": "contacts", "blocked": "blocked people"}
 _ROOM: Final = ("tells you in the room", "tells you in no room")
 _URL: Final = ("tells your URL", "tells no URL")
 
@@ -58,8 +60,7 @@ def add_publish(commands: Commands) -> None:
         choices=("names", "anyone", "contacts", "nobody"),
         help="who may deliver: anyone with a name (the default), any key, your contacts, or nobody",
     )
-    command.add_argument("--contact", dest="contacts", metavar="ADDRESS", type=_address, action="append")
-    command.add_argument("--block", dest="blocked", metavar="ADDRESS", type=_address, action="append")
+    _add_lists(command)
     command.add_argument("--retention", metavar="SECONDS", type=whole(3600, 10**9), help="how long unread IDs are kept")
     command.add_argument("--invite", metavar="CODE", help="an invite code, if a server requires one")
     command.add_argument(
@@ -84,6 +85,18 @@ def add_publish(commands: Commands) -> None:
     _add_webhook(command)
     add_association(command)
     command.set_defaults(run=_publish)
+
+
+def _add_lists(command: argparse.ArgumentParser) -> None:
+    for option, name, more in (
+        ("--contact", "contacts", "add somebody's app address to your contacts, for `--accept contacts` (repeatable)"),
+        ("--drop-contact", "not_contacts", "take somebody off your contacts (repeatable)"),
+        ("--block", "blocked", "let somebody's app address deliver nothing (repeatable)"),
+        ("--unblock", "not_blocked", "take that back (repeatable)"),
+    ):
+        command.add_argument(
+            option, dest=name, metavar="ADDRESS", type=_address, action="append", default=[], help=more
+        )
 
 
 def _add_webhook(command: argparse.ArgumentParser) -> None:
@@ -149,7 +162,9 @@ def _publish(options: argparse.Namespace) -> int:
         wanted = tuple(dict.fromkeys(options.inboxes or profile.inboxes))
         if not 1 <= len(wanted) <= 3:
             raise AskedWrongly("name one to three inbox servers with --inbox")
-        outcomes = await client.claim(_settings(options, profile), inboxes=wanted)
+        settings = _settings(options, profile)
+        await _tell_lists(client, output, settings)
+        outcomes = await client.claim(settings, inboxes=wanted)
         for outcome in outcomes:
             done = _CLAIMED.get(outcome.code, "already claimed; the settings are as requested")
             output.outcomes([outcome], done, "repeat the command when it is up")
@@ -236,9 +251,27 @@ async def _catch_up(client: InboxClient, output: Output) -> bool:
 
 def _settings(options: argparse.Namespace, profile: Profile) -> dict[str, Any]:
     """The requested settings, and the name to prove. The rest stays: another device may have changed it."""
-    asked = {name: getattr(options, name) for name in ("accept", "contacts", "blocked", "retention", "invite")}
+    asked = {name: getattr(options, name) for name in ("accept", "retention", "invite")}
+    for name in _LISTS:
+        added, dropped = getattr(options, name), set(getattr(options, f"not_{name}"))
+        if added or dropped:
+            listed = dict.fromkeys((*profile.settings.get(name, ()), *added))
+            asked[name] = [address for address in listed if address not in dropped]
     names = {"names": [profile.name]} if profile.name else {}
     return {**names, **{name: value for name, value in asked.items() if value is not None}}
+
+
+async def _tell_lists(client: InboxClient, output: Output, settings: Mapping[str, Any]) -> None:
+    """Servers take a list as a whole, and tell only how long it was: another device may have put somebody on it."""
+    known = client.account.profile.read().settings
+    changed = [name for name in _LISTS if name in settings]
+    for outcome in await client.settings() if changed else ():
+        for name in changed:
+            had, knows = outcome.answer.get(name, 0), len(known.get(name, ()))
+            if had > knows:
+                text = f"of the {had} on its list of {_LISTS[name]}, this profile knows {knows}"
+                text += ": those whom another device put there are off it now, so add them again"
+                output.progress(f"{outcome.inbox}: {text}", {"list": name, "had": had, "known": knows})
 
 
 def _forget(options: argparse.Namespace) -> int:

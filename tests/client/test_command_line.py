@@ -381,6 +381,29 @@ def test_settings_are_shown_and_lists_are_kept_for_a_move(dev: Dev, bob: Cli) ->
     assert json.loads(bob.profile.read_text())["settings"]["contacts"] == [address]
 
 
+def test_lists_grow_and_shrink_by_address_and_another_device_s_are_not_dropped_unseen(dev: Dev, bob: Cli) -> None:
+    one, two = (AppKey(bytes([number]) * 32).address for number in (1, 2))
+
+    def blocked() -> tuple[int, list[str]]:
+        _, (shown,) = bob("inbox", "--settings")
+        return shown["answer"]["blocked"], json.loads(bob.profile.read_text())["settings"].get("blocked", [])
+
+    before = bob.profile.read_text()
+    for arguments, listed in (
+        (("--block", one), [one]),
+        (("--block", two), [one, two]),
+        (("--unblock", one, "--retention", "86400"), [two]),
+    ):
+        assert bob.say("publish", *arguments)[0] == 0
+        assert blocked() == (len(listed), listed)
+    bob.profile.write_text(before)  # another device
+    code, said = bob.say("publish", "--block", one)
+    assert code == 0
+    assert "of the 1 on its list of blocked people, this profile knows 0: " in said
+    assert bob.say("publish", "--unblock", one)[0] == 0
+    assert blocked() == (0, [])
+
+
 def test_a_move_to_where_the_inbox_is_already_is_done(dev: Dev, bob: Cli) -> None:
     assert bob.say("move", "--to", dev.inbox) == (0, f"{dev.inbox} has the inbox already: moved\n")
 
