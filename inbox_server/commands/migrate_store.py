@@ -5,9 +5,9 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from inbox_server.clock import DAY_SECONDS, system_clock
 from inbox_server.commands import exit_codes
@@ -19,6 +19,7 @@ from inbox_server.config.postgres_url import postgres_url
 from inbox_server.config.secret import Secret, read_database_password, read_secret
 from inbox_server.store.choosing import day_keys_file, postgres
 from inbox_server.store.migrating import Database, migrate, reopen
+from inbox_server.store.sqlite.files import keep_owner, make_private
 from inbox_server.store.sqlite.migrating import open_for_migration
 
 _SQLITE: Final = "sqlite:"
@@ -95,22 +96,26 @@ def _full(store: str, config: Config) -> str:
     return _SQLITE + str(Path(store.removeprefix(_SQLITE) or config.data_dir).resolve())
 
 
-def _open(
+@contextlib.asynccontextmanager
+async def _open(
     store: str, config: Config, secret: Secret, password_file: Path | None, *, new: bool
-) -> contextlib.AbstractAsyncContextManager[Database]:
-    check_value, layers = secret.hashes().check_value(), secret.layers
+) -> AsyncIterator[Database]:
+    known: dict[str, Any] = {"check_value": secret.hashes().check_value(), "layers": secret.layers, "new": new}
     if store.startswith(_SQLITE):
-        folder = Path(store.removeprefix(_SQLITE))
-        return open_for_migration(folder, check_value=check_value, layers=layers, new=new)
+        async with open_for_migration(Path(store.removeprefix(_SQLITE)), **known) as database:
+            yield database
+        return
     if store in (config.store_url, *config.store_urls):
         password = read_database_password(password_file or config.store_password_file)
     else:
         password = read_database_password(password_file) if password_file else None
-    cluster = postgres("primary").Cluster(store, password)
-    opened: contextlib.AbstractAsyncContextManager[Database] = postgres("migrating").open_for_migration(
-        cluster, day_keys_file=day_keys_file(config), check_value=check_value, layers=layers, new=new
-    )
-    return opened
+    cluster, day_keys = postgres("primary").Cluster(store, password), day_keys_file(config)
+    make_private(config.data_dir)
+    is_new = not day_keys.exists()
+    async with postgres("migrating").open_for_migration(cluster, day_keys_file=day_keys, **known) as database:
+        if is_new:
+            keep_owner(day_keys, day_keys.parent)  # root may have asked, and the server writes it over each day
+        yield database
 
 
 async def _move(config: Config, secret: Secret, source: str, target: str, options: argparse.Namespace) -> None:

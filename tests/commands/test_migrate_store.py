@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import re
 import subprocess
@@ -91,6 +92,18 @@ async def test_clients_go_on_with_their_cursors_on_postgresql_and_back(tmp_path:
             assert (changes["messages"], changes["read"]) == ([], [id_of("two")])
             assert await deliver("five") == 201
             assert await owner.texts() == ['th"ree', "four", "five"]
+
+
+@pytest.mark.postgres
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_the_day_keys_that_root_makes_belong_to_the_owner_of_their_directory(tmp_path: Path) -> None:
+    place = deploy(tmp_path / "place")
+    store = postgres.config_of(tmp_path / "postgres")
+    async with place.running():
+        pass
+    os.chown(place.data, 61_184, 61_184)
+    await command(place, "migrate-store", "--to", store["url"], "--to-password-file", store["password_file"])
+    assert (place.data / "day-keys").stat().st_uid == 61_184
 
 
 def killed(place: Deployment, seconds: float, *more: str) -> tuple[bool, str]:

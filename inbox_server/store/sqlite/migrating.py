@@ -12,7 +12,7 @@ from inbox_server.store.contract import BadDatabase
 from inbox_server.store.migrating import AGAIN, Mark
 from inbox_server.store.sqlite.backup import renew_generations
 from inbox_server.store.sqlite.database import Connection
-from inbox_server.store.sqlite.files import make_private
+from inbox_server.store.sqlite.files import keep_owner, make_private
 from inbox_server.store.sqlite.opening import DATABASE_NAME, only_server, open_marked, read_mark
 from inbox_server.store.sqlite.slots import Slots
 from inbox_server.store.sqlite.whole_inboxes import next_batch, read_inboxes, read_rest, write_inboxes, write_rest
@@ -26,13 +26,21 @@ async def open_for_migration(
     folder: Path, *, check_value: bytes, layers: Layers, new: bool
 ) -> AsyncIterator["SqliteDatabase"]:
     """The database in `folder`; with `new`, an empty one if there is none. Raises `BadDatabase`."""
+    _prepare(folder, new=new)
+    with only_server(folder):
+        async with open_marked(folder, check_value, layers, secrets.token_bytes) as (connection, _):
+            yield SqliteDatabase(connection, str(folder / DATABASE_NAME))
+
+
+def _prepare(folder: Path, *, new: bool) -> None:
+    """See that there is a database, or make a directory for a new one."""
+    is_there = folder.exists()
     if new:
         make_private(folder)
     elif not (folder / DATABASE_NAME).exists():
         raise BadDatabase(f"There is no database in {folder}.")
-    with only_server(folder):
-        async with open_marked(folder, check_value, layers, secrets.token_bytes) as (connection, _):
-            yield SqliteDatabase(connection, str(folder / DATABASE_NAME))
+    if not is_there:
+        keep_owner(folder, folder.parent)
 
 
 class SqliteDatabase:

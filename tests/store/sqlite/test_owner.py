@@ -14,6 +14,7 @@ import pytest
 from inbox_server.clock import UnixTime
 from inbox_server.store.sqlite.backup import back_up, restore
 from inbox_server.store.sqlite.opening import DATABASE_NAME, LOCK_NAME, add_invite
+from tests.support.migrating import Place, move
 from tests.support.stores import CHECK_VALUE, claimed_box
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -47,6 +48,14 @@ async def test_what_root_restores_belongs_to_the_owner_of_the_directory(tmp_path
 async def test_what_root_makes_for_an_invite_belongs_to_the_owner_of_the_directory(data: Path) -> None:
     await add_invite(data, b"a keyed hash....", expires=UnixTime(2_000_000_000), check_value=CHECK_VALUE)
     assert owners(data) == dict.fromkeys((DATABASE_NAME, LOCK_NAME), (USER, USER))
+
+
+async def test_what_root_migrates_belongs_to_the_owner_of_the_directory(tmp_path: Path, data: Path) -> None:
+    async with claimed_box(tmp_path / "old") as box:
+        await box.deliver("one")
+    await move(Place("sqlite", tmp_path / "old"), Place("sqlite", data / "new"))
+    assert owners(data) == {"new": (USER, USER)}
+    assert owners(data / "new") == dict.fromkeys((DATABASE_NAME, LOCK_NAME), (USER, USER))
 
 
 @pytest.mark.parametrize("name", [LOCK_NAME, DATABASE_NAME])
