@@ -40,7 +40,9 @@ async def _check_ready(listen: Listen, findings: Findings, seconds: float, clock
         except NoAnswer as error:
             findings.fail("ready", f"server.admin_listen, {_place(listen)}, {error}", "Was it changed since the start?")
             return
-    if health.status != 200:
+    if health.code == "internal":
+        findings.fail("ready", quoted(health.members.get("detail", "")), "Restart the server. Its log may say more.")
+    elif health.status != 200:
         findings.fail("ready", f"/health answers {health.status}", "Does another program listen at admin_listen?")
     elif ready.code == "clock_jumped":
         advice = (

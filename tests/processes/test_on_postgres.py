@@ -200,6 +200,21 @@ async def test_the_admin_listener_speaks_for_all_processes(tmp_path: Path, http:
             assert (answer.status, (await answer.json())["processes"]) == (200, {"up": 2, "of": 2})
 
 
+async def test_doctor_sees_a_process_that_hangs(tmp_path: Path) -> None:
+    place = on_postgres(tmp_path)
+    config = str(place.folder / "config.toml")
+    async with running(place) as started:
+        hanging = children_of(started.process.pid)[1]
+        os.kill(hanging, signal.SIGSTOP)
+        doctor = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "inbox_server", "doctor", "--config", config, stdout=subprocess.PIPE
+        )
+        said, _ = await doctor.communicate()
+        os.kill(hanging, signal.SIGCONT)
+        assert doctor.returncode == 1
+        assert "Process 2 does not answer." in said.decode()
+
+
 async def test_a_reload_and_a_drain_reach_all_processes(tmp_path: Path, http: aiohttp.ClientSession) -> None:
     place = on_postgres(tmp_path)
     config = place.folder / "config.toml"
