@@ -9,7 +9,7 @@ from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.sealing import Sealing
 from inbox_server.store.postgres.text_days import ensure_days, move_texts
 
-_BATCH_ROWS: Final = 200
+_BATCH_ROWS: Final = 50  # each is a handful of statements, and others wait for the inbox
 _SEEN_SECONDS: Final = 600  # each is a commit; and when it stopped is nobody's business to the second
 # A life of a day or more ends with a UTC day, and is known by that: so does one in 86,400 of the shorter ones.
 _LAPSED: Final = "forget_at > $1 AND forget_at <= $2 AND day IS NOT NULL AND expires % 86400 = 86399"
