@@ -43,6 +43,30 @@ async def command(place: Deployment, name: str, *more: str, code: int = 0) -> st
     return said.decode()
 
 
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (["--to", "sqlite:"], "--from and --to are the same database"),
+        (["--to", "postgresql://inbox:a-password@127.0.0.1/inbox"], "must not hold a password"),
+        (["--to", "postgresql://inbox@db.example/inbox"], "must say how the line to another host is secured"),
+        (["--to", "somewhere"], "(or sqlite:DIRECTORY)"),
+        (["--to", "sqlite:again", "--reopen"], "not allowed with argument --to"),
+    ],
+)
+async def test_what_is_asked_wrongly_is_a_usage_error(tmp_path: Path, more: list[str], why: str) -> None:
+    said = await command(deploy(tmp_path / "place"), "migrate-store", *more, code=2)
+    assert why in said
+    assert "a-password" not in said
+
+
+async def test_with_several_clusters_the_one_with_all_shards_must_be_named(tmp_path: Path) -> None:
+    urls = ["postgresql://inbox@127.0.0.1:1/one", "postgresql://inbox@127.0.0.1:1/two"]
+    place = deploy(tmp_path / "place", store__urls=urls)
+    assert "bring all shards into the first" in await command(place, "migrate-store", "--to", "sqlite:", code=2)
+    said = await command(place, "migrate-store", "--from", urls[0], "--to", "sqlite:", code=1)
+    assert "cannot be reached: Connection refused" in said
+
+
 @pytest.mark.postgres
 @pytest.mark.timeout(180)
 async def test_clients_go_on_with_their_cursors_on_postgresql_and_back(tmp_path: Path) -> None:
