@@ -14,7 +14,7 @@ from inbox_server.store.postgres.text_days import drop_days, ensure_days
 from tests.conftest import HandClock
 from tests.store.postgres.conftest import Opened, beside
 from tests.support.postgres import cluster_of, read_rows
-from tests.support.stores import CAROL
+from tests.support.stores import CAROL, id_of
 
 pytestmark = pytest.mark.postgres
 
@@ -132,3 +132,21 @@ async def test_nobody_waits_for_a_day_that_cannot_be_dropped_yet(
         await box.sweep()
         assert today not in days(tmp_path)
         assert await box.texts() == ["meanwhile"]
+
+
+async def test_all_that_lapsed_in_an_outage_is_sealed_anew_and_logged(opened: Opened, clock: HandClock) -> None:
+    """More than one transaction's worth, in an order that stays."""
+    texts = [f"text {number}" for number in range(120)]
+    async with opened() as box:
+        await box.claim()
+        for text in texts:
+            await box.deliver(text, life=(clock() // DAY_SECONDS + 2) * DAY_SECONDS - 1 - clock())
+        began = clock()
+    clock.advance(10 * DAY_SECONDS)
+    async with opened() as box:
+        await box.store.prolong(began, clock())
+        await box.sweep()
+        assert await box.texts() == texts
+        assert await box.logged() == [id_of(text) for text in texts] * 2
+    async with opened() as box:
+        assert await box.texts() == texts
