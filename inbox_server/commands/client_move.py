@@ -33,7 +33,8 @@ def add_move(commands: Commands) -> None:
 def _move(options: argparse.Namespace) -> int:
     async def move(client: InboxClient, output: Output) -> int:
         def tell(step: Step) -> None:
-            carried = f" ({step.carried} entries)" if step.carried else ""
+            entries = "1 entry" if step.carried == 1 else f"{step.carried} entries"
+            carried = f" ({entries})" if step.carried else ""
             output.progress(f"{step.text}{carried}", {"step": step.text, "carried": step.carried})
 
         if options.abandon:

@@ -2,13 +2,16 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from inbox_server.client.audit.in_watch import InWatch
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.profile_file import Profile, parse_profile, render_profile
+from inbox_server.client.remembered import Remembered
 from inbox_server.client.reports import Audit
+from inbox_server.client.sealed import Sealing
 from inbox_server.client.storage import InMemory
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.world.local_world import World
@@ -70,6 +73,27 @@ async def test_an_inbox_that_its_owner_deleted_is_only_claimed(bob: InboxClient,
     await bob.forget()
     [outcome] = await bob.claim({"names": ["bob.id"]}, inboxes=(provider.url,))
     assert outcome.code == "claimed"
+
+
+async def test_a_device_that_has_met_nobody_finds_what_a_server_hides_from_it(
+    world: World, alice: InboxClient, bob: InboxClient, provider: Provider, clock: HandClock
+) -> None:
+    await sent(world, alice, bob, "one")
+    await read_all(bob)
+    await alice.claim({"names": ["alice.id"]}, inboxes=(world.inbox_url,))
+    await alice.publish((world.inbox_url,))
+    await bob.send("alice.id", "two")
+    await bob.publish((provider.url,))
+    profile = replace(bob.account.profile.read(), remembered=Remembered(), sealing=Sealing())
+    async with opened(world, InMemory(profile)) as phone:
+        await phone.publish((provider.url,))
+        await phone.audit()
+        await provider.stop()
+        clock.advance(DAY_SECONDS)
+        hidden = await alice.send("bob.id", "three")
+        await provider.start()
+        assert not hidden.stored
+        assert "three" in await texts(phone, await phone.audit())
 
 
 def without_log_page(path: str, document: Document) -> Document:

@@ -17,6 +17,7 @@ from inbox_server.identity.keys import parse_key
 
 _AT_ONCE: Final = 8
 _HEARD_SECONDS: Final = 40 * DAY_SECONDS  # longer than an outbox repeats a delivery
+_MOST_SHARED: Final = 128  # of those whom only another device has met: their indexes are asked for every day
 WEEKS: Final = 5  # the retention at the default, and the week that has begun
 
 
@@ -36,7 +37,7 @@ class ContactIndexes:
         """Whose index could not be read, and why."""
 
     def contacts(self) -> Iterator[Contact]:
-        """Those from whom messages came lately, and those on the list that the profile has set."""
+        """Those from whom messages came lately, on the list that the profile has set, or known to other devices."""
         profile, heard = self._account.profile.read(), set()
         blocked = set(profile.settings.get("blocked", ()))
         for key, person in profile.remembered.people.items():
@@ -45,6 +46,10 @@ class ContactIndexes:
             if address not in blocked and self._account.now - person.at < _HEARD_SECONDS:
                 yield Contact(person.identity, key, person.url)
         yield from (Contact(address) for address in profile.settings.get("contacts", ()) if address not in heard)
+        heard.update(profile.settings.get("contacts", ()), blocked)
+        for key in profile.sealing.contacts[-_MOST_SHARED:]:
+            if parse_key(key).address not in heard:
+                yield Contact(key, key)  # found only below our prefixes: other devices know no name
 
     async def read(self, weeks: int = WEEKS) -> tuple[ContactEntry, ...]:
         """The entries of this week's indexes and those before. One that is not there is empty."""
