@@ -39,11 +39,15 @@ _LOOK_SECONDS: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`strike` is done to the pair; `heal` makes it whole again, once both servers write."""
+    """`strike` is done to the pair; `heal` makes it whole again, once both servers write.
+
+    Between the two, one node may be `alone`.
+    """
 
     name: str
     strike: Callable[[Pair, Node], Awaitable[None]]
     heal: Callable[[Pair, Node], None]
+    alone: bool = False
 
 
 async def _kill_primary(pair: Pair, leader: Node) -> None:
@@ -67,9 +71,9 @@ async def _freeze_primary(pair: Pair, leader: Node) -> None:
 
 
 CASES: Final = (
-    Case("the primary is killed", _kill_primary, lambda pair, leader: leader.start()),
+    Case("the primary is killed", _kill_primary, lambda pair, leader: leader.start(), alone=True),
     Case("its PostgreSQL alone is killed", _kill_postgres, lambda pair, leader: None),
-    Case("the standby is killed", _kill_standby, lambda pair, leader: pair.other(leader).start()),
+    Case("the standby is killed", _kill_standby, lambda pair, leader: pair.other(leader).start(), alone=True),
     Case(f"the primary is frozen for {_FROZEN_SECONDS} s", _freeze_primary, lambda pair, leader: None),
 )
 
@@ -92,15 +96,28 @@ class Failover:
         await case.strike(self._pair, leader)
         await self._writes(time.monotonic())
         pause = self._site.pulse.longest
+        if case.alone:
+            await self._says("none")
         case.heal(self._pair, leader)
         await asyncio.sleep(_LOAD_SECONDS)
         led = await self._pair.leader()
         await self._writes(time.monotonic())
+        await self._says("in_sync")
         await self._load.stop()
         await self._load.check()
         told = ", ".join(f"{word} {count}" for word, count in (self._load.tally - before).items())
         way = "stays" if led is leader else "moves"
         _tell(f"{case.name}: {pause:.1f} s without a write; the primary {way}; {told}")
+
+    async def _says(self, standby: str) -> None:
+        """Until every server says so of the standby, for whoever watches it."""
+        try:
+            async with asyncio.timeout(_BACK_SECONDS):
+                for admin in self._site.admins:
+                    while await self._load.standby(admin) != standby:  # noqa: ASYNC110 — it is only told who asks
+                        await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            self._faults.add("refused", f"/ready does not say that the standby is {standby}")
 
     async def _writes(self, since: float) -> None:
         """Until every server has kept a delivery after that moment."""
@@ -116,7 +133,8 @@ class Failover:
 async def _servers(folder: Path, pair: Pair) -> AsyncIterator[Site]:
     """One server for each host: the same secret, and day keys of its own that the first one made."""
     url = f"http://127.0.0.1:{free_port()}"
-    places = [_deploy(folder / f"host-{number}", pair, url) for number in range(_HOSTS)]
+    admins = [f"127.0.0.1:{free_port()}" for _ in range(_HOSTS)]
+    places = [_deploy(folder / f"host-{number}", pair, url, admin) for number, admin in enumerate(admins)]
     async with contextlib.AsyncExitStack() as stack:
         for place in places:
             if place is not places[0]:
@@ -125,15 +143,16 @@ async def _servers(folder: Path, pair: Pair) -> AsyncIterator[Site]:
             # Where it works, the guard finds it.
             process = await stack.enter_async_context(place.running("env", f"--chdir={place.folder}"))
             stack.enter_context(_kept_log(process, place.folder / "log"))
-        yield Site(url, [place.url for place in places])
+        yield Site(url, [place.url for place in places], [f"http://{each}" for each in admins])
 
 
-def _deploy(folder: Path, pair: Pair, url: str) -> Deployment:
+def _deploy(folder: Path, pair: Pair, url: str, admin: str) -> Deployment:
     folder.mkdir()
     password = folder / "database-password"
     password.touch(mode=0o600)
     password.write_text(pair.password)
-    return deploy(folder, server__public_url=url, store__url=pair.url, store__password_file=str(password))
+    of_store = {"store__url": pair.url, "store__password_file": str(password)}
+    return deploy(folder, server__public_url=url, server__admin_listen=admin, **of_store)
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ class Site:
 
     url: str
     places: Sequence[str]
+    admins: Sequence[str] = ()
     pulse: Pulse = field(default_factory=Pulse)
     ends: bool = False
     _turns: Iterator[str] = field(init=False)
@@ -148,6 +149,11 @@ class Load:
             for box in self._boxes:
                 readings = [each.reading for each in self._devices if each.key is box.key]
                 await check_box(self._client(box.key, place), box, readings, self._faults, 100)
+
+    async def standby(self, admin: str) -> Any:
+        """What a server says of the standby, or None when it is not ready."""
+        async with self._session.get(f"{admin}/ready") as answer:
+            return (await answer.json()).get("standby")
 
     async def _work(self, client: Sender | Device | Follower) -> None:
         caller = self._client(client.key)

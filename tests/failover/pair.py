@@ -138,6 +138,7 @@ class Pair:
         connection = await Cluster(self._url(ADMIN, "postgres"), self.password).connect()
         try:
             await connection.execute(f"CREATE ROLE {OWNER} LOGIN PASSWORD '{self.password}'")
+            await connection.execute(f"GRANT pg_read_all_stats TO {OWNER}")
             await connection.execute(f"CREATE DATABASE {OWNER} OWNER {OWNER}")
         finally:
             await connection.close()

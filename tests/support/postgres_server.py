@@ -3,7 +3,8 @@
     python -m tests.support.postgres_server FOLDER
 
 keeps one in FOLDER until no process holds its file `users` locked any more: also when they ended by Ctrl-C or a kill.
-Then it removes the folder. The kernel unlocks what a process held, however it ends.
+Then it removes the folder. The kernel unlocks what a process held, however it ends. This server does not sync: no test
+cuts its power, and each makes dozens of tables.
 """
 
 import asyncio
@@ -139,7 +140,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(folder: Path, password: str | None = None, *, promoted: bool = False) -> Iterator[Server]:
+def running(
+    folder: Path, password: str | None = None, *, promoted: bool = False, fsync: bool = True
+) -> Iterator[Server]:
     """A new server in an empty folder, which others can enter. Raises `CannotRun`.
 
     One that was `promoted` is on its second timeline, as after a failover.
@@ -150,7 +153,8 @@ def running(folder: Path, password: str | None = None, *, promoted: bool = False
     password_file = home / "password"
     password_file.write_text(password)
     postgres.account.own(password_file)
-    settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+    of_disk = {} if fsync else {"fsync": "off"}
+    settings = [part for name, value in (_SETTINGS | of_disk).items() for part in ("-c", f"{name}={value}")]
     sign_in = ("--auth=scram-sha-256", f"--username={ADMIN}", f"--pwfile={password_file}")
     how = ("--no-sync", "--locale=C", "--encoding=UTF8")  # the server itself syncs
     postgres.run("initdb", f"--pgdata={data}", *sign_in, *how, *settings, "-c", f"port={port}", cwd=home)
@@ -201,7 +205,7 @@ def start_keeper(folder: Path) -> Server:
 def _keep(folder: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        with (folder / USERS).open() as users, running(folder) as server:
+        with (folder / USERS).open() as users, running(folder, fsync=False) as server:
             sys.stdout.write(json.dumps(asdict(server)) + "\n")
             sys.stdout.flush()
             fcntl.flock(users, fcntl.LOCK_EX)
