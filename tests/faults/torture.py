@@ -30,9 +30,10 @@ from inbox_server.clock import system_clock
 from inbox_server.store.sqlite.opening import DATABASE_NAME
 from tests.faults.clients import Box, Device, QuickKey, Sender, Stopping, Unexpected, check_box
 from tests.faults.model import Faults, Ledger
+from tests.support import postgres
 from tests.support.requests import Caller
 from tests.support.serving import Deployment, deploy
-from tests.support.stores import read_rows
+from tests.support.stores import STORES, read_rows
 
 STOP_SECONDS: Final = 5
 _BOXES: Final = 4
@@ -51,6 +52,14 @@ _COMMIT_SECONDS: Final = 0.02  # that one is waited for, if none begins
 _ANSWER_SECONDS: Final = 0.001  # about as long as a commit and its answers take
 _PATIENCE_SECONDS: Final = 20
 _CUT_OFF: Final = ("cut off", "of them stored")  # deliveries without an answer, and what their repeats then told
+_MISCOUNTED: Final = """
+    SELECT * FROM (
+        SELECT encode(inbox.inbox, 'hex'), unread, tombstones, unread_bytes, count(day), count(*) - count(day),
+            sum(size) FILTER (WHERE day IS NOT NULL), count(text.id)
+        FROM inbox JOIN message USING (inbox) LEFT JOIN text USING (inbox, id, day) GROUP BY inbox.inbox
+    ) AS counted (inbox, unread, read, bytes, unread_there, read_there, bytes_there, texts)
+    WHERE (unread, read, bytes, unread) IS DISTINCT FROM (unread_there, read_there, coalesce(bytes_there, 0), texts)
+"""
 _WORDS: Final = (
     "kills",
     "false starts",
@@ -80,8 +89,9 @@ class Figures:
 class Torture:
     """One server on one folder, its clients, and their ledgers."""
 
-    def __init__(self, place: Deployment, seed: str, figures: Figures) -> None:
+    def __init__(self, place: Deployment, seed: str, figures: Figures, store: str = "sqlite") -> None:
         self._place = place
+        self._store = store
         self._random = Random(seed)
         self._figures = figures
         tally = figures.tally
@@ -141,7 +151,7 @@ class Torture:
             self._figures.faults.add("dropped", repr(met))
 
     def _await_commit(self) -> None:
-        """Until the write-ahead log grows, and a moment more. The clients stand still meanwhile."""
+        """Until SQLite's write-ahead log grows, and a moment more. The clients stand still meanwhile."""
         log = self._place.data / f"{DATABASE_NAME}-wal"
         size, end = _size(log), time.monotonic() + _COMMIT_SECONDS
         while _size(log) == size and time.monotonic() < end:
@@ -190,9 +200,12 @@ class Torture:
             self._check_integrity()
 
     def _check_integrity(self) -> None:
-        """Read beside the server: to open the files without it would recover them in its place."""
-        found = read_rows(self._place.data, "PRAGMA integrity_check")
-        if found != [("ok",)]:
+        """Read beside the server: to open SQLite's files without it would recover them in its place."""
+        if self._store == "postgres":
+            found = postgres.read_rows(self._place.folder, _MISCOUNTED)
+        else:
+            found = [row for row in read_rows(self._place.data, "PRAGMA integrity_check") if row != ("ok",)]
+        if found:
             self._figures.faults.add("damaged", str(found[:3]))
 
     def _key(self) -> AppKey:
@@ -211,18 +224,21 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-async def torture(folder: Path, seed: str, kills: int, figures: Figures) -> None:
+async def torture(folder: Path, seed: str, kills: int, figures: Figures, store: str = "sqlite") -> None:
     """One run on a new database in `folder`; what it did and found is added to `figures`."""
-    await Torture(deploy(folder), seed, figures).run(kills)
+    settings = {f"store__{name}": value for name, value in STORES[store].config(folder).items()}
+    await Torture(deploy(folder, **settings), seed, figures, store).run(kills)
 
 
-async def _runs(seed: str, minutes: float, kills: int, figures: Figures) -> None:
+async def _runs(seed: str, minutes: float, kills: int, figures: Figures, store: str) -> None:
     """Runs on new databases until both are reached, or one has a fault."""
     end = time.monotonic() + 60 * minutes
     for number in itertools.count():
         folder = Path(tempfile.mkdtemp(prefix="inbox-torture-"))
         lacking = kills - figures.tally["kills"]
-        await torture(folder, f"{seed}/{number}", min(lacking, _RUN_KILLS) if lacking > 0 else _RUN_KILLS, figures)
+        await torture(
+            folder, f"{seed}/{number}", min(lacking, _RUN_KILLS) if lacking > 0 else _RUN_KILLS, figures, store
+        )
         if figures.faults.counts:
             _tell(f"run {number} had a fault; its database is left in {folder}")
             return
@@ -246,7 +262,7 @@ async def _main(options: argparse.Namespace) -> int:
     seed, figures = options.seed or secrets.token_hex(4), Figures()
     _tell(f"seed {seed}")
     reporting = asyncio.create_task(_report(figures))
-    await _runs(seed, options.minutes, options.kills, figures)
+    await _runs(seed, options.minutes, options.kills, figures, options.store)
     reporting.cancel()
     for fault in figures.faults.told:
         _tell(fault)
@@ -258,6 +274,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Kill a server under load again and again, and count what it lost.")
     parser.add_argument("--minutes", type=float, default=0, help="run at least this long (default: 0)")
     parser.add_argument("--kills", type=int, default=200, help="kill at least so often (default: 200)")
+    parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite", help="(default: sqlite)")
     parser.add_argument("--seed", default="", help="make the choices of an earlier run again")
     with asyncio.Runner() as runner:
         sys.exit(runner.run(_main(parser.parse_args())))

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 from inbox_server.clock import DAY_SECONDS, UnixTime
-from inbox_server.errors import Refused
+from inbox_server.errors import Refused, Unavailable
 from inbox_server.store.contract import (
     Admission,
     Changed,
@@ -35,6 +35,7 @@ from inbox_server.store.contract import (
 )
 from inbox_server.store.groups import Groups
 from inbox_server.store.postgres.acknowledging import Acknowledgement, acknowledge
+from inbox_server.store.postgres.day_keys import KeyGone
 from inbox_server.store.postgres.delivering import Delivering, Delivery
 from inbox_server.store.postgres.expiry import sweep
 from inbox_server.store.postgres.feed import FeedEnd, read_ends, read_page
@@ -58,6 +59,7 @@ T = TypeVar("T")
 J = TypeVar("J")
 
 _FULL_RETRY_SECONDS: Final = 3600
+_CLOCK_RETRY_SECONDS: Final = 60
 _READERS: Final = 3
 _WRITERS: Final = 2
 _GROUP: Final = 256
@@ -147,7 +149,14 @@ class PostgresStore:
         now: UnixTime,
         ticket: Ticket | None = None,
     ) -> Delivered:
-        body = self._sealing.seal(inbox, id, expires // DAY_SECONDS, message_id)
+        try:
+            body = self._sealing.seal(inbox, id, expires // DAY_SECONDS, message_id)
+        except KeyGone as error:
+            raise Unavailable(
+                "clock_jumped",
+                "The keys of this host are of a later day than its clock. Nothing is taken until the clock is there.",
+                retry_after=_CLOCK_RETRY_SECONDS,
+            ) from error
         asked = Delivery(inbox, id, len(message_id), body, expires, now, ticket)
         delivered: Delivered | None = await self._deliveries.run(asked)
         if delivered is None:

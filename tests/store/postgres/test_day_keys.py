@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from inbox_server.clock import DAY_SECONDS, UnixTime
+from inbox_server.errors import Unavailable
 from inbox_server.protocol.base64url import encode
 from inbox_server.store.postgres.day_keys import BadDayKeys, DayKeys, KeyGone, make_day_keys
 from inbox_server.store.postgres.sealing import BLANK, BODY_BYTES, NONCE_BYTES, Sealing
+from tests.conftest import START
+from tests.support.stores import STORES, claimed_box
 
 STATE = bytes(range(32))
 INBOX, ID = b"an inbox, hashed", b"the SHA-256 of the opaque text.."
@@ -90,5 +94,17 @@ def test_a_text_is_opened_only_in_its_place_and_before_its_day_is_over(path: Pat
 @pytest.mark.parametrize("text", ["x" * 1024, '"' * 1024, "\\" * 513])
 def test_the_longest_text_fits_also_when_each_character_needs_an_escape(path: Path, text: str) -> None:
     sealing = Sealing(DayKeys(path))
-    listed = opened(sealing, sealing.seal(INBOX, ID, 20_030, text)) or b""
+    listed = opened(sealing, sealing.seal(INBOX, ID, 20_030, text))
     assert json.loads(b'{"id":"' + listed + b'"}') == {"id": encode(ID), "message_id": text}
+
+
+@pytest.mark.postgres
+async def test_a_host_whose_clock_was_ahead_for_a_day_takes_nothing_until_then(tmp_path: Path) -> None:
+    """Its keys have moved on, and cannot go back; what is refused for now is not refused for good."""
+    async with claimed_box(tmp_path, kind=STORES["postgres"]) as box:
+        day_ahead = UnixTime(START + 2 * DAY_SECONDS)
+        await box.store.sweep(day_ahead)
+        with pytest.raises(Unavailable) as raised:
+            await box.deliver("opaque")
+        assert raised.value.code == "clock_jumped"
+        assert (await box.deliver("another", life=3 * DAY_SECONDS)).new
