@@ -21,6 +21,7 @@ from inbox_server.store.choosing import day_keys_file, postgres
 from inbox_server.store.migrating import Database, migrate, reopen
 from inbox_server.store.sqlite.files import keep_owner, make_private
 from inbox_server.store.sqlite.migrating import open_for_migration
+from inbox_server.store.whole_inbox import Tally
 
 _SQLITE: Final = "sqlite:"
 _MARK_BYTES: Final = 16
@@ -127,18 +128,26 @@ async def _move(config: Config, secret: Secret, source: str, target: str, option
         tally = await migrate(old, new, new_id=secrets.token_bytes(_MARK_BYTES), progress=show)
         draining = (await new.read_rest()).draining
     if options.json:
-        tell(json.dumps({"from": old.place, "to": new.place, **tally.counts, "sha256": tally.digest()}))
+        counts = {**tally.counts, "sha256": tally.digest()} if tally else {}
+        tell(json.dumps({"from": old.place, "to": new.place, "finished_before": tally is None, **counts}))
         return
-    inboxes, unread = counted(tally.counts["inboxes"], "inbox", "inboxes"), tally.counts["unread"]
-    tell(f"copied {inboxes} with {unread} unread from {old.place} to {new.place}")
-    tell(f"Both were read and hold the same: SHA-256 {tally.digest()}")
-    if damaged := tally.counts["damaged"]:
-        tell(f"{counted(damaged, 'text was', 'texts were')} damaged before: their readers see that by the ID.")
+    if tally is None:
+        tell(f"Everything was copied from {old.place} to {new.place} before. Nothing was done now.")
+    else:
+        _tell_counts(old, new, tally)
     for line in _next_steps(config, target, draining=draining):
         tell(line)
     tell(f"No server starts on {old.place} any more; it keeps what is read from now on.")
     day_keys = "" if source.startswith(_SQLITE) else f", and {day_keys_file(config)} on every host,"
     tell(f"Delete it{day_keys} once the new one works.")
+
+
+def _tell_counts(old: Database, new: Database, tally: Tally) -> None:
+    inboxes, unread = counted(tally.counts["inboxes"], "inbox", "inboxes"), tally.counts["unread"]
+    tell(f"copied {inboxes} with {unread} unread from {old.place} to {new.place}")
+    tell(f"Both were read and hold the same: SHA-256 {tally.digest()}")
+    if damaged := tally.counts["damaged"]:
+        tell(f"{counted(damaged, 'text was', 'texts were')} damaged before: their readers see that by the ID.")
 
 
 def _next_steps(config: Config, target: str, *, draining: bool) -> Iterator[str]:

@@ -25,11 +25,12 @@ AGAIN = "Run the same command again: it goes on where it stopped."
 class Mark:
     """What a database says of a migration; `id`, 16 random bytes, is the same in both.
 
-    `source`: it is being copied, and must not change. `target`: it is not whole yet. `left`: it was copied away.
+    `source`: it is being copied, and must not change. `left`: it was copied away. `target`: it is not whole yet.
+    `whole`: it is, and a server may use it.
     """
 
     id: bytes
-    state: Literal["source", "target", "left"]
+    state: Literal["source", "left", "target", "whole"]
 
 
 class Database(Protocol):
@@ -88,7 +89,7 @@ def refuse_partial(mark: Mark | None, place: str) -> None:
 def refuse_marked(mark: Mark | None, place: str) -> None:
     """Keep a server out of a database that is part of a migration, or was. Raises `BadDatabase`."""
     refuse_partial(mark, place)
-    if mark:
+    if mark and mark.state != "whole":
         what = "is being copied" if mark.state == "source" else "was copied"
         raise BadDatabase(
             f"{place} {what} to another database by `inbox-server migrate-store`, and nothing may change here any more."
@@ -97,20 +98,23 @@ def refuse_marked(mark: Mark | None, place: str) -> None:
         )
 
 
-async def migrate(source: Database, target: Database, *, new_id: bytes, progress: Progress) -> Tally:
+async def migrate(source: Database, target: Database, *, new_id: bytes, progress: Progress) -> Tally | None:
     """Copy everything, compare it, and keep servers out of the source from now on. Returns what there is.
 
-    It may be killed at any moment and called again. Raises `BadDatabase`.
+    It may be killed at any moment and called again; None when it was finished before. Raises `BadDatabase`.
     """
-    if (mark := await source.mark()) and mark.state == "target":
+    ours, theirs = await source.mark(), await target.mark()
+    if ours and ours.state == "target":
         raise BadDatabase(f"{source.place} is not whole itself: finish the migration into it first.")
+    if ours and ours.state == "left" and theirs == Mark(ours.id, "whole"):
+        return None
     id = await _begin(source, target, new_id)
     await _copy(source, target, progress)
     tally = await _compare(source, target, progress)
     # In this order: once servers may use the target, they may never more use the source.
     await source.check_unused()
     await source.set_mark(Mark(id, "left"))
-    await target.set_mark(None)
+    await target.set_mark(Mark(id, "whole"))
     return tally
 
 
@@ -212,7 +216,7 @@ async def reopen(database: Database, *, random_bytes: Callable[[int], bytes], da
     Clients may have been at the other database since, if all was copied: so they must list everything again.
     """
     mark = await database.mark()
-    if mark is None:
+    if mark is None or mark.state == "whole":
         raise BadDatabase(f"{database.place} can be used as it is: nothing was copied out of it.")
     if mark.state == "target":
         raise BadDatabase(f"{database.place} is not whole, and cannot be used. Empty it, or finish the migration.")

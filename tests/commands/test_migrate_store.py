@@ -169,7 +169,8 @@ def test_migrations_that_are_killed_twenty_times_are_whole(tmp_path: Path) -> No
             went_on += "are there already" in said
             seconds *= 1.2
         digests |= set(re.findall("SHA-256 ([0-9a-f]{64})", said))
-        assert f"copied {INBOXES} inboxes with {INBOXES * ENTRIES} unread from" in said
+        is_told = f"copied {INBOXES} inboxes with {INBOXES * ENTRIES} unread from" in said
+        assert is_told or "Nothing was done now" in said  # killed after the last commit
         if kills >= KILLS:
             break
     assert len(digests) == 1

@@ -66,7 +66,9 @@ def quiet(_what: str, _inboxes: int, _entries: int, _all: int) -> None:
 
 async def move(source: Place, target: Place, id: bytes = ID) -> Tally:
     async with source.opened() as old, target.opened(new=True) as new:
-        return await migrate(old, new, new_id=id, progress=quiet)
+        tally = await migrate(old, new, new_id=id, progress=quiet)
+    assert tally
+    return tally
 
 
 async def told(box: Box) -> list[Any]:

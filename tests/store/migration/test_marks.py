@@ -152,6 +152,25 @@ async def test_one_that_is_killed_between_its_last_two_commits_is_finished(pair:
         assert await told(replace(box, store=store)) == expected
 
 
+async def test_one_that_is_finished_is_not_done_again(pair: tuple[Place, Place]) -> None:
+    """Whoever was killed after the last commit learns that by the same command, also once a server has gone on."""
+    source, target = pair
+    async with full(source) as box:
+        pass
+    await move(source, target)
+    for text in ("one", "two"):
+        async with target.store() as store:
+            await store.operating.drain(on=False)
+            await replace(box, store=store).claim(accept="anyone")
+            await replace(box, store=store).acknowledge(text)
+        async with source.opened() as old, target.opened(new=True) as new:
+            assert await migrate(old, new, new_id=OTHER_ID, progress=quiet) is None
+    back = source.beside("back")
+    await move(target, back)
+    async with back.store() as store:
+        assert (await replace(box, store=store).settings()).accept == "anyone"
+
+
 @pytest.mark.parametrize("what", ["an inbox", "an invite", "a suspension"])
 async def test_a_target_that_holds_something_is_left_as_it_is(pair: tuple[Place, Place], what: str) -> None:
     source, target = pair

@@ -1,10 +1,10 @@
 -- Step 5: inboxes that come from another database, with the change numbers that they have.
 
--- By which a server sees that it must not use this database (inbox_server/store/migrating.py).
+-- Whether a server may use this database, or it is part of a migration.
 CREATE TABLE migration (
     one   integer PRIMARY KEY CHECK (one = 1),
     mark  bytea NOT NULL,                -- 16 random bytes, the same in both databases of a migration
-    state text NOT NULL CHECK (state IN ('source', 'target', 'left'))  -- is copied; is not whole yet; was copied away
+    state text NOT NULL CHECK (state IN ('source', 'left', 'target', 'whole'))  -- inbox_server/store/migrating.py
 );
 
 -- How many timelines the numbers of inboxes from another cluster are ahead of those of this one. Added to its own, so
