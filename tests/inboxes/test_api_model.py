@@ -30,6 +30,7 @@ from inbox_server.world.local_world import free_socket
 from tests.conftest import APP
 from tests.support.api_inbox import DAY, HOUR, Change, Delivery, Place
 from tests.support.api_twins import LIMITS, OWNERS, PEOPLE, WHOLE, Bookmark, Copy, Twins
+from tests.support.stores import STORES
 
 Message = tuple[str, int | None]
 """Its text and its ttl."""
@@ -68,12 +69,14 @@ class Clients(RuleBasedStateMachine):
     changed: Bundle[Changed] = Bundle("changed")
     devices: Bundle[Bookmark] = Bundle("devices")
     copies: Bundle[Copy] = Bundle("copies")
+    kept_in = "sqlite"
 
     def __init__(self) -> None:
         super().__init__()
         self.opened = contextlib.ExitStack()
         folder = Path(self.opened.enter_context(tempfile.TemporaryDirectory()))
-        self.twins = Twins(folder, self.opened.enter_context(free_socket()))
+        store = STORES[self.kept_in].config(folder)
+        self.twins = Twins(folder, self.opened.enter_context(free_socket()), store)
         self.opened.callback(self.twins.close)
         self.touched: set[str] = set()
         self.following: dict[str, Bookmark | None] = {}
@@ -194,6 +197,7 @@ class Clients(RuleBasedStateMachine):
         self._follow_late()
 
     @precondition(lambda self: self.twins.written > RESTART_AFTER)
+    @precondition(lambda self: self.kept_in == "sqlite")  # PostgreSQL has its own tools for that
     @rule(target=copies, settings_only=st.booleans())
     def back_up(self, settings_only: bool) -> Copy:
         return self.twins.back_up(settings_only=settings_only)
@@ -250,4 +254,19 @@ TestServerKeepsItsPromises.settings = settings(
     phases=(Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+class ClientsOfPostgres(Clients):
+    """The same at a server whose inboxes are in PostgreSQL."""
+
+    kept_in = "postgres"
+
+
+class TestServerOnPostgresKeepsItsPromises(ClientsOfPostgres.TestCase):  # type: ignore[misc, valid-type]
+    """Fewer, because each needs a schema."""
+
+    pytestmark = pytest.mark.postgres
+    settings = settings(TestServerKeepsItsPromises.settings, max_examples=EXAMPLES or 5)
+
+
 pytestmark = pytest.mark.timeout(0 if EXAMPLES else 400)  # most of it for making a sequence that fails a short one

@@ -12,7 +12,7 @@ import itertools
 import json
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -80,8 +80,10 @@ class StillLoop(asyncio.SelectorEventLoop):
 class Twins:
     """Both at the same time by one clock, which is moved by `wait`. Each request is asserted to be answered alike."""
 
-    def __init__(self, folder: Path, bound: socket.socket) -> None:
+    def __init__(self, folder: Path, bound: socket.socket, store: Mapping[str, str]) -> None:
+        """`store` is that section of the server's configuration."""
         self.clock = HandClock()
+        self._store_section = dict(store)
         self.model = Model(LIMITS, self.clock())
         self.written = 0
         """Requests since the server opened that may have written."""
@@ -94,7 +96,7 @@ class Twins:
         self._server = contextlib.AsyncExitStack()
 
     def open(self) -> None:
-        opening = _serving(self._data, self._bound, self.clock, self._random_bytes)
+        opening = _serving(self._data, self._bound, self.clock, self._random_bytes, self._store_section)
         self._caller, self._store = self._run(self._server.enter_async_context(opening))
         self.written = 0
 
@@ -256,13 +258,14 @@ def _signed(
 
 @contextlib.asynccontextmanager
 async def _serving(
-    data: Path, bound: socket.socket, clock: HandClock, random_bytes: Callable[[int], bytes]
+    data: Path, bound: socket.socket, clock: HandClock, random_bytes: Callable[[int], bytes], section: dict[str, str]
 ) -> AsyncIterator[tuple[Caller, Store]]:
     """The server on this data, and a caller. It takes every key, as often as it likes."""
     url = f"http://127.0.0.1:{bound.getsockname()[1]}"
     config = parse_config(
         {
             "server": {"public_url": url, "data_dir": str(data), "admin_listen": ""},
+            "store": section,
             "names": {"services": []},
             "registration": {"mode": "open", "open_to_keys": True, "open_per_hour": 1_000_000},
             "limits": {
