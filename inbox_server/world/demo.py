@@ -1,4 +1,4 @@
-"""The five steps with Alice and Bob, over real HTTP, explained while they happen."""
+"""Six steps with Alice and Bob, over real HTTP, explained while they happen."""
 
 import contextlib
 import json
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from inbox_server.client.ecies import decrypt
+from inbox_server.client.sealed import Offer
+from inbox_server.client.tickets import PER, Sheet, ids_of, seed_of, ticket_of, week_of
 from inbox_server.client.tokens_and_cards import deliver_token, owner_token, read_pointer
 from inbox_server.client.user import AppUser
 from inbox_server.errors import CommandFailed
@@ -13,10 +15,15 @@ from inbox_server.world.cheating import cheat_and_be_caught
 from inbox_server.world.evidence import find_marks, marks_of, table_lines
 from inbox_server.world.local_world import World
 from inbox_server.world.people import Person
+from inbox_server.world.witness import Way, whole_log
 
 APP: Final = "https://chat.example"
 ALICE: Final = "alice.id"
 BOB: Final = "bob.id"
+_WAYS: Final[dict[Way, str]] = {
+    "signed": "with a token (2)",
+    "sealed": "with a ticket (6), of which the server knows that Bob gave it, and not to whom",
+}
 _TEXT: Final = "Hello Bob, the meadow at noon?"
 
 Say = Callable[[str], None]
@@ -27,12 +34,13 @@ class DemoFailed(CommandFailed):
 
 
 async def walk(world: World, say: Say) -> tuple[Person, Person]:
-    """Walk the five steps, look at what the server kept, and catch one that cheats. Raises `DemoFailed`."""
+    """Walk the six steps, look at what the server kept, and catch one that cheats. Raises `DemoFailed`."""
     say(f"name service  {world.names_url}    Gaia hub  {world.hub_url}    reads  {world.read_url}")
     say(f"inbox server  {world.inbox_url}    its database  {world.data_dir}\n")
     alice_person, bob_person = await world.settle(ALICE, APP), await world.settle(BOB, APP)
     say(f"Before: {ALICE} and {BOB} have names, profiles signed by their owner keys, and buckets for {APP}.")
     async with contextlib.AsyncExitStack() as stack:
+        log = stack.enter_context(whole_log())
         alice = await stack.enter_async_context(world.user(alice_person))
         bob = await stack.enter_async_context(world.user(bob_person))
         await bob.publish((world.inbox_url,), seq=1)
@@ -41,8 +49,8 @@ async def walk(world: World, say: Say) -> tuple[Person, Person]:
         say("Before: Bob's app published key.json and his signed inbox card, and claimed his inbox by his name.\n")
         ids = [await _send(world, alice, _TEXT, say)]
         await _read(world, bob, ids[0], say)
-        say("After: Alice sends once more, and Bob does not look, so that there is something to see:\n")
-        ids.append(await _send(world, alice, "Are you there?", lambda _: None))
+        ids.append(await _send_sealed(world, alice, bob, say))
+    _show_told(world, log, say)
     _show_database(world, [alice_person, bob_person], ids, say)
     say("")
     audit = await cheat_and_be_caught(world.clock, say)
@@ -87,6 +95,44 @@ async def _read(world: World, bob: AppUser, sent: str, say: Say) -> None:
     _hold(changed["read"] == [entry["id"]], "5", "another device would not hear that it was read")
     say(f"5. It decrypted the ID, fetched the message from {pointer.sender}'s bucket, and checked that the bucket's")
     say(f"   key had signed it: “{text}”. Then it acknowledged, and the server forgot the text.\n")
+
+
+async def _send_sealed(world: World, alice: AppUser, bob: AppUser, say: Say) -> str:
+    """Bob gives Alice tickets, and she delivers with one. He does not look, so that there is something to see."""
+    sheet = Sheet(world.inbox_url, week_of(world.clock()), edition=world.clock())
+    await bob.inbox(world.inbox_url).give_tickets(sheet.week, ids_of(bob.key, [alice.key.public], sheet, PER))
+    await bob.publish((world.inbox_url,), seq=2, offer=Offer(PER, sheet.edition))
+    say(f"6. Bob wants to hear from Alice again. His app derived {PER} tickets from his key and hers, and gave the")
+    say("   server a sheet with their IDs, among a thousand others that look the same. His card says so.")
+    key, card = await alice.look_up(BOB)
+    _hold(card.offer == Offer(PER, sheet.edition), "6", "the card does not offer the tickets")
+    id = await alice.write_message("Are you there?", key)
+    body = json.dumps({"message_id": alice.encrypt_id(id, key), "to": key.address}).encode()
+    shared = alice.key.shared_x(bytes.fromhex(key.hex))
+    seed = seed_of(shared, sender=alice.key.public, recipient=key.hex, sheet=sheet)
+    answer = await alice.inbox(world.inbox_url).deliver_sealed(body, ticket_of(seed, 0))
+    say("   Alice's app derived the same tickets from her key and his. It stored another message, and delivered its")
+    say(f"   encrypted ID sealed: with the first ticket, and without a token:\n   {json.dumps(answer)}\n")
+    return id
+
+
+def _show_told(world: World, log: list[str], say: Say) -> None:
+    """What the server was told of a delivery of either way, and what of it names Alice."""
+    say("What the server was told of these two deliveries, in memory, for the time of its answer:\n")
+    marks = {what: mark for what, mark in marks_of(world.people[:1], (), world).items() if ALICE in what}
+    named = {way: told.find(marks) for way, told in world.witness.told.items()}
+    for way, told in world.witness.told.items():
+        say(f"   {_WAYS[way]}:")
+        for name, text in told.says().items():
+            say(f"      {name:<12}{text}")
+        said = ", ".join(named[way]) or "nothing, though her name, keys and addresses were searched for"
+        say(f"      of Alice: {said}\n")
+    say("   With either, it also sees a network address, which is everybody's here.")
+    _hold(bool(named["signed"]), "the end", "a token that names its sender was not seen")
+    _hold(not named["sealed"], "the end", "a delivery with a ticket told the server who sent it")
+    logged = [what for what, mark in marks.items() if mark in "\n".join(log).encode()]
+    _hold(not logged, "the end", f"the log holds {', '.join(logged)}")
+    say(f"   Its log, with every level on, got {len(log) or 'no'} lines meanwhile; nothing of Alice is in it.\n")
 
 
 def _show_database(world: World, people: list[Person], ids: list[str], say: Say) -> None:

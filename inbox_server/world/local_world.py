@@ -29,6 +29,7 @@ from inbox_server.world.hub_reader import make_reader
 from inbox_server.world.hub_rules import HubRules
 from inbox_server.world.name_service import LEGACY, NameRegister, make_name_service
 from inbox_server.world.people import Person, make_association_token, make_person, settle_person
+from inbox_server.world.witness import Witness
 
 _SERVERS: Final = 4  # inbox, names, hub, reader: on four ports in a row
 PORTS: Final = _SERVERS + 2  # then, for people, the page and a second inbox server (second_inbox.py)
@@ -55,6 +56,8 @@ class World:
     clock: Clock
     people: list[Person] = field(default_factory=list)
     """The people who were settled, in this order."""
+    witness: Witness = field(default_factory=Witness)
+    """What the inbox server was told of its last deliveries."""
     other_inboxes: dict[str, Path] = field(default_factory=dict)
     """More inbox servers in it (second_inbox.py), by URL, with the folder of each one's files."""
 
@@ -135,12 +138,15 @@ async def running_world(
         inbox_app, store = await stack.enter_async_context(
             open_app(config, secret or secrets.token_bytes(32), clock=clock)
         )
+        witness = Witness()
+        witness.watch(inbox_app)
         apps = (inbox_app, make_name_service(register, faults), make_hub(hub, faults), make_reader(hub, faults))
         for app, each in zip(apps, sockets, strict=True):
             await stack.enter_async_context(listening(app, each))
         connector = aiohttp.TCPConnector(local_addr=(client_address, 0) if client_address else None)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        yield World(inbox_url, names_url, hub_url, hub.read_url, data_dir, register, hub, faults, store, session, clock)
+        urls = (inbox_url, names_url, hub_url, hub.read_url)
+        yield World(*urls, data_dir, register, hub, faults, store, session, clock, witness=witness)
 
 
 def world_config(data_dir: Path, inbox_url: str, names_url: str, reader_url: str) -> Config:

@@ -113,7 +113,9 @@ async def get_rows(request: web.Request) -> web.Response:
     inbox_url = request.query.get("inbox", world.inbox_url)
     if inbox_url not in data_dirs:
         raise web.HTTPNotFound(text="There is no such inbox server in this world.\n")
-    return web.json_response(await asyncio.to_thread(_read_rows, world, data_dirs[inbox_url]))
+    rows = await asyncio.to_thread(_read_rows, world, data_dirs[inbox_url])
+    told = world.witness.told if inbox_url == world.inbox_url else {}
+    return web.json_response({**rows, "told": {way: delivery.says() for way, delivery in told.items()}})
 
 
 def _read_rows(world: World, data_dir: Path) -> dict[str, Any]:

@@ -84,7 +84,13 @@ async def test_the_demo_walks_all_steps_and_shows_the_rows(tmp_path: Path) -> No
         said = (await process.communicate())[0].decode()
     assert process.returncode == 0, said
     assert time.monotonic() - begun < DEMO_SECONDS
-    assert [line[0] for line in said.splitlines() if re.match(r"[1-5]\. ", line)] == list("12345")
+    assert [line[0] for line in said.splitlines() if re.match(r"[1-6]\. ", line)] == list("123456")
+    signed, _, sealed = (
+        said.partition("every row of it:")[0].rpartition("with a token (2)")[2].partition("with a ticket (6)")
+    )
+    assert "of Alice: the name alice.id, alice.id's app, alice.id's app key in hex" in signed
+    assert "of Alice: nothing, though her name, keys and addresses were searched for" in sealed
+    assert "alice.id" not in sealed
     rows = said.partition("every row of it:")[2]
     for table in ("inbox: 1 row", "message: 2 rows", "name: 1 row", "secret_check: 1 row", "listed: 0 rows"):
         assert table in rows

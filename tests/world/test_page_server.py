@@ -147,7 +147,7 @@ async def test_the_rows_are_all_that_the_database_holds_now(
     assert {name: len(table["rows"]) for name, table in before.items() if name not in ("text", "free_slot")} == {
         **dict.fromkeys(("inbox", "listed", "name", "secret_check", "seen"), 1),
         **dict.fromkeys(("due", "invite", "message", "subscription", "draining", "suspended"), 0),
-        **dict.fromkeys(("log_mark", "logged", "sheet"), 0),
+        **dict.fromkeys(("log_mark", "logged", "migration", "sheet"), 0),
     }
 
     await at(owner, alice.app_key).deliver("opaque", sender="alice.id", recipient="bob.id")

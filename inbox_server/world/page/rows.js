@@ -4,6 +4,11 @@ import { isEndOfDay } from './words.js';
 
 const PAUSE_MILLISECONDS = 1000;
 const SHOWN_CHARACTERS = 8; // of a hash; all that the page was given of a text
+/** What the server is told while it answers, which is in none of its rows. */
+const WAYS = {
+  signed: { title: 'Told by the last signed delivery', words: 'In memory while it was answered: who sends (iss, key), to whom (sub), in which app. None of it was written down.' },
+  sealed: { title: 'Told by the last sealed delivery', words: 'In memory while it was answered: a ticket that the recipient gave, and the recipient’s address. Who sent it is not there: the server cannot tell whose ticket it is.' },
+};
 const TIMES = new Set(['expires', 'forget_at', 'settings_at']);
 
 /** In the order in which they are shown, each with the columns that tell its rows apart. */
@@ -25,6 +30,7 @@ export class Rows {
   #world;
   #where;
   #before = new Map();
+  #told;
   #timer;
   #isToBeSeen = false;
 
@@ -76,7 +82,8 @@ export class Rows {
     this.#timer = setTimeout(() => this.#ask(), PAUSE_MILLISECONDS);
   }
 
-  #show({ tables, searched_for: searchedFor, found }) {
+  #show({ tables, told, searched_for: searchedFor, found }) {
+    this.#showTold(told);
     const byName = new Map(tables.map((table) => [table.name, table]));
     put('rows-summary', summary(byName.get('message')));
     put('rows-search', searchWords(searchedFor, found));
@@ -92,6 +99,12 @@ export class Rows {
     byId('rows').scrollIntoView(); // on a narrow screen it stands below the conversation, and was empty until now
   }
 
+  #showTold(told) {
+    if (this.#told === JSON.stringify(told)) return;
+    this.#told = JSON.stringify(told);
+    byId('told').replaceChildren(...Object.keys(WAYS).filter((way) => told[way]).map((way) => toldSection(way, told[way])));
+  }
+
   #showTable(table, before) {
     const made = section(table, before);
     const old = byId(made.id);
@@ -101,6 +114,16 @@ export class Rows {
     const region = made.querySelector('.table');
     if (region) region.scrollLeft = scrolled;
   }
+}
+
+/** What the server read of a delivery, before it forgot it again. */
+function toldSection(way, says) {
+  const { title, words } = WAYS[way];
+  const lines = Object.entries(says).map(([name, value]) =>
+    element('tr', {}, element('th', { scope: 'row' }, name), element('td', { title: value }, value)),
+  );
+  const parts = [element('h3', {}, title), element('p', { class: 'quiet small' }, words)];
+  return element('section', { id: `told-${way}` }, ...parts, framed({ name: title }, element('tbody', {}, ...lines)));
 }
 
 function put(id, text) {
