@@ -79,11 +79,11 @@ def reporting_failures(work: Callable[[], int]) -> int:
 
 
 def tell(text: str) -> None:
-    print(text, flush=True)
+    print(f"{text}\n", end="", flush=True)  # in one write, or lines of several processes mix where nothing is buffered
 
 
 def complain(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(f"{text}\n", end="", file=sys.stderr, flush=True)
 
 
 def counted(number: int, one: str, many: str) -> str:
