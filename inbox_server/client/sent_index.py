@@ -29,7 +29,7 @@ from inbox_server.client.remembered import Remembered, Written
 from inbox_server.client.storage import Keeper
 from inbox_server.client.tokens_and_cards import linked, pointer_text
 from inbox_server.client.user import AppUser
-from inbox_server.clock import UnixTime
+from inbox_server.clock import UnixTime, end_of_day
 from inbox_server.identity.keys import PublicKey
 from inbox_server.protocol.base64url import encode
 
@@ -155,12 +155,17 @@ def entry_id(body: str) -> str:
 
 
 def index_entry(waiting: Waiting) -> IndexEntry:
-    """While no server has answered, the life that was asked for counts."""
-    ttl = json.loads(waiting.body).get("ttl", KEPT_SECONDS)
-    expires = max(place.expires for place in waiting.places.values()) if waiting.places else 0
-    guess = waiting.made + min(ttl, KEPT_SECONDS)
+    """While no server has answered, the life that was asked for counts.
+
+    If none was asked for, the usual life counts at least: a server that cuts it short must not make the recipient's
+    audit take the message for expired.
+    """
+    ttl = json.loads(waiting.body).get("ttl")
+    answered = max(place.expires for place in waiting.places.values()) if waiting.places else 0
+    guess = UnixTime(waiting.made + min(ttl or KEPT_SECONDS, KEPT_SECONDS))
+    expires = (answered or guess) if ttl else max(answered, end_of_day(guess))
     receipts = {url: place.receipt for url, place in waiting.places.items() if place.receipt}
-    return IndexEntry(waiting.n, waiting.message, entry_id(waiting.body), UnixTime(expires or guess), receipts)
+    return IndexEntry(waiting.n, waiting.message, entry_id(waiting.body), UnixTime(expires), receipts)
 
 
 def _continued(before: Written, highest: int, week: int) -> Written:

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from inbox_server.client.inbox_client import InboxClient
-from inbox_server.clock import DAY_SECONDS
+from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.identity.keyed_hash import KeyedHash
 from inbox_server.identity.keys import SigningKey
 from inbox_server.inbox_log import HEAD_TYPE
+from inbox_server.protocol.base64url import decode, encode
+from inbox_server.protocol.receipts import RECEIPT_TYPE, leaf_of, root_of
 from inbox_server.protocol.signed import read_signed, write_signed
 from inbox_server.world.local_world import World
 from tests.client.test_audit_cheats import codes, read_all, sent
@@ -117,6 +119,37 @@ async def test_a_server_that_gave_no_receipt(
     assert "no receipt" in outcome.receipt  # the sender is told
     provider.lies.remove(gives_none)
     provider.lies += dropped(index_of(world, alice, bob)[-1].entry)
+    assert await found_by(bob, code="") == ["two"]
+
+
+def with_short_life(address: str, clock: HandClock) -> Lie:
+    """The sender is told, with a receipt that holds, that the message lives for an hour."""
+
+    def lie(_: str, document: Document) -> Document:
+        if "receipt" not in document:
+            return document
+        key = SigningKey.from_seed(KeyedHash(SECRET).receipt_seed())
+        salt, nodes, expires = bytes(16), [bytes(32)] * 9, UnixTime(clock() + 3600)
+        root = root_of(leaf_of(salt, address, decode(document["id"]), expires), nodes)
+        iss = read_signed(document["receipt"]["token"], key.public, RECEIPT_TYPE)["iss"]
+        claims = {"iss": iss, "root": encode(root), "day": clock() // DAY_SECONDS}
+        token = write_signed(key.sign, claims, RECEIPT_TYPE)
+        receipt = {"token": token, "salt": encode(salt), "path": [*map(encode, nodes)]}
+        return {**document, "expires": expires, "receipt": receipt}
+
+    return lie
+
+
+async def test_a_life_that_was_cut_short(
+    world: World, alice: InboxClient, bob: InboxClient, provider: Provider, clock: HandClock
+) -> None:
+    await sent(world, alice, bob, "one")
+    await read_all(bob)
+    assert (await bob.audit()).is_in_order
+    provider.lies.append(with_short_life(bob.account.user.key.address, clock))
+    (two,) = await sent(world, alice, bob, "two")
+    provider.lies += dropped(two)
+    clock.advance(DAY_SECONDS)
     assert await found_by(bob, code="") == ["two"]
 
 

@@ -13,7 +13,7 @@ from inbox_server.client.own_file import BadOwnFile
 from inbox_server.client.pairs import WEEK_SECONDS, Pair, short_hash, week_of
 from inbox_server.client.storage import InMemory
 from inbox_server.client.tokens_and_cards import is_of_pair, pointer_text
-from inbox_server.clock import UnixTime
+from inbox_server.clock import UnixTime, end_of_day
 from inbox_server.world.local_world import World
 from tests.conftest import HandClock
 from tests.support.clients import Scripted, client_of, index_of, opened, profile_of
@@ -113,7 +113,11 @@ async def test_what_no_server_has_taken_yet_is_in_the_index_already(
     server.say(500)
     sent = await alice.send("bob.id", "hello")
     (entry,) = index_of(world, alice, bob)
-    assert (entry.id, entry.expires, entry.receipts) == (sent.message, clock.now + KEPT_SECONDS, {})
+    assert (entry.id, entry.expires, entry.receipts) == (
+        sent.message,
+        end_of_day(UnixTime(clock.now + KEPT_SECONDS)),
+        {},
+    )
     assert len(alice.account.outbox.read()) == 1
     server.answers[:] = [(201, {}, b'{"id": "x", "expires": 1800057599}')]
     clock.advance(WEEK_SECONDS)

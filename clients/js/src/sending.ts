@@ -21,9 +21,11 @@ import type { Recipients } from './recipients.js';
 import { Sealing } from './sealing.js';
 import type { State } from './state.js';
 import { parseObject } from './tokens.js';
+import type { UnixTime } from './tokens.js';
 
 const NOT_OFFERED = "The server does not say now that it gives receipts, although the recipient's card has its key.";
-const USUAL_LIFE_SECONDS = 30 * 86_400; // for the index, until a server says how long it keeps a message
+const DAY_SECONDS = 86_400;
+const USUAL_LIFE_SECONDS = 30 * DAY_SECONDS; // for the index, until a server says how long it keeps a message
 
 export interface SendingOptions {
   own: Own;
@@ -125,14 +127,20 @@ export class Sending {
   }
 
   async #toIndex({ id, body, proof }: Delivery & { proof: Proof }, stored: SendReport['stored']): Promise<InboxError | undefined> {
-    const latest = Math.max(...stored.map(({ expires }) => expires));
-    const expires = stored.length > 0 ? latest : proof.expires;
+    const { message_id, ttl } = parseObject(body);
+    const latest = Math.max(...stored.map(({ expires }) => expires), 0);
+    // Where no life was asked for, a server that cuts it short must not make the recipient take the message for expired.
+    const expires = ttl === undefined ? Math.max(latest, endOfDay(proof.expires)) : latest || proof.expires;
     const signed = stored.flatMap(({ inbox, signed, expires: until }) => {
       return signed ? [[inbox, { ...signed, expires: until }]] : [];
     });
-    const entry = idOf(String(parseObject(body).message_id));
+    const entry = idOf(String(message_id));
     return this.#what.indexes.put(proof, { n: proof.n, id, entry, expires, receipts: Object.fromEntries(signed) });
   }
+}
+
+function endOfDay(time: UnixTime): UnixTime {
+  return Math.floor(time / DAY_SECONDS) * DAY_SECONDS + DAY_SECONDS - 1;
 }
 
 function isProven(delivery: Delivery): delivery is Delivery & { proof: Proof } {

@@ -169,6 +169,13 @@ const EXCUSES = {
     server.signedAhead = 80 * DAY;
     return ['other_time'];
   },
+  'the sender was told of a short life': async ({ server, bob, send }) => {
+    await bob.audit();
+    server.longest = 3600;
+    await hide(server, send);
+    server.longest = undefined;
+    return [];
+  },
   'the sender got no receipt': async ({ world, server, aliceKey, bob }) => {
     await bob.audit();
     server.features = ['log'];
@@ -193,6 +200,8 @@ for (const [name, excuse] of Object.entries(EXCUSES)) {
     const report = await isNotAccused(settled.bob, 'unchecked');
     assert.deepEqual(codes(report), expected);
     assert.deepEqual(await Promise.all(report.fetched.map(async (entry) => (await settled.bob.fetch(entry)).content)), ['hidden']);
+    settled.world.now += 2 * 3600;
+    assert.equal((await settled.bob.audit()).fetched.length, 1); // also when the server says that it has expired
     if (expected.includes('other_time')) {
       settled.server.signedAhead = 0;
       await isCaught(settled.bob, 'receipt_without_entry'); // the checkpoint stayed where it was

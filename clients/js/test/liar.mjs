@@ -85,6 +85,8 @@ export class Server {
   features = ['log', 'receipts'];
   restored = undefined;
   limits = { max_retention_seconds: RETENTION, log_entries: 100_000 };
+  /** How long a message lives at most, in what senders are told. */
+  longest = undefined;
   /** By how much the time that it signs in its log is ahead of the world's. */
   signedAhead = 0;
   /** By how much its clock is ahead of the world's. */
@@ -204,6 +206,7 @@ export class Server {
     const id = idOf(message_id);
     const { now } = this.#world;
     const { changes, lives, logged } = this.inbox;
+    ttl = Math.min(ttl, this.longest ?? ttl);
     const until = ttl < DAY ? now + ttl : Math.floor((now + ttl) / DAY) * DAY + DAY - 1;
     const expires = Math.max(until, lives[id]?.expires ?? 0);
     if (this.keeps() && expires !== lives[id]?.expires) {
