@@ -29,7 +29,7 @@ from inbox_server.client.remembered import Remembered, Written
 from inbox_server.client.storage import Keeper
 from inbox_server.client.tokens_and_cards import linked, pointer_text
 from inbox_server.client.user import AppUser
-from inbox_server.clock import UnixTime, end_of_day
+from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.identity.keys import PublicKey
 from inbox_server.protocol.base64url import encode
 
@@ -155,15 +155,15 @@ def entry_id(body: str) -> str:
 
 
 def index_entry(waiting: Waiting) -> IndexEntry:
-    """While no server has answered, the life that was asked for counts.
+    """While no server has answered, the life that was asked for counts, or else the usual one.
 
-    If none was asked for, the usual life counts at least: a server that cuts it short must not make the recipient's
-    audit take the message for expired.
+    It counts at least, unless it is shorter than a day: a server that cuts it short must not make the recipient's audit
+    take the message for expired.
     """
-    ttl = json.loads(waiting.body).get("ttl")
+    life = min(json.loads(waiting.body).get("ttl", KEPT_SECONDS), KEPT_SECONDS)
     answered = max(place.expires for place in waiting.places.values()) if waiting.places else 0
-    guess = UnixTime(waiting.made + min(ttl or KEPT_SECONDS, KEPT_SECONDS))
-    expires = (answered or guess) if ttl else max(answered, end_of_day(guess))
+    guess = UnixTime(waiting.made + life)
+    expires = max(answered, end_of_day(guess)) if life >= DAY_SECONDS else answered or guess
     receipts = {url: place.receipt for url, place in waiting.places.items() if place.receipt}
     return IndexEntry(waiting.n, waiting.message, entry_id(waiting.body), UnixTime(expires), receipts)
 

@@ -140,15 +140,16 @@ def with_short_life(address: str, clock: HandClock) -> Lie:
     return lie
 
 
+@pytest.mark.parametrize("ttl", [None, 5 * DAY_SECONDS])
 async def test_a_life_that_was_cut_short(
-    world: World, alice: InboxClient, bob: InboxClient, provider: Provider, clock: HandClock
+    world: World, alice: InboxClient, bob: InboxClient, provider: Provider, clock: HandClock, ttl: int | None
 ) -> None:
     await sent(world, alice, bob, "one")
     await read_all(bob)
     assert (await bob.audit()).is_in_order
     provider.lies.append(with_short_life(bob.account.user.key.address, clock))
-    (two,) = await sent(world, alice, bob, "two")
-    provider.lies += dropped(two)
+    await alice.send("bob.id", "two", ttl=ttl)
+    provider.lies += dropped(index_of(world, alice, bob)[-1].entry)
     clock.advance(DAY_SECONDS)
     assert await found_by(bob, code="") == ["two"]
 

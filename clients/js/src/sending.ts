@@ -127,10 +127,11 @@ export class Sending {
   }
 
   async #toIndex({ id, body, proof }: Delivery & { proof: Proof }, stored: SendReport['stored']): Promise<InboxError | undefined> {
-    const { message_id, ttl } = parseObject(body);
+    const { message_id, ttl = USUAL_LIFE_SECONDS } = parseObject(body);
     const latest = Math.max(...stored.map(({ expires }) => expires), 0);
-    // Where no life was asked for, a server that cuts it short must not make the recipient take the message for expired.
-    const expires = ttl === undefined ? Math.max(latest, endOfDay(proof.expires)) : latest || proof.expires;
+    // A server that cuts a life of days short must not make the recipient take the message for expired.
+    const life = Math.min(Number(ttl), USUAL_LIFE_SECONDS);
+    const expires = life >= DAY_SECONDS ? Math.max(latest, endOfDay(proof.expires - Number(ttl) + life)) : latest || proof.expires;
     const signed = stored.flatMap(({ inbox, signed, expires: until }) => {
       return signed ? [[inbox, { ...signed, expires: until }]] : [];
     });
