@@ -21,6 +21,7 @@ help:
 	@echo "make run     the local world alone, for developing an app (Ctrl-C stops it)"
 	@echo "make test    every test but those of long, browser and matrix"
 	@echo "make long    kill servers, fill disks, turn clocks, restore and move, try the benchmarks (needs strace, faketime, wrk)"
+	@echo "             and all of what make test tries a part of"
 	@echo "make histories  2,000 made-up histories of honest servers, of which an audit must accuse none (half an hour)"
 	@echo "make browser the example page in Chromium; screenshots in tests/browser/screenshots (needs chromium)"
 	@echo "make readers what docs/reading-the-stream.md says, with each library (a minute; needs npm and PyPI)"
@@ -58,8 +59,10 @@ run: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/pytest -n auto --dist loadfile
 
+# The benchmarks have both cores to themselves; the others wait for servers and disks much of the time.
 long: $(VENV)/installed-dev
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -m long -n auto --dist loadfile --ignore=tests/test_bench.py --ignore=tests/test_bench_peers.py
+	$(BIN)/pytest -m long tests/test_bench.py tests/test_bench_peers.py
 
 histories: $(VENV)/installed-dev
 	HISTORIES=2000 $(BIN)/pytest -m long tests/client/test_audit_histories.py

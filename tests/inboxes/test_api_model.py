@@ -1,6 +1,7 @@
 """The whole server over HTTP against a plain model of the protocol, over sequences that Hypothesis makes up.
 
-The suite takes a few sequences, the same every time. A longer run takes as many others as it is told, twice as long:
+The suite takes a few sequences, the same every time, and `make long` takes more. A longer run takes as many others as
+it is told, twice as long:
 `API_MODEL_EXAMPLES=2000 pytest tests/inboxes/test_api_model.py`.
 """
 
@@ -246,7 +247,7 @@ class Clients(RuleBasedStateMachine):
 
 TestServerKeepsItsPromises = Clients.TestCase
 TestServerKeepsItsPromises.settings = settings(
-    max_examples=EXAMPLES or 40,
+    max_examples=EXAMPLES or 12,
     stateful_step_count=80 if EXAMPLES else 40,
     derandomize=not EXAMPLES,
     database=None,
@@ -254,6 +255,11 @@ TestServerKeepsItsPromises.settings = settings(
     phases=(Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+class TestServerKeepsItsPromisesLonger(Clients.TestCase):  # type: ignore[misc, valid-type]
+    pytestmark = pytest.mark.long
+    settings = settings(TestServerKeepsItsPromises.settings, max_examples=EXAMPLES or 40)
 
 
 class ClientsOfPostgres(Clients):

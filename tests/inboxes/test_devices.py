@@ -1,6 +1,7 @@
 """Devices of one owner agree, whatever comes between: acknowledgements, expiry, restarts, a restored copy, a new claim.
 
-The suite takes a few sequences, the same every time. A longer run takes as many others as it is told, twice as long:
+The suite takes a few sequences, the same every time, and `make long` takes more. A longer run takes as many others as
+it is told, twice as long:
 `DEVICES_EXAMPLES=2000 pytest tests/inboxes/test_devices.py`.
 """
 
@@ -258,7 +259,7 @@ class Devices(RuleBasedStateMachine):
 
 TestDevicesAgree = Devices.TestCase
 TestDevicesAgree.settings = settings(
-    max_examples=EXAMPLES or 60,
+    max_examples=EXAMPLES or 20,
     stateful_step_count=80 if EXAMPLES else 40,
     derandomize=not EXAMPLES,
     database=None,
@@ -266,4 +267,11 @@ TestDevicesAgree.settings = settings(
     phases=(Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+class TestDevicesAgreeLonger(Devices.TestCase):  # type: ignore[misc, valid-type]
+    pytestmark = pytest.mark.long
+    settings = settings(TestDevicesAgree.settings, max_examples=EXAMPLES or 60)
+
+
 pytestmark = pytest.mark.timeout(0 if EXAMPLES else 400)  # most of it for making a sequence that fails a short one

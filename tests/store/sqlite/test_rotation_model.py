@@ -20,6 +20,7 @@ from inbox_server.store.contract import Cursor, Page, Quota, SettingsChange, She
 from inbox_server.store.sqlite.opening import add_invite, open_store
 from inbox_server.store.sqlite.rekeying import finish_rotation
 from tests.conftest import HandClock
+from tests.support.amounts import amounts
 from tests.support.stores import ADMISSION, APP_HASH, CHECK_VALUE, entries_of, id_of
 
 T = TypeVar("T")
@@ -266,10 +267,11 @@ async def _restart(twin: Twin) -> None:
     await twin.open()
 
 
-def test_rotations_change_no_answer() -> None:
+@amounts(10, 25)
+def test_rotations_change_no_answer(amount: int) -> None:
     run_state_machine_as_test(
         Twins,
         settings=settings(
-            max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=amount, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
