@@ -59,10 +59,11 @@ run: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/pytest -n auto --dist loadfile
 
-# The benchmarks have both cores to themselves; the others wait for servers and disks much of the time.
+# Faults and benchmarks go by the clock, so they have the machine to themselves.
+ALONE := tests/faults tests/test_bench.py tests/test_bench_peers.py
 long: $(VENV)/installed-dev
-	$(BIN)/pytest -m long -n auto --dist loadfile --ignore=tests/test_bench.py --ignore=tests/test_bench_peers.py
-	$(BIN)/pytest -m long tests/test_bench.py tests/test_bench_peers.py
+	$(BIN)/pytest -m long -n auto --dist loadfile $(ALONE:%=--ignore=%)
+	$(BIN)/pytest -m long $(ALONE)
 
 histories: $(VENV)/installed-dev
 	HISTORIES=2000 $(BIN)/pytest -m long tests/client/test_audit_histories.py
