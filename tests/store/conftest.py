@@ -14,8 +14,8 @@ Count = Callable[[], dict[str, int]]
 
 
 def _params() -> Iterator[ParameterSet]:
-    for name, kind in STORES.items():
-        yield pytest.param(kind, id=name, marks=MARKS[name])
+    for name, marks in MARKS.items():
+        yield pytest.param(STORES[name], id=name, marks=marks)
 
 
 @pytest.fixture(scope="session", params=_params())

@@ -3,8 +3,7 @@
     python -m tests.support.postgres_server FOLDER
 
 keeps one in FOLDER until no process holds its file `users` locked any more: also when they ended by Ctrl-C or a kill.
-Then it removes the folder. The kernel unlocks what a process held, however it ends. This server does not sync: no test
-cuts its power, and each makes dozens of tables.
+Then it removes the folder. The kernel unlocks what a process held, however it ends.
 """
 
 import asyncio
@@ -205,7 +204,7 @@ def start_keeper(folder: Path) -> Server:
 def _keep(folder: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        with (folder / USERS).open() as users, running(folder, fsync=False) as server:
+        with (folder / USERS).open() as users, running(folder) as server:
             sys.stdout.write(json.dumps(asdict(server)) + "\n")
             sys.stdout.flush()
             fcntl.flock(users, fcntl.LOCK_EX)
