@@ -155,7 +155,7 @@ MARKS: Final = {
     "sqlite": (),
     "rotated": (pytest.mark.long,),
     "postgres": (pytest.mark.postgres,),
-    "postgres-sharded": (pytest.mark.postgres,),
+    "postgres-sharded": (pytest.mark.postgres, pytest.mark.long),
 }
 """Which command runs the contract's tests of a store: `make test`, `make long` or `make postgres`.
 
