@@ -45,7 +45,7 @@ MAX_RETENTION: Final = 90 * DAY_SECONDS
 QUOTA: Final = Quota(entries=10_000, bytes=8 << 20, max_retention=MAX_RETENTION, tombstones=50_000)
 ADMISSION: Final = Admission(
     generation=b"first...",
-    first_change=1 << 41,  # above what a new PostgreSQL begins with
+    first_change=1000,
     first_log=LogPoint(7000, b"the head before the first entry."),
     default_retention=RETENTION,
     max_inboxes=None,

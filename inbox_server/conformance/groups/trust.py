@@ -197,7 +197,7 @@ async def a_life_that_becomes_long_is_logged(bench: Bench, inbox: Inbox) -> None
     await _check_logged(inbox, end, id_of(short), id_of(elsewhere))
 
 
-@GROUP.required("which repeat the answer and the nonce that was sent", section=_LOG, feature="log")
+@GROUP.required("They repeat the answer and the nonce that was sent", section=_LOG, feature="log")
 async def base_and_head_are_signed_with_the_nonce(bench: Bench, inbox: Inbox) -> None:
     """The receipt key signs base and head of the answer, the owner's address, the nonce and the time."""
     await inbox.received(bench.text())
