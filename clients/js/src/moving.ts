@@ -133,12 +133,17 @@ export class Moving {
     const untold = await acks.tell(from); // else what was read here would be carried as unread
     if (untold) throw untold;
     yield carrying.step('shut', `${from.url} takes no more deliveries.`);
-    yield* carrying.unread();
-    yield* carrying.changes();
-    yield carrying.step('waiting', `Waiting ${UNDER_WAY_SECONDS} s for deliveries that were under way.`);
-    await sleep(UNDER_WAY_SECONDS);
-    yield* carrying.changes();
-    yield* carrying.patiently(from, () => from.forget());
+    try {
+      yield* carrying.unread();
+      yield* carrying.changes();
+      yield carrying.step('waiting', `Waiting ${UNDER_WAY_SECONDS} s for deliveries that were under way.`);
+      await sleep(UNDER_WAY_SECONDS);
+      yield* carrying.changes();
+      yield* carrying.patiently(from, () => from.forget());
+    } catch (error) {
+      const isGone = error instanceof Refused && error.code === 'no_inbox' && !(await shown(from));
+      if (!isGone) throw error; // else another device has carried everything and deleted it meanwhile
+    }
   }
 
   async #remembered(): Promise<Claim> {
