@@ -96,7 +96,7 @@ failover: $(VENV)/installed-dev $(VENV)/postgresql/installed $(VENV)/patroni/ins
 powercut: $(VENV)/installed-dev
 	$(BIN)/python -m tests.powercut.powercut --states $(STATES)
 
-conformance: $(VENV)/installed-dev
+conformance: $(VENV)/installed-dev $(VENV)/postgresql/installed
 	$(BIN)/python -m tests.conformance.run_all --runs $(RUNS)
 
 ifeq ($(STORE),postgres)
