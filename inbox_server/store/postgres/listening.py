@@ -141,7 +141,7 @@ class Listening:
         for some in _parts(watched, _AT_ONCE):
             rows = await connection.fetch("SELECT inbox, change FROM inbox WHERE inbox = ANY ($1)", some)
             standings.update((row[0], row[1]) for row in rows)
-        changed = [inbox for inbox, change in standings.items() if self._standings.get(inbox) != change]
+        changed = [inbox for inbox in watched if standings.get(inbox) != self._standings.get(inbox)]  # or is gone
         self._standings = standings
         if changed:
             self._changed(changed)

@@ -1,6 +1,7 @@
 """Whether notifications come is tried with another connection, because a pooler lets a client hear itself alone."""
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from inbox_server.store.postgres.listening import Listening
 from inbox_server.store.postgres.primary import Cluster, Connection
 from tests.support.poolers import pooling
 from tests.support.postgres import cluster_of, server, url_of
+from tests.support.stores import BOB, STORES, claimed_box
 
 pytestmark = pytest.mark.postgres
 
@@ -40,3 +42,25 @@ async def test_a_pooler_in_transaction_mode_is_seen_although_a_client_hears_itse
         await heard.wait()
         await connection.close()
         assert not await _hears(cluster)
+
+
+async def test_an_inbox_that_went_elsewhere_is_told_though_no_notification_came(tmp_path: Path) -> None:
+    told: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def changed(inboxes: Collection[bytes]) -> None:
+        for inbox in inboxes:
+            told.put_nowait(inbox)
+
+    async def beat(_: Connection) -> None:
+        pass
+
+    async with claimed_box(tmp_path, kind=STORES["postgres"]):
+        cluster = cluster_of(tmp_path)
+        async with Listening(cluster, changed, lambda: [BOB], beat):
+            for _ in range(2):  # when it connects, and with the first poll
+                assert await told.get() == BOB
+            connection = await cluster.connect()
+            await connection.execute("DELETE FROM inbox")
+            await connection.close()
+            async with asyncio.timeout(10):
+                assert await told.get() == BOB
