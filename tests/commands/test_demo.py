@@ -19,6 +19,7 @@ import pytest
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.bucket import BucketFailed, open_bucket
 from inbox_server.clock import system_clock
+from tests.support.ending import end
 from tests.support.requests import Caller, at
 from tests.support.serving import client_session
 
@@ -39,9 +40,7 @@ async def _started(folder: Path, *arguments: str) -> AsyncIterator[asyncio.subpr
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+        await end(process)
 
 
 async def _until(process: asyncio.subprocess.Process, words: str) -> str:

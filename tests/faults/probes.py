@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.support.ending import end
 from tests.support.requests import Answer, Caller
 from tests.support.serving import Deployment, deploy, free_port
 
@@ -81,14 +80,14 @@ async def refused_start(place: Deployment, *command: str) -> tuple[int, str]:
     )
     assert process.stdout
     said = b""
-    async with asyncio.timeout(START_SECONDS):
-        while line := await process.stdout.readline():
-            said += line
-            if b"listens at" in line:
-                process.terminate()
-                await process.communicate()
-                pytest.fail("it started")
-        await process.wait()
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while line := await process.stdout.readline():
+                said += line
+                assert b"listens at" not in line, "it started"
+            await process.wait()
+    finally:
+        await end(process)
     assert process.returncode is not None
     return process.returncode, said.decode()
 

@@ -20,6 +20,7 @@ from inbox_server.resolver.cache import FRESH_SECONDS, NOT_FOUND_SECONDS
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
 from tests.faults.probes import listed, said_when_stopped, until
+from tests.support.ending import end
 from tests.support.javascript import missing
 from tests.support.requests import Caller, at, caller, check_problem, id_of, inbox_server, new_key
 from tests.support.serving import Deployment, deploy
@@ -286,9 +287,7 @@ async def test_a_process_whose_clock_jumps_under_load_goes_on(
         assert all(line.split()[1] == "clock" for line in said[:-1]), said
         assert process.returncode == 0
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+        await end(process)
 
 
 def _moved(loads: list[Load]) -> Callable[[], Awaitable[bool]]:

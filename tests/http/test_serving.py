@@ -1,6 +1,7 @@
 """`inbox-server serve` as a process of its own: how it starts, stops, refuses, and what is there after a restart."""
 
 import asyncio
+import os
 import resource
 import secrets
 import signal
@@ -314,6 +315,15 @@ async def test_what_it_says_names_nobody(place: Deployment, session: aiohttp.Cli
         writer.close()
         said = await _stop(process, signal.SIGTERM)
     assert not [word for word in (owner.key.public, owner.key.address, "nobody.id", "eyJ", "opaque") if word in said]
+
+
+async def test_a_test_whose_server_does_not_start_leaves_no_process(place: Deployment, tmp_path: Path) -> None:
+    """One that ended only later gave its warnings to whichever test ran then."""
+    number = tmp_path / "pid"
+    with pytest.raises(AssertionError):
+        await place.start("sh", "-c", f"echo $$ > {number}; exec >&- 2>&-; exec sleep 60")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(number.read_text()), 0)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from tests.processes.program import BROKEN_CODE
+from tests.support.ending import end
 from tests.support.serving import START_SECONDS, Deployment, deploy
 from tests.support.systemd import heard, held, systemd_hears, under
 
@@ -73,9 +74,7 @@ async def parent(place: Deployment, *under: str, files: Collection[int] = (), un
         await started.says(until)
         yield started
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+        await end(process)
 
 
 def is_there(pid: int) -> bool:

@@ -19,6 +19,8 @@ from typing import Any, Final, NoReturn
 
 import pytest
 
+from tests.support.ending import end
+
 JS: Final = Path(__file__).parent.with_name("js")
 CLIENT: Final = Path(__file__).parent.parent.parent / "clients" / "js"
 _OLDEST_NODE: Final = 20  # as package.json says; the oldest that these tests were run with
@@ -77,9 +79,9 @@ class Node:
         )
         try:
             printed, errors = await running.communicate(json.dumps(given).encode())
-        finally:
-            if running.returncode is None:
-                running.kill()
+        except BaseException:
+            await end(running)
+            raise
         assert running.returncode == 0, f"{script} failed:\n{errors.decode()}"
         return json.loads(printed.splitlines()[-1])  # stacks.js logs to standard output, too
 
@@ -100,9 +102,7 @@ class Node:
             running.stdin.write_eof()
             yield Lines(running.stdout)
         finally:
-            if running.returncode is None:
-                running.kill()
-            await running.communicate()
+            await end(running)
 
 
 def _exchange(process: "subprocess.Popen[str]", line: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
+from tests.support.ending import end
 from tests.support.javascript import find_node, search_path
 from tests.support.serving import START_SECONDS, free_port
 
@@ -42,6 +43,4 @@ async def second_server(folder: Path, *options: str, at: str = "", source: Path 
         said, _ = await process.communicate()
         assert (process.returncode, said.decode()) == (0, "")
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+        await end(process)

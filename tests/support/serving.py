@@ -17,6 +17,7 @@ from aiohttp import web
 from inbox_server.config.file import render_config
 from inbox_server.config.secret import write_secret
 from inbox_server.world.local_world import free_socket
+from tests.support.ending import end
 
 START_SECONDS = 45  # of a machine that does much else
 
@@ -60,12 +61,16 @@ class Deployment:
             pass_fds=tuple(files),
         )
         assert process.stdout
-        async with asyncio.timeout(START_SECONDS):
-            said = b""
-            while b"listens at" not in said:
-                line = await process.stdout.readline()
-                assert line, said.decode()
-                said += line
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                said = b""
+                while b"listens at" not in said:
+                    line = await process.stdout.readline()
+                    assert line, said.decode()
+                    said += line
+        except BaseException:
+            await end(process)
+            raise
         return process
 
     @contextlib.asynccontextmanager
@@ -75,9 +80,7 @@ class Deployment:
         try:
             yield process
         finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
+            await end(process)
 
 
 def deploy(folder: Path, **settings: Any) -> Deployment:
