@@ -44,12 +44,12 @@ def measure_deliver(folder: Path, pace: Pace, base: Build | None) -> dict[str, A
 class Delivered:
     """A server that gets deliveries, all of them signed just before they are sent."""
 
-    def __init__(self, server: Server, path: Path, *, receipt: bool = False) -> None:
+    def __init__(self, server: Server, path: Path, *, receipt: bool = False, connections: int = CONNECTIONS) -> None:
         self.server, self.owners = server, people(_OWNERS)
         settle(server, self.owners)
         self.requests = Requests(path, 0, 0)
         self._endless = deliveries(people(_SENDERS), self.owners, server.url, receipt=receipt)
-        self._delivering = Delivering(server, lambda: unread(server, self.owners), connections=CONNECTIONS)
+        self._delivering = Delivering(server, lambda: unread(server, self.owners), connections=connections)
         self._per_second: float = _FIRST_PER_SECOND
 
     def run(self, seconds: int) -> Run:
