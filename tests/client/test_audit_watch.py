@@ -15,9 +15,8 @@ from inbox_server.world.cheating import hide_newest
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
 from tests.support.clients import client_of, index_of, soon
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.providers import Provider, dropped, unlisted
-
-_WAIT_SECONDS = 50
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ async def read_all(bob: InboxClient) -> None:
 async def until(kind: type[News], watching: Watching, **members: object) -> list[News]:
     """All news up to the first of a kind with these members."""
     taken: list[News] = []
-    async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(watching.news()) as all_news:
+    async with asyncio.timeout(PATIENCE_SECONDS), contextlib.aclosing(watching.news()) as all_news:
         async for news in all_news:
             taken.append(news)
             if isinstance(news, kind) and all(getattr(news, name) == value for name, value in members.items()):

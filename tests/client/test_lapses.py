@@ -12,8 +12,7 @@ from inbox_server.client.user import NotAuthentic, NotForNow
 from inbox_server.world.local_world import World
 from tests.conftest import HandClock
 from tests.support.clients import opened
-
-_WAIT_SECONDS = 10
+from tests.support.patience import PATIENCE_SECONDS
 
 
 async def _entry(alice: InboxClient, bob: InboxClient) -> Entry:
@@ -81,7 +80,7 @@ async def test_a_message_that_is_not_whole_yet_is_for_now(
 async def _read(watcher: InboxClient, count: int) -> list[str | bytes]:
     """What a program that fetches what it is told gets to read, until it has so many."""
     read: list[str | bytes] = []
-    async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(watcher.watch()) as all_news:
+    async with asyncio.timeout(PATIENCE_SECONDS), contextlib.aclosing(watcher.watch()) as all_news:
         async for news in all_news:
             if isinstance(news, Arrived):
                 with contextlib.suppress(NotForNow):
@@ -99,7 +98,7 @@ async def test_a_watch_comes_back_to_what_could_not_be_fetched(
     await alice.send("bob.id", "one")
     world.faults.files_absent_until = clock() + 2
     told: list[bool] = []
-    async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(bob.watch()) as all_news:
+    async with asyncio.timeout(PATIENCE_SECONDS), contextlib.aclosing(bob.watch()) as all_news:
         async for news in all_news:
             if isinstance(news, Arrived):
                 told.append(news.is_again)

@@ -20,6 +20,7 @@ from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
 from tests.support.amounts import amounts
 from tests.support.clients import Cut, Fragile, Scissors, client_of, opened, profile_of, scripted
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.requests import Caller, inbox_server
 
 _OPEN = {"registration": {"mode": "open", "open_to_keys": True}}
@@ -189,7 +190,11 @@ def _own_key(client: InboxClient) -> PublicKey:
 async def test_a_watch_that_runs_goes_on_at_the_new_server(world: World, new: Caller, alice: InboxClient) -> None:
     profile, name, _ = await with_mail(world, alice, Scissors(0, ""))
     told = []
-    async with opened(world, profile) as bob, asyncio.timeout(20), contextlib.aclosing(bob.watch()) as all_news:
+    async with (
+        opened(world, profile) as bob,
+        asyncio.timeout(PATIENCE_SECONDS),
+        contextlib.aclosing(bob.watch()) as all_news,
+    ):
         async for news in all_news:
             if isinstance(news, Arrived):
                 told.append((await bob.fetch(news.entry)).content)
@@ -298,7 +303,11 @@ async def test_a_device_with_an_old_profile_notices_that_another_has_moved_the_i
             f"another device has published a newer card, which names {new.url}",
             f"{new.url} has the inbox already: moved",
         ]
-    async with opened(world, copies[2]) as watching, asyncio.timeout(20), contextlib.aclosing(watching.watch()) as news:
+    async with (
+        opened(world, copies[2]) as watching,
+        asyncio.timeout(PATIENCE_SECONDS),
+        contextlib.aclosing(watching.watch()) as news,
+    ):
         told = [each async for each in _until(news, 2)]
         assert [each.detail for each in told if isinstance(each, Connection) and each.detail] == [
             f"it was moved by another device: the card names {new.url}"

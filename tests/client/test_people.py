@@ -24,6 +24,7 @@ from inbox_server.world.local_world import World
 from tests.client.test_sealed import greet, renew, settled, ways
 from tests.conftest import HandClock
 from tests.support.clients import Scissors, opened
+from tests.support.patience import PATIENCE_SECONDS
 
 PEOPLE = "people.json"
 
@@ -245,7 +246,7 @@ async def test_a_file_that_another_key_signed_is_not_taken_and_a_watch_says_so(
     user = alice.account.user
     sealed = encrypt(key_of(laptop), "{}", ephemeral=user.ephemeral(), iv=user.random_bytes(16), as_base64=True)
     await laptop.account.user.bucket.write(PEOPLE, sign_envelope(user.key, sealed).encode())
-    async with asyncio.timeout(20), contextlib.aclosing(laptop.watch()) as watch:
+    async with asyncio.timeout(PATIENCE_SECONDS), contextlib.aclosing(laptop.watch()) as watch:
         said = [news async for news in _until_sheets_wait(watch)]
     assert said == [SheetsWait("people.json in your bucket is not signed by your key")]
 

@@ -26,6 +26,7 @@ from inbox_server.protocol.base64url import encode
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
 from tests.support.clients import Scripted, client_of
+from tests.support.patience import PATIENCE_SECONDS
 
 _STORED = {"id": "x", "expires": 1}
 
@@ -301,7 +302,7 @@ async def test_a_watch_gives_tickets_when_contacts_are_new(
 ) -> None:
     await greet(alice, bob)
     clock.advance(EDITION_SECONDS)
-    async with asyncio.timeout(20), contextlib.aclosing(bob.watch()) as watch:
+    async with asyncio.timeout(PATIENCE_SECONDS), contextlib.aclosing(bob.watch()) as watch:
         async for news in watch:
             if isinstance(news, Renewed):
                 break

@@ -15,6 +15,7 @@ from inbox_server.world.local_world import World
 from tests.client.test_sealed import greet, read_all, renew, settled, talk, ways
 from tests.conftest import APP, HandClock
 from tests.support.clients import client_of
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.providers import Provider
 
 
@@ -77,7 +78,7 @@ async def test_they_are_sent_again_when_a_watch_loses_its_place(
     alice: InboxClient, bob: InboxClient, restored: Provider
 ) -> None:
     bob.account.profile.change(lambda profile: profile.with_cursor(restored.url, "of the time after the copy"))
-    async with asyncio.timeout(20), contextlib.aclosing(bob.watch()) as watch:
+    async with asyncio.timeout(PATIENCE_SECONDS), contextlib.aclosing(bob.watch()) as watch:
         async for news in watch:
             if isinstance(news, Connection) and news.is_up:
                 break

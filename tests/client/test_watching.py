@@ -16,14 +16,13 @@ from inbox_server.client.watching import Watching
 from inbox_server.world.local_world import World
 from tests.client.test_reading import pointed
 from tests.support.clients import PROBLEM, Scissors, Scripted, opened, soon
-
-_WAIT_SECONDS = 10
+from tests.support.patience import PATIENCE_SECONDS
 
 
 async def take(client: InboxClient, count: int) -> list[News]:
     """So many news, without what is told of connections that are up."""
     taken: list[News] = []
-    async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(client.watch()) as all_news:
+    async with asyncio.timeout(PATIENCE_SECONDS), contextlib.aclosing(client.watch()) as all_news:
         async for news in all_news:
             if not (isinstance(news, Connection) and news.is_up):
                 taken.append(news)
@@ -39,7 +38,7 @@ async def contents(client: InboxClient, all_news: list[News]) -> list[str | byte
 async def test_what_came_before_and_what_comes_is_told_once(world: World, alice: InboxClient, bob: InboxClient) -> None:
     await alice.send("bob.id", "before")
     told: list[str | bytes] = []
-    async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(bob.watch()) as all_news:
+    async with asyncio.timeout(PATIENCE_SECONDS), contextlib.aclosing(bob.watch()) as all_news:
         async for news in all_news:
             if isinstance(news, Arrived):
                 told += await contents(bob, [news])
@@ -59,7 +58,7 @@ async def test_a_watch_goes_on_where_the_last_one_stopped(world: World, alice: I
     assert await contents(bob, await take(bob, 1)) == ["one"]
     await alice.send("bob.id", "two")
     assert await contents(bob, await take(bob, 2)) == ["one", "two"]
-    async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(bob.watch()) as all_news:
+    async with asyncio.timeout(PATIENCE_SECONDS), contextlib.aclosing(bob.watch()) as all_news:
         async for news in all_news:
             if isinstance(news, Arrived) and await contents(bob, [news]) == ["two"]:
                 await alice.send("bob.id", "three")
@@ -194,7 +193,7 @@ async def test_watches_that_count_go_on_where_the_last_one_stopped(bob: InboxCli
     server.answers.append((200, {}, stream(page("a", "b", "c", cursor="one"), page("d", cursor="two"))))
     told: list[str] = []
     for count in (1, 1, 2):
-        async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(bob.watch(count=count)) as all_news:
+        async with asyncio.timeout(PATIENCE_SECONDS), contextlib.aclosing(bob.watch(count=count)) as all_news:
             told += arrived([news async for news in all_news])
     assert told == ["a", "b", "c", "d"]
     assert bob.account.profile.read().cursors == {server.url: "one"}
@@ -229,7 +228,7 @@ async def test_a_token_is_renewed_before_it_ends_and_nobody_hears_of_it(
     told: list[News] = []
     async with opened(world, bob.account.profile, scissors=streams) as watcher:
         watching = Watching(watcher.account, soon, stream_seconds=0.05)
-        async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(watching.news()) as all_news:
+        async with asyncio.timeout(PATIENCE_SECONDS), contextlib.aclosing(watching.news()) as all_news:
             async for news in all_news:
                 told.append(news)
                 if streams.seen >= 6:  # it asks for nothing but streams

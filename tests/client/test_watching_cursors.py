@@ -16,8 +16,7 @@ from inbox_server.http.listening import listening
 from inbox_server.world.local_world import free_socket
 from tests.client.test_watching import arrived, page, scripted_inbox, stream, take
 from tests.support.clients import PROBLEM, Scripted
-
-_WAIT_SECONDS = 10
+from tests.support.patience import PATIENCE_SECONDS
 
 
 class Died(Exception):
@@ -43,7 +42,7 @@ async def test_a_program_that_dies_in_a_page_is_told_all_of_it_again(
     told: list[str] = []
     died = asyncio.CancelledError() if is_cancelled else Died()
     with pytest.raises(type(died)):
-        async with asyncio.timeout(_WAIT_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.create_task(_take_until(bob, "d", told, died))
     assert told == ["a", "b", "c", "d"]
     assert bob.account.profile.read().cursors == {server.url: "one"}

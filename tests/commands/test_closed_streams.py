@@ -15,7 +15,8 @@ from inbox_server.clock import system_clock
 from inbox_server.world.local_world import running_world
 from tests.conftest import APP
 from tests.support.clients import client_of, profile_of
-from tests.support.serving import START_SECONDS, deploy
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.serving import deploy
 
 CLOSED = ("<&-", ">&-", "2>&-", "<&- >&- 2>&-")
 
@@ -76,11 +77,11 @@ async def test_a_server_stops_well(tmp_path: Path, closed: str) -> None:
     place = deploy(tmp_path / "inbox")
     process = await _started(closed, "serve", "--config", str(place.folder / "config.toml"))
     assert process.stdout
-    async with asyncio.timeout(START_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while b"listens at" not in (line := await process.stdout.readline()):
             assert line
     process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(START_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await process.communicate()
     assert process.returncode == 0
 

@@ -8,7 +8,6 @@ import re
 import shlex
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,12 +19,9 @@ from inbox_server.client.appkey import AppKey
 from inbox_server.client.bucket import BucketFailed, open_bucket
 from inbox_server.clock import system_clock
 from tests.support.ending import end
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.requests import Caller, at
 from tests.support.serving import client_session
-
-DEMO_SECONDS = 10
-START_SECONDS = 15
-STOP_SECONDS = 5
 
 
 @asynccontextmanager
@@ -47,7 +43,7 @@ async def _until(process: asyncio.subprocess.Process, words: str) -> str:
     """What it says up to a line with these words."""
     assert process.stdout
     said = ""
-    async with asyncio.timeout(START_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while words not in said:
             line = await process.stdout.readline()
             assert line, said
@@ -57,7 +53,7 @@ async def _until(process: asyncio.subprocess.Process, words: str) -> str:
 
 async def _stop(process: asyncio.subprocess.Process, by: signal.Signals) -> None:
     process.send_signal(by)
-    await asyncio.wait_for(process.communicate(), STOP_SECONDS)
+    await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     assert process.returncode == 0
 
 
@@ -78,11 +74,9 @@ def _files_in(folder: Path) -> list[str]:
 
 
 async def test_the_demo_walks_all_steps_and_shows_the_rows(tmp_path: Path) -> None:
-    begun = time.monotonic()
     async with _started(tmp_path, "demo", "--once") as process:
         said = (await process.communicate())[0].decode()
     assert process.returncode == 0, said
-    assert time.monotonic() - begun < DEMO_SECONDS
     assert [line[0] for line in said.splitlines() if re.match(r"[1-6]\. ", line)] == list("123456")
     signed, _, sealed = (
         said.partition("every row of it:")[0].rpartition("with a token (2)")[2].partition("with a ticket (6)")
@@ -166,7 +160,7 @@ async def test_a_script_is_told_everything_in_one_line_when_it_is_up(tmp_path: P
     asked = ("--json", "--app", "http://localhost:3000", "--name", "alice.id", "--name", "carol.btc")
     async with _started(tmp_path, "dev", "--port", "0", *asked) as process, client_session() as session:
         assert process.stdout
-        told = json.loads(await asyncio.wait_for(process.stdout.readline(), START_SECONDS))
+        told = json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS))
         assert told["app"] == "http://localhost:3000"
         assert [person["name"] for person in told["people"]] == ["alice.id", "carol.btc"]
         alice, carol = (AppKey.from_hex(person["app_private_key"]) for person in told["people"])
@@ -185,7 +179,7 @@ async def test_a_script_is_told_everything_in_one_line_when_it_is_up(tmp_path: P
             async with session.get(f"{names}/v1/names/carol.btc") as answer:
                 assert answer.status == 200
         process.send_signal(signal.SIGTERM)
-        rest, _ = await asyncio.wait_for(process.communicate(), STOP_SECONDS)
+        rest, _ = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
         assert (process.returncode, rest) == (0, b"")
 
 
@@ -195,7 +189,7 @@ async def test_a_developer_can_have_a_hub_as_strict_as_a_real_one(tmp_path: Path
         client_session() as session,
     ):
         assert process.stdout
-        told = json.loads(await asyncio.wait_for(process.stdout.readline(), START_SECONDS))
+        told = json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS))
         bucket = await open_bucket(
             session, told["hub_url"], AppKey.from_hex(told["people"][0]["app_private_key"]), bytes(16)
         )

@@ -17,6 +17,7 @@ from inbox_server.config.config import Tcp
 from inbox_server.config.file import parse_config
 from tests.http.test_proxies import running
 from tests.support.own_proxies import own_caddy, own_nginx
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.serving import free_port
 
 Command = Callable[[Path, int, str], list[str]]
@@ -66,7 +67,7 @@ async def test_the_proxy_passes_on_who_asks_and_writes_it_nowhere(tmp_path: Path
 @contextlib.asynccontextmanager
 async def _asked(http: aiohttp.ClientSession, url: str) -> AsyncIterator[aiohttp.ClientResponse]:
     """Caddy makes its certificate after it began to listen."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 async with http.post(url, data="bye") as answer:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.http.test_proxies import running
 from tests.support.own_proxies import own_caddy, own_nginx
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.serving import free_port
 
 ADVICE = Path("docs/running.md").read_text()
@@ -64,7 +65,7 @@ def resumes(port: int, version: ssl.TLSVersion) -> bool:
 
 async def _resumes(port: int, version: ssl.TLSVersion) -> bool:
     """Caddy makes its certificate after it began to listen."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 return await asyncio.to_thread(resumes, port, version)

@@ -17,11 +17,10 @@ from tests.support.clients import client_of
 from tests.support.conformance import report_on, said, timely_world
 from tests.support.javascript import Node, build_client, find_node, open_node, search_path
 from tests.support.pages import page_of
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.second_server import FOLDER, OLDEST_NODE, second_server
 
 pytestmark = pytest.mark.timeout(300, func_only=True)
-
-_WAIT_SECONDS = 10
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +74,7 @@ async def test_the_python_client_sends_watches_reads_and_moves(world: World, sec
     told: list[str | bytes] = []
     async with client_of(world, "alice.id", app=APP) as alice, client_of(world, "bob.id", second, app=APP) as bob:
         assert (await alice.send("bob.id", "before")).stored == (second,)
-        async with asyncio.timeout(_WAIT_SECONDS), contextlib.aclosing(bob.watch()) as all_news:
+        async with asyncio.timeout(PATIENCE_SECONDS), contextlib.aclosing(bob.watch()) as all_news:
             async for news in all_news:
                 if isinstance(news, Arrived):
                     told.append((await bob.fetch(news.entry)).content)
@@ -105,7 +104,7 @@ async def test_the_javascript_client_sends_watches_and_reads(node: Node, world: 
     (claimed,) = await bob.call("claim", {"names": ["bob.id"]})
     assert claimed["result"]["names"] == 1
     watching = {"options": bob.options, "now": world.clock(), "reads": True}
-    async with asyncio.timeout(_WAIT_SECONDS), node.start("inbox_watch.mjs", watching) as lines:
+    async with asyncio.timeout(PATIENCE_SECONDS), node.start("inbox_watch.mjs", watching) as lines:
         for text in ("one", "two"):
             report = await alice.call("send", "bob.id", text)
             assert [stored["inbox"] for stored in report["stored"]] == [second]

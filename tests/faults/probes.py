@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.ending import end
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.requests import Answer, Caller
 from tests.support.serving import Deployment, deploy, free_port
 
-START_SECONDS = 15
 _ESTABLISHED, _CLOSE_WAIT = "01", "08"
 
 
@@ -81,7 +81,7 @@ async def refused_start(place: Deployment, *command: str) -> tuple[int, str]:
     assert process.stdout
     said = b""
     try:
-        async with asyncio.timeout(START_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while line := await process.stdout.readline():
                 said += line
                 assert b"listens at" not in line, "it started"

@@ -17,6 +17,7 @@ import pytest
 from inbox_server.clock import system_clock
 from inbox_server.commands.serve import is_plain_and_public
 from inbox_server.store.sqlite.opening import DATABASE_NAME
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.requests import Caller, at, check_problem, new_key
 from tests.support.serving import Deployment, client_session, deploy, free_port
 
@@ -57,7 +58,7 @@ async def _run(folder: Path, *arguments: str, **more: Any) -> tuple[int, str]:
         cwd=folder,
         **more,
     )
-    said, _ = await asyncio.wait_for(process.communicate(), 15)
+    said, _ = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     assert process.returncode is not None
     return process.returncode, said.decode()
 

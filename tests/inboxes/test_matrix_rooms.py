@@ -16,12 +16,12 @@ from inbox_server.http.app_keys import METRICS
 from inbox_server.notify.channel import TEXT
 from inbox_server.world.local_world import World
 from tests.support.home_servers import BOB, BOT, TOKEN, HomeServer, running_home_server
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.push_services import body_of
 from tests.support.requests import Answer, Caller, at, check_problem, inbox_app
 from tests.support.stores import read_rows
 
 CHAT = "!a-direct-chat"
-PATIENCE_SECONDS = 10
 
 
 @dataclass(slots=True)

@@ -13,13 +13,13 @@ from inbox_server.http.app_keys import METRICS
 from inbox_server.notify.owners_webhook import MAX_AUTHORIZATION_CHARACTERS, MAX_URL_CHARACTERS
 from inbox_server.world.local_world import World
 from tests.support.ntfy import Ntfy, running_ntfy
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.push_services import body_of
 from tests.support.requests import Answer, Caller, at, check_problem, inbox_app
 from tests.support.stores import read_rows
 
 TOKEN = "tk_AgQdq7mVBoFD37zQVN29RhuMzNIz2"
 LINE = "Something waits in your inbox."
-PATIENCE_SECONDS = 10
 
 
 @dataclass(slots=True)

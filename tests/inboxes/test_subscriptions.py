@@ -19,13 +19,13 @@ from inbox_server.protocol.push_subscription import MAX_ENDPOINT_CHARACTERS
 from inbox_server.protocol.requests import MAX_SUBSCRIPTIONS
 from inbox_server.world.local_world import World
 from tests.conftest import HandClock
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.push_services import Browser, PushService, body_of, running_push_service
 from tests.support.requests import Answer, Bend, Caller, at, check_problem, inbox_server
 from tests.support.stores import read_rows
 
 OFTEN: Mapping[str, int] = {"pause_seconds": 1, "jitter_seconds": 0}
 SELDOM: Mapping[str, int] = {"pause_seconds": 86_400, "jitter_seconds": 0}
-PATIENCE_SECONDS = 10
 
 
 @dataclass(slots=True)

@@ -23,10 +23,10 @@ from inbox_server.notify.webpush import PAYLOAD
 from inbox_server.protocol.base64url import decode
 from inbox_server.world.local_world import World
 from tests.support.ntfy import Ntfy, running_ntfy
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.push_services import Browser, body_of
 from tests.support.requests import Caller, at, inbox_app
 
-PATIENCE_SECONDS = 10
 STALE = 6  # more than the failures after which a host is left alone
 
 

@@ -11,9 +11,9 @@ from inbox_server.errors import Unavailable
 from inbox_server.notify.channel import Tally
 from inbox_server.notify.schedule import Pace, Schedule
 from tests.support.canary import HandMonotonic
+from tests.support.patience import PATIENCE_SECONDS
 
 BOB, CAROL = b"the inbox of Bob", b"Carol's inbox..."
-PATIENCE_SECONDS = 10
 PAUSE = 30.0
 AT_ONCE = 5
 TOLD = ("push",)

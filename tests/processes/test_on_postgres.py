@@ -21,9 +21,10 @@ from inbox_server.clock import system_clock
 from tests.faults.clients import QuickKey
 from tests.http.test_metrics import read
 from tests.processes.test_supervisor import Parent, is_there
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.postgres import config_of
 from tests.support.requests import Answer, Caller, at, check_problem
-from tests.support.serving import START_SECONDS, Deployment, deploy, free_port
+from tests.support.serving import Deployment, deploy, free_port
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(180)]
 
@@ -74,7 +75,7 @@ def somebody(session: aiohttp.ClientSession, place: Deployment) -> Caller:
 
 async def insisting(sender: Caller, text: str, owner: Caller) -> Answer:
     """Repeats a delivery until it is answered, as clients do."""
-    async with asyncio.timeout(START_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             with contextlib.suppress(aiohttp.ClientConnectionError):
                 answer = await sender.deliver(text, recipient=owner.key.address)
@@ -131,11 +132,11 @@ async def test_all_processes_hear_of_what_any_of_them_takes(tmp_path: Path, http
         await owner.claim({"accept": "anyone"})
         cursor = (await owner.unread()).json()["cursor"]
         waiting = [asyncio.create_task(owner.unread(after=cursor, wait=50)) for _ in range(12)]
-        async with asyncio.timeout(START_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (await samples_of(place, http))[1] < len(waiting):
                 pass
         assert (await at(owner).deliver("news", recipient=owner.key.address)).status == 201
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             pages = [(await each).json() for each in waiting]
         assert [[entry["message_id"] for entry in page["messages"]] for page in pages] == [["news"]] * len(waiting)
 
@@ -236,7 +237,7 @@ async def test_a_reload_and_a_drain_reach_all_processes(tmp_path: Path, http: ai
             sys.executable, "-m", "inbox_server", "drain", "--config", str(config), stdout=subprocess.DEVNULL
         )
         assert await drain.wait() == 0
-        async with asyncio.timeout(START_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while {(await somebody(http, place).claim()).status for _ in range(16)} != {503}:
                 pass
 

@@ -18,7 +18,8 @@ import pytest
 
 from tests.processes.program import BROKEN_CODE
 from tests.support.ending import end
-from tests.support.serving import START_SECONDS, Deployment, deploy
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.serving import Deployment, deploy
 from tests.support.systemd import heard, held, systemd_hears, under
 
 PROCESSES = 2
@@ -35,7 +36,7 @@ class Parent:
         """The next line with this in it."""
         assert self.process.stdout
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while line := (await self.process.stdout.readline()).decode():
                     self.said.append(line)
                     if text in line:
@@ -96,7 +97,7 @@ def runs(pid: int) -> bool:
 
 async def gone(*pids: int) -> None:
     """Until none of these runs any more: without a parent, nobody here is told of their end."""
-    async with asyncio.timeout(START_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while any(map(runs, pids)):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

@@ -13,12 +13,12 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.serving import on_loopback
 
 BOT = "@inbox:matrix.example"
 BOB = "@bob:matrix.example"
 TOKEN = "syt_a_token_of_the_bot"
-PATIENCE_SECONDS = 10
 
 
 @dataclass(slots=True)

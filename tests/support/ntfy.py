@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.serving import on_loopback
 
-PATIENCE_SECONDS = 10
 MOST_BYTES = 4096
 
 

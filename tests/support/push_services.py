@@ -18,8 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from inbox_server.clock import Clock
 from inbox_server.protocol.base64url import decode, encode
 from inbox_server.world.local_world import free_socket
-
-PATIENCE_SECONDS = 10
+from tests.support.patience import PATIENCE_SECONDS
 
 
 @dataclass(slots=True)

@@ -9,7 +9,8 @@ from typing import Final
 
 from tests.support.ending import end
 from tests.support.javascript import find_node, search_path
-from tests.support.serving import START_SECONDS, free_port
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.serving import free_port
 
 FOLDER: Final = Path(__file__).parent.parent.parent / "examples" / "second-server"
 OLDEST_NODE: Final = 22  # the first with node:sqlite
@@ -33,7 +34,7 @@ async def second_server(folder: Path, *options: str, at: str = "", source: Path 
     assert process.stdout
     said = b""
     try:
-        async with asyncio.timeout(START_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while b"listens at" not in said:
                 line = await process.stdout.readline()
                 assert line, said.decode()

@@ -18,8 +18,7 @@ from inbox_server.config.file import render_config
 from inbox_server.config.secret import write_secret
 from inbox_server.world.local_world import free_socket
 from tests.support.ending import end
-
-START_SECONDS = 45  # of a machine that does much else
+from tests.support.patience import PATIENCE_SECONDS
 
 
 def free_port() -> int:
@@ -62,7 +61,7 @@ class Deployment:
         )
         assert process.stdout
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 said = b""
                 while b"listens at" not in said:
                     line = await process.stdout.readline()

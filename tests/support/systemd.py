@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.serving import START_SECONDS
+from tests.support.patience import PATIENCE_SECONDS
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def systemd_hears(path: Path) -> Iterator[socket.socket]:
 
 
 async def heard(systemd: socket.socket) -> bytes:
-    async with asyncio.timeout(START_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         return await asyncio.get_running_loop().sock_recv(systemd, 100)
 
 

@@ -12,10 +12,10 @@ from inbox_server.store.sqlite.database import open_connection, upgrade
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
 from tests.store.test_subscriptions import kept, seen, subscribe, unsubscribe
 from tests.support.old_databases import write_old_database
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.stores import BOB, CHECK_VALUE, QUOTA, Box, claimed_box, read_rows
 
 SOON_SECONDS = 1.0
-PATIENCE_SECONDS = 10
 
 
 async def _drop(box: Box) -> None:
