@@ -68,6 +68,7 @@ export class PublicKey {
 export class AppKey {
   readonly public: PublicKey;
   readonly #secret: Uint8Array;
+  readonly #shared = new Map<string, Uint8Array>();
 
   /** 32 bytes. Throws `NotAKey`. */
   constructor(secret: Uint8Array) {
@@ -102,5 +103,12 @@ export class AppKey {
   /** The x coordinate of the Diffie-Hellman point, 32 bytes, not hashed. Throws for what is not a key. */
   sharedX(other: Uint8Array): Uint8Array {
     return secp256k1.getSharedSecret(this.#secret, other, true).subarray(1);
+  }
+
+  /** The same with somebody whom this key meets again, in hex: it is computed once. */
+  sharedWith(other: string): Uint8Array {
+    const shared = this.#shared.get(other) ?? this.sharedX(PublicKey.parse(other).compressed);
+    this.#shared.set(other, shared);
+    return shared;
   }
 }

@@ -69,7 +69,7 @@ export class Sealing {
       const { sealed } = delivery.proof;
       if (!sealed) throw noTickets(delivery, NO_CLAIM);
       const taken = await this.#take(delivery, server, { week, sealed });
-      const seed = seedOf(this.#what.key, this.#what.key.public, to, { origin: server.url, week, edition: taken.edition });
+      const seed = seedOf(this.#what.key, this.#what.key.public.hex, to.hex, { origin: server.url, week, edition: taken.edition });
       try {
         const receipt = await server.deliverSealed(this.#bodyOf(delivery, to), ticketOf(seed, taken.number), request);
         await contacts.seal(to, true);

@@ -4,7 +4,6 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 
 import { be64, concat, toHex, toUtf8 } from './bytes.js';
-import { PublicKey } from './keys.js';
 import type { AppKey } from './keys.js';
 
 export const SHEET_WEEKS = 5; // this one and the next four: an owner may be away that long
@@ -28,10 +27,10 @@ export interface SheetName {
   edition: number;
 }
 
-/** The seed of a sender's tickets on a sheet; `own` is the key of one of the two. 32 bytes. */
-export function seedOf(own: AppKey, sender: PublicKey, recipient: PublicKey, sheet: SheetName): Uint8Array {
-  const other = own.public.hex === sender.hex ? recipient : sender;
-  return hkdf(sha256, own.sharedX(other.compressed), undefined, linesOf('message-inbox-ticket', sheet, sender, recipient), 32);
+/** The seed of a sender's tickets on a sheet. Both are keys in hex; `own` is the key of one of the two. 32 bytes. */
+export function seedOf(own: AppKey, sender: string, recipient: string, sheet: SheetName): Uint8Array {
+  const shared = own.sharedWith(own.public.hex === sender ? recipient : sender);
+  return hkdf(sha256, shared, undefined, linesOf('message-inbox-ticket', sheet, sender, recipient), 32);
 }
 
 /** The ticket of this number, from 0: 32 bytes. */
@@ -53,8 +52,8 @@ export function idsOf(owner: AppKey, contacts: readonly string[], sheet: SheetNa
   if (known.length * per > MOST_IDS) {
     throw new RangeError(`${known.length} contacts with ${per} tickets each: a sheet has at most ${MOST_IDS}.`);
   }
-  const ids = known.flatMap((hex) => idsFrom(seedOf(owner, PublicKey.parse(hex), owner.public, sheet), per));
-  const dummies = owner.derive(linesOf('message-inbox-ticket-dummies', sheet, owner.public));
+  const ids = known.flatMap((hex) => idsFrom(seedOf(owner, hex, owner.public.hex, sheet), per));
+  const dummies = owner.derive(linesOf('message-inbox-ticket-dummies', sheet, owner.public.hex));
   ids.push(...idsFrom(dummies, sizeFor(ids.length) - ids.length));
   const sorted = ids.map((id) => ({ id, hex: toHex(id) })).sort((one, other) => (one.hex < other.hex ? -1 : 1));
   return concat(...sorted.map(({ id }) => id));
@@ -67,8 +66,14 @@ export function perFor(contacts: number): number {
   return per;
 }
 
+/** As `idOfTicket` and `ticketOf`, in half the time: what all have in common is hashed once. */
 function idsFrom(seed: Uint8Array, count: number): Uint8Array[] {
-  return Array.from({ length: count }, (_, number) => idOfTicket(ticketOf(seed, number)));
+  const [tickets, ids] = [hmac.create(sha256, seed), sha256.create().update(ID_LABEL)];
+  const [nextTicket, nextId] = [tickets.clone(), ids.clone()];
+  return Array.from({ length: count }, (_, number) => {
+    const ticket = tickets._cloneInto(nextTicket).update(be64(number)).digest();
+    return ids._cloneInto(nextId).update(ticket).digest().subarray(0, ID_BYTES);
+  });
 }
 
 function sizeFor(count: number): number {
@@ -77,6 +82,6 @@ function sizeFor(count: number): number {
   return size;
 }
 
-function linesOf(label: string, { origin, week, edition }: SheetName, ...keys: PublicKey[]): Uint8Array {
-  return toUtf8([label, ...keys.map(({ hex }) => hex), origin, week, edition].join('\n'));
+function linesOf(label: string, { origin, week, edition }: SheetName, ...keys: string[]): Uint8Array {
+  return toUtf8([label, ...keys, origin, week, edition].join('\n'));
 }

@@ -35,7 +35,7 @@ export function made() {
 }
 
 function pairOf(keys, sender, recipient, sheet) {
-  const seed = seedOf(keys[sender], keys[sender].public, keys[recipient].public, sheet);
+  const seed = seedOf(keys[sender], keys[sender].public.hex, keys[recipient].public.hex, sheet);
   const tickets = NUMBERS.map((number) => [number, ticketOf(seed, number)]);
   const texts = (pairs) => Object.fromEntries(pairs.map(([number, bytes]) => [number, toBase64Url(bytes)]));
   return {
