@@ -4,8 +4,9 @@ import assert from 'node:assert/strict';
 import { MemoryStorage } from '../dist/index.js';
 import { DAY, newKey, World } from './liar.mjs';
 
+export { soon } from './liar.mjs';
+
 export const WEEK = 7 * DAY;
-export const soon = () => new Promise((resolve) => setTimeout(resolve));
 export const sealedOnes = ({ requests }) => requests.filter(({ authorization }) => authorization?.startsWith('InboxTicket '));
 export const signedOnes = ({ requests }) => requests.filter(({ path, method, authorization }) => {
   return method === 'POST' && path === '/v1/messages' && authorization.startsWith('Bearer ');
