@@ -63,6 +63,11 @@ CODES: Final[dict[str, Code]] = {
         "The server takes nothing new",
         "Read the recipient's inbox card again; or repeat the same request after `Retry-After` seconds.",
     ),
+    "moving": Code(
+        503,
+        "The inbox is being moved to another database of its server",
+        "Repeat the same request after `Retry-After` seconds.",
+    ),
     "clock_jumped": Code(503, "The server's clock jumped", "Repeat the same request after `Retry-After` seconds."),
     "inbox_full": Code(507, "The inbox is full", "Repeat the same request after `Retry-After` seconds."),
     "storage_full": Code(

@@ -34,6 +34,7 @@ CODES: Final = {
     "channel_unavailable": 503,
     "stopping": 503,
     "draining": 503,
+    "moving": 503,
     "clock_jumped": 503,
     "inbox_full": 507,
     "storage_full": 507,

@@ -134,9 +134,13 @@ async def _begin(source: Database, target: Database, new_id: bytes) -> bytes:
             f"{source.place} was put under a new secret since the migration began. Empty {target.place}, and run this"
             " again."
         )
-    await source.check_unused()
-    await target.check_unused()
+    await _check_unused(source, target)
     return ours.id
+
+
+async def _check_unused(*databases: Database) -> None:
+    for database in databases:
+        await database.check_unused()
 
 
 async def _begin_anew(source: Database, target: Database, ours: Mark | None, new_id: bytes) -> None:
@@ -147,10 +151,10 @@ async def _begin_anew(source: Database, target: Database, ours: Mark | None, new
             f"{target.place} is not empty: it has {count} inboxes, invites or suspensions. It was left as it is."
             " Empty it, or name another one."
         )
+    await _check_unused(source, target)  # or a server that runs would refuse everybody until the marks are gone again
     async with _marked(source, Mark(new_id, "source"), before=ours), _marked(target, Mark(new_id, "target")):
         # A server that starts from now on sees the mark; one that started before is seen here.
-        await source.check_unused()
-        await target.check_unused()
+        await _check_unused(source, target)
         await target.set_secret_check(await source.secret_check())
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from inbox_server.store.postgres.primary import CONNECT_SECONDS, Cluster, Connection, Failure, unavailable
+from inbox_server.store.postgres.primary import CONNECT_SECONDS, Cluster, Connection, Failure, NotServed, unavailable
 
 T = TypeVar("T")
 Work = Callable[[Connection], Awaitable[T]]
@@ -69,7 +69,13 @@ class Link:
             raise
 
     async def _connected(self) -> Connection:
-        """One from before a failover is not used any more: it may lead to a primary that has not heard of it."""
+        """One from before a failover is not used any more: it may lead to a primary that has not heard of it.
+
+        Nor is any while we are refused; who listens sees when that is over.
+        """
+        if refused := self._cluster.newest.refused:
+            self._drop()
+            raise refused
         if self._timeline != self._cluster.newest.timeline:
             self._drop()
         if self._connection is None or self._connection.is_closed():
@@ -143,7 +149,7 @@ class Links:
                 return self.health.worked(await link.run(work))
             except Failure as error:
                 self.health.failed(error)
-                raise unavailable() from error
+                raise unavailable(error) from error
 
     async def read(self, work: Work[T]) -> T:
         """What `work`, which only reads, returns. Raises `Unavailable`."""
@@ -152,7 +158,7 @@ class Links:
                 return self.health.worked(await link.read(work))
             except Failure as error:
                 self.health.failed(error)
-                raise unavailable() from error
+                raise unavailable(error) from error
 
     async def transaction(self, work: Work[T]) -> T:
         """As `run`, and all of it at once or nothing. `Refused` leaves everything as it was."""
@@ -175,7 +181,7 @@ class Links:
                 connection.terminate()
         except Failure as error:
             self.health.failed(error)
-            raise unavailable() from error
+            raise unavailable(error) from error
 
     @contextlib.asynccontextmanager
     async def _one(self) -> AsyncIterator[Link]:
@@ -207,7 +213,8 @@ class Health:
         if not self.failing or now - self._told_at > _QUIET_SECONDS:
             self._told_at = now
             state = getattr(error, "sqlstate", None)
-            log.error("%s PostgreSQL fails: %s", self._what, f"{type(error).__name__} {state or ''}".strip())
+            why = str(error) if isinstance(error, NotServed) else f"{type(error).__name__} {state or ''}".strip()
+            log.error("%s PostgreSQL fails: %s", self._what, why)
         self.failing = True
 
     def worked(self, outcome: T) -> T:

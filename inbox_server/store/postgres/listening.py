@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Final, Self
 
 from inbox_server.store.contract import Changed
-from inbox_server.store.postgres.primary import Cluster, Connection, Failure
+from inbox_server.store.postgres.primary import Cluster, Connection, Failure, NotServed
 
 HASH_BYTES: Final = 16
 POLL_SECONDS: Final = 2.0
@@ -31,7 +31,7 @@ class Listening:
     """Tells and hears of inboxes that changed, for as long as its context lasts.
 
     `changed` is called with inboxes that changed elsewhere, or may have. `watched` are those that somebody waits for
-    here. `beat` is called on the connection every two seconds, and after each new connection.
+    here. `beat` is called on the connection every two seconds, and after each new connection, if the cluster admits us.
     """
 
     def __init__(
@@ -70,6 +70,10 @@ class Listening:
         while True:
             try:
                 connection = await self._cluster.connect(synchronous_commit="off")
+            except NotServed:  # who waits reads, and learns it
+                self._changed(list(self._watched()))
+                await asyncio.sleep(_RECONNECT_SECONDS)
+                continue
             except Failure:  # those who read and write say so
                 await asyncio.sleep(_RECONNECT_SECONDS)
                 continue
@@ -135,6 +139,7 @@ class Listening:
 
     async def _poll(self, connection: Connection) -> None:
         """Ask for all that somebody waits for. One that is new here is woken once, as nobody knows what it missed."""
+        await self._cluster.ask_to_admit(connection)
         await self._beat(connection)
         watched = list(self._watched())
         standings = dict[bytes, int]()

@@ -3,7 +3,8 @@
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ from inbox_server.store.layered import LayeredStore, shown
 from inbox_server.store.migrating import Mark, refuse_marked
 from inbox_server.store.postgres.day_check import check_day_keys, note_day_keys
 from inbox_server.store.postgres.day_keys import STATE_BYTES, DayKeys, make_day_keys
-from inbox_server.store.postgres.primary import Cluster, Connection, Failure
+from inbox_server.store.postgres.primary import Cluster, Connection, Failure, NotServed
 from inbox_server.store.postgres.restored import check_home
 from inbox_server.store.postgres.sealing import Sealing
 from inbox_server.store.postgres.settings import is_draining
@@ -33,6 +34,7 @@ _OF_POOLERS: Final = (
     asyncpg.DuplicatePreparedStatementError,
 )
 _OF_SIGNING_IN: Final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+_OF_SEVERAL: Final = "This database is one of several clusters. Name them all in store.urls, and restart the server."
 _SCHEMA_LOCK: Final = 0x696E626F78  # the letters of "inbox": nobody else's, most likely
 
 
@@ -57,10 +59,11 @@ async def open_store(
     parts = _Parts(quota, changed, committed, watched)
     async with connected(cluster) as db:
         prepared = await prepare(db, day_keys_file, check_value, layers, clock(), random_bytes)
+        await _check_alone(db)
         if await db.fetchval("SELECT EXISTS (SELECT FROM shard)"):
-            raise BadDatabase("This database is one of several clusters. Name them all in store.urls.")
+            raise BadDatabase(_OF_SEVERAL)
     layer = prepared.layer
-    async with make_store(cluster, prepared, parts) as store:
+    async with make_store(cluster, prepared, parts, check=_check_alone) as store:
         yield store if layer is NO_LAYER else LayeredStore(store, layer)
 
 
@@ -144,7 +147,7 @@ async def prepare(
     """
     await upgrade(db)
     if not migrating:
-        refuse_marked(await read_mark(db), "The PostgreSQL database")
+        _refuse_marked(await read_mark(db))
     layer = await claim(db, check_value, layers)
     await check_home(db)
     keys = await _day_keys(db, day_keys_file, now, random_bytes)
@@ -152,12 +155,20 @@ async def prepare(
 
 
 def make_store(
-    cluster: Cluster, prepared: Prepared, parts: _Parts, *, beat: Callable[[Connection], Awaitable[None]] | None = None
+    cluster: Cluster,
+    prepared: Prepared,
+    parts: _Parts,
+    *,
+    check: Callable[[Connection], Awaitable[None]] | None = None,
+    beat: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> PostgresStore:
-    """A store on a cluster, which knows inboxes as they are stored. `beat` is called every two seconds."""
+    """A store on a cluster, which knows inboxes as they are stored. `beat` is called every two seconds.
+
+    `check` raises `BadDatabase`, for what came over the database since it was prepared.
+    """
     layer = prepared.layer
     return PostgresStore(
-        cluster,
+        replace(cluster, admit=partial(_admit, check=check)),
         Sealing(prepared.keys),
         parts.quota,
         changed=parts.changed if layer is NO_LAYER else shown(parts.changed, layer),
@@ -166,6 +177,27 @@ def make_store(
         draining=prepared.draining,
         beat=beat,
     )
+
+
+async def _admit(db: Connection, check: Callable[[Connection], Awaitable[None]] | None) -> None:
+    """Raises `NotServed` for what came over a database since it was prepared, as `make_store` has it."""
+    try:
+        _refuse_marked(await read_mark(db))
+        await check_home(db)
+        if check:
+            await check(db)
+    except BadDatabase as error:
+        raise NotServed(str(error)) from None
+
+
+async def _check_alone(db: Connection) -> None:
+    """Raises `BadDatabase` when some shards are in another cluster: their inboxes would be taken for unknown."""
+    if await db.fetchval("SELECT EXISTS (SELECT FROM away)"):
+        raise BadDatabase(_OF_SEVERAL)
+
+
+def _refuse_marked(mark: Mark | None) -> None:
+    refuse_marked(mark, "The PostgreSQL database")
 
 
 async def read_mark(db: Connection) -> Mark | None:
@@ -281,7 +313,7 @@ async def add_invite(
     """Remember an invite, beside servers that run or without one. Raises `BadDatabase`."""
     async with connected(cluster) as db:
         await upgrade(db)
-        refuse_marked(await read_mark(db), "The PostgreSQL database")
+        _refuse_marked(await read_mark(db))
         layer = await claim(db, check_value, layers)
         await check_home(db)
         await db.execute("INSERT INTO invite (code, expires) VALUES ($1, $2)", layer.hide(code), expires)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -17,17 +18,25 @@ if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 else:
     Connection = asyncpg.Connection
+
+
+class NotServed(Exception):
+    """The database is there, and this server may not use it; the message says why and what its operator does."""
+
+
 Failure: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # neither of the two before: "cannot switch to state", when a connection is lost
     OSError,
     TimeoutError,
+    NotServed,
 )
-"""Everything by which asyncpg says that the database did not do it."""
+"""Everything by which asyncpg, or we, say that the database did not do it."""
 
 CONNECT_SECONDS: Final = 2.0  # of each host by itself: a frozen one must not hide the new primary
 _RETRY_SECONDS: Final = 5
+_NOT_SERVED_SECONDS: Final = 30
 APPLICATION_NAME: Final = "inbox-server"
 _NAME_LENGTH: Final = 63  # PostgreSQL cuts a longer one off
 _TIMELINE: Final = "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint"
@@ -42,7 +51,10 @@ SETTINGS: Final = {
 }
 
 
-def unavailable() -> Unavailable:
+def unavailable(failure: BaseException) -> Unavailable:
+    if isinstance(failure, NotServed):
+        detail = "This server's database was moved, or a copy was put back. Its log tells the operator what to do."
+        return Unavailable("moving", detail, retry_after=_NOT_SERVED_SECONDS)
     return Unavailable("storage_full", "The server's database cannot be reached right now.", retry_after=_RETRY_SECONDS)
 
 
@@ -56,18 +68,28 @@ class Found:
 
 @dataclass(slots=True)
 class Newest:
-    """The timeline of the last primary that was found."""
+    """The timeline of the last primary that was found, and why it was refused, if it was."""
 
     timeline: int = 0
+    refused: NotServed | None = None
+
+
+async def _admit(_: Connection) -> None:
+    """A command looks by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where a database is: a URL with one or several hosts, and the password if it is not in the URL."""
+    """Where a database is: a URL with one or several hosts, and the password if it is not in the URL.
+
+    `admit` is asked with each new connection and every two seconds, and raises `NotServed`: while a process could not
+    reach its database, it may have become one that no server may use.
+    """
 
     url: str = field(repr=False)
     password: str | None = field(default=None, repr=False)
     newest: Newest = field(default_factory=Newest, compare=False)
+    admit: Callable[[Connection], Awaitable[None]] = field(default=_admit, compare=False)
 
     def hosts(self) -> list[tuple[str, int]]:
         """Each host and port, in the order of the URL. A host that begins with a slash is a folder of Unix sockets."""
@@ -113,9 +135,21 @@ class Cluster:
                 each.add_done_callback(partial(_close, unless=found))
         if found:
             self.newest.timeline = found.timeline
+            await self.ask_to_admit(found.connection)
             return found
         # What PostgreSQL itself says is worth more than that a host is down.
         raise next((each for each in failures if isinstance(each, asyncpg.PostgresError)), failures[0])
+
+    async def ask_to_admit(self, connection: Connection) -> None:
+        """Raises one of `Failure`, and closes the connection. Of `NotServed`, all other links learn as well."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self.admit(connection)
+            self.newest.refused = None
+        except BaseException as error:
+            self.newest.refused = error if isinstance(error, NotServed) else None
+            connection.terminate()
+            raise
 
     async def _connect_to(self, host: str, port: int, settings: dict[str, str]) -> Found:
         connection: Connection = await asyncpg.connect(

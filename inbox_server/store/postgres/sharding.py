@@ -53,7 +53,7 @@ def shard_of(inbox: bytes) -> int:
 
 def is_moving() -> Unavailable:
     return Unavailable(
-        "storage_full", "This inbox is being moved to another database of this server.", retry_after=_MOVING_SECONDS
+        "moving", "This inbox is being moved to another database of this server.", retry_after=_MOVING_SECONDS
     )
 
 

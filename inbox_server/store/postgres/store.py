@@ -326,10 +326,10 @@ class PostgresStore:
                 failure: BaseException = error
             except Failure as error:
                 self._health.failed(error)
-                return [unavailable()] * len(jobs)
+                return [unavailable(error)] * len(jobs)
         if len(jobs) == 1:
             self._health.failed(failure)
-            return [unavailable()]
+            return [unavailable(failure)]
         half = len(jobs) // 2
         return [*await self._group(link, work, jobs[:half]), *await self._group(link, work, jobs[half:])]
 

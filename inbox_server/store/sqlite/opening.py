@@ -75,11 +75,17 @@ async def add_invite(
             stack.enter_context(only_server(folder, wait_seconds=0))
             opening = open_database(folder, check_value, layers, secrets.token_bytes)
             connection, layer = await stack.enter_async_context(opening)
-        except InUse:  # the server that runs made the file, and it alone may change its schema
+        except InUse:  # whoever holds it made the file, and alone may change its schema
             layer = check_file(folder / DATABASE_NAME, check_value, layers, exact=True)
             connection = await stack.enter_async_context(open_connection(folder / DATABASE_NAME))
-        insert = "INSERT INTO invite (code, expires) VALUES (?, ?)"
-        await connection.run(lambda db: db.execute(insert, (layer.hide(code), expires)))
+
+        def insert(db: sqlite3.Connection) -> None:
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                refuse_marked(read_mark(db), str(folder / DATABASE_NAME))  # a migration holds it as a server does
+                db.execute("INSERT INTO invite (code, expires) VALUES (?, ?)", (layer.hide(code), expires))
+
+        await connection.run(insert)
 
 
 @contextlib.asynccontextmanager

@@ -79,6 +79,7 @@ const REFUSALS = {
   inbox_full: 'The inbox is full until its owner reads something.',
   storage_full: 'The server has no room at the moment.',
   too_many: 'That was too much at once. The server takes more in a while.',
+  moving: 'The server is moving the inbox to another database.',
   stopping: 'The server is being stopped or started again.',
   internal: 'The server failed. Tell whoever runs it if it stays so.',
   stale_token: 'Another window or device changed the settings just now. Open the settings again.',

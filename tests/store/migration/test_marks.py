@@ -59,6 +59,22 @@ async def _invited(place: Place) -> AsyncIterator[None]:
     yield
 
 
+async def test_an_invite_is_refused_while_its_database_is_being_copied(pair: tuple[Place, Place]) -> None:
+    """The copy would not have it; and the lock that a migration holds is not a server's."""
+    source, target = pair
+    async with full(source):
+        pass
+    for of, mark, why in (
+        (source, Mark(ID, "source"), "is being copied"),
+        (target, Mark(ID, "target"), "is not whole"),
+    ):
+        async with of.opened(new=True) as database:
+            await database.set_mark(mark)
+            with pytest.raises(BadDatabase, match=why):
+                async with _invited(of):
+                    pass
+
+
 class Stop(Exception):
     """The machine stops here."""
 

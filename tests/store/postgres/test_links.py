@@ -1,17 +1,15 @@
 """Links and a failover: what was connected before it is not used after it."""
 
-import asyncio
-import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 from urllib.parse import urlsplit
 
 import pytest
 
 from inbox_server.store.postgres.links import Link
 from inbox_server.store.postgres.primary import Cluster, Connection
+from tests.support.lines import Line
 from tests.support.postgres import server
 from tests.support.postgres_server import OWNER, running
 
@@ -26,40 +24,6 @@ def promoted() -> Iterator[int]:
         folder.chmod(0o755)  # PostgreSQL's account has a folder in it
         with running(folder, server().password, promoted=True) as new:
             yield urlsplit(new.url).port or 0
-
-
-class Line:
-    """Leads to a server; nothing comes through while it is frozen."""
-
-    def __init__(self, port: int) -> None:
-        self._to = port
-        self.flows = asyncio.Event()
-        self.flows.set()
-        self.port = 0
-
-    @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[Self]:
-        async with asyncio.TaskGroup() as passing:
-
-            async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                theirs, ours = await asyncio.open_connection("127.0.0.1", self._to)
-                passing.create_task(self._pass_on(reader, ours))
-                passing.create_task(self._pass_on(theirs, writer))
-
-            listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-            self.port = listening.sockets[0].getsockname()[1]
-            try:
-                yield self
-            finally:
-                listening.close()
-                self.flows.set()
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while came := await reader.read(1 << 16):
-                await self.flows.wait()
-                writer.write(came)
-        writer.close()
 
 
 async def port_of(connection: Connection) -> int:

@@ -140,6 +140,26 @@ async def test_a_move_that_was_broken_off_is_finished_by_the_same_command(
     assert [each.inboxes for each in await list_shards(clusters[:2])] == [20, 0]
 
 
+async def test_a_server_that_was_not_told_of_the_new_cluster_refuses_for_good_nothing(
+    tmp_path: Path, clusters: list[Cluster]
+) -> None:
+    """It still has only the first one in its configuration, and was not restarted."""
+    keys = tmp_path / "day-keys"
+    common = {"day_keys_file": keys, "check_value": CHECK_VALUE, "quota": QUOTA, "clock": lambda: START}
+    async with open_store(clusters[0], **common) as alone:  # type: ignore[arg-type]
+        box, staying = [await box_of(alone, inbox_in(shard)) for shard in (SHARD, SHARD + 1)]
+        async with opened(tmp_path, clusters[:2]):
+            await staying.deliver("taken")
+            await move_shard(clusters[:2], SHARD, 1, heard_seconds=HEARD)
+            for asking in (box.deliver("opaque"), staying.deliver("opaque"), alone.proven(b"a name, hashed..")):
+                with pytest.raises(Unavailable, match="moving"):
+                    await asking
+    for cluster in clusters[:2]:
+        with pytest.raises(BadDatabase, match=r"store\.urls"):
+            async with open_store(cluster, **common):  # type: ignore[arg-type]
+                pass
+
+
 async def test_a_process_that_has_not_heard_of_a_move_refuses_for_good_nothing(
     tmp_path: Path, clusters: list[Cluster]
 ) -> None:
