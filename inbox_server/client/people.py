@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from inbox_server.identity.keys import parse_key
+from inbox_server.identity.names import parse_name
 
 PEOPLE_FILE: Final = "people.json"
 BLOCK_BYTES: Final = 4096  # of the file's JSON: it does not show how many people there are
@@ -16,7 +17,8 @@ class Known:
     """What the owner's devices know of a person.
 
     `heard`: a verified message of theirs came. `written`: something was delivered to them. `out`: they are blocked;
-    `at` is when that last changed, and 0 if it never did. `sealed`: something was delivered to them sealed.
+    `at` is when that last changed, and 0 if it never did. `sealed`: something was delivered to them sealed. `name`: as
+    whom they wrote, if not as a bare key; it leads to their bucket, at whichever hub that is.
     """
 
     heard: bool = False
@@ -24,16 +26,17 @@ class Known:
     out: bool = False
     at: int = 0
     sealed: bool = False
+    name: str = ""
 
     @property
     def has_tickets(self) -> bool:
         return self.heard and self.written and not self.out
 
     def merged(self, other: "Known") -> "Known":
+        """Both; of two names, the own one."""
         at, out = max((self.at, self.out), (other.at, other.out))
-        return Known(
-            self.heard or other.heard, self.written or other.written, out, at, sealed=self.sealed or other.sealed
-        )
+        heard, written, sealed = self.heard or other.heard, self.written or other.written, self.sealed or other.sealed
+        return Known(heard, written, out, at, sealed, self.name or other.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,7 @@ def people_members(people: People) -> dict[str, Any]:
 
 
 def _members(person: Known) -> dict[str, Any]:
-    members = asdict(person)
-    return members if members.pop("sealed") is False else members | {"sealed": True}
+    return {name: value for name, value in asdict(person).items() if value or name not in ("sealed", "name")}
 
 
 def parse_people(members: Mapping[str, Any]) -> People:
@@ -73,10 +75,10 @@ def parse_people(members: Mapping[str, Any]) -> People:
 
 def _known(members: Mapping[str, Any]) -> Known:
     heard, written, out = (members[name] for name in ("heard", "written", "out"))
-    sealed = members.get("sealed", False)
+    sealed, name = members.get("sealed", False), members.get("name", "")
     if not all(type(each) is bool for each in (heard, written, out, sealed)):
         raise ValueError("says neither yes nor no")
-    return Known(heard, written, out, _whole(members["at"]), sealed)
+    return Known(heard, written, out, _whole(members["at"]), sealed, "" if name == "" else parse_name(name).text)
 
 
 def _whole(number: object) -> int:

@@ -16,6 +16,7 @@ from inbox_server.client.own_card import published_card
 from inbox_server.client.own_file import Form, OwnFile
 from inbox_server.client.people import BLOCK_BYTES, PEOPLE_FILE, Known, People, merged, parse_people, people_members
 from inbox_server.client.profile_file import Profile
+from inbox_server.client.remembered import Person
 from inbox_server.client.reports import Outcome
 from inbox_server.client.sealed import Offer, Sealing
 from inbox_server.client.tickets import SHEET_WEEKS, Sheet, ids_of, week_of
@@ -25,13 +26,13 @@ from inbox_server.identity.keys import parse_key
 EDITION_SECONDS: Final = 3600  # contacts who are new within an hour share an edition
 # A server that was restored has older sheets of the same weeks, and cannot tell. Each daily look sends all of them.
 _SEND_ALL_SECONDS: Final = DAY_SECONDS - 3600
-_FORM: Final = Form(PEOPLE_FILE, People(), people_members, parse_people, BLOCK_BYTES)
+PEOPLE: Final = Form(PEOPLE_FILE, People(), people_members, parse_people, BLOCK_BYTES)
 
 
 class Sheets:
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._file = OwnFile(account.user, _FORM)
+        self._file = OwnFile(account.user, PEOPLE)
         self._found = People()
         self._is_patient = False
 
@@ -155,7 +156,10 @@ def _with_own(known: Mapping[str, Known], profile: Profile) -> dict[str, Known]:
     """These and those whom this device knows, with what it knows of each."""
     heard, written, blocks = profile.remembered.people, profile.remembered.written, profile.sealing.blocks
     reached = profile.sealing.reached
-    own = {key: Known(key in heard, key in written, sealed=key in reached) for key in (*heard, *written)}
+    own = {
+        key: Known(key in heard, key in written, sealed=key in reached, name=_name_of(heard.get(key), key))
+        for key in (*heard, *written)
+    }
     people = merged(known, own)
     if not blocks:
         return people
@@ -165,6 +169,10 @@ def _with_own(known: Mapping[str, Known], profile: Profile) -> dict[str, Known]:
         return Known(out=out, at=at)
 
     return {key: person.merged(block_of(key)) for key, person in people.items()}
+
+
+def _name_of(person: Person | None, key: str) -> str:
+    return person.identity if person and person.identity != key else ""
 
 
 def _may_wait(people: People, wanted: tuple[str, ...], now: UnixTime) -> bool:

@@ -107,7 +107,8 @@ async def test_contacts_whom_only_one_device_knows_keep_their_tickets(
     assert card.offer
     members = file_in(world, laptop)
     both = {"heard": True, "written": True, "out": False, "at": 0}
-    assert members == {"v": 1, "edition": card.offer.edition, "people": {key_of(alice): both, key_of(carol): both}}
+    people = {key_of(alice): {**both, "name": "alice.id"}, key_of(carol): {**both, "name": "carol.id"}}
+    assert members == {"v": 1, "edition": card.offer.edition, "people": people}
     assert sheet_of(laptop) == sheet_of(phone)
     assert sealing_of(laptop).given == sealing_of(phone).given
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,9 @@ from inbox_server.client.audit.evidence import check_evidence
 from inbox_server.client.audit.findings import ACCUSES, CANNOT_CHECK
 from inbox_server.client.ecies import decrypt
 from inbox_server.client.index import read_index
+from inbox_server.client.own_file import OwnFile
 from inbox_server.client.pairs import Pair, week_of
+from inbox_server.client.sheets import PEOPLE
 from inbox_server.client.storage import InMemory
 from inbox_server.client.user import AppUser
 from inbox_server.clock import DAY_SECONDS, UnixTime
@@ -20,6 +23,7 @@ from tests.conftest import APP, START, HandClock
 from tests.support.clients import client_of, opened, profile_of
 from tests.support.javascript import CLIENT, Node
 from tests.support.pages import Page, page_of
+from tests.support.second_hub import at_another_hub
 
 # npm ci has its own limit, and comes in only once.
 pytestmark = pytest.mark.timeout(60, func_only=True)
@@ -126,3 +130,29 @@ async def test_the_card_of_each_is_read_by_the_other(alice_page: Page, bob_page:
         assert [outcome.receipt for outcome in sent.outcomes] == ["kept"]
         report = await alice_page.call("send", "carol.id", "to a program")
         assert report["stored"][0]["signed"]
+
+
+async def test_each_client_reads_as_whom_somebody_wrote_to_the_other(node: Node, world: World) -> None:
+    """A device that has met nobody finds the bucket of a contact at another hub by the name that another one shared."""
+    async with at_another_hub(world) as elsewhere, client_of(world, "alice.id", world.inbox_url, app=APP) as alice:
+        await alice.claim({"accept": "anyone"})
+        bob = await elsewhere.settle("bob.id", APP)
+        phone = page_of(node, elsewhere, bob.app_key)
+        await phone.call("claim", {"accept": "anyone"}, {"inboxes": [world.inbox_url]})
+        await phone.call("publish", [world.inbox_url])
+        await phone.call("send", "alice.id", "hello")
+        profile = replace(alice.account.profile.read(), prefixes=(world.read_url, elsewhere.read_url))
+        async with opened(world, InMemory(profile)) as wide:
+            for entry in (await wide.unread()).entries:
+                await wide.fetch(entry)
+            assert (await wide.send(bob.app_key.public, "hello")).stored
+        assert await phone.read_all() == ["hello"]
+        await phone.call("publish", [world.inbox_url])
+        program = profile_of(elsewhere, bob, named=False, allow=(world.reader_origin,), inboxes=(world.inbox_url,))
+        async with opened(elsewhere, InMemory(program)) as laptop:
+            people, _ = await OwnFile(laptop.account.user, PEOPLE).read()
+            assert people.known[alice.account.user.key.public].name == "alice.id"
+            await laptop.publish((world.inbox_url,))
+        tablet = page_of(node, elsewhere, bob.app_key)
+        tablet.down = [world.inbox_url]
+        assert await tablet.read_all() == ["hello"]

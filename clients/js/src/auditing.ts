@@ -78,7 +78,7 @@ export class Auditing {
     await own.askTime();
     const before = await checkpoints.read().catch((problem: unknown) => problem as InboxError);
     const [points, fault] = before instanceof InboxError ? [{}, before] : [before.points, before.problem];
-    const mail = await indexes.ofContacts(await contacts.lately(own.now()), own.now());
+    const mail = await indexes.read(own.now());
     const looks = new Map<string, Look>();
     for (const { inbox, result, problem } of await own.eachSource((inbox) => this.#look(inbox, points[inbox.url], mail.entries))) {
       const gone = isNoInbox(problem) ? findingOf('no_inbox', inbox) : findingOf('unreachable', inbox, problem ? { text: problem.message } : {});

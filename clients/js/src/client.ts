@@ -93,7 +93,7 @@ export class InboxClient {
     const shared = { key: this.#key, state: this.#state, own: this.#own, contacts, acks: this.#acks, fetch, random, bucket };
     this.#messages = new Messages({ ...shared, app, lookUps, lapses });
     this.#indexes = new Indexes(shared);
-    const indexes = new ContactIndexes(this.#key, lookUps);
+    const indexes = new ContactIndexes({ key: this.#key, lookUps, contacts, file });
     this.#reading = new Reading({ ...shared, indexes });
     this.#auditing = new Auditing({ ...shared, indexes, checkpoints, beginnings, address: this.address });
     const identity = this.name ?? publicKey;

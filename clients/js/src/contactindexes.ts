@@ -1,11 +1,13 @@
 /** What contacts' own buckets say that they sent: for an audit, and for when no own inbox can be reached. */
-import type { Contact } from './contacts.js';
+import type { Contact, Contacts } from './contacts.js';
 import { Absent, InboxError, Unreachable } from './errors.js';
 import { MAX_INDEX_BYTES, readIndex } from './indexfile.js';
 import type { IndexEntry } from './indexfile.js';
 import type { AppKey } from './keys.js';
 import type { LookUps } from './lookups.js';
+import type { OwnFile } from './ownfile.js';
 import { Pair, weekOf } from './pairs.js';
+import type { People } from './people.js';
 import { isWholeJson } from './tokens.js';
 import type { UnixTime } from './tokens.js';
 import { Turns } from './turns.js';
@@ -19,28 +21,54 @@ export interface ContactEntry extends IndexEntry {
 }
 
 export interface ContactMail {
+  /** How many contacts there are. */
+  asked: number;
   entries: ContactEntry[];
   /** Whose index could not be read, and why. */
   problems: { from: string; problem: InboxError }[];
 }
 
+export interface ContactIndexesOptions {
+  key: AppKey;
+  lookUps: LookUps;
+  contacts: Contacts;
+  /** What all devices share of people. */
+  file: OwnFile<People>;
+}
+
 export class ContactIndexes {
   readonly #key: AppKey;
   readonly #lookUps: LookUps;
+  readonly #contacts: Contacts;
+  readonly #file: OwnFile<People>;
   readonly #turns = new Turns(AT_ONCE);
 
-  constructor(key: AppKey, lookUps: LookUps) {
+  constructor({ key, lookUps, contacts, file }: ContactIndexesOptions) {
     this.#key = key;
     this.#lookUps = lookUps;
+    this.#contacts = contacts;
+    this.#file = file;
   }
 
-  /** Their indexes of this week and of those before. One that is not there is empty. */
-  async ofContacts(contacts: readonly Contact[], now: UnixTime): Promise<ContactMail> {
+  /** All contacts' indexes of this week and of those before. One that is not there is empty. */
+  async read(now: UnixTime): Promise<ContactMail> {
+    await this.#learn();
+    const contacts = await this.#contacts.lately(now);
     const weeks = Array.from({ length: WEEKS }, (_, before) => weekOf(now) - before);
-    const mail: ContactMail = { entries: [], problems: [] };
+    const mail: ContactMail = { asked: contacts.length, entries: [], problems: [] };
     const each = contacts.map((contact) => this.#turns.take('', () => this.#ofContact(contact, weeks, mail)));
     await Promise.all(each);
     return mail;
+  }
+
+  /** Whom other devices have met or blocked meanwhile. While the file cannot be read, what this one last heard of it counts. */
+  async #learn(): Promise<void> {
+    try {
+      const { known } = await this.#file.read();
+      if (known) await this.#contacts.learn(known.people);
+    } catch (error) {
+      if (!(error instanceof InboxError)) throw error;
+    }
   }
 
   async #ofContact({ identity: from, key }: Contact, weeks: readonly number[], mail: ContactMail): Promise<void> {

@@ -1,6 +1,6 @@
 /** Whom this user has heard from or written to: whose indexes an audit reads, and how far their messages came. */
 import { PublicKey } from './keys.js';
-import type { Spoken, Word } from './people.js';
+import type { Person, Spoken, Word } from './people.js';
 import type { State, Table } from './state.js';
 import type { UnixTime } from './tokens.js';
 
@@ -27,12 +27,16 @@ export interface Standing {
   isMutual: boolean;
   /** Whether a delivery to them went sealed: from then on none is signed unless the user says so on this device. */
   isSealed: boolean;
+  /** Whether the owner has blocked them. */
+  isOut?: boolean;
+  name?: string;
 }
 
 /** `key` is not known of somebody on the list of contacts who was never met. */
 export type Contact = Pick<Known, 'identity'> & { key?: PublicKey };
 
 const LATELY_SECONDS = 40 * 86_400; // longer than an outbox repeats a delivery
+const MOST_SHARED = 128; // of those whom another device has met: their indexes are asked for every day
 const MOST_GAPS = 100;
 const MOST = 1000; // those heard from longest ago are forgotten first
 
@@ -43,15 +47,23 @@ export class Contacts {
     this.#state = state;
   }
 
-  /** Those who were met in the last weeks and are not blocked, and those on the list of contacts that was last claimed. */
+  /**
+   * Those who were met in the last weeks, those with whom any device has spoken, and those on the list of contacts that was
+   * last claimed; without whom any device has blocked.
+   */
   async lately(now: UnixTime): Promise<Contact[]> {
-    const { contacts = [] } = await this.#state.read<string[]>('settings');
-    const blocked = await this.blocked();
-    const known = Object.entries(await this.#state.read<Known>('contacts'));
-    const met = known.map(([hex, each]) => ({ ...each, key: PublicKey.parse(hex) }));
-    const addresses = new Set(met.map(({ key }) => key.address));
-    const listed = contacts.filter((address) => !addresses.has(address)).map((identity) => ({ identity }));
-    return [...met.filter(({ key, last }) => now - last < LATELY_SECONDS && !blocked.includes(key.address)), ...listed];
+    const { contacts: listed = [], blocked = [] } = await this.#state.read<string[]>('settings');
+    const [met, shared] = [await this.#state.read<Known>('contacts'), await this.#state.read<Standing>('standing')];
+    const recent = Object.keys(met).filter((hex) => now - (met[hex]?.last ?? 0) < LATELY_SECONDS);
+    const mutual = Object.keys(shared).filter((hex) => shared[hex]?.isMutual && !shared[hex].isOut).slice(-MOST_SHARED);
+    const byAddress = new Map<string, Contact>(listed.map((address) => [address, { identity: address }]));
+    for (const hex of new Set([...recent, ...mutual])) {
+      const key = PublicKey.parse(hex);
+      byAddress.set(key.address, { key, identity: met[hex]?.identity ?? shared[hex]?.name ?? hex });
+    }
+    const out = Object.keys(shared).filter((hex) => shared[hex]?.isOut).map((hex) => PublicKey.parse(hex).address);
+    for (const address of [...blocked, ...out]) byAddress.delete(address);
+    return [...byAddress.values()];
   }
 
   /** Whether numbers of somebody's messages were left out, and no audit has looked why. */
@@ -62,15 +74,21 @@ export class Contacts {
   /** To whom something was sent here, and of whom a message was fetched: the newest first. */
   async spoken(): Promise<Table<Spoken>> {
     const known = Object.entries(await this.#state.read<Known>('contacts')).sort(newestFirst);
-    const said = ({ sent, heard, sealed }: Known): Spoken => ({ heard: heard === true, written: sent === true, ...(sealed ? { sealed: true } : {}) });
-    return Object.fromEntries(known.map(([hex, each]) => [hex, said(each)]));
+    const said = (hex: string, { sent, heard, sealed, identity }: Known): Spoken => ({
+      ...{ heard: heard === true, written: sent === true },
+      ...{ ...(sealed ? { sealed: true } : {}), ...(identity === hex ? {} : { name: identity }) },
+    });
+    return Object.fromEntries(known.map(([hex, each]) => [hex, said(hex, each)]));
   }
 
   /** What all devices share of people. */
-  async learn(people: Table<Spoken>): Promise<void> {
-    const mutual = Object.entries(people).filter(([, { heard, written }]) => heard && written);
+  async learn(people: Table<Person>): Promise<void> {
     await this.#state.change<Standing>('standing', (standing) => {
-      for (const [hex, { sealed = false }] of mutual) standing[hex] = { isMutual: true, isSealed: sealed };
+      for (const [hex, { heard, written, out, sealed = false, name }] of Object.entries(people)) {
+        const before = standing[hex] ?? { isMutual: false, isSealed: false };
+        const now = { isMutual: before.isMutual || (heard && written), isSealed: before.isSealed || sealed, isOut: out };
+        if (standing[hex] || now.isMutual || out) standing[hex] = { ...before, ...now, ...(name === undefined ? {} : { name }) };
+      }
     });
   }
 

@@ -1,4 +1,5 @@
 /** With whom the owner has spoken, on whichever device: `people.json` in the own bucket. Whose tickets are on the sheets follows from it. */
+import { parseIdentity } from './identities.js';
 import { PublicKey } from './keys.js';
 import type { Form } from './ownfile.js';
 import type { Table } from './state.js';
@@ -12,6 +13,8 @@ export interface Spoken {
   written: boolean;
   /** Something went sealed to them: nothing is signed for them any more unless the user says so. */
   sealed?: true;
+  /** As whom they wrote or were written to, if not as a bare key: it leads to their bucket, at whichever hub. Merging takes the own one. */
+  name?: string;
 }
 
 /** Whether the owner has blocked them, and when that was last changed, or 0: merging takes the later one. */
@@ -52,8 +55,8 @@ export function merge(known: Table<Person>, spoken: Table<Spoken>, words: Table<
     const word = (hasWords && words[PublicKey.parse(hex).address]) || before;
     const isLater = word.at > before.at || (word.at === before.at && word.out);
     const { out, at } = isLater ? word : before;
-    const sealed = before.sealed ?? here.sealed ? { sealed: true as const } : {};
-    return { heard: before.heard || here.heard, written: before.written || here.written, out, at, ...sealed };
+    const said = { heard: before.heard || here.heard, written: before.written || here.written };
+    return { ...said, out, at, ...optional({ sealed: before.sealed ?? here.sealed, name: here.name ?? before.name }) };
   };
   const all = new Map([...newest, ...Object.keys(known)].map((hex) => [hex, merged(hex)]));
   const rank = (hex: string) => (hasTickets(all.get(hex)) ? (hasTickets(known[hex]) ? 0 : 1) : all.get(hex)?.out ? 2 : 3);
@@ -72,10 +75,16 @@ function readPeople({ edition, people }: Record<string, unknown>): People {
   return { edition, people: Object.fromEntries(all.map(([hex, person]) => [hex, readPerson(hex, person)])) };
 }
 
-function readPerson(hex: string, { heard, written, out, at, sealed }: Person): Person {
+function readPerson(hex: string, { heard, written, out, at, sealed, name }: Person): Person {
   const isPerson = [heard, written, out, sealed ?? false].every((each) => typeof each === 'boolean') && isWhole(at) && KEY.test(hex);
-  if (!isPerson) throw new TypeError('is nobody');
-  return { heard, written, out, at, ...(sealed ? { sealed } : {}) };
+  const isNamed = name === undefined || (typeof name === 'string' && parseIdentity(name).kind === 'name');
+  if (!isPerson || !isNamed) throw new TypeError('is nobody');
+  return { heard, written, out, at, ...optional({ sealed, name }) };
+}
+
+/** What may be missing. */
+function optional({ sealed, name }: { sealed: boolean | undefined; name: string | undefined }): Pick<Spoken, 'sealed' | 'name'> {
+  return { ...(sealed ? { sealed: true } : {}), ...(name === undefined ? {} : { name }) };
 }
 
 function isWhole(value: unknown): value is number {

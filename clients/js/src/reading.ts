@@ -1,7 +1,6 @@
 /** Step 4: what is unread, from all own inboxes; and where none of them can be reached, from contacts' own buckets. */
 import type { Acks } from './acks.js';
 import type { ContactIndexes } from './contactindexes.js';
-import type { Contacts } from './contacts.js';
 import type { InboxError } from './errors.js';
 import { foundEntries, listOf } from './listing.js';
 import type { Entry } from './news.js';
@@ -13,7 +12,6 @@ export interface ReadingOptions {
   own: Own;
   state: State;
   acks: Acks;
-  contacts: Contacts;
   indexes: ContactIndexes;
 }
 
@@ -54,10 +52,9 @@ export class Reading {
 
   /** What contacts' indexes have and was not read here. Undefined where none can be read. */
   async withoutServer(): Promise<Entry[] | undefined> {
-    const { own, acks, contacts, indexes } = this.#what;
-    const heard = await contacts.lately(own.now());
-    const { entries, problems } = await indexes.ofContacts(heard, own.now());
-    if (problems.length === heard.length) return undefined;
+    const { own, acks, indexes } = this.#what;
+    const { asked, entries, problems } = await indexes.read(own.now());
+    if (problems.length === asked) return undefined;
     return foundEntries(entries, await acks.read(), own.now());
   }
 }

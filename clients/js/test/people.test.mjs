@@ -3,12 +3,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { decrypt, encrypt, openEnvelope, signEnvelope } from '../dist/ecies.js';
-import { MemoryStorage } from '../dist/index.js';
 import { AppKey } from '../dist/keys.js';
 import { merge, MOST_PEOPLE } from '../dist/people.js';
 import { DAY, newKey, World } from './liar.mjs';
 import { newsOf } from './serving.mjs';
-import { cardOf, meet, settle, sheetsOf, signedOnes, soon, tell, ways, whys } from './speaking.mjs';
+import { cardOf, laptopOf, meet, settle, sheetsOf, signedOnes, soon, tell, ways, whys } from './speaking.mjs';
 
 const HOUR = 3600;
 const nobody = { heard: false, written: false, out: false, at: 0 };
@@ -25,13 +24,6 @@ function put({ files }, who, document) {
 
 /** The edition that this device last saw to. */
 const lastOf = ({ storage, address }) => JSON.parse(storage.getItem(`message-inbox:${address}:sheets`)).own.edition;
-
-/** Another device of the same owner, with a state of its own. */
-function laptopOf(world, who) {
-  const storage = new MemoryStorage();
-  const client = world.device(who.key, { storage });
-  return { ...who, storage, client, publish: () => client.publish([who.server.origin]) };
-}
 
 /** Bob's phone knows Alice, and his laptop knows Carol. */
 async function meetOnTwo() {

@@ -27,6 +27,13 @@ export async function settle(world, name, { features = ['sealed'], ...more } = {
   return { key, server, storage, client, publish, address: client.address, id: client.publicKey };
 }
 
+/** Another device of the same owner, with a state of its own. */
+export function laptopOf(world, who) {
+  const storage = new MemoryStorage();
+  const client = world.device(who.key, { storage });
+  return { ...who, storage, client, publish: () => client.publish([who.server.origin]) };
+}
+
 export async function read({ client }) {
   const { entries } = await client.unread();
   const texts = [];

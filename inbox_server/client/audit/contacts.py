@@ -1,15 +1,21 @@
 """What contacts' own buckets say that they sent: for an audit, and for when none of the own inboxes answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from inbox_server.client.account import Account
 from inbox_server.client.audit.judging import ContactEntry
+from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.index import BadIndex, read_index
+from inbox_server.client.own_file import OwnFile
 from inbox_server.client.pairs import Pair, week_of
+from inbox_server.client.people import Known
+from inbox_server.client.remembered import Person
 from inbox_server.client.reports import Entry
+from inbox_server.client.sheets import PEOPLE
 from inbox_server.client.tokens_and_cards import Pointer
 from inbox_server.client.user import NotForNow, NotReachable
 from inbox_server.clock import DAY_SECONDS, UnixTime
@@ -17,7 +23,7 @@ from inbox_server.identity.keys import parse_key
 
 _AT_ONCE: Final = 8
 _HEARD_SECONDS: Final = 40 * DAY_SECONDS  # longer than an outbox repeats a delivery
-_MOST_SHARED: Final = 128  # of those whom only another device has met: their indexes are asked for every day
+_MOST_SHARED: Final = 128  # of those whom another device has met: their indexes are asked for every day
 WEEKS: Final = 5  # the retention at the default, and the week that has begun
 
 
@@ -33,23 +39,36 @@ class Contact:
 class ContactIndexes:
     def __init__(self, account: Account) -> None:
         self._account = account
+        self._file = OwnFile(account.user, PEOPLE)
         self.problems: list[tuple[str, str]] = []
         """Whose index could not be read, and why."""
 
-    def contacts(self) -> Iterator[Contact]:
-        """Those from whom messages came lately, on the list that the profile has set, or known to other devices."""
-        profile, heard = self._account.profile.read(), set()
-        blocked = set(profile.settings.get("blocked", ()))
-        for key, person in profile.remembered.people.items():
-            address = parse_key(key).address
-            heard.add(address)
-            if address not in blocked and self._account.now - person.at < _HEARD_SECONDS:
-                yield Contact(person.identity, key, person.url)
-        yield from (Contact(address) for address in profile.settings.get("contacts", ()) if address not in heard)
-        heard.update(profile.settings.get("contacts", ()), blocked)
-        for key in profile.sealing.contacts[-_MOST_SHARED:]:
-            if parse_key(key).address not in heard:
-                yield Contact(key, key)  # found only below our prefixes: other devices know no name
+    def contacts(self, shared: Mapping[str, Known]) -> Iterator[Contact]:
+        """Those whose messages came lately, with whom any device has spoken, or on the list that the profile has set.
+
+        `shared` is what all devices know of people; whom one of them has blocked is left out.
+        """
+        profile = self._account.profile.read()
+        out = {parse_key(key).address for key, known in shared.items() if known.out}
+        out.update(profile.settings.get("blocked", ()))
+        found = {
+            key: Contact(person.identity, key, person.url)
+            for key, person in profile.remembered.people.items()
+            if self._account.now - person.at < _HEARD_SECONDS
+        }
+        for key in [key for key, known in shared.items() if known.has_tickets][-_MOST_SHARED:]:
+            met = profile.remembered.people.get(key) or Person(shared[key].name or key)
+            found.setdefault(key, Contact(met.identity, key, met.url))
+        by_address = {parse_key(key).address: contact for key, contact in found.items()}
+        listed = {address: Contact(address) for address in profile.settings.get("contacts", ())}
+        yield from (contact for address, contact in (listed | by_address).items() if address not in out)
+
+    async def _shared(self) -> Mapping[str, Known]:
+        """As the devices' file says now, or as this device last read it."""
+        known = self._account.profile.read().sealing.people
+        with contextlib.suppress(BucketFailed):
+            return {**known, **(await self._file.read())[0].known}
+        return known
 
     async def read(self, weeks: int = WEEKS) -> tuple[ContactEntry, ...]:
         """The entries of this week's indexes and those before. One that is not there is empty."""
@@ -63,7 +82,7 @@ class ContactIndexes:
                     self.problems.append((contact.identity, str(error)))
                     return []
 
-        read = await asyncio.gather(*map(of_contact, self.contacts()))
+        read = await asyncio.gather(*map(of_contact, self.contacts(await self._shared())))
         return tuple(entry for entries in read for entry in entries)
 
     async def _of_contact(self, contact: Contact, weeks: Iterable[int]) -> AsyncIterator[ContactEntry]:

@@ -1,0 +1,51 @@
+/** What one device knows of people serves the owner's other devices: whose indexes to read, and whose not. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { DAY, World } from './liar.mjs';
+import { laptopOf, meet, settle, tell } from './speaking.mjs';
+
+const contentsOf = async (client, entries) => (await Promise.all(entries.map((entry) => client.fetch(entry)))).map(({ content }) => content);
+const fetched = async (client) => contentsOf(client, (await client.audit()).fetched);
+
+async function withoutServer({ client, server }, world) {
+  world.down.add(server.origin);
+  const { entries } = await client.unread();
+  world.down.delete(server.origin);
+  return contentsOf(client, entries);
+}
+
+test('a device that has met nobody finds what a server hides of contacts of another device', async () => {
+  const { world, alice, bob } = await meet(new World(), { features: ['log', 'receipts', 'sealed'] });
+  const laptop = laptopOf(world, bob);
+  await laptop.client.audit();
+  bob.server.keeps = () => false;
+  await alice.client.send(bob.id, 'hidden');
+  bob.server.keeps = () => true;
+  world.now += DAY;
+  assert.deepEqual(await fetched(laptop.client), ['hidden']);
+  assert.deepEqual((await withoutServer(laptopOf(world, bob), world)).sort(), ['first', 'hidden']);
+});
+
+test('what somebody sends whom another device has blocked is found by no device', async () => {
+  const { world, alice, bob } = await meet(new World(), { features: ['log', 'receipts', 'sealed'] });
+  const laptop = laptopOf(world, bob);
+  await tell(alice, laptop, 'to the laptop');
+  await bob.client.claim({ blocked: [alice.address] });
+  bob.server.accept = 'nobody';
+  world.now += 60;
+  await bob.publish();
+  await alice.client.send(bob.id, 'blocked');
+  assert.deepEqual(await fetched(laptop.client), []);
+  await assert.rejects(withoutServer(laptop, world), { name: 'Unreachable' }); // nobody else is there to look at
+});
+
+test('while the file of people cannot be read, whom this device has met is looked at', async () => {
+  const world = new World();
+  const [alice, bob] = [await settle(world, 'alice', { features: ['log', 'sealed'] }), await settle(world, 'bob', { features: ['log', 'sealed'] })];
+  await tell(alice, bob, 'hello');
+  world.files.set(`${bob.address}/people.json`, { content: '{', etag: 'half' });
+  bob.server.keeps = () => false;
+  await alice.client.send(bob.id, 'hidden');
+  assert.deepEqual(await fetched(bob.client), ['hidden']);
+});
