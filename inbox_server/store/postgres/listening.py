@@ -21,6 +21,7 @@ _DEAF_POLL_SECONDS: Final = 0.3  # when notifications do not come: there may be 
 _RECONNECT_SECONDS: Final = 0.5
 _HEAR_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 2.0
+_SCHEMA: Final = "SELECT oid FROM pg_namespace WHERE nspname = current_schema()"  # the name may be too long
 _AT_ONCE: Final = 1000  # inboxes in one statement
 _IN_ONE: Final = 360  # in one notification, which has 7,999 characters at most
 
@@ -91,7 +92,7 @@ class Listening:
     async def _serve(self, connection: Connection) -> None:
         """Until the connection fails. What changed while there was none is not known, so all that wait are woken."""
         async with asyncio.timeout(_ANSWER_SECONDS):
-            channel = f"inbox_changes_{await connection.fetchval('SELECT current_schema()')}"
+            channel = f"inbox_changes_{await connection.fetchval(_SCHEMA)}"
             own = connection.get_server_pid()
             await connection.add_listener(channel, lambda _, pid, __, text: self._hear(str(text), own=pid == own))
         self._standings.clear()

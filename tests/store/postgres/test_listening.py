@@ -9,7 +9,7 @@ import pytest
 from inbox_server.store.postgres.listening import Listening
 from inbox_server.store.postgres.primary import Cluster, Connection
 from tests.support.poolers import pooling
-from tests.support.postgres import cluster_of, server, url_of
+from tests.support.postgres import cluster_of, schema_of, server, url_of
 from tests.support.stores import BOB, STORES, claimed_box
 
 pytestmark = pytest.mark.postgres
@@ -29,6 +29,20 @@ async def _hears(cluster: Cluster) -> bool:
 
 async def test_a_direct_line_hears(tmp_path: Path) -> None:
     assert await _hears(cluster_of(tmp_path))
+
+
+async def test_a_schema_with_a_long_name_hears(tmp_path: Path) -> None:
+    """Names of channels have at most 63 bytes, as those of schemas have."""
+    short, long = schema_of(tmp_path), "x" * 63
+    url = url_of(tmp_path)
+    connection = await cluster_of(tmp_path).connect()
+    await connection.execute(f"CREATE SCHEMA {long}")
+    try:
+        async with asyncio.timeout(10):
+            assert await _hears(Cluster(url.replace(short, long), server().password))
+    finally:
+        await connection.execute(f"DROP SCHEMA {long}")
+        await connection.close()
 
 
 async def test_a_pooler_in_transaction_mode_is_seen_although_a_client_hears_itself(tmp_path: Path) -> None:
