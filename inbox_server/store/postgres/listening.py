@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Final, Self
 
 from inbox_server.store.contract import Changed
+from inbox_server.store.postgres.feed import FeedEnd, read_ends
 from inbox_server.store.postgres.primary import Cluster, Connection, Failure, NotServed
 
 HASH_BYTES: Final = 16
@@ -46,7 +47,7 @@ class Listening:
         self._changed = changed
         self._watched = watched
         self._beat = beat
-        self._standings: dict[bytes, int] = {}
+        self._standings: dict[bytes, FeedEnd | None] = {}
         self._untold: set[bytes] = set()
         self._soon = asyncio.Event()
         self._heard = asyncio.Event()
@@ -143,11 +144,10 @@ class Listening:
         await self._cluster.ask_to_admit(connection)
         await self._beat(connection)
         watched = list(self._watched())
-        standings = dict[bytes, int]()
+        standings = dict[bytes, FeedEnd | None]()
         for some in _parts(watched, _AT_ONCE):
-            rows = await connection.fetch("SELECT inbox, change FROM inbox WHERE inbox = ANY ($1)", some)
-            standings.update((row[0], row[1]) for row in rows)
-        changed = [inbox for inbox in watched if standings.get(inbox) != self._standings.get(inbox)]  # or is gone
+            standings.update(zip(some, await read_ends(connection, some), strict=True))
+        changed = [inbox for inbox, end in standings.items() if end != self._standings.get(inbox)]
         self._standings = standings
         if changed:
             self._changed(changed)

@@ -8,6 +8,8 @@ import pytest
 
 from inbox_server.store.postgres.listening import Listening
 from inbox_server.store.postgres.primary import Cluster, Connection
+from tests.store.postgres.conftest import beside
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.poolers import pooling
 from tests.support.postgres import cluster_of, schema_of, server, url_of
 from tests.support.stores import BOB, STORES, claimed_box
@@ -58,7 +60,16 @@ async def test_a_pooler_in_transaction_mode_is_seen_although_a_client_hears_itse
         assert not await _hears(cluster)
 
 
-async def test_an_inbox_that_went_elsewhere_is_told_though_no_notification_came(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("DELETE FROM inbox", id="went-elsewhere"),
+        pytest.param("UPDATE inbox SET refused = true", id="is-full"),
+        pytest.param("UPDATE inbox SET gone = 'push'", id="lost-a-subscription"),
+        pytest.param("INSERT INTO suspended SELECT inbox FROM inbox", id="is-suspended"),
+    ],
+)
+async def test_what_changes_no_number_is_told_though_no_notification_came(tmp_path: Path, change: str) -> None:
     told: asyncio.Queue[bytes] = asyncio.Queue()
 
     def changed(inboxes: Collection[bytes]) -> None:
@@ -68,13 +79,13 @@ async def test_an_inbox_that_went_elsewhere_is_told_though_no_notification_came(
     async def beat(_: Connection) -> None:
         pass
 
-    async with claimed_box(tmp_path, kind=STORES["postgres"]):
-        cluster = cluster_of(tmp_path)
-        async with Listening(cluster, changed, lambda: [BOB], beat):
-            for _ in range(2):  # when it connects, and with the first poll
-                assert await told.get() == BOB
-            connection = await cluster.connect()
-            await connection.execute("DELETE FROM inbox")
-            await connection.close()
-            async with asyncio.timeout(10):
-                assert await told.get() == BOB
+    async with (
+        claimed_box(tmp_path, kind=STORES["postgres"]),
+        beside(tmp_path) as connection,
+        Listening(cluster_of(tmp_path), changed, lambda: [BOB], beat),
+    ):
+        for _ in range(2):  # when it connects, and with the first poll
+            assert await told.get() == BOB
+        await connection.execute(change)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await told.get() == BOB
