@@ -8,12 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from inbox_server.checks.deployment import MIGRATION
 from inbox_server.checks.results import Findings
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.config.config import Config
 from inbox_server.config.secret import BadSecret, Secret
 from inbox_server.errors import CommandFailed
 from inbox_server.store.choosing import clusters_of, day_keys_file, postgres
+from inbox_server.store.migrating import why_not_served
 
 _SET_UP: Final = "docs/postgresql.md, Set up"
 _OLDEST: Final = 150000  # as `server_version_num` has it
@@ -93,6 +95,8 @@ def _check_database(found: Any, secret: Secret, findings: Findings) -> None:
     elif not found.is_home:
         said = f"{what}; a copy was put back, and no server starts before `inbox-server after-restore` was run"
         findings.fail("database", said, "Run it: docs/postgresql.md, Restore.")
+    elif why := why_not_served(found.mark, "it"):
+        findings.fail("database", f"{what}; {why}", MIGRATION)
     else:
         older = f"; the next start brings its tables to step {newest}" if found.step < newest else ""
         findings.ok("database", f"{what}, of this secret, schema step {found.step}{older}")

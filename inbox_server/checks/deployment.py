@@ -12,6 +12,7 @@ from inbox_server.config.config import BadConfig, Config
 from inbox_server.config.file import load_config
 from inbox_server.config.secret import BadSecret, Secret, read_secret
 from inbox_server.store.contract import BadDatabase
+from inbox_server.store.migrating import why_not_served
 from inbox_server.store.sqlite.database import room
 from inbox_server.store.sqlite.inspect import Inspection, LeftAlone, inspect, is_served
 from inbox_server.store.sqlite.opening import DATABASE_NAME
@@ -20,6 +21,7 @@ _OTHERS: Final = 0o077
 _ROOM_TO_WORRY: Final = 16  # times the reserve
 _MEGABYTE: Final = 1 << 20
 _AS_THE_SERVER: Final = "Run this as the server's own user, or as root."
+MIGRATION: Final = "See docs/postgresql.md, Moving to it and back."
 _RESTORE: Final = "Restore a copy: docs/troubleshooting.md, The database is damaged."
 
 
@@ -133,6 +135,8 @@ def _judge(path: Path, found: Inspection, seconds: float, findings: Findings) ->
         findings.fail("database", f"{path} {said}", "Put that one back: docs/troubleshooting.md, The secret is lost.")
     elif found.damage:
         findings.fail("database", f"{path} is damaged: {quoted(found.damage)}", _RESTORE)
+    elif why := why_not_served(found.mark, str(path)):
+        findings.fail("database", why, MIGRATION)
     elif not found.is_newest:
         said = f"{size}; a rotation of the secret waits for the server's next start"
         findings.warn("database", said, "Restart the server: until then the secret before the last one opens it.")

@@ -15,7 +15,8 @@ each check prints a line: ok, warning, FAILED or skipped, what was seen, and wha
   configuration        all errors are listed at once
   secret               it exists, has the right format and mode 0600, and is outside the data directory
   data directory       others cannot open it
-  database             it has this secret and version, and is intact (SQLite's quick_check, for at most 10 seconds)
+  database             it has this secret and version, was not moved away, and is intact (SQLite's quick_check,
+                       for at most 10 seconds)
   disk                 there is more space than the reserve below which deliveries are refused
   database rights, settings, log, clock, notifications, standby, day keys
                        with PostgreSQL, in place of the disk: what its role may do, whether what is answered is on disk

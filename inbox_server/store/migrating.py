@@ -83,19 +83,27 @@ first with those that are "found" in the target."""
 def refuse_partial(mark: Mark | None, place: str) -> None:
     """Raises `BadDatabase` for the target of a migration that is not finished."""
     if mark and mark.state == "target":
-        raise BadDatabase(f"{place} is not whole: `inbox-server migrate-store` began to copy a server into it. {AGAIN}")
+        refuse_marked(mark, place)
 
 
 def refuse_marked(mark: Mark | None, place: str) -> None:
     """Keep a server out of a database that is part of a migration, or was. Raises `BadDatabase`."""
-    refuse_partial(mark, place)
-    if mark and mark.state != "whole":
-        what = "is being copied" if mark.state == "source" else "was copied"
-        raise BadDatabase(
-            f"{place} {what} to another database by `inbox-server migrate-store`, and nothing may change here any more."
-            " Name the other one in store.url. To use this one again all the same: `inbox-server migrate-store"
-            " --reopen`, see docs/postgresql.md, Moving to it and back."
-        )
+    if why := why_not_served(mark, place):
+        raise BadDatabase(why)
+
+
+def why_not_served(mark: Mark | None, place: str) -> str | None:
+    """Why no server may use a database that has this mark, and what to do."""
+    if mark is None or mark.state == "whole":
+        return None
+    if mark.state == "target":
+        return f"{place} is not whole: `inbox-server migrate-store` began to copy a server into it. {AGAIN}"
+    what = "is being copied" if mark.state == "source" else "was copied"
+    return (
+        f"{place} {what} to another database by `inbox-server migrate-store`, and nothing may change here any more."
+        " Name the other one in store.url. To use this one again all the same: `inbox-server migrate-store --reopen`,"
+        " see docs/postgresql.md, Moving to it and back."
+    )
 
 
 async def migrate(source: Database, target: Database, *, new_id: bytes, progress: Progress) -> Tally | None:

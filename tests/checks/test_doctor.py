@@ -179,6 +179,16 @@ def newer(place: Deployment) -> None:
         db.execute("PRAGMA user_version=99")
 
 
+def moved_away(place: Deployment) -> None:
+    with contextlib.closing(sqlite3.connect(place.data / DATABASE_NAME)) as db, db:
+        db.execute("INSERT INTO migration (one, mark, state) VALUES (1, x'01', 'left')")
+
+
+def half_copied(place: Deployment) -> None:
+    with contextlib.closing(sqlite3.connect(place.data / DATABASE_NAME)) as db, db:
+        db.execute("INSERT INTO migration (one, mark, state) VALUES (1, x'01', 'target')")
+
+
 def of_another_program(place: Deployment) -> None:
     (place.data / DATABASE_NAME).unlink()
     with contextlib.closing(sqlite3.connect(place.data / DATABASE_NAME)) as db:
@@ -217,6 +227,8 @@ def no_secret(place: Deployment) -> None:
         (damage, "database", "damaged"),
         (cut, "database", "malformed"),
         (newer, "database", "newer than this command's"),
+        (moved_away, "database", "was copied to another database"),
+        (half_copied, "database", "is not whole"),
         (of_another_program, "database", "another program"),
         (emptied, "database", "is empty"),
         (text, "database", "not a database"),

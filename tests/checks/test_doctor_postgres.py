@@ -233,6 +233,23 @@ async def test_a_copy_that_was_put_back_is_seen(place: Place) -> None:
     assert (found.verdict, "after-restore" in found.said) == ("failed", True)
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("source", "is being copied to another database"),
+        ("left", "was copied to another database"),
+        ("target", "is not whole"),
+    ],
+)
+async def test_a_database_that_is_or_was_part_of_a_migration_is_seen(place: Place, state: str, said: str) -> None:
+    await place.use()
+    await place.ask(f"INSERT INTO migration (one, mark, state) VALUES (1, 'mark', '{state}')")
+    found = (await place.doctor())["database"]
+    assert (found.verdict, said in found.said) == ("failed", True)
+    await place.ask("UPDATE migration SET state = 'whole'")
+    assert (await place.doctor())["database"].verdict == "ok"
+
+
 async def test_an_old_postgresql_is_seen(place: Place) -> None:
     config = place.config
     found = replace(await inspect(cluster_of(config)), version=140023)

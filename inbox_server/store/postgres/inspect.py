@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from inbox_server.store.migrating import Mark
 from inbox_server.store.operating import Standby
+from inbox_server.store.postgres.opening import read_mark
 from inbox_server.store.postgres.primary import SETTINGS, Cluster, Connection, Failure
 from inbox_server.store.postgres.restored import is_home
 from inbox_server.store.postgres.standbys import read_standby
@@ -33,7 +35,8 @@ _RIGHTS: Final = (
     " coalesce((SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class"
     " WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')), true) AS owns,"
     " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_super,"
-    " to_regclass('schema_step') IS NOT NULL AS has_tables, to_regclass('home') IS NOT NULL AS has_home"
+    " to_regclass('schema_step') IS NOT NULL AS has_tables, to_regclass('home') IS NOT NULL AS has_home,"
+    " to_regclass('migration') IS NOT NULL AS has_marks"
 )
 
 
@@ -42,14 +45,15 @@ class Inspection:
     """What a database and its server are like.
 
     `version` is as `server_version_num` has it. `step` is the schema's, None where there are no tables yet. `is_home`
-    is False after a copy was put back (`restored.py`). `skew` is by how many seconds the database's clock is ahead.
-    `with_statistics` are columns of bytes whose values ANALYZE copies. `unsettled` are settings of the session that
-    were asked for and did not arrive.
+    is False after a copy was put back (`restored.py`). `mark` is what the database says of a migration. `skew` is by
+    how many seconds the database's clock is ahead. `with_statistics` are columns of bytes whose values ANALYZE copies.
+    `unsettled` are settings of the session that were asked for and did not arrive.
     """
 
     version: int
     step: int | None
     is_home: bool
+    mark: Mark | None
     secret_checks: tuple[bytes, ...]
     day_checks: tuple[tuple[int, bytes], ...]
     settings: dict[str, str]
@@ -89,6 +93,7 @@ async def _inspect(db: Connection, cluster: Cluster, clock: Callable[[], float])
         version=int(await db.fetchval("SHOW server_version_num")),
         step=await db.fetchval("SELECT coalesce(max(number), 0) FROM schema_step") if has_tables else None,
         is_home=not has_home or await is_home(db),
+        mark=await read_mark(db) if rights["has_marks"] else None,
         secret_checks=await _rows(db, has_tables, "SELECT value FROM secret_check", lambda row: row[0]),
         day_checks=await _rows(db, has_tables, "SELECT day, value FROM day_check", tuple),
         settings=values,

@@ -11,8 +11,9 @@ from typing import Final
 
 from inbox_server.identity.layer import ONLY_ONE, Layers
 from inbox_server.store.contract import BadDatabase
+from inbox_server.store.migrating import Mark
 from inbox_server.store.sqlite.database import schema_steps
-from inbox_server.store.sqlite.opening import DATABASE_NAME, LOCK_NAME, layer_of
+from inbox_server.store.sqlite.opening import DATABASE_NAME, LOCK_NAME, layer_of, read_mark
 
 _STEPS_BETWEEN_LOOKS: Final = 10_000  # of SQLite's machine: about a millisecond
 
@@ -25,14 +26,15 @@ class LeftAlone(Exception):
 class Inspection:
     """What a database file is like.
 
-    `is_newest` says whether it is under the newest of the secret's lines. `damage` is empty when none was found;
-    `read_through` says whether all was looked at.
+    `is_newest` says whether it is under the newest of the secret's lines, `mark` what the database says of a migration.
+    `damage` is empty when none was found; `read_through` says whether all was looked at.
     """
 
     version: int
     newest: int
     is_secrets: bool
     is_newest: bool
+    mark: Mark | None
     bytes: int
     damage: str
     read_through: bool
@@ -76,6 +78,7 @@ def inspect(
                 newest=len(schema_steps()),
                 is_secrets=layer is not None,
                 is_newest=layer is layers[0],
+                mark=read_mark(db) if _has_marks(db) else None,
                 bytes=path.stat().st_size,
                 damage=damage,
                 read_through=read_through,
@@ -95,6 +98,11 @@ def _traceless(path: Path) -> str:
     if log.exists() and log.stat().st_size:
         raise LeftAlone(f"{log} holds what was written last, and only a server that starts may merge it")
     return f"{uri}?mode=ro&immutable=1"
+
+
+def _has_marks(db: sqlite3.Connection) -> bool:
+    """An older version's has no table for them."""
+    return bool(db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'migration'").fetchone()[0])
 
 
 def _damage(db: sqlite3.Connection, seconds: float, monotonic: Callable[[], float]) -> tuple[str, bool]:
