@@ -18,6 +18,8 @@ KEPT_SECONDS: Final = 30 * DAY_SECONDS  # as long as servers keep what is unread
 NO_CARD_YET: Final = "no_card"
 """The code of a place that is the URL of a card. The card will name the inboxes but could not be read yet."""
 
+_LOOK_SECONDS: Final = 60
+
 State = Literal["waiting", "stored", "refused"]
 
 
@@ -48,6 +50,7 @@ class Waiting:
     """One delivery. `message` is the message's ID in the own bucket, `key` the recipient's, `body` what is POSTed.
 
     `n` is its number in the pair, 0 if it has none. `is_indexed`: the index in the bucket says what is known here.
+    `looked`: when the recipient's card was last looked at.
     """
 
     message: str
@@ -58,6 +61,7 @@ class Waiting:
     places: Mapping[str, Place] = field(default_factory=dict)
     n: int = 0
     is_indexed: bool = True
+    looked: int = 0
 
     @property
     def is_finished(self) -> bool:
@@ -70,6 +74,15 @@ class Waiting:
     @property
     def is_without_card(self) -> bool:
         return any((place.state, place.code) == ("waiting", NO_CARD_YET) for place in self.places.values())
+
+    def may_have_moved(self, now: UnixTime) -> bool:
+        """Whether to look at the card although no inbox may be asked yet.
+
+        A server that is closing asks for a long pause, and its owners move away meanwhile. So the card is looked at
+        after a minute, and later after a tenth of the time that the delivery has waited.
+        """
+        is_closing = any((place.state, place.code) == ("waiting", "draining") for place in self.places.values())
+        return is_closing and abs(now - self.looked) >= max(_LOOK_SECONDS, (now - self.made) // 10)
 
     def with_places(self, places: Mapping[str, Place]) -> "Waiting":
         return replace(self, places={**self.places, **places})
@@ -95,6 +108,7 @@ def render_outbox(outbox: Outbox) -> bytes:
             "places": {url: _members(place) for url, place in waiting.places.items()},
             "n": waiting.n,
             "is_indexed": waiting.is_indexed,
+            "looked": waiting.looked,
         }
         for waiting in outbox.values()
     ]

@@ -56,7 +56,7 @@ class Sending:
         now = self._account.now
         pointer = await self._account.index.next_pointer(message, key, now)
         body = delivery_body(pointer.message_id, ttl).decode()
-        waiting = Waiting(message, recipient, key.hex, body, now, places, pointer.n, is_indexed=False)
+        waiting = Waiting(message, recipient, key.hex, body, now, places, pointer.n, is_indexed=False, looked=now)
         self._account.outbox.change(lambda outbox: {**outbox, message: waiting})
         sent = await self._deliver(waiting, is_card_fresh=True)
         sent = _with_index(sent, await self._account.index.write())
@@ -81,16 +81,23 @@ class Sending:
             return None
         if await self._is_too_old(waiting):
             return self._keep(_given_up(waiting, "gave_up", "it waited for 30 days"))
-        if not self._due(self._rested(waiting)) and not waiting.is_without_card:
+        is_due = bool(self._due(self._rested(waiting))) or waiting.is_without_card
+        if not is_due and not waiting.may_have_moved(self._account.now):
             return None
+        waiting = replace(waiting, looked=self._account.now)
         try:
             key, card = await self._look_up(waiting.recipient)
         except (NotReachable, NotForNow):  # use the card as it was when the message was sent
+            pass
+        else:
+            if key.hex != waiting.key:
+                why = "the recipient has a new key: send it again"
+                return self._keep(_given_up(waiting, "key_changed", why))
+            waiting = _follow(waiting, card)
+        if is_due or self._due(waiting):
             return await self._deliver(waiting, is_card_fresh=True)
-        if key.hex != waiting.key:
-            why = "the recipient has a new key: send it again"
-            return self._keep(_given_up(waiting, "key_changed", why))
-        return await self._deliver(_follow(waiting, card), is_card_fresh=True)
+        self._keep(waiting)
+        return None
 
     async def _is_too_old(self, waiting: Waiting) -> bool:
         """By an own inbox's time: a clock that is wrong for a moment must not empty the outbox."""

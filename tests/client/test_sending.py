@@ -119,12 +119,29 @@ async def test_what_a_draining_server_refuses_is_kept_and_follows_the_recipient(
     await world.store.operating.drain(on=True)
     sent = await alice.send("bob.id", "hello")
     assert [(outcome.state, outcome.code) for outcome in sent.outcomes] == [("later", "draining")]
-    assert await alice.retry() == ()  # the server asked for a pause
     await bob.publish((server.url,))  # he has moved
     server.say(201, _STORED)
-    clock.advance(601)
+    clock.advance(59)
+    assert await alice.retry() == ()
+    clock.advance(1)
     assert [report.stored for report in await alice.retry()] == [(server.url,)]
     assert alice.account.outbox.read() == {}
+
+
+async def test_the_longer_a_draining_server_holds_something_back_the_more_seldom_the_card_is_read(
+    world: World, alice: InboxClient, bob: InboxClient, clock: HandClock
+) -> None:
+    await bob.claim({"names": ["bob.id"]}, inboxes=(world.inbox_url,))
+    await bob.publish((world.inbox_url,))
+    await world.store.operating.drain(on=True)
+    await alice.send("bob.id", "hello")
+    for least, most in ((20, 40), (6, 12)):
+        looked = set()
+        for _ in range(120):
+            clock.advance(30)
+            await alice.retry()
+            looked |= {waiting.looked for waiting in alice.account.outbox.read().values()}
+        assert least <= len(looked) <= most, looked
 
 
 async def test_an_older_card_than_one_that_was_seen_is_refused(

@@ -335,7 +335,7 @@ async def test_not_accepted_is_not_final_while_the_card_cannot_be_read(
 
     alice_page.down = []
     (report,) = await alice_page.call("retry", clock_ahead=120)
-    assert [each["inbox"] for each in report["refused"]] == [world.inbox_url]
+    assert report["refused"] == []  # the card, which is read first, does not lead there any more
     assert [each["inbox"] for each in report["stored"]] == [second_inbox]
 
 

@@ -9,6 +9,7 @@ import type { Channel, Dropped, MatrixRoom, Subscription, Webhook } from './chan
 import { Checkpoints } from './checkpoint.js';
 import { ContactIndexes } from './contactindexes.js';
 import { Contacts } from './contacts.js';
+import type { Delivery, SendReport } from './delivery.js';
 import type { Content } from './ecies.js';
 import { Following } from './following.js';
 import { Handoff } from './handoff.js';
@@ -26,7 +27,6 @@ import type { MoveOptions } from './moving.js';
 import type { News } from './news.js';
 import { readOptions } from './options.js';
 import type { InboxClientOptions, Settled } from './options.js';
-import type { Delivery, SendReport } from './outbox.js';
 import { Own } from './own.js';
 import type { Report } from './own.js';
 import { OwnFile } from './ownfile.js';

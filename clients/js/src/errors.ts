@@ -83,6 +83,11 @@ export class BadCard extends InboxError {
   }
 }
 
+/** The recipient has another key than the one that a message is encrypted to, and could not read it. */
+export class KeyChanged extends InboxError {
+  override name = 'KeyChanged';
+}
+
 /** A message is not from the sender that its pointer names. */
 export class NotAuthentic extends InboxError {
   override name = 'NotAuthentic';

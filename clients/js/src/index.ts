@@ -18,13 +18,12 @@ export {
   Unreachable,
 } from './errors.js';
 export type { Evidence, Finding } from './findings.js';
-export type { Receipt } from './delivery.js';
+export type { Delivered, Delivery, Receipt, SendReport } from './delivery.js';
 export { NotAKey } from './keys.js';
 export type { Message } from './messages.js';
 export type { MoveOptions } from './moving.js';
 export type { Entry, News } from './news.js';
 export type { InboxClientOptions } from './options.js';
-export type { Delivered, Delivery, SendReport } from './outbox.js';
 export type { Report } from './own.js';
 export type { Published } from './owncard.js';
 export type { Listed } from './pages.js';

@@ -1,7 +1,7 @@
 /** What `watch` tells. */
 import type { AuditReport } from './auditing.js';
+import type { SendReport } from './delivery.js';
 import type { InboxError } from './errors.js';
-import type { SendReport } from './outbox.js';
 import type { Listed } from './pages.js';
 
 /** An unread entry, and the own inboxes that list it. */

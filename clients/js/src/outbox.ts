@@ -5,77 +5,20 @@
 import { receiptKeysOf } from './card.js';
 import type { Card } from './card.js';
 import type { Random } from './ecies.js';
-import { BadCard, InboxError, Refused, Unreachable } from './errors.js';
-import type { Receipt } from './delivery.js';
-import type { Slot } from './indexes.js';
-import type { Taken, Way } from './sealing.js';
-import type { State, Table } from './state.js';
-import type { Sealed } from './tickets.js';
+import { BadCard, InboxError, KeyChanged, Refused, Unreachable } from './errors.js';
+import type { Delivered, Delivery, Outgoing, Proof, SendReport } from './delivery.js';
+import type { State } from './state.js';
 import type { UnixTime } from './tokens.js';
 import { Turns } from './turns.js';
 import { LONGEST_WAIT_SECONDS } from './waits.js';
 
-const LOOK_AGAIN_SECONDS = 86_400;
+const FRESH_SECONDS = 60; // for so long, a card that was read counts as what it says now
 const FIRST_PAUSE_SECONDS = 30;
 const LONGEST_PAUSE_SECONDS = 3600;
 const GIVE_UP_SECONDS = 30 * 86_400;
 const AT_ONCE = 4; // to one inbox: one that hangs holds nobody else up
 /** In place of the inboxes of a recipient whose card cannot be read at the moment. */
 export const UNKNOWN_INBOX = '';
-
-export interface Delivery {
-  /** The message's ID, which is its file's name in the sender's bucket. */
-  id: string;
-  recipient: string;
-  body: string;
-  begunAt: UnixTime;
-  lookedUpAt: UnixTime;
-  /** Inboxes that have not answered yet, how often each was tried, since when it waits, and when it may be tried again. */
-  waiting: Record<string, { tries: number; since: UnixTime; notBefore: UnixTime }>;
-  /** Inboxes that stored it or refused it. */
-  done: string[];
-  /** Deliveries of older versions have neither receipts nor a place in an index. */
-  proof?: Proof;
-  /** The tickets that it took, by inbox. */
-  tickets?: Table<Taken>;
-}
-
-/** What the receipts of a delivery are checked against, and where they are kept. */
-export interface Proof extends Slot {
-  expires: UnixTime;
-  /** The receipt keys on the recipient's card, by inbox. */
-  keys: Table<string>;
-  /** What that card says of tickets. */
-  sealed?: Sealed;
-  /** Whether both had spoken before this message. */
-  isMutual?: boolean;
-}
-
-/** A message that is about to be delivered. */
-export type Outgoing = Pick<Delivery, 'id' | 'recipient' | 'body' | 'proof'>;
-
-export interface Delivered extends Receipt {
-  /** `signed` where the recipient gives no tickets. */
-  way: Way;
-}
-
-/** What became of a message, inbox by inbox. It is safe with the recipient's server when `stored` has one or more. */
-export interface SendReport {
-  id: string;
-  recipient: string;
-  stored: (Delivered & { inbox: string })[];
-  /**
-   * Not reachable, or not for now, or not accepted while the recipient's card, which may name another inbox, cannot be
-   * read: kept and tried again by `retry` and `watch`, for 30 days. `inbox` is empty where no card could be read at all.
-   */
-  waiting: { inbox: string; problem: InboxError; notBefore: UnixTime }[];
-  /** For good. */
-  refused: { inbox: string; problem: Refused }[];
-  /** Whether what waits is in the storage. Where that is full, it is repeated only until the page is left. */
-  isKept: boolean;
-  /** Why the own index, which the recipient audits by, could not be written. The next `send` or `retry` makes up for it. */
-  index?: InboxError;
-}
 
 export interface OutboxOptions {
   state: State;
@@ -84,8 +27,8 @@ export interface OutboxOptions {
   askTime: () => Promise<UnixTime | undefined>;
   random: Random;
   deliver: (inbox: string, delivery: Delivery) => Promise<Delivered>;
-  /** What the recipient's card says now. */
-  cardOf: (recipient: string) => Promise<Card>;
+  /** What the recipient's card says now. `key` is the one that the message is encrypted to. */
+  cardOf: (recipient: string, key?: string) => Promise<Card>;
   /** Puts the delivery and its new receipts into the own index. Returns why it could not. */
   index: (delivery: Delivery & { proof: Proof }, stored: SendReport['stored']) => Promise<InboxError | undefined>;
 }
@@ -128,20 +71,21 @@ export class Outbox {
   async retry(tell: (report: SendReport) => unknown = () => undefined, only?: string): Promise<SendReport[]> {
     const silent: Silent = new Map();
     const isMeant = ({ id }: Delivery) => !this.#busy.has(id) && (only ?? id) === id;
-    const due = (await this.waiting()).filter((each) => isMeant(each) && this.#due(each).length > 0);
+    const due = (await this.waiting()).filter((each) => isMeant(each) && (this.#due(each).length > 0 || this.#mayHaveMoved(each)));
     for (const { id } of due) this.#busy.add(id);
-    return Promise.all(
+    const reports = await Promise.all(
       due.map(async (delivery) => {
         try {
           let report = await this.#retry(delivery, silent);
-          if (report.stored.length > 0) report = await this.#toIndex(delivery, report);
-          await tell(report);
+          if (report && report.stored.length > 0) report = await this.#toIndex(delivery, report);
+          if (report) await tell(report);
           return report;
         } finally {
           this.#busy.delete(delivery.id);
         }
       }),
     );
+    return reports.filter((report) => report !== undefined);
   }
 
   /** Try one again at once. Undefined where it does not wait. */
@@ -152,19 +96,31 @@ export class Outbox {
     return (await this.retry(undefined, id))[0];
   }
 
-  async #retry(delivery: Delivery, silent: Silent): Promise<SendReport> {
+  /** With what the card says now. Undefined where that leads to no inbox that may be asked already. */
+  async #retry(delivery: Delivery, silent: Silent): Promise<SendReport | undefined> {
     if (await this.#isTooOld(delivery)) {
       return this.#giveUp(delivery, new Refused(0, { code: 'gave_up', detail: 'It waited for 30 days.' }));
     }
-    const age = Math.abs(this.#options.clock() - delivery.lookedUpAt);
-    if (age < LOOK_AGAIN_SECONDS && !(UNKNOWN_INBOX in delivery.waiting)) return this.#deliver(delivery, silent);
-    const problem = await this.#lookAgain(delivery);
-    if (!(UNKNOWN_INBOX in delivery.waiting)) return this.#deliver(delivery, silent);
-    if (problem instanceof InboxError && !problem.isForNow) {
-      return this.#giveUp(delivery, new Refused(0, { code: 'no_card', detail: problem.message }));
+    const isFresh = Math.abs(this.#options.clock() - delivery.lookedUpAt) < FRESH_SECONDS && !(UNKNOWN_INBOX in delivery.waiting);
+    const problem = isFresh ? undefined : await this.#lookAgain(delivery);
+    if (problem instanceof KeyChanged) return this.#giveUp(delivery, new Refused(0, { code: 'key_changed', detail: problem.message }));
+    if (UNKNOWN_INBOX in delivery.waiting) {
+      if (problem && !problem.isForNow) return this.#giveUp(delivery, new Refused(0, { code: 'no_card', detail: problem.message }));
+      silent = new Map([...silent, [UNKNOWN_INBOX, new Unreachable(problem?.message ?? '')]]);
     }
-    const why = new Unreachable(problem?.message ?? '');
-    return this.#deliver(delivery, new Map([...silent, [UNKNOWN_INBOX, why]]));
+    if (this.#due(delivery).length > 0) return this.#deliver(delivery, silent);
+    await this.#keep(delivery);
+    return undefined;
+  }
+
+  /**
+   * A server that is closing asks for a long pause, and its owners move away meanwhile. So the card is read again after a
+   * minute, and later after a tenth of the time that it has waited.
+   */
+  #mayHaveMoved({ waiting, begunAt, lookedUpAt }: Delivery): boolean {
+    const now = this.#options.clock();
+    const isClosing = Object.values(waiting).some(({ code }) => code === 'draining');
+    return isClosing && Math.abs(now - lookedUpAt) >= Math.max(FRESH_SECONDS, (now - begunAt) / 10);
   }
 
   /** It is delivered whether the index can be written or not. */
@@ -242,7 +198,8 @@ export class Outbox {
     const wished = problem instanceof Refused ? problem.retryAfterSeconds : undefined;
     const pause = Math.min(Math.ceil(wished ?? fraction(this.#options.random) * most), LONGEST_WAIT_SECONDS);
     const since = this.#options.clock();
-    delivery.waiting[inbox] = { tries: tries + 1, since, notBefore: since + pause };
+    const code = problem instanceof Refused ? { code: problem.code } : {};
+    delivery.waiting[inbox] = { tries: tries + 1, since, notBefore: since + pause, ...code };
     return since + pause;
   }
 
@@ -260,14 +217,14 @@ export class Outbox {
    */
   async #lookAgain(delivery: Delivery): Promise<InboxError | undefined> {
     const now = this.#options.clock();
+    delivery.lookedUpAt = now;
     try {
-      const card = await this.#options.cardOf(delivery.recipient);
+      const card = await this.#options.cardOf(delivery.recipient, delivery.proof?.to);
       if (delivery.proof) Object.assign(delivery.proof, { keys: receiptKeysOf(card), sealed: card.sealed });
       const open = card.inboxes.filter((inbox) => !delivery.done.includes(inbox));
       delivery.waiting = Object.fromEntries(
         open.map((inbox) => [inbox, delivery.waiting[inbox] ?? { tries: 0, since: now, notBefore: now }]),
       );
-      delivery.lookedUpAt = now;
       return undefined;
     } catch (error) {
       if (!(error instanceof InboxError)) throw error;

@@ -1,6 +1,6 @@
 /** Whom deliveries go to: a recipient's key and inboxes, both checked against the address of the bucket. */
 import type { Card } from './card.js';
-import { BadCard, InboxError, Unreachable } from './errors.js';
+import { BadCard, InboxError, KeyChanged, Unreachable } from './errors.js';
 import { parseIdentity } from './identities.js';
 import type { PublicKey } from './keys.js';
 import type { Lapses } from './lapses.js';
@@ -39,11 +39,12 @@ export class Recipients {
     });
   }
 
-  /** What the card says now, for a delivery that waits. Throws as `find`. */
-  cardOf(recipient: string): Promise<Card> {
+  /** What the card says now, for a delivery that waits and is encrypted to `to`. Throws as `find`, and `KeyChanged`. */
+  cardOf(recipient: string, to?: string): Promise<Card> {
     return this.#lapses.during(`to ${recipient}`, async () => {
       const bucket = await this.#lookUps.bucket(recipient, { fresh: true });
-      await this.#lookUps.key(bucket);
+      const { hex } = await this.#lookUps.key(bucket);
+      if (to !== undefined && to !== hex) throw new KeyChanged('The recipient has a new key: send it again.');
       return this.#card(bucket);
     });
   }

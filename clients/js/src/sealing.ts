@@ -2,11 +2,10 @@
 import type { Card } from './card.js';
 import type { Contacts } from './contacts.js';
 import { InboxError, Refused } from './errors.js';
-import type { Receipt, Requested } from './delivery.js';
+import type { Delivery, Proof, Receipt, Requested } from './delivery.js';
 import type { Inbox } from './inbox.js';
 import { PublicKey } from './keys.js';
 import type { AppKey } from './keys.js';
-import type { Delivery, Proof } from './outbox.js';
 import type { Own } from './own.js';
 import { weekOf } from './pairs.js';
 import type { State } from './state.js';

@@ -6,14 +6,13 @@ import type { Content } from './ecies.js';
 import { Refused, Unreachable } from './errors.js';
 import type { InboxError } from './errors.js';
 import type { Indexes } from './indexes.js';
-import type { Requested } from './delivery.js';
+import type { Delivered, Delivery, Proof, Requested, SendReport } from './delivery.js';
 import type { Inbox } from './inbox.js';
 import { PublicKey } from './keys.js';
 import type { AppKey } from './keys.js';
 import { toHex } from './bytes.js';
 import type { Settled } from './options.js';
 import { Outbox } from './outbox.js';
-import type { Delivered, Delivery, Proof, SendReport } from './outbox.js';
 import type { Own } from './own.js';
 import { idOf } from './pages.js';
 import { encryptPointer } from './pointer.js';
@@ -54,7 +53,7 @@ export class Sending {
   constructor(what: SendingOptions) {
     this.#what = what;
     const { own, state, options, recipients } = what;
-    const cardOf = (recipient: string) => recipients.cardOf(recipient);
+    const cardOf = (recipient: string, to?: string) => recipients.cardOf(recipient, to);
     this.#sealing = new Sealing({ ...what, cardOf, isOn: options.sealed });
     this.outbox = new Outbox({
       ...{ state, random: options.random, clock: () => own.now(), askTime: () => own.askTime() },

@@ -19,13 +19,14 @@ const SETTINGS = { accept: 'anyone', retention: 30 * DAY, contacts: 0, blocked: 
 const RETENTION = 90 * DAY;
 const HUB = 'https://hub.test';
 const READ = 'https://read.test/';
+const NAMES = 'https://names.test';
 const APP = 'https://chat.example';
 const random = (length) => crypto.getRandomValues(new Uint8Array(length));
 /** No time passes, but what waits for an answer gets its turn. Browsers have no `setImmediate`. */
 export const soon = () => new Promise((resolve) => (globalThis.setImmediate ?? setTimeout)(resolve));
 const json = (document, status = 200, headers = {}) => new Response(JSON.stringify(document), { status, headers });
-const problem = (status, code) =>
-  new Response(JSON.stringify({ code, status }), { status, headers: { 'Content-Type': 'application/problem+json' } });
+const problem = (status, code, headers = {}) =>
+  new Response(JSON.stringify({ code, status }), { status, headers: { 'Content-Type': 'application/problem+json', ...headers } });
 
 export class World {
   now = START;
@@ -33,6 +34,9 @@ export class World {
   /** By how much the clocks of devices are wrong at the moment. */
   ahead = new Map();
   files = new Map();
+  /** Paths that were read at the hub. */
+  reads = [];
+  names = new Map();
   servers = new Map();
   down = new Set();
 
@@ -40,6 +44,16 @@ export class World {
     const server = new Server(this, origin);
     this.servers.set(origin, server);
     return server;
+  }
+
+  /** A name, whose owner's profile leads to somebody's bucket: now, and not to another's any more. */
+  name(name, { address }) {
+    const owner = new AppKey(random(32));
+    const isKey = { publicKey: owner.public.hex };
+    const claims = { issuer: isKey, subject: isKey, claim: { apps: { [APP]: `${READ}${address}/` } } };
+    const content = JSON.stringify([{ token: signToken(owner, 'JWT', claims) }]);
+    this.files.set(`${name}/profile.json`, { content, etag: name });
+    this.names.set(`/v1/names/${name}`, { address: owner.public.address, zonefile: `_http._tcp IN URI 10 1 "${READ}${name}/profile.json"` });
   }
 
   /** A device of somebody: what it stores is its own, the key may be on several. `ahead` is its clock's fault. */
@@ -55,6 +69,7 @@ export class World {
     const { origin, pathname, searchParams } = new URL(url);
     if (this.down.has(origin)) throw new TypeError('fetch failed');
     if (url === `${HUB}/hub_info`) return json({ challenge_text: 'challenge', read_url_prefix: READ });
+    if (origin === NAMES) return json(this.names.get(pathname));
     if (origin === HUB) return this.#store(pathname.slice('/store/'.length), headers, body);
     if (url.startsWith(READ)) return this.#read(url.slice(READ.length));
     const server = this.servers.get(origin);
@@ -75,6 +90,7 @@ export class World {
   }
 
   #read(path) {
+    this.reads.push(path);
     const file = this.files.get(path);
     return file ? new Response(file.content, { headers: { ETag: file.etag } }) : new Response('', { status: 404 });
   }
@@ -93,6 +109,7 @@ export class Server {
   /** By how much its clock is ahead of the world's. */
   ahead = 0;
   accept = 'anyone';
+  isDraining = false;
   /** All that it was ever shown. */
   requests = [];
   /** Whether the connection breaks before the answer is there. */
@@ -152,6 +169,7 @@ export class Server {
 
   answer({ method, path, query, headers: { Authorization }, body, signal }) {
     if (path === '/.well-known/message-inbox') return this.#capabilities();
+    if (this.isDraining && (path === '/v1/messages' ? method === 'POST' : path === '/v1/inbox' && method === 'PUT')) return problem(503, 'draining', { 'Retry-After': '600' });
     if (Authorization.startsWith('InboxTicket ')) return this.#deliverSealed(JSON.parse(body), Authorization.split(' ')[1]);
     const { claims } = parseToken(Authorization.slice('Bearer '.length));
     if (path === '/v1/messages' && method === 'POST') return this.#deliver(JSON.parse(body), claims);

@@ -120,7 +120,8 @@ test('a host that hangs holds up neither another nor all that waits for it', asy
     await timeOut;
     throw new Unreachable('did not answer in time', { cause: new Error('time') });
   };
-  const outbox = new Outbox({ state, random, deliver, clock: () => now, askTime: async () => now });
+  const cardOf = async (recipient) => ({ inboxes: [recipient === 'bob.id' ? hangs : good] });
+  const outbox = new Outbox({ state, random, deliver, cardOf, clock: () => now, askTime: async () => now });
   for (const at of [...Array(20).keys()]) await outbox.send(sending(`to-hanging-${at}`, 'bob.id', '{}'), [hangs]);
   await outbox.send(sending('to-good', 'carol.id', '{}'), [good]);
   [isUp, now] = [true, 1060];
