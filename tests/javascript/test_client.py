@@ -309,7 +309,7 @@ async def test_after_not_accepted_a_sender_follows_the_card_to_the_new_inbox(
     await alice_page.call("send", "bob.id", MESSAGE)
     await bob_page.call("claim", {"accept": "nobody"})
     await bob_page.call("publish", [second_inbox])
-    await bob_page.call("claim", {"names": ["bob.id"]})
+    await bob_page.call("claim", {"accept": "anyone", "names": ["bob.id"]})
 
     alice_page.down = []
     (report,) = await alice_page.call("retry", clock_ahead=30)
@@ -325,7 +325,7 @@ async def test_not_accepted_is_not_final_while_the_card_cannot_be_read(
     await alice_page.call("send", "bob.id", MESSAGE)
     await bob_page.call("claim", {"accept": "nobody"})
     await bob_page.call("publish", [second_inbox])
-    await bob_page.call("claim", {"names": ["bob.id"]})
+    await bob_page.call("claim", {"accept": "anyone", "names": ["bob.id"]})
 
     alice_page.down = [getattr(world, unreachable)]
     (report,) = await alice_page.call("retry", clock_ahead=30)

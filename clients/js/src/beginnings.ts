@@ -12,6 +12,9 @@ import type { UnixTime } from './tokens.js';
 
 const DAY_SECONDS = 86_400;
 
+/** `claimed_again`: no device of the owner has deleted the one that was there, so its operator has deleted or lost it. */
+export type Made = 'claimed' | 'claimed_again';
+
 export class Beginnings {
   readonly #state: State;
   readonly #checkpoints: Checkpoints;
@@ -30,15 +33,22 @@ export class Beginnings {
     return (await this.#state.read<UnixTime>('begun'))[url] ?? 0;
   }
 
+  /** The inbox is about to be made: nothing that was seen of one before it is held against its log. */
+  async note({ url, time }: Inbox): Promise<void> {
+    await this.#forget(url);
+    await this.#note(url, time);
+  }
+
   /**
    * The inbox was just made: its log is checked from here on, by all devices. Receipts have days only: where there may
    * have been a log before, what is of today is not judged by this one.
    */
-  async begin(inbox: Inbox): Promise<void> {
+  async begin(inbox: Inbox): Promise<Made> {
     const { url, time } = inbox;
-    await this.#forget(url);
-    await this.#note(url, time);
-    await this.#share(inbox, async ({ isThere }) => {
+    let made: Made = 'claimed';
+    await this.note(inbox);
+    await this.#share(inbox, async ({ isThere, points }) => {
+      if (points[url]) made = 'claimed_again';
       const { limits } = await inbox.capabilities();
       const { cursor } = await inbox.page(undefined, 1);
       await mark(this.#state, inbox, cursor);
@@ -49,6 +59,7 @@ export class Beginnings {
       await this.#state.change<Audited>('audited', (all) => void (all[url] = audited));
       return { [url]: { ...head, at: time, since, signed, retention: Number(limits?.max_retention_seconds ?? 0) } };
     });
+    return made;
   }
 
   /** The inbox is about to be deleted. Throws an `InboxError`: other devices would take its next log for a forged one. */

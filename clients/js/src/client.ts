@@ -5,6 +5,8 @@ import type { AuditReport } from './auditing.js';
 import { Beginnings } from './beginnings.js';
 import type { MoveStep } from './carrying.js';
 import { channelOf } from './channels.js';
+import { claim } from './claiming.js';
+import type { Claimed } from './claiming.js';
 import type { Channel, Dropped, MatrixRoom, Subscription, Webhook } from './channels.js';
 import { Checkpoints } from './checkpoint.js';
 import { ContactIndexes } from './contactindexes.js';
@@ -110,13 +112,12 @@ export class InboxClient {
     return this.#own.publish(inboxes);
   }
 
-  /** Claim every own inbox, or change its settings; or `inboxes`, which need not be on the card yet. */
-  async claim(settings: Claim = {}, { inboxes }: { inboxes?: readonly string[] } = {}): Promise<Report<InboxSettings>[]> {
-    const reports = await this.#own.each((inbox) => inbox.claim(settings), inboxes);
-    const { invite, ...kept } = settings;
-    if (reports.some(({ result }) => result)) await this.#state.change('settings', (before) => void Object.assign(before, kept));
-    await this.#sheets.noteBlocked(this.#own.now());
-    return reports;
+  /**
+   * Claim every own inbox, or change its settings; or `inboxes`, which need not be on the card yet. A new one also gets the
+   * settings that were last claimed here.
+   */
+  claim(settings: Claim = {}, { inboxes }: { inboxes?: readonly string[] } = {}): Promise<Claimed[]> {
+    return claim({ own: this.#own, state: this.#state, sheets: this.#sheets }, settings, inboxes);
   }
 
   /**

@@ -2,7 +2,7 @@
 import { fromUtf8, toBase64Url } from './bytes.js';
 import { channelOf } from './channels.js';
 import type { Channel, Dropped, MatrixRoom, Subscription, Webhook } from './channels.js';
-import type { Beginnings } from './beginnings.js';
+import type { Beginnings, Made } from './beginnings.js';
 import { capabilitiesOf } from './check.js';
 import type { Capabilities } from './check.js';
 import type { Addressed, Receipt, Requested } from './delivery.js';
@@ -12,6 +12,7 @@ import { readLogPage } from './log.js';
 import type { LogPage } from './log.js';
 import { idOf, readPage } from './pages.js';
 import type { Page } from './pages.js';
+import { Pauses } from './pauses.js';
 import { notTheProtocol, readProblem, typeOf } from './problems.js';
 import { BadReceipt, verifyReceipt } from './receipts.js';
 import type { SignedReceipt } from './receipts.js';
@@ -23,7 +24,6 @@ import type { Scope, UnixTime } from './tokens.js';
 import type { Ticks } from './waits.js';
 
 const MAX_ANSWER_BYTES = 8 << 20; // a page of 1,000 entries has less than 2 MB
-const MAX_PAUSES = 1000;
 const PAGE_SECONDS = 30;
 const CAPABILITIES_SECONDS = 300;
 const [CREATED, NO_CONTENT] = [201, 204];
@@ -38,7 +38,7 @@ export interface Caller {
   key: AppKey;
   app: string;
   /** Told when an inbox of the owner is made or deleted. */
-  beginnings?: Pick<Beginnings, 'begin' | 'end'>;
+  beginnings?: Pick<Beginnings, 'note' | 'begin' | 'end'>;
 }
 
 export class Inbox {
@@ -52,11 +52,12 @@ export class Inbox {
   #stated: number | undefined;
   #says: { since: number; document: Partial<Capabilities> } | undefined;
   /** Until when the server asked us to wait: for the owner's requests, for streams, and for each recipient. */
-  readonly #pauses = new Map<string, { until: number; problem: Refused }>();
+  readonly #pauses: Pauses;
 
   constructor(url: string, caller: Caller) {
     this.url = url;
     this.#caller = caller;
+    this.#pauses = new Pauses(caller.ticks);
   }
 
   /** By the server's clock, as far as it has said that ours is wrong. */
@@ -74,13 +75,26 @@ export class Inbox {
     return this.#isTimed;
   }
 
-  async claim(claim: Claim): Promise<InboxSettings> {
-    const body = JSON.stringify(claim);
+  /** With `ifNew` beneath, where there is no inbox yet. `made` says whether it made one. */
+  async claim(claim: Claim, ifNew: Claim = {}): Promise<{ settings: InboxSettings; made: Made | undefined }> {
+    const { beginnings } = this.#caller;
+    const isNew = !(await this.shown());
+    if (isNew) await beginnings?.note(this); // before: the answer may be lost
+    const body = JSON.stringify(isNew ? { ...ifNew, ...claim } : claim);
     const token = (now: UnixTime) => this.#ownerToken('settings', body, now);
     const response = await this.#send('owner', token, '/v1/inbox', { method: 'PUT', body });
     const settings = this.#readSettings(await this.#readObject(response));
-    if (response.status === CREATED) await this.#caller.beginnings?.begin(this);
-    return settings;
+    return { settings, made: response.status === CREATED ? await beginnings?.begin(this) : undefined };
+  }
+
+  /** The settings; undefined when there is no such inbox (any more). */
+  async shown(): Promise<InboxSettings | undefined> {
+    try {
+      return await this.settings();
+    } catch (error) {
+      if (error instanceof Refused && error.code === 'no_inbox') return undefined;
+      throw error;
+    }
   }
 
   async settings(): Promise<InboxSettings> {
@@ -264,28 +278,14 @@ export class Inbox {
   }
 
   async #try(pause: string, authorization: string, path: string, what: Request): Promise<Response> {
-    this.#obey(pause);
+    this.#pauses.obey(pause);
     const headers = { ...what.headers, Authorization: authorization, 'Content-Type': 'application/json' };
     const response = await request(this.#caller.fetch, this.url + path, { ...what, headers });
     const now = Date.parse(response.headers.get('Date') ?? '') / 1000;
     if (Number.isFinite(now)) this.#stated = Math.floor(now) - this.#caller.clock();
     if (response.ok) return response;
     const problem = await readProblem(response, this.url, MAX_ANSWER_BYTES);
-    this.#remember(pause, problem);
+    this.#pauses.remember(pause, problem);
     throw problem;
-  }
-
-  #obey(pause: string): void {
-    const paused = this.#pauses.get(pause);
-    if (!paused) return;
-    const left = Math.ceil(paused.until - this.#caller.ticks());
-    if (left > 0) throw new Refused(paused.problem.status, { ...paused.problem }, left);
-    this.#pauses.delete(pause);
-  }
-
-  #remember(pause: string, problem: Refused): void {
-    if (problem.retryAfterSeconds === undefined) return;
-    if (this.#pauses.size >= MAX_PAUSES) this.#pauses.clear();
-    this.#pauses.set(pause, { until: this.#caller.ticks() + problem.retryAfterSeconds, problem });
   }
 }

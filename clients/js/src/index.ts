@@ -3,6 +3,7 @@ export type { MoveStep } from './carrying.js';
 export type { Channel, Dropped, MatrixRoom, Subscription, Webhook } from './channels.js';
 export { check } from './check.js';
 export type { Capabilities, Checked, CheckOptions } from './check.js';
+export type { Claimed } from './claiming.js';
 export { InboxClient } from './client.js';
 export type { Content, Random } from './ecies.js';
 export {

@@ -8,12 +8,11 @@ import type { MoveStep } from './carrying.js';
 import { askCapabilities } from './check.js';
 import { BadCard, CannotMove, Refused } from './errors.js';
 import { isOrigin } from './identities.js';
-import type { Inbox } from './inbox.js';
 import { forgetInbox, noteMove, unfinished } from './move.js';
 import type { Move } from './move.js';
 import type { Settled } from './options.js';
 import type { Own } from './own.js';
-import type { Claim, InboxSettings } from './settings.js';
+import type { Claim } from './settings.js';
 import type { State } from './state.js';
 
 // A delivery that passed the door before it was shut may still wait for look-ups of names.
@@ -104,7 +103,7 @@ export class Moving {
 
   /** What to ask of the new inbox. Of lists a server tells only the length: they are as they were last claimed here. */
   async #settings(old: string): Promise<Claim> {
-    const [known, claimed] = [await shown(this.#account.own.server(old)), await this.#remembered()];
+    const [known, claimed] = [await this.#account.own.server(old).shown(), await this.#remembered()];
     if (!known) return claimed;
     const { name } = this.#account.options;
     const lists = { contacts: [], blocked: [], names: name === undefined ? [] : [name], ...claimed };
@@ -128,7 +127,7 @@ export class Moving {
       signal.throwIfAborted();
     };
     const carrying = new Carrying({ state, from, to, publicKey, sleep });
-    if (!(yield* carrying.patiently(from, () => shown(from)))) return; // deleted before the move was cut off
+    if (!(yield* carrying.patiently(from, () => from.shown()))) return; // deleted before the move was cut off
     yield* carrying.patiently(from, () => from.claim({ accept: 'nobody' }));
     const untold = await acks.tell(from); // else what was read here would be carried as unread
     if (untold) throw untold;
@@ -141,7 +140,7 @@ export class Moving {
       yield* carrying.changes();
       yield* carrying.patiently(from, () => from.forget());
     } catch (error) {
-      const isGone = error instanceof Refused && error.code === 'no_inbox' && !(await shown(from));
+      const isGone = error instanceof Refused && error.code === 'no_inbox' && !(await from.shown());
       if (!isGone) throw error; // else another device has carried everything and deleted it meanwhile
     }
   }
@@ -173,14 +172,4 @@ function isOn(inboxes: readonly string[], { from, to }: Move): boolean {
 
 function replaced(inboxes: readonly string[], { from, to }: Move): string[] {
   return inboxes.length === 0 ? [to] : [...new Set(inboxes.map((url) => (url === from ? to : url)))];
-}
-
-/** The inbox's settings; undefined when there is no such inbox (any more). */
-async function shown(inbox: Inbox): Promise<InboxSettings | undefined> {
-  try {
-    return await inbox.settings();
-  } catch (error) {
-    if (error instanceof Refused && error.code === 'no_inbox') return undefined;
-    throw error;
-  }
 }
