@@ -27,7 +27,6 @@ _WARN: Final = "warning"
 _SETTINGS: Final = (
     ("fsync", "on", _FAIL, "what was answered is lost with the power"),
     ("full_page_writes", "on", _FAIL, "a power cut can damage the database"),
-    ("default_transaction_isolation", "read committed", _FAIL, "the server's statements count on it"),
     ("autovacuum", "on", _WARN, "what was read stays in the files, and they grow"),
     ("wal_recycle", "off", _WARN, "what was read stays in old segments of the log until they are written over"),
     ("log_error_verbosity", "terse", _WARN, "an error can put a row into PostgreSQL's log"),

@@ -21,7 +21,7 @@ _HEAR_SECONDS: Final = 2
 _CHANNEL: Final = "inbox_doctor"
 # Only these are read: a value in a log or a report is no secret, but no list of all settings is needed either.
 _READ: Final = (
-    *("fsync", "full_page_writes", "autovacuum", "wal_recycle", "archive_mode", "default_transaction_isolation"),
+    *("fsync", "full_page_writes", "autovacuum", "wal_recycle", "archive_mode"),
     *("log_error_verbosity", "log_statement", "log_min_duration_statement", "log_min_duration_sample"),
     *("log_transaction_sample_rate", "log_parameter_max_length", "max_connections"),
 )

@@ -46,6 +46,7 @@ SETTINGS: Final = {
     "enable_seqscan": "off",
     "jit": "off",
     "synchronous_commit": "on",  # an answer means that it is on disk, and on the standby where there is one
+    "default_transaction_isolation": "read committed",  # what was waited for under a lock is seen
     "lock_timeout": "3s",
     "idle_in_transaction_session_timeout": "5s",
 }
