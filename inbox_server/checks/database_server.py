@@ -77,7 +77,7 @@ def judge_database_server(found: Any, config: Config, secret: Secret, findings: 
 
 def _check_database(found: Any, secret: Secret, findings: Findings) -> None:
     what = f"PostgreSQL {found.version // 10000}.{found.version % 10000}, asyncpg {version('asyncpg')}"
-    newest, check_value = len(postgres("opening").schema_steps()), secret.hashes().check_value()
+    newest, check_value = len(postgres("upgrading").schema_steps()), secret.hashes().check_value()
     kept = set(found.secret_checks)
     if found.version < _OLDEST:
         findings.fail("database", f"{what}: the server needs PostgreSQL 15 or later", "Upgrade PostgreSQL.")

@@ -64,11 +64,11 @@ def _after_restore(options: argparse.Namespace) -> int:
 
 async def _put_back(clusters: Sequence[Any], *, settings_only: bool) -> Sequence[Any]:
     """Those in which a copy was put back. All of them, if it can be seen in none, as after a recovery to a moment."""
-    opening, restored = postgres("opening"), postgres("restored")
+    opening, restored, upgrading = postgres("opening"), postgres("restored"), postgres("upgrading")
     found = []
     for cluster in clusters:
         async with opening.connected(cluster) as db:
-            await opening.upgrade(db)
+            await upgrading.upgrade(db)
             if not await restored.is_home(db):
                 found.append(cluster)
     for cluster in found or clusters:

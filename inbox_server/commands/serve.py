@@ -16,6 +16,7 @@ from inbox_server.outgoing.guard import NotAllowed, check_stranger_url, is_publi
 from inbox_server.processes.member import Member
 from inbox_server.processes.start import run_processes
 from inbox_server.serving import reload, serve
+from inbox_server.store.choosing import load_postgres
 from inbox_server.store.sqlite.opening import DATABASE_NAME
 
 
@@ -74,6 +75,7 @@ def _serve_in_processes(config: Config, secret: Secret, processes: int, reread: 
     """Several whole servers, and this process as their parent."""
     if not config.store_url:
         raise BadConfig([f"--processes: {ONLY_ONE_PROCESS}"])
+    load_postgres()
 
     def work(member: Member) -> int:
         name = f"process {member.number}"

@@ -31,6 +31,15 @@ def postgres(part: str) -> Any:
     return import_module(f"inbox_server.store.postgres.{part}")
 
 
+def load_postgres() -> None:
+    """Load all that servers on PostgreSQL need: who is forked later is of this version, whatever is installed by then.
+
+    Raises `CommandFailed`.
+    """
+    postgres("opening")
+    postgres("upgrading").schema_steps()
+
+
 def clusters_of(config: Config) -> list[Any]:
     """Each `Cluster` that the configuration names, all with one password. Raises `BadSecret` or `CommandFailed`."""
     cluster, password = postgres("primary").Cluster, read_database_password(config.store_password_file)

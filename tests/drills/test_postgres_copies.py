@@ -13,9 +13,10 @@ import pytest
 
 from inbox_server.client.appkey import AppKey
 from inbox_server.clock import system_clock
-from inbox_server.store.postgres.opening import connected, upgrade
+from inbox_server.store.postgres.opening import connected
 from inbox_server.store.postgres.primary import Cluster
 from inbox_server.store.postgres.restored import is_home, mark_restored
+from inbox_server.store.postgres.upgrading import upgrade
 from tests.support.databases import Database, new_database
 from tests.support.postgres import server
 from tests.support.requests import Caller, at, check_problem, id_of

@@ -22,9 +22,10 @@ from tests.faults.clients import QuickKey
 from tests.http.test_metrics import read
 from tests.processes.test_supervisor import Parent, is_there
 from tests.support.patience import PATIENCE_SECONDS
-from tests.support.postgres import config_of
+from tests.support.postgres import config_of, read_rows
 from tests.support.requests import Answer, Caller, at, check_problem
 from tests.support.serving import Deployment, deploy, free_port
+from tests.support.versions import copy_of_this
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(180)]
 
@@ -46,8 +47,10 @@ def admin_of(place: Deployment) -> str:
 
 
 @contextlib.asynccontextmanager
-async def running(place: Deployment) -> AsyncIterator[Parent]:
-    process = await asyncio.create_subprocess_exec(*place.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+async def running(place: Deployment, *under: str) -> AsyncIterator[Parent]:
+    process = await asyncio.create_subprocess_exec(
+        *under, *place.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     started = Parent(place, process)
     try:
         await started.says(f"{PROCESSES} processes are up")
@@ -123,6 +126,19 @@ async def test_a_process_that_is_killed_under_load_loses_and_doubles_nothing(
         assert (before[1] in after, before[0] in after, len(after)) == (True, False, PROCESSES)
         for _ in range(16):
             assert await listed(owner) == expected  # whichever process answers
+
+
+async def test_a_process_that_is_started_again_is_of_the_version_of_the_others(tmp_path: Path) -> None:
+    """Also when another one was installed meanwhile, on which the server was not restarted yet."""
+    place, version = on_postgres(tmp_path), copy_of_this(tmp_path)
+    async with running(place, *version.under) as started:
+        version.add_step("CREATE TABLE of_another_version (one integer PRIMARY KEY)")
+        for file in (version.root / "inbox_server").rglob("*.py"):
+            file.write_text("raise SystemExit('another version')\n")
+        os.kill(children_of(started.process.pid)[0], signal.SIGKILL)
+        await started.says("process 1 is up again")
+        newest = read_rows(tmp_path / "inbox", "SELECT max(number) FROM schema_step")
+        assert newest == [(version.steps - 1,)]
 
 
 async def test_all_processes_hear_of_what_any_of_them_takes(tmp_path: Path, http: aiohttp.ClientSession) -> None:

@@ -12,7 +12,7 @@ from inbox_server.store.postgres.expiry import drop_oldest_tombstones
 from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.sealing import BLANK
 
-_ACKNOWLEDGE: Final = "SELECT * FROM acknowledge($1, $2, $3, $4, $5)"
+_ACKNOWLEDGE: Final = "SELECT number, verdict, remembered FROM acknowledge($1, $2, $3, $4, $5)"
 _NO_INBOX: Final = 3
 
 

@@ -20,7 +20,9 @@ from inbox_server.store.postgres.text_days import ensure_days, move_text
 from inbox_server.store.texts import TEXT_BYTES
 
 _EXPIRED_BATCH: Final = TEXT_BYTES  # this many entries, of at least a byte each, make room for any other
-_DELIVER: Final = "SELECT * FROM deliver($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+_DELIVER: Final = (
+    "SELECT number, verdict, granted, log_length FROM deliver($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+)
 
 
 class _Verdict(IntEnum):

@@ -5,7 +5,6 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from inbox_server.store.postgres.settings import is_draining
 from inbox_server.store.postgres.sharded import ShardedStore
 from inbox_server.store.postgres.sharding import UNKNOWN, Placing, cluster_id, note_away, place_shards
 from inbox_server.store.postgres.store import PostgresStore
+from inbox_server.store.postgres.upgrading import upgrade
 
 _ID_BYTES: Final = 16
 # A pooler refuses the settings of a session, or forgets statements that were prepared.
@@ -35,7 +35,6 @@ _OF_POOLERS: Final = (
 )
 _OF_SIGNING_IN: Final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 _OF_SEVERAL: Final = "This database is one of several clusters. Name them all in store.urls, and restart the server."
-_SCHEMA_LOCK: Final = 0x696E626F78  # the letters of "inbox": nobody else's, most likely
 
 
 @contextlib.asynccontextmanager
@@ -251,30 +250,6 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{type(error).__name__} ({state})" if state else type(error).__name__
-
-
-def schema_steps() -> list[str]:
-    """The numbered SQL files, in order; `schema_step` has the numbers of those that ran."""
-    folder = resources.files("inbox_server.store.postgres") / "schema"
-    return [step.read_text(encoding="utf-8") for step in sorted(folder.iterdir(), key=lambda file: file.name)]
-
-
-async def upgrade(db: Connection) -> None:
-    """Run the steps that this database has not seen, each as a whole, one process at a time. Raises `BadDatabase`."""
-    steps = schema_steps()
-    for number in range(1, len(steps) + 1):
-        async with db.transaction():
-            await db.execute("SET LOCAL lock_timeout = 0")
-            await db.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
-            await db.execute("CREATE TABLE IF NOT EXISTS schema_step (number integer PRIMARY KEY)")
-            newest: int = await db.fetchval("SELECT coalesce(max(number), 0) FROM schema_step")
-            if newest > len(steps):
-                raise BadDatabase(
-                    "The database was written by a newer version of inbox-server. Install that version here too."
-                )
-            if newest < number:
-                await db.execute(steps[number - 1])
-                await db.execute("INSERT INTO schema_step (number) VALUES ($1)", number)
 
 
 async def claim(db: Connection, check_value: bytes, layers: Layers) -> Layer:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from inbox_server.store.postgres.opening import connected, upgrade
+from inbox_server.store.postgres.opening import connected
+from inbox_server.store.postgres.upgrading import upgrade
 from inbox_server.store.sqlite.database import schema_steps, upgrade_steps
 from tests.support.postgres import cluster_of, read_rows
 

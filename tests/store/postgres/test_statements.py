@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from inbox_server.store.postgres import opening
+from inbox_server.store.postgres import upgrading
 from inbox_server.store.postgres.shard_moving import TABLES
 from tests.support import postgres
 
-FOLDER = Path(opening.__file__).parent
+FOLDER = Path(upgrading.__file__).parent
 OF_INBOXES = "|".join({*TABLES, "text"} - {"name"})
 STATEMENT = re.compile(r"\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 USES = re.compile(rf"\b(?:FROM|INTO|UPDATE|JOIN|USING)\s+(?:{OF_INBOXES})\b")
@@ -64,7 +64,7 @@ async def test_the_schema_has_nothing_that_crosses_inboxes(tmp_path: Path) -> No
     """No sequence, foreign key or trigger, and every unique index of inboxes' rows begins with the inbox."""
     db = await postgres.cluster_of(tmp_path).connect()
     try:
-        await opening.upgrade(db)
+        await upgrading.upgrade(db)
         here = "relnamespace = current_schema()::regnamespace"
         assert not await db.fetch(f"SELECT relname FROM pg_class WHERE {here} AND relkind = 'S'")
         assert not await db.fetch(
