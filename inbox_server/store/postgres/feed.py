@@ -6,13 +6,14 @@ its inbox and its texts in one statement, so in one snapshot, and the texts are 
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import ENTRY_JSON, Cursor, Page, ReadyEntries, no_inbox, notices_of
 from inbox_server.store.postgres.primary import Connection
-from inbox_server.store.postgres.sealing import BLANK, BODY_BYTES, NONCE_BYTES, Sealing
+from inbox_server.store.postgres.sealing import BODY_BYTES, BODY_HEAD_BYTES, NONCE_BYTES, Sealing
 
 ID_BYTES: Final = 32
 _INBOX: Final = (
@@ -20,15 +21,20 @@ _INBOX: Final = (
     " EXISTS (SELECT FROM suspended WHERE suspended.inbox = inbox.inbox) AS suspended"
 )
 _ENDS: Final = f"SELECT inbox.inbox, {_INBOX} FROM inbox WHERE inbox.inbox = ANY ($1)"  # noqa: S608 — the columns above
+_BYTES: Final = f"{BODY_HEAD_BYTES} + get_byte(body, 0) * 256 + get_byte(body, 1)"  # without zeros (sealing.py)
+# A text that is not there any more, or whose length cannot be right, comes as one of no length.
+_BODY: Final = (
+    f"coalesce(CASE WHEN {_BYTES} <= {BODY_BYTES} THEN substr(body, 1, {_BYTES}) END,"
+    f" '\\x{bytes(BODY_HEAD_BYTES).hex()}')"
+)
 # $1 the inbox, $2 and $3 after which change and up to which, $4 up to which what was read is left out, $5 the time, $6
-# the limit, $7 what stands for a text that is not there any more. All entries come as one value: a hundred rows take
-# four times as long to be taken apart.
+# the limit. All entries come as one value: a hundred rows take four times as long to be taken apart.
 _PAGE: Final = f"""
     SELECT {_INBOX}, page.*
     FROM inbox LEFT JOIN LATERAL (
         SELECT count(*) > $6 AS more, max(change) FILTER (WHERE place <= $6) AS reached,
             string_agg(
-                entry.id || int4send(entry.day) || int8send(expires) || coalesce(body, $7), ''::bytea ORDER BY change
+                entry.id || int4send(entry.day) || int8send(expires) || {_BODY}, ''::bytea ORDER BY change
             ) FILTER (WHERE place <= $6 AND entry.day IS NOT NULL) AS unread,
             string_agg(entry.id, ''::bytea ORDER BY change) FILTER (WHERE place <= $6 AND entry.day IS NULL) AS read
         FROM (
@@ -37,14 +43,13 @@ _PAGE: Final = f"""
                 AND CASE WHEN day IS NULL THEN message.change > coalesce($4, inbox.change) ELSE expires > $5 END
             ORDER BY change LIMIT $6 + 1
         ) AS entry LEFT JOIN text ON text.inbox = $1 AND text.id = entry.id AND text.day = entry.day
+            AND length(body) = {BODY_BYTES}
     ) AS page ON true
     WHERE inbox.inbox = $1
 """  # noqa: S608
-_ENTRY: Final = struct.Struct(f">{ID_BYTES}siq{NONCE_BYTES}s")
-_ENTRY_BYTES: Final = _ENTRY.size - NONCE_BYTES + BODY_BYTES
+_ENTRY: Final = struct.Struct(f">{ID_BYTES}siqH{NONCE_BYTES}s")
 _FIRST, _LAST = ENTRY_JSON[0].encode(), ENTRY_JSON[3].encode()
-_NEXT: Final = _LAST + b"," + _FIRST
-_AFTER_TEXT: Final = b"%b" + ENTRY_JSON[2].encode() + b"%d"
+_NEXT: Final = b"," + _FIRST
 _MOST: Final = (1 << 63) - 1
 
 
@@ -95,7 +100,7 @@ async def read_page(
 ) -> Page:
     """A page of an inbox's feed. Raises `Refused` no_inbox or cursor_gone."""
     place = (-1, None) if after is None else (after.change, after.listed_at)
-    row = await db.fetchrow(_PAGE, inbox, place[0], _MOST if upto is None else upto, place[1], now, limit, BLANK)
+    row = await db.fetchrow(_PAGE, inbox, place[0], _MOST if upto is None else upto, place[1], now, limit)
     if row is None:
         raise no_inbox()
     *columns, more, reached, unread, read = row
@@ -119,10 +124,19 @@ async def read_page(
 
 def _listed(sealing: Sealing, inbox: bytes, unread: bytes) -> ReadyEntries:
     """The unread entries. One that cannot be opened is there without its text, so that it can be acknowledged."""
-    view, end, size, open_text, unpack = memoryview(unread), len(unread), _ENTRY.size, sealing.open, _ENTRY.unpack_from
-    parts = list[bytes]()
-    for at in range(0, end, _ENTRY_BYTES):
-        id, day, expires, nonce = unpack(unread, at)
-        listed = open_text(inbox, id, day, nonce, view[at + size : at + _ENTRY_BYTES])
-        parts.append(_AFTER_TEXT % (listed, expires))
-    return ReadyEntries(_FIRST + _NEXT.join(parts) + _LAST, len(parts))
+    at, end, size, open_text, unpack = 0, len(unread), _ENTRY.size, sealing.open, _ENTRY.unpack_from
+    parts = [_FIRST]
+    while at < end:
+        id, day, expires, length, nonce = unpack(unread, at)
+        start = at + size
+        at = start + length
+        parts.append(open_text(inbox, id, day, nonce, unread[start:at]))
+        parts.append(_after_text(expires))
+    parts[-1] = parts[-1][: -len(_NEXT)]
+    return ReadyEntries(b"".join(parts), len(parts) // 2)
+
+
+@lru_cache(64)
+def _after_text(expires: int) -> bytes:
+    """What stands between a text and the id of the next one."""
+    return b"%b%d%b" % (ENTRY_JSON[2].encode(), expires, _LAST + _NEXT)

@@ -1,8 +1,9 @@
-"""Texts as they lie in the database: padded to one size, and sealed with AES-256-GCM under the key of their day."""
+"""Texts as they lie in the database: sealed with AES-256-GCM under the key of their day, and padded to one size."""
 
 import json
 import logging
 import os
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -17,11 +18,12 @@ NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 _BETWEEN: Final = ENTRY_JSON[1].encode()
 _HEAD_BYTES: Final = 43 + len(_BETWEEN)
-_PLAIN_BYTES: Final = _HEAD_BYTES + TEXT_BYTES + 1
-BODY_BYTES: Final = NONCE_BYTES + _PLAIN_BYTES + _TAG_BYTES
+_LISTED_BYTES: Final = _HEAD_BYTES + TEXT_BYTES
+_BODY: Final = struct.Struct(f">H{NONCE_BYTES}s")  # how many bytes are sealed, and the nonce; the sealed bytes follow
+BODY_HEAD_BYTES: Final = _BODY.size
+BODY_BYTES: Final = BODY_HEAD_BYTES + _LISTED_BYTES + 1 + _TAG_BYTES
 BLANK: Final = bytes(BODY_BYTES)
 _MOST_CIPHERS: Final = 4000  # days; about 1 KB each
-_AS_DELIVERED: Final = b"\1"
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,8 @@ class Sealing:
     """Seals and opens texts. `random_bytes` gives nonces, which must never come twice.
 
     A text is sealed as it is listed: its id in base64url, what comes between the two, the text with quotes and
-    backslashes escaped. If that does not fit, it is sealed as it was delivered, and the last byte says so.
+    backslashes escaped. If that does not fit, it is sealed as it was delivered, and a byte longer than any other. Zeros
+    behind it, which nobody has to read or open, make all rows of one size; `message.size` tells the length anyway.
     """
 
     def __init__(self, keys: DayKeys, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
@@ -41,12 +44,15 @@ class Sealing:
     def seal(self, inbox: bytes, id: bytes, day: int, text: str) -> bytes:
         """What is kept of a text of ASCII that expires on a day. Raises `KeyGone`."""
         listed, length = as_listed(text)
-        plain = (base64url(id).encode() + _BETWEEN + listed.encode()).ljust(_PLAIN_BYTES - 1, b"\0")
-        plain += _AS_DELIVERED if length is None else b"\0"
-        nonce = self._random_bytes(NONCE_BYTES)
-        return nonce + self._cipher(day).encrypt(nonce, plain, inbox + id)
+        plain = base64url(id).encode() + _BETWEEN + listed.encode()
+        return self._seal(day, plain if length is not None else plain.ljust(_LISTED_BYTES + 1, b"\0"), inbox + id)
 
-    def open(self, inbox: bytes, id: bytes, day: int, nonce: bytes, sealed: bytes | memoryview) -> bytes:
+    def _seal(self, day: int, plain: bytes, context: bytes) -> bytes:
+        nonce = self._random_bytes(NONCE_BYTES)
+        sealed = self._cipher(day).encrypt(nonce, plain, context)
+        return (_BODY.pack(len(sealed), nonce) + sealed).ljust(BODY_BYTES, b"\0")
+
+    def open(self, inbox: bytes, id: bytes, day: int, nonce: bytes, sealed: bytes) -> bytes:
         """Id and text as they are listed, with what comes between the two.
 
         Without the text when it cannot be opened: its day is over, or a disk has changed it.
@@ -56,20 +62,22 @@ class Sealing:
         except (InvalidTag, KeyGone):
             log.error("a text cannot be opened with the day keys of this host")  # noqa: TRY400 — there may be many
             return base64url(id).encode() + _BETWEEN
-        listed = plain.rstrip(b"\0")
-        if len(listed) < _PLAIN_BYTES:
-            return listed
-        return plain[:_HEAD_BYTES] + json.dumps(plain[_HEAD_BYTES:-1].rstrip(b"\0").decode("ascii"))[1:-1].encode()
+        if len(plain) <= _LISTED_BYTES:
+            return plain
+        return plain[:_HEAD_BYTES] + json.dumps(plain[_HEAD_BYTES:].rstrip(b"\0").decode("ascii"))[1:-1].encode()
+
+    def open_body(self, inbox: bytes, id: bytes, day: int, body: bytes) -> bytes:
+        """As `open`, of what is kept."""
+        return self.open(inbox, id, day, *parts_of(body))
 
     def reseal(self, inbox: bytes, id: bytes, day: int, new_day: int, body: bytes) -> bytes:
         """A sealed text under the key of another day; as it is, if it cannot be opened. Raises `KeyGone`."""
-        context = inbox + id
+        nonce, sealed = parts_of(body)
         try:
-            plain = self._cipher(day).decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], context)
+            plain = self._cipher(day).decrypt(nonce, sealed, inbox + id)
         except (InvalidTag, KeyGone):
             return body
-        nonce = self._random_bytes(NONCE_BYTES)
-        return nonce + self._cipher(new_day).encrypt(nonce, plain, context)
+        return self._seal(new_day, plain, inbox + id)
 
     def _cipher(self, day: int) -> AESGCM:
         cipher = self._ciphers.get(day)
@@ -83,3 +91,9 @@ class Sealing:
         """Forget the keys of all days before this one. Raises OSError."""
         self.keys.move_on(day)
         self._ciphers = {each: cipher for each, cipher in self._ciphers.items() if each >= day}
+
+
+def parts_of(body: bytes) -> tuple[bytes, bytes]:
+    """The nonce and the sealed bytes of what is kept."""
+    length, nonce = _BODY.unpack_from(body)
+    return nonce, body[BODY_HEAD_BYTES : BODY_HEAD_BYTES + length]

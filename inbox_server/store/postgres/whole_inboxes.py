@@ -7,7 +7,7 @@ from typing import Any, Final
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.store.contract import ENTRY_JSON
 from inbox_server.store.postgres.primary import Connection
-from inbox_server.store.postgres.sealing import NONCE_BYTES, Sealing
+from inbox_server.store.postgres.sealing import Sealing
 from inbox_server.store.postgres.text_days import ensure_days
 from inbox_server.store.whole_inbox import (
     PARTS,
@@ -71,7 +71,7 @@ _TEXT: Final = ("id", "day", "body")
 
 
 def _text(sealing: Sealing, inbox: bytes, id: bytes, day: int, size: int, body: bytes) -> str:
-    opened = sealing.open(inbox, id, day, body[:NONCE_BYTES], body[NONCE_BYTES:]) if body else b""
+    opened = sealing.open_body(inbox, id, day, body) if body else b""
     listed = opened.partition(ENTRY_JSON[1].encode())[2].decode("ascii", "replace")
     try:
         return readable(id, str(json.loads(f'"{listed}"')), size)
