@@ -14,7 +14,7 @@ J = TypeVar("J")
 
 
 class Groups(Generic[J]):
-    """Hands groups of at most `most` jobs, in order of arrival, to `run_group`, one group at a time.
+    """Hands groups of at most `most` jobs, in order of arrival, to `run_group`, so many `at_once`.
 
     A group's answers wait for its slowest job. `run_group` returns the outcome of each job: what it came to, or the
     exception that it raised. `answered` is called with the same two lists once all jobs have their answers, also those
@@ -27,23 +27,25 @@ class Groups(Generic[J]):
         answered: Callable[[Sequence[J], Sequence[Any]], None] = lambda _jobs, _outcomes: None,
         *,
         most: int,
+        at_once: int = 1,
     ) -> None:
         self._run_group = run_group
         self._answered = answered
         self._most = most
+        self._at_once = at_once
         self._waiting: list[tuple[J, asyncio.Future[Any]]] = []
         self._arrived = asyncio.Event()
         self._closing = False
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run_groups())
+        self._tasks = [asyncio.create_task(self._run_groups()) for _ in range(self._at_once)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Finish what waits, then stop."""
         self._closing = True
         self._arrived.set()
-        await self._task
+        await asyncio.gather(*self._tasks)
 
     def __len__(self) -> int:
         """How many jobs wait."""

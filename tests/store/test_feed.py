@@ -1,6 +1,8 @@
 """The store's contract: the change feed and its cursors."""
 
+import asyncio
 import dataclasses
+from collections.abc import Awaitable
 
 import pytest
 
@@ -183,6 +185,22 @@ async def test_a_cursor_that_missed_an_expired_entry_is_good(box: Box) -> None:
     box.clock.advance(10)
     await box.sweep()
     assert texts_of(await box.page(before)) == ["long"]
+
+
+async def test_readers_who_ask_at_once_get_their_own_pages(box: Box) -> None:
+    others = [box.of(b"inbox number %3d" % number) for number in range(30)]
+    asking = list[Awaitable[Page]]()
+    for other in others:
+        await other.claim()
+        cursor = await other.cursor()
+        await other.deliver(f"for {other.inbox!r}")
+        asking += [other.page(), other.page(cursor, 1)]
+    asking.insert(7, box.of(b"nobody's inbox..").page())
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(refused := found.pop(7), Refused)
+    assert refused.code == "no_inbox"
+    pages = [page for page in found if isinstance(page, Page)]
+    assert [texts_of(page) for page in pages] == [[f"for {other.inbox!r}"] for other in others for _ in range(2)]
 
 
 async def test_an_expired_entry_is_not_in_the_feed(box: Box) -> None:

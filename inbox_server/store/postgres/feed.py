@@ -1,13 +1,13 @@
 """The feed of an inbox in PostgreSQL: what is unread, or what changed since a cursor.
 
-Where a feed ends is asked for many readers in one statement, and most learn so that nothing is new. A page is read with
-its inbox and its texts in one statement, so in one snapshot, and the texts are opened here.
+Many readers are answered by one statement, and most learn so that nothing is new. A page is read with its inbox and its
+texts in one statement, so in one snapshot, and the texts are opened here.
 """
 
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
@@ -27,25 +27,27 @@ _BODY: Final = (
     f"coalesce(CASE WHEN {_BYTES} <= {BODY_BYTES} THEN substr(body, 1, {_BYTES}) END,"
     f" '\\x{bytes(BODY_HEAD_BYTES).hex()}')"
 )
-# $1 the inbox, $2 and $3 after which change and up to which, $4 up to which what was read is left out, $5 the time, $6
-# the limit. All entries come as one value: a hundred rows take four times as long to be taken apart.
-_PAGE: Final = f"""
-    SELECT {_INBOX}, page.*
-    FROM inbox LEFT JOIN LATERAL (
-        SELECT count(*) > $6 AS more, max(change) FILTER (WHERE place <= $6) AS reached,
+# Of each page that is asked for: $1 the inbox, $2 and $3 after which change and up to which, $4 up to which what was
+# read is left out, $5 the time, $6 the limit. All entries of a page come as one value: a hundred rows take four times
+# as long to be taken apart.
+_PAGES: Final = f"""
+    SELECT number, {_INBOX}, page.*
+    FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::integer[]) WITH ORDINALITY
+        AS asked (inbox, after, upto, listed_at, now, most, number)
+        JOIN inbox USING (inbox) LEFT JOIN LATERAL (
+        SELECT count(*) > most AS more, max(change) FILTER (WHERE place <= most) AS reached,
             string_agg(
                 entry.id || int4send(entry.day) || int8send(expires) || {_BODY}, ''::bytea ORDER BY change
-            ) FILTER (WHERE place <= $6 AND entry.day IS NOT NULL) AS unread,
-            string_agg(entry.id, ''::bytea ORDER BY change) FILTER (WHERE place <= $6 AND entry.day IS NULL) AS read
+            ) FILTER (WHERE place <= most AND entry.day IS NOT NULL) AS unread,
+            string_agg(entry.id, ''::bytea ORDER BY change) FILTER (WHERE place <= most AND entry.day IS NULL) AS read
         FROM (
             SELECT change, id, day, expires, row_number() OVER (ORDER BY change) AS place FROM message
-            WHERE message.inbox = $1 AND message.change > $2 AND message.change <= least(inbox.change, $3)
-                AND CASE WHEN day IS NULL THEN message.change > coalesce($4, inbox.change) ELSE expires > $5 END
-            ORDER BY change LIMIT $6 + 1
-        ) AS entry LEFT JOIN text ON text.inbox = $1 AND text.id = entry.id AND text.day = entry.day
+            WHERE message.inbox = asked.inbox AND message.change > after AND message.change <= least(inbox.change, upto)
+                AND CASE WHEN day IS NULL THEN message.change > coalesce(listed_at, inbox.change) ELSE expires > now END
+            ORDER BY change LIMIT most + 1
+        ) AS entry LEFT JOIN text ON text.inbox = asked.inbox AND text.id = entry.id AND text.day = entry.day
             AND length(body) = {BODY_BYTES}
     ) AS page ON true
-    WHERE inbox.inbox = $1
 """  # noqa: S608
 _ENTRY: Final = struct.Struct(f">{ID_BYTES}siqH{NONCE_BYTES}s")
 _FIRST, _LAST = ENTRY_JSON[0].encode(), ENTRY_JSON[3].encode()
@@ -89,31 +91,48 @@ async def read_ends(db: Connection, inboxes: Sequence[bytes]) -> list[FeedEnd | 
     return [ends.get(inbox) for inbox in inboxes]
 
 
-async def read_page(
-    db: Connection,
-    sealing: Sealing,
-    inbox: bytes,
-    after: Cursor | None,
-    limit: int,
-    now: UnixTime,
-    upto: int | None,
-) -> Page:
+class AskedPage(NamedTuple):
+    """A page that a reader asks for: see `contract.Store.unread`."""
+
+    inbox: bytes
+    after: Cursor | None
+    limit: int
+    now: UnixTime
+    upto: int | None
+
+
+async def read_pages(db: Connection, asked: Sequence[AskedPage]) -> list[Sequence[Any] | None]:
+    """What `page_of` takes of each page; None where there is no such inbox."""
+    places = [(-1, None) if one.after is None else (one.after.change, one.after.listed_at) for one in asked]
+    rows = await db.fetch(
+        _PAGES,
+        [one.inbox for one in asked],
+        [change for change, _ in places],
+        [_MOST if one.upto is None else one.upto for one in asked],
+        [listed_at for _, listed_at in places],
+        [one.now for one in asked],
+        [one.limit for one in asked],
+    )
+    found = {number: columns for number, *columns in rows}
+    return [found.get(number) for number in range(1, len(asked) + 1)]
+
+
+def page_of(sealing: Sealing, asked: AskedPage, columns: Sequence[Any] | None) -> Page:
     """A page of an inbox's feed. Raises `Refused` no_inbox or cursor_gone."""
-    place = (-1, None) if after is None else (after.change, after.listed_at)
-    row = await db.fetchrow(_PAGE, inbox, place[0], _MOST if upto is None else upto, place[1], now, limit)
-    if row is None:
+    if columns is None:
         raise no_inbox()
-    *columns, more, reached, unread, read = row
-    last = FeedEnd(*columns)
+    *of_inbox, more, reached, unread, read = columns
+    last = FeedEnd(*of_inbox)
+    after = asked.after
     if after is None:
         after = Cursor(last.generation, -1, last.change)
     else:
         last.check(after)
-    end = last.change if upto is None else min(upto, last.change)
+    end = last.change if asked.upto is None else min(asked.upto, last.change)
     if not more:
         reached = end
     return Page(
-        messages=_listed(sealing, inbox, unread) if unread else (),
+        messages=_listed(sealing, asked.inbox, unread) if unread else (),
         read=tuple(read[at : at + ID_BYTES] for at in range(0, len(read), ID_BYTES)) if read else (),
         cursor=Cursor(last.generation, reached, max(reached, after.listed_at) if more else reached),
         more=more,

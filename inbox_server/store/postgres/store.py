@@ -38,7 +38,7 @@ from inbox_server.store.postgres.acknowledging import Acknowledgement, acknowled
 from inbox_server.store.postgres.day_keys import KeyGone
 from inbox_server.store.postgres.delivering import Delivering, Delivery
 from inbox_server.store.postgres.expiry import sweep
-from inbox_server.store.postgres.feed import FeedEnd, read_ends, read_page
+from inbox_server.store.postgres.feed import AskedPage, FeedEnd, page_of, read_ends, read_pages
 from inbox_server.store.postgres.invites import leave_invite, spend_invite, take_invite
 from inbox_server.store.postgres.links import AGAIN, ATTEMPTS, Health, Link, Links
 from inbox_server.store.postgres.listening import Listening
@@ -64,7 +64,9 @@ _READERS: Final = 3
 _WRITERS: Final = 2
 _GROUP: Final = 256
 _READ_GROUP: Final = 256
-_READS_AT_ONCE: Final = 16
+_PAGE_GROUP: Final = 4  # pages of up to 110 KB, and none is answered before the last of them is there
+_PAGE_GROUPS: Final = _READERS - 1  # at once: so what deliveries ask for has a connection on which nobody reads pages
+_LOGS_AT_ONCE: Final = 16
 _LONG_WRITES_AT_ONCE: Final = 2
 _LONGEST_LINE: Final = 64
 _FEW_IDS: Final = 10
@@ -102,7 +104,8 @@ class PostgresStore:
         self._policies = Groups[tuple[bytes, bytes]](partial(self._read_group, read_policies), most=_READ_GROUP)
         self._tickets = Groups[tuple[bytes, Ticket]](partial(self._read_group, read_ticket_policies), most=_READ_GROUP)
         self._ends = Groups[bytes](partial(self._read_group, read_ends), most=_READ_GROUP)
-        self._reads = Turns(_READS_AT_ONCE)
+        self._pages = Groups[AskedPage](partial(self._read_group, read_pages), most=_PAGE_GROUP, at_once=_PAGE_GROUPS)
+        self._reads = Turns(_LOGS_AT_ONCE)
         self._writes = Turns(_LONG_WRITES_AT_ONCE, line=_LONGEST_LINE)
         self.operating = PostgresOperating(
             self._reading, self._writing, lambda inbox: self._tell([inbox]), quota, draining=draining
@@ -113,8 +116,10 @@ class PostgresStore:
             for each in (self._group_links[0], self._group_links[1], self._reading, self._writing):
                 stack.push_async_callback(each.close)
             await stack.enter_async_context(self._listening)
-            for groups in (self._policies, self._tickets, self._ends, self._deliveries, self._acknowledgements):
-                await stack.enter_async_context(groups)
+            for reads in (self._policies, self._tickets, self._ends, self._pages):
+                await stack.enter_async_context(reads)
+            for writes in (self._deliveries, self._acknowledgements):
+                await stack.enter_async_context(writes)
             self._stack = stack.pop_all()
         return self
 
@@ -176,8 +181,9 @@ class PostgresStore:
                 raise no_inbox()
             if nothing := end.empty_page(after):
                 return nothing
-        async with self._reads.turn(inbox):
-            return await self._reading.read(lambda db: read_page(db, self._sealing, inbox, after, limit, now, upto))
+        asked = AskedPage(inbox, after, limit, now, upto)
+        async with self._reads.line(inbox):
+            return page_of(self._sealing, asked, await self._pages.run(asked))
 
     async def log(self, inbox: bytes, *, after: int, limit: int, now: UnixTime) -> LogPage:
         async with self._reads.turn(inbox):

@@ -1,0 +1,33 @@
+"""Jobs in groups: so many at a time, and each job has its own outcome."""
+
+import asyncio
+from collections.abc import Sequence
+
+from inbox_server.store.groups import Groups
+
+
+async def test_so_many_groups_run_at_once_and_the_rest_wait() -> None:
+    begun, ends = list[list[int]](), asyncio.Semaphore(0)
+    changed = asyncio.Event()
+
+    async def double(jobs: list[int]) -> Sequence[int]:
+        begun.append(jobs)
+        changed.set()
+        await ends.acquire()
+        return [2 * job for job in jobs]
+
+    async def wait_for(count: int) -> None:
+        while len(begun) < count:
+            changed.clear()
+            await changed.wait()
+
+    async with Groups[int](double, most=2, at_once=2) as groups:
+        asked = [asyncio.create_task(groups.run(job)) for job in range(7)]
+        await wait_for(2)
+        assert (begun, len(groups)) == ([[0, 1], [2, 3]], 3)
+        ends.release()
+        await wait_for(3)
+        assert (begun[2], len(groups)) == ([4, 5], 1)
+        for _ in range(3):
+            ends.release()
+    assert [task.result() for task in asked] == [2 * job for job in range(7)]  # whoever closes it waits for all
