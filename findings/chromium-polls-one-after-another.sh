@@ -10,6 +10,7 @@
 set -euo pipefail
 command -v chromium >/dev/null || { echo "Install Chromium (Debian 12: chromium)."; exit 2; }
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+export TMPDIR=$folder # for what Chromium leaves there
 seen=$(python3 - "$folder" <<'PY'
 import http.server, os, signal, subprocess, sys, threading, time
 

@@ -9,6 +9,7 @@
 set -euo pipefail
 command -v chromium >/dev/null || { echo "Install Chromium (Debian 12: chromium)."; exit 2; }
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+export TMPDIR=$folder # for what Chromium leaves there
 cat > "$folder/page.mjs" <<'JS'
 const send = (path) => fetch(base + path, { method: 'POST', body: 'order 1' }).then((answer) => answer.status, (error) => error.name);
 await send('/ok'); // opens the connection

@@ -10,6 +10,7 @@
 set -euo pipefail
 command -v chromium >/dev/null || { echo "Install Chromium (Debian 12: chromium)."; exit 2; }
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+export TMPDIR=$folder # for what Chromium leaves there
 npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$folder" workbox-background-sync@7.4.1 workbox-core@7.4.1 \
   workbox-routing@7.4.1 workbox-strategies@7.4.1 >/dev/null
 seen=$(python3 - "$folder" <<'PY'
