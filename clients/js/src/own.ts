@@ -90,6 +90,14 @@ export class Own {
     if (card) await this.#seen.see(this.#key.public.address, card.seq);
   }
 
+  /** Publish the card again where that is due. A move publishes by itself. Throws `BucketFailed` or `Unreachable`. */
+  async renew(): Promise<Published | undefined> {
+    if (this.#options.hub === undefined || (await unfinished(this.#state))) return undefined;
+    const now = await this.askTime();
+    const card = now === undefined ? undefined : await this.#card.dueForRenewal(await this.bucket(), now);
+    return card && this.publish(card.inboxes);
+  }
+
   /** Withdraws the card first, so that nobody delivers to a deleted inbox. Repeat it to reach inboxes that were down. */
   async forget(): Promise<Report[]> {
     const { leaving: before = [] } = await this.#state.read<string[]>('own');

@@ -1,7 +1,7 @@
 /** The card in the own bucket, and the receipt keys that it names. Another device may have written it. */
 import type { OwnBucket } from './bucket.js';
 import { CARD_FILE, makeCard, MAX_CARD_BYTES, NO_CARD, readCard, receiptKeysOf } from './card.js';
-import type { Card } from './card.js';
+import type { Card, TimedCard } from './card.js';
 import { askCapabilities } from './check.js';
 import { Absent, BucketFailed, InboxError, Unreachable } from './errors.js';
 import { PublicKey } from './keys.js';
@@ -15,6 +15,7 @@ import type { Sealed } from './tickets.js';
 import type { UnixTime } from './tokens.js';
 
 const IS_THERE = 412;
+const RENEW_SECONDS = 60 * 86_400; // of 400: enough for somebody who opens the app once in two months
 const MOST_KEYS = 5; // of one server: each is from a secret that it had
 
 /** `sheets`: why tickets for contacts could not be sent; `watch` tries again. */
@@ -82,6 +83,15 @@ export class OwnCard {
     return isSaid ? undefined : next;
   }
 
+  /** The card, if it ends soon, or lacks the receipt key of a server; a host's old copy of it does not count. */
+  async dueForRenewal(bucket: OwnBucket, now: UnixTime): Promise<Card | undefined> {
+    const card = await this.find(bucket);
+    if (!card || card.seq < (await this.#seen.highest(this.#key.public.address))) return undefined;
+    if (card.exp - now <= RENEW_SECONDS) return card;
+    const keys = await Promise.all(card.inboxes.map((inbox) => this.#askReceiptKey(inbox)));
+    return keys.some((key, at) => key !== null && key !== card.receiptKeys?.[at]) ? card : undefined;
+  }
+
   async withdraw(bucket: OwnBucket): Promise<void> {
     await bucket.write(CARD_FILE, NO_CARD);
   }
@@ -94,7 +104,7 @@ export class OwnCard {
   }
 
   /** Also one that has expired, for the next `seq` must be higher; undefined where none can be read that is ours. */
-  async find(bucket: OwnBucket): Promise<Card | undefined> {
+  async find(bucket: OwnBucket): Promise<TimedCard | undefined> {
     const text = await this.#text(bucket).catch((error: unknown) => {
       if (!(error instanceof Absent)) throw error;
     });

@@ -16,6 +16,7 @@ const LOOK_ROUNDS = 10; // between two looks at contacts' buckets
 const SETTLED_SECONDS = 60; // first the app has what it was opened for
 const AUDIT_SECONDS = 86_400;
 const GAP_SECONDS = 3600; // after an audit, when a contact's numbers have a gap
+const RENEW_SECONDS = 86_400;
 const LOOK_SECONDS = 3600; // between two looks at which sheets are there
 const FAILED_SECONDS = 300;
 const ONCE = new Set(['unreachable', 'no_log', 'no_checkpoint']); // not worth a word each day
@@ -39,6 +40,7 @@ export class Tending {
   readonly #ups = new Map<string, boolean>();
   /** When and in which week sheets are looked at again, and whether all are sent then. */
   #sealAgain = { at: 0, week: 0, sendAll: false };
+  #renewAt = 0;
   #notSealedUntil = 0;
   #notSealedWhy = '';
   /** What the last audit found that is told once. */
@@ -61,6 +63,7 @@ export class Tending {
     while (!signal.aborted) {
       await retry();
       await this.#lookElsewhere();
+      await this.#renew();
       await this.#reseal();
       if (options.ticks() - begun >= SETTLED_SECONDS) await this.#audit(signal);
       await options.sleep(ROUND_SECONDS * 1000, signal);
@@ -70,6 +73,20 @@ export class Tending {
   /** A server lost the place in its list: it may have been restored, with older sheets. */
   lost(): void {
     this.#sealAgain = { at: 0, week: 0, sendAll: true };
+  }
+
+  /** Once a day, see that the card does not end. */
+  async #renew(): Promise<void> {
+    const { own, options, news } = this.#what;
+    if (options.ticks() < this.#renewAt || ![...this.#ups.values()].includes(true)) return;
+    try {
+      this.#renewAt = options.ticks() + RENEW_SECONDS;
+      const published = await own.renew();
+      if (published) await news.give({ kind: 'renewed', seq: published.seq });
+    } catch (error) {
+      if (!(error instanceof InboxError)) throw error;
+      this.#renewAt = options.ticks() + FAILED_SECONDS;
+    }
   }
 
   /** See that the inboxes have tickets for this week and the next ones, and that those who are new or blocked are known. */
