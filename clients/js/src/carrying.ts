@@ -13,7 +13,7 @@ const CLOCK_SECONDS = 60;
 
 /** Progress of a move: act on `kind`, show `text` to people. `carried` is how many entries so far. */
 export interface MoveStep {
-  kind: 'begun' | 'claimed' | 'published' | 'shut' | 'carried' | 'waiting' | 'moved';
+  kind: 'begun' | 'claimed' | 'published' | 'sheets' | 'shut' | 'carried' | 'waiting' | 'moved';
   text: string;
   carried: number;
 }

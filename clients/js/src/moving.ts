@@ -56,9 +56,10 @@ export class Moving {
     await own.server(to).claim(settings);
     if (move.from !== to) await this.#note(move); // now: a server that is none, or refuses, leaves everything as it was
     yield told('claimed', `Claimed the inbox at ${to}.`);
-    if (!move.isPublished) await own.publish(replaced(inboxes, move));
+    const { sheets } = move.isPublished ? {} : await own.publish(replaced(inboxes, move));
     if (move.from !== to) await this.#note({ ...move, isPublished: true });
     yield told('published', `Published a card that names ${to}.`);
+    if (sheets) yield told('sheets', sheets.message);
     if (move.from !== to) yield* this.#empty(move, signal ?? new AbortController().signal);
     await this.#finish(move.from);
     yield told('moved', `The inbox is at ${to}.`);

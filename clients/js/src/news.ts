@@ -27,7 +27,7 @@ export type News =
   | { kind: 'card'; problem: InboxError }
   /** The own card would have ended soon, or lacked the receipt key of a server: it was published again, with this number. */
   | { kind: 'renewed'; seq: number }
-  /** No tickets are sent, because the file in the own bucket that says for whom cannot be read: those that are there stay good. Told once. */
+  /** No tickets are sent: because the file in the own bucket that says for whom cannot be read (those that are there stay good), or an inbox takes none. Told once. */
   | { kind: 'sheets'; problem: InboxError }
   /** A delivery that waited was tried again, and was stored or refused somewhere. */
   | { kind: 'sent'; report: SendReport }

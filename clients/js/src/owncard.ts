@@ -18,7 +18,7 @@ const IS_THERE = 412;
 const RENEW_SECONDS = 60 * 86_400; // of 400: enough for somebody who opens the app once in two months
 const MOST_KEYS = 5; // of one server: each is from a secret that it had
 
-/** `sheets`: why tickets for contacts could not be sent; `watch` tries again. */
+/** `sheets`: why contacts have no new tickets, or none at all; `watch` tries again. */
 export interface Published {
   seq: number;
   inboxes: string[];
@@ -54,7 +54,8 @@ export class OwnCard {
       await bucket.write(CARD_FILE, makeCard(this.#key, card, now), { isNew });
       await this.#remember(card);
       if (set) await this.#sheets.published(set, now);
-      return { inboxes, seq: card.seq, ...(problem ? { sheets: problem } : {}) };
+      const why = problem ?? this.#sheets.problem;
+      return { inboxes, seq: card.seq, ...(why ? { sheets: why } : {}) };
     };
     try {
       if (seen === 0) return await write(seen, true);

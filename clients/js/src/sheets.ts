@@ -53,7 +53,7 @@ const SEND_ALL_SECONDS = 86_400; // a server that was restored has older sheets 
 
 export class Sheets {
   readonly #what: SheetsOptions;
-  /** Why the file that all devices share could not be read or written when it was last looked at. */
+  /** Why no tickets are given: the file that all devices share could not be read or written, or an inbox takes none. */
   problem: InboxError | undefined;
 
   constructor(what: SheetsOptions) {
@@ -76,10 +76,14 @@ export class Sheets {
    * takes no tickets. Throws an `InboxError`: what the card claimed before holds as far as the inboxes can be reached.
    */
   async prepare(inboxes: readonly string[], now: UnixTime, { sendAll = false, claimed, isPatient = false }: Preparing = {}): Promise<SheetSet | undefined> {
+    this.problem = undefined;
     if (!this.#what.isOn) return undefined;
     const servers = inboxes.map((url) => this.#what.server(url));
     const features = await Promise.all(servers.map((server) => server.hasFeature('sealed')));
-    if (features.includes(false)) return undefined;
+    if (features.includes(false)) {
+      await this.#lack(inboxes.filter((_, at) => !features[at]));
+      return undefined;
+    }
     const settings = await Promise.all(servers.map((server) => server.settings())); // all answer, before anything is changed
     for (;;) {
       const [note, set] = [await this.#note(), await this.#set(now, isPatient)];
@@ -91,6 +95,14 @@ export class Sheets {
       const { known } = await this.#what.file.read();
       if (!known || known.edition <= set.edition) return set; // else another device may have sent newer sheets before these
     }
+  }
+
+  /** Says what it means that these take no tickets, if anybody has some. */
+  async #lack(inboxes: readonly string[]): Promise<void> {
+    const { contacts = [] } = (await this.#note()) ?? {};
+    if (contacts.length === 0) return;
+    const why = `${inboxes.join(', ')} takes no tickets, so the card offers none. What contacts send sealed waits until they let it be signed.`;
+    this.problem = new InboxError(why);
   }
 
   /** The user may just have blocked somebody, or not block them any more. */
@@ -138,9 +150,7 @@ export class Sheets {
 
   async #update(change: (known: People | undefined) => People): Promise<People> {
     try {
-      const people = await this.#what.file.update(change);
-      this.problem = undefined;
-      return people;
+      return await this.#what.file.update(change);
     } catch (error) {
       if (error instanceof InboxError) this.problem = error;
       throw error;

@@ -101,15 +101,14 @@ export class Tending {
     this.#sealAgain = { at: ticks + LOOK_SECONDS, week: weekOf(now), sendAll: false };
     try {
       await own.reseal(sendAll);
-      this.#notSealedWhy = '';
     } catch (error) {
       if (!(error instanceof InboxError)) throw error;
       this.#notSealedUntil = ticks + FAILED_SECONDS;
       this.#sealAgain = { at: this.#notSealedUntil, week: weekOf(now), sendAll };
-      const { problem } = sheets;
-      if (problem && problem.message !== this.#notSealedWhy) await news.give({ kind: 'sheets', problem });
-      this.#notSealedWhy = problem?.message ?? '';
     }
+    const { problem } = sheets;
+    if (problem && problem.message !== this.#notSealedWhy) await news.give({ kind: 'sheets', problem });
+    this.#notSealedWhy = problem?.message ?? '';
   }
 
   async #lookElsewhere(): Promise<void> {

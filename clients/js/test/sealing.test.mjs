@@ -4,6 +4,7 @@ import { test } from 'node:test';
 
 import { MemoryStorage } from '../dist/index.js';
 import { DAY, World } from './liar.mjs';
+import { newsOf } from './serving.mjs';
 import { cardOf, meet, read, sealedOnes, settle, sheetsOf, signedOnes, soon, tell, ways, WEEK, whys } from './speaking.mjs';
 
 function copy({ storage, address }, to, table) {
@@ -231,4 +232,20 @@ test('a watch sends the sheets of the weeks that come, and those of somebody who
   assert.deepEqual(ways(await carol.client.send(bob.id, 'with a ticket')), ['sealed']);
   assert.deepEqual(ways(await alice.client.send(bob.id, 'after two weeks')), ['sealed']);
   assert.equal(sheetsOf(bob.server).length, sheets + 5);
+});
+
+test('a move to a server that takes no tickets, and its card, say what that means; without contacts there is nothing to say', async () => {
+  const { world, alice, bob } = await meet();
+  const next = world.serve('https://next.test');
+  Object.assign(next, { features: ['log'], owner: bob.address });
+  const steps = [];
+  for await (const step of bob.client.move(next.origin)) steps.push(step);
+  const { text } = steps.find(({ kind }) => kind === 'sheets');
+  assert.match(text, /https:\/\/next.test takes no tickets.* waits until they let it be signed/);
+  assert.deepEqual(whys(await alice.client.send(bob.id, 'waits')), []); // Alice has not sent sealed yet
+  assert.match((await bob.client.publish([next.origin])).sheets.message, /takes no tickets/);
+  const [{ problem }] = await newsOf(bob.client, 'sheets');
+  assert.match(problem.message, /takes no tickets/);
+  const carol = await settle(world, 'carol', { features: ['log'] });
+  assert.equal((await carol.publish()).sheets, undefined);
 });
