@@ -24,6 +24,7 @@ from inbox_server.client.reports import Entry, Message, Outcome, Unread
 from inbox_server.client.tokens_and_cards import Pointer, is_of_pair, read_pointer
 from inbox_server.client.user import NotAuthentic, NotForNow, NotThere
 from inbox_server.clock import DAY_SECONDS, UnixTime
+from inbox_server.identity.keys import PublicKey
 from inbox_server.inbox_log import is_logged
 from inbox_server.protocol.base64url import encode
 
@@ -176,10 +177,20 @@ class Reading:
             self.forget_missed(entry.ids)
             raise
         self.forget_missed(entry.ids)
+        if self._is_blocked(key):
+            raise NotAuthentic(
+                "the sender is blocked"
+            )  # before that, or with a ticket of before, it could be delivered
         if not is_of_pair(pointer, Pair.of(key.hex, self._account.user.key)):
             raise NotAuthentic("the entry names a message that its sender did not send with it")
         self._note_sender(pointer, key.hex)
         return Message(pointer.id, pointer.sender, key.hex, content)
+
+    def _is_blocked(self, key: PublicKey) -> bool:
+        """On whichever device, as far as this one knows."""
+        profile = self._account.profile.read()
+        known = profile.sealing.people.get(key.hex)
+        return key.address in profile.settings.get("blocked", ()) or bool(known and known.out)
 
     def _note_sender(self, pointer: Pointer, key: str) -> None:
         """Who wrote, and which number: a gap shows that something has not come."""

@@ -11,9 +11,10 @@ from inbox_server.client.remembered import Remembered
 from inbox_server.client.reports import Entry
 from inbox_server.client.sealed import Sealing
 from inbox_server.client.storage import InMemory
+from inbox_server.client.user import NotAuthentic
 from inbox_server.world.local_world import World
 from tests.client.test_people import file_in, key_of, put
-from tests.conftest import APP
+from tests.conftest import APP, HandClock
 from tests.support.clients import opened, profile_of
 from tests.support.providers import Provider
 from tests.support.second_hub import at_another_hub
@@ -97,6 +98,31 @@ async def test_what_somebody_sends_whom_another_device_has_blocked_is_not_found(
         assert (await laptop.audit()).found == ()
         await provider.stop()
         assert (await laptop.unread()).entries == ()
+
+
+async def test_what_came_from_somebody_before_any_device_blocked_them_is_shown_by_no_device(
+    elsewhere: World,
+    alice: InboxClient,
+    bob: InboxClient,
+    new_device: InMemory[Profile],
+    provider: Provider,
+    clock: HandClock,
+) -> None:
+    await speak(alice, bob)
+    assert (await alice.send(key_of(bob), "came before")).stored
+    async with opened(elsewhere, new_device) as laptop:
+        await bob.claim({"blocked": [alice.account.user.key.address]}, inboxes=(provider.url,))
+        await bob.publish((provider.url,))
+        await laptop.publish((provider.url,))
+        for device in (bob, laptop):
+            (entry,) = (await device.unread()).entries
+            with pytest.raises(NotAuthentic, match="blocked"):
+                await device.fetch(entry)
+        clock.advance(60)
+        await bob.claim({"blocked": []}, inboxes=(provider.url,))
+        for device in (bob, laptop):
+            await device.publish((provider.url,))
+            assert (await device.fetch(entry)).content == "came before"
 
 
 async def test_a_name_in_the_file_stays_until_a_device_hears_of_another(

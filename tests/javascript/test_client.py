@@ -126,6 +126,13 @@ async def test_half_of_a_surrogate_pair_is_no_text_and_is_not_sent(alice_page: P
     assert await bob_page.read_all() == ["whole \U0001f41d"]
 
 
+@pytest.mark.parametrize("content", [7, None, {"text": "hello"}, [104, 105]])
+async def test_what_is_neither_text_nor_bytes_is_not_sent(alice_page: Page, bob_page: Page, content: object) -> None:
+    with pytest.raises(Failed, match=r"TypeError: The message must be a string or a .Uint8Array."):
+        await alice_page.call("send", "bob.id", content)
+    assert alice_page.requests == []
+
+
 async def test_people_without_names_reach_each_other_by_key_and_by_address(node: Node, world: World) -> None:
     alice, bob = (page_of(node, world, AppKey(secrets.token_bytes(32)), names=[]) for _ in range(2))
     for page in (alice, bob):

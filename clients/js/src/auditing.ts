@@ -90,7 +90,7 @@ export class Auditing {
     if (fault) findings.push(findingOf('no_checkpoint', '', { text: fault.message }));
     if (!(before instanceof InboxError)) await checkpoints.write(changed, points).catch((problem: unknown) => this.#noCheckpoint(problem, findings));
     const report = await this.#report(findings, [...looks.values()], mail);
-    await contacts.settleGaps();
+    if (areWhole([...looks.values()]) && mail.problems.length === 0) await contacts.settleGaps();
     await state.change<AuditReport>('audit', (audit) => void (audit.last = withoutErrors(report)));
     return report;
   }
@@ -175,8 +175,7 @@ export class Auditing {
     const at = this.#what.own.now();
     const logs = looks.flatMap(({ judged }) => (judged ? [judged.log] : []));
     const isAccused = findings.some(({ isAccusation }) => isAccusation);
-    const isWhole = looks.every(({ judged, findings: [first] }) => judged !== undefined || first?.code === 'no_inbox');
-    const fetched = foundEntries(missing(mail.entries, findings, isWhole ? logs : undefined, at), await this.#what.acks.read(), at);
+    const fetched = foundEntries(missing(mail.entries, findings, areWhole(looks) ? logs : undefined, at), await this.#what.acks.read(), at);
     return {
       at,
       verdict: isAccused ? 'missing' : findings.length + fetched.length + mail.problems.length > 0 ? 'unchecked' : 'accounted',
@@ -187,6 +186,11 @@ export class Auditing {
       unread: mail.problems,
     };
   }
+}
+
+/** Whether the log of every inbox that is there was read. */
+function areWhole(looks: Look[]): boolean {
+  return looks.every(({ judged, findings: [first] }) => judged !== undefined || first?.code === 'no_inbox');
 }
 
 /** What an inbox hides; and, where all that are there have logs, also what lives for days and is in none of them. */

@@ -1,7 +1,8 @@
 /** Bytes as the texts that the protocol writes them in: UTF-8, hex, base64, and base64url without padding. */
 import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
 
-export { concatBytes as concat } from '@noble/hashes/utils.js';
+/** `isBytes` also takes a `Uint8Array` of another window. */
+export { concatBytes as concat, isBytes } from '@noble/hashes/utils.js';
 
 export type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -116,6 +116,11 @@ export class Contacts {
     return [...((await this.#state.read<string[]>('settings')).blocked ?? [])];
   }
 
+  /** On whichever device. */
+  async isBlocked({ hex, address }: PublicKey): Promise<boolean> {
+    return (await this.blocked()).includes(address) || (await this.#state.read<Standing>('standing'))[hex]?.isOut === true;
+  }
+
   /** A delivery to them went sealed, so that no other is signed; or the user says that one may be. */
   async seal(key: PublicKey, sealed: boolean): Promise<void> {
     if ((await this.#state.read<Known>('contacts'))[key.hex]?.sealed === sealed) return;

@@ -8,7 +8,7 @@ import { cbc } from '@noble/ciphers/aes.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256, sha512 } from '@noble/hashes/sha2.js';
 
-import { concat, equal, fromBase64, fromHex, fromUtf8, toBase64, toHex, toUtf8 } from './bytes.js';
+import { concat, equal, fromBase64, fromHex, fromUtf8, isBytes, toBase64, toHex, toUtf8 } from './bytes.js';
 import { CannotDecrypt, NotAuthentic } from './errors.js';
 import { AppKey, PublicKey } from './keys.js';
 
@@ -19,8 +19,11 @@ export type Random = (length: number) => Uint8Array;
 
 const IV_BYTES = 16;
 
-/** Throws `TypeError` for a string with half of a character: it has no bytes, and would come out as another. */
-export function checkContent(content: Content): void {
+/** Throws `TypeError` for what is no content, and for a string with half of a character: it has no bytes, and would come out as another. */
+export function checkContent(content: unknown): void {
+  if (typeof content !== 'string' && !isBytes(content)) {
+    throw new TypeError('The message must be a string or a `Uint8Array`. Turn anything else into one of them, such as with `JSON.stringify`.');
+  }
   if (typeof content === 'string' && /\p{Surrogate}/u.test(content)) {
     throw new TypeError('The message has half of a surrogate pair in it, as a text cut within a character has. Cut between characters.');
   }

@@ -221,7 +221,7 @@ export class Inbox {
 
   async #require(feature: string): Promise<void> {
     if (await this.hasFeature(feature)) return;
-    throw new InboxError(`${hostOf(this.url)} does not offer this: its software is older.`);
+    throw new InboxError(`${hostOf(this.url)} does not offer this: its operator has not set it up, or its software is older.`);
   }
 
   #readSettings(document: Record<string, unknown>): InboxSettings {

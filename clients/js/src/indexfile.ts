@@ -60,13 +60,13 @@ export function readIndex(text: string, pair: Pair, week: number, key: AppKey): 
   throw new NotAuthentic('The index is not one of this sender, reader and week.');
 }
 
-/** Both lists as one, by message: the longest life, and every inbox's latest receipt. */
+/** Both lists as one, by delivery: the longest life, and every inbox's latest receipt. */
 export function mergeEntries(before: readonly IndexEntry[], added: readonly IndexEntry[]): IndexEntry[] {
-  const merged = new Map(before.map((entry) => [entry.id, entry]));
+  const merged = new Map(before.map((entry) => [entry.entry, entry]));
   for (const entry of added) {
-    const known = merged.get(entry.id) ?? entry;
+    const known = merged.get(entry.entry) ?? entry;
     const expires = Math.max(entry.expires, known.expires);
-    merged.set(entry.id, { ...entry, expires, receipts: { ...known.receipts, ...entry.receipts } });
+    merged.set(entry.entry, { ...entry, expires, receipts: { ...known.receipts, ...entry.receipts } });
   }
   return [...merged.values()].sort((one, other) => one.n - other.n);
 }

@@ -61,7 +61,7 @@ export class Messages {
     if (signer.address !== bucket.address) {
       throw new NotAuthentic("The message is not signed by the key of the sender's bucket.");
     }
-    if ((await contacts.blocked()).includes(signer.address)) {
+    if (await contacts.isBlocked(signer)) {
       throw new InboxError('The sender is blocked.'); // with a ticket of before, which no server can refuse
     }
     if (!isOfPair(pointer, Pair.from(signer, key))) throw new NotAuthentic('The pointer to the message is not by its sender.');

@@ -6,6 +6,8 @@ export interface InboxSettings {
   blocked: number;
   names: number;
   unread: number;
+  /** Entries that were read and are remembered, so that a repeat of them stays read. */
+  read?: number;
   quota: { entries: number; bytes: number; bytes_used: number; read_entries?: number };
   /** How many Web Push subscriptions there are. */
   push?: number;

@@ -49,3 +49,32 @@ test('while the file of people cannot be read, whom this device has met is looke
   await alice.client.send(bob.id, 'hidden');
   assert.deepEqual(await fetched(bob.client), ['hidden']);
 });
+
+test('what came from somebody before any device blocked them is shown by no device, until one unblocks them', async () => {
+  const { world, alice, bob } = await meet();
+  const laptop = laptopOf(world, bob);
+  await alice.client.send(bob.id, 'came before');
+  await bob.client.claim({ blocked: [alice.address] });
+  await bob.publish();
+  await laptop.publish();
+  const { entries: [entry] } = await laptop.client.unread();
+  for (const { client } of [bob, laptop]) await assert.rejects(client.fetch(entry), { message: 'The sender is blocked.', isForNow: false });
+  world.now += 60;
+  await bob.client.claim({ blocked: [] });
+  await bob.publish();
+  await laptop.publish();
+  for (const { client } of [bob, laptop]) assert.equal((await client.fetch(entry)).content, 'came before');
+});
+
+test('an audit that could not look everywhere still remembers that numbers were left out', async () => {
+  const { world, alice, bob } = await meet(new World(), { features: ['log', 'receipts', 'sealed'] });
+  const isSoon = () => bob.client.audit().then(() => JSON.parse(bob.storage.getItem(`message-inbox:${bob.address}:contacts`))[alice.id].gaps ?? []);
+  bob.server.keeps = () => false;
+  await alice.client.send(bob.id, 'hidden');
+  bob.server.keeps = () => true;
+  await tell(alice, bob, 'shown');
+  world.down.add(bob.server.origin);
+  assert.deepEqual(await isSoon(), [2]);
+  world.down.delete(bob.server.origin);
+  assert.deepEqual(await isSoon(), []);
+});

@@ -74,6 +74,8 @@ test('of one delivery an index has every receipt and the longest life', () => {
   const other = { ...entry, expires: 200, receipts: { 'https://b.example': receipt(200) } };
   const merged = mergeEntries([one], [other]);
   assert.deepEqual(merged, [{ ...entry, expires: 200, receipts: { ...one.receipts, ...other.receipts } }]);
+  const again = { ...entry, n: 2, entry: 'B'.repeat(42) + 'A', expires: 100, receipts: {} }; // the same message, encrypted anew
+  assert.deepEqual(mergeEntries(merged, [again]), [merged[0], again]);
   const pair = pairOf(vectors.pairs[0]);
   const [read] = readIndex(makeIndex(alice, pair, 7, merged, random), pair, 7, alice);
   assert.deepEqual(read, merged[0]);
