@@ -3,7 +3,9 @@
 import gzip
 import json
 import re
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tests.support.javascript import CLIENT, build_client, missing, npm, open_no
 
 pytestmark = pytest.mark.timeout(120, func_only=True)
 
+_README = (CLIENT / "README.md").read_text()
 _INSTALL_SECONDS = 100
 _TEST_SECONDS = 100
 _USE = """\
@@ -103,13 +106,41 @@ def test_the_types_of_the_packed_package_check(project: Path) -> None:
 def test_the_bundle_needs_nothing_else_and_is_as_small_as_the_readme_says(dist: Path) -> None:
     bundle = (dist / "inbox-client.js").read_bytes()
     assert re.search(rb"""\bfrom\s*["']|\bimport\s*["'(]|\brequire\(""", bundle) is None
-    stated = re.search(r"([0-9.]+) kB gzipped", (CLIENT / "README.md").read_text())
+    stated = re.search(r"([0-9.]+) kB gzipped", _README)
     assert stated
     assert len(gzip.compress(bundle, 9)) / 1000 == pytest.approx(float(stated[1]), rel=0.03)
 
 
+def test_the_readme_s_example_for_the_local_world_runs_as_it_is_printed(project: Path) -> None:
+    (example,) = (each for each in re.findall(r"```js\n(.*?)```", _README, re.DOTALL) if "world.json" in each)
+    (project / "try.mjs").write_text(example)
+    command = [sys.executable, "-m", "inbox_server", "dev", "--json", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as dev:
+        assert dev.stdout
+        (project / "world.json").write_text(world := dev.stdout.readline())
+        try:
+            said = run_node("try.mjs", folder=project).splitlines()
+        finally:
+            dev.send_signal(signal.SIGTERM)
+    inbox = json.loads(world)["inbox_url"]
+    assert said == [f"stored at {inbox} signed, first contact", "alice.id The meadow at noon?", "accounted"]
+
+
+def test_the_readme_has_every_method_and_all_kinds_of_news() -> None:
+    source = (CLIENT / "src" / "client.ts").read_text()
+    methods = set(re.findall(r"^  (?:async )?\*?([a-z]\w+)\(.*\{$", source, re.MULTILINE)) - {"constructor"}
+    table = _README.split("## What there is")[1].split("A recipient is a name")[0]
+    told = {
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)\(", row.split("|")[1] if "|" in row else "")
+    }
+    assert told - {"check"} == methods
+    news = set(re.findall(r"kind: '(\w+)'", (CLIENT / "src" / "news.ts").read_text()))
+    (row,) = (row for row in table.splitlines() if row.startswith("| `watch("))
+    assert set(re.findall(r"`(\w+)`", row.split("|")[3])) == news
+
+
 def test_the_readme_has_no_link_that_leads_out_of_the_package() -> None:
-    assert re.findall(r"\]\((?!https?://|#)[^)]*\)", (CLIENT / "README.md").read_text()) == []
+    assert re.findall(r"\]\((?!https?://|#)[^)]*\)", _README) == []
 
 
 def test_the_lock_file_pins_what_package_json_names_and_names_no_registry() -> None:
