@@ -138,7 +138,8 @@ async def _move(config: Config, secret: Secret, source: str, target: str, option
     for line in _next_steps(config, target, draining=draining):
         tell(line)
     tell(f"No server starts on {old.place} any more; it keeps what is read from now on.")
-    day_keys = "" if source.startswith(_SQLITE) else f", and {day_keys_file(config)} on every host,"
+    seals_no_more = target.startswith(_SQLITE) and not source.startswith(_SQLITE)
+    day_keys = f", and {day_keys_file(config)} on every host," if seals_no_more else ""
     tell(f"Delete it{day_keys} once the new one works.")
 
 

@@ -1,13 +1,13 @@
 """`inbox-server migrate-store` as an operator runs it: clients go on with their cursors, and a kill is no harm."""
 
 import asyncio
+import itertools
 import json
 import os
 import random
 import re
 import subprocess
 import sys
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -119,6 +119,23 @@ async def test_clients_go_on_with_their_cursors_on_postgresql_and_back(tmp_path:
 
 
 @pytest.mark.postgres
+async def test_day_keys_are_to_be_deleted_only_where_no_texts_are_sealed_any_more(tmp_path: Path) -> None:
+    place = deploy(tmp_path / "place")
+    async with place.running():
+        pass
+    stores = [postgres.config_of(tmp_path / name) for name in ("first", "second")]
+    password = ("--to-password-file", stores[0]["password_file"], "--from-password-file", stores[0]["password_file"])
+    ends = [f"sqlite:{place.data}", *(store["url"] for store in stores), f"sqlite:{tmp_path / 'again'}"]
+    delete = f"Delete it, and {place.data / 'day-keys'} on every host, once"
+    said = [
+        await command(place, "migrate-store", "--from", source, "--to", target, *password)
+        for source, target in itertools.pairwise(ends)
+    ]
+    assert [delete in each for each in said] == [False, False, True]
+    assert ["Every host needs a copy of" in each for each in said] == [True, True, False]
+
+
+@pytest.mark.postgres
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 async def test_the_day_keys_that_root_makes_belong_to_the_owner_of_their_directory(tmp_path: Path) -> None:
     place = deploy(tmp_path / "place")
@@ -160,7 +177,7 @@ def test_migrations_that_are_killed_twenty_times_are_whole(tmp_path: Path) -> No
         return f"sqlite:{folder}" if number else f"sqlite:{place.data}"
 
     chance, kills, digests, went_on = random.Random(15), 0, set[str](), 0
-    for leg in count():
+    for leg in itertools.count():
         ends = ("--from", store(leg), "--to", store(leg + 1))
         seconds, is_killed = FIRST_SECONDS, True
         while is_killed:
