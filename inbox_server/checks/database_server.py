@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from inbox_server.checks.deployment import MIGRATION
 from inbox_server.checks.results import Findings
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.config.config import Config
@@ -95,7 +94,7 @@ def _check_database(found: Any, secret: Secret, findings: Findings) -> None:
         said = f"{what}; a copy was put back, and no server starts before `inbox-server after-restore` was run"
         findings.fail("database", said, "Run it: docs/postgresql.md, Restore.")
     elif why := why_not_served(found.mark, "it"):
-        findings.fail("database", f"{what}; {why}", MIGRATION)
+        findings.fail("database", f"{what}; {why}", "Then ask again.")
     else:
         older = f"; the next start brings its tables to step {newest}" if found.step < newest else ""
         findings.ok("database", f"{what}, of this secret, schema step {found.step}{older}")

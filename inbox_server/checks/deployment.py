@@ -21,7 +21,6 @@ _OTHERS: Final = 0o077
 _ROOM_TO_WORRY: Final = 16  # times the reserve
 _MEGABYTE: Final = 1 << 20
 _AS_THE_SERVER: Final = "Run this as the server's own user, or as root."
-MIGRATION: Final = "See docs/postgresql.md, Moving to it and back."
 _RESTORE: Final = "Restore a copy: docs/troubleshooting.md, The database is damaged."
 
 
@@ -136,7 +135,7 @@ def _judge(path: Path, found: Inspection, seconds: float, findings: Findings) ->
     elif found.damage:
         findings.fail("database", f"{path} is damaged: {quoted(found.damage)}", _RESTORE)
     elif why := why_not_served(found.mark, str(path)):
-        findings.fail("database", why, MIGRATION)
+        findings.fail("database", why, "Then ask again.")
     elif not found.is_newest:
         said = f"{size}; a rotation of the secret waits for the server's next start"
         findings.warn("database", said, "Restart the server: until then the secret before the last one opens it.")

@@ -207,13 +207,16 @@ class Health:
         self._what = what
         self._monotonic = monotonic
         self._told_at = -_QUIET_SECONDS * 1.0
+        self._told = ""
 
     def failed(self, error: BaseException) -> None:
-        now = self._monotonic()
-        if not self.failing or now - self._told_at > _QUIET_SECONDS:
-            self._told_at = now
-            state = getattr(error, "sqlstate", None)
-            why = str(error) if isinstance(error, NotServed) else f"{type(error).__name__} {state or ''}".strip()
+        now, state = self._monotonic(), getattr(error, "sqlstate", None)
+        why = str(error) if isinstance(error, NotServed) else f"{type(error).__name__} {state or ''}".strip()
+        is_other = (
+            isinstance(error, NotServed) and why != self._told
+        )  # it does not come and go, and the operator must act
+        if not self.failing or is_other or now - self._told_at > _QUIET_SECONDS:
+            self._told_at, self._told = now, why
             log.error("%s PostgreSQL fails: %s", self._what, why)
         self.failing = True
 

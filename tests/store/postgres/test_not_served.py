@@ -69,6 +69,8 @@ async def test_a_server_that_was_cut_off_during_a_migration_takes_nothing_into_t
     async with served(source.folder, lambda _inboxes: woken.set()) as (box, line):
         await box.deliver("before")
         line.cut()
+        with pytest.raises(Unavailable, match="storage_full"):
+            await box.page()
         await move(source, target)
         woken.clear()
         line.join()
@@ -80,7 +82,9 @@ async def test_a_server_that_was_cut_off_during_a_migration_takes_nothing_into_t
                 await asking
         await woken.wait()  # so who waits here reads, and learns it
     errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
-    assert any("was copied to another database" in error and "store.url" in error for error in errors)
+    for what in ("reading from", "writing to", "delivering to"):
+        why = "PostgreSQL fails: The PostgreSQL database was copied to another database"
+        assert any(error.startswith(f"{what} {why}") and "store.url" in error for error in errors)
     async with target.store() as store:
         assert await Box(store, HandClock()).texts() == ["before"]
 
