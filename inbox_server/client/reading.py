@@ -278,6 +278,14 @@ class Reading:
                 lambda profile: profile.with_remembered(partial(Remembered.with_listed, inbox=url, ids=new))
             )
 
+    def note_read(self, ids: Iterable[str]) -> None:
+        """Remember what was read on any device: it need not be shown again if it is found elsewhere."""
+        now = self._account.now
+        remembered = self._account.profile.read().remembered
+        if new := [id for id in ids if id not in remembered.read]:
+            change = partial(Remembered.with_read, ids=new, until=now + _READ_SECONDS, now=now)
+            self._account.profile.change(lambda profile: profile.with_remembered(change))
+
     def mark(self, url: str, cursor: str) -> None:
         """Keep the first cursor of each day: from there, a move asks what has been read."""
         day = self._account.own(url).now // DAY_SECONDS

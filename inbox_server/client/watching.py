@@ -143,6 +143,7 @@ class Watching:
     def _news_of(self, came: _Came) -> list[News]:
         """The news of a page that no inbox has brought before."""
         self._reading.note_listed(came.inbox, came.page.messages)
+        self._reading.note_read(came.page.read)
         told: list[News] = [Notice(came.inbox, notice) for notice in came.page.notices]
         fresh = {entry.id: entry for entry in came.page.messages if entry.id not in self._known}
         told += [Arrived(entry) for entry in self._reading.merge({came.inbox: fresh}) if not self._twins.join(entry)]

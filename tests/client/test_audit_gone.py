@@ -46,6 +46,25 @@ async def test_an_audit_follows_an_inbox_that_another_device_has_moved(
         assert audit.entries == 1
 
 
+async def test_what_was_read_on_another_device_before_it_moved_the_inbox_is_not_found_as_missing(
+    world: World, alice: InboxClient, bob: InboxClient, provider: Provider
+) -> None:
+    laptop: InMemory[Profile] = InMemory(parse_profile(render_profile(bob.account.profile.read())))
+    await sent(world, alice, bob, "read there")
+    entries = (await bob.unread()).entries
+    await bob.fetch(entries[0])
+    await bob.acknowledge(entries)
+    await sent(world, alice, bob, "unread")
+    async for _ in bob.move(world.inbox_url):
+        pass
+    async with opened(world, laptop) as other:
+        audit = await other.audit()
+        assert audit.taken_over == (world.inbox_url,)
+        await other.fetch((await other.unread()).entries[0])
+        audit = await other.audit()
+        assert (audit.is_in_order, audit.entries, audit.receipts) == (True, 1, 2)
+
+
 async def test_an_inbox_that_its_operator_lost_is_said_and_what_was_unread_is_found(
     world: World, alice: InboxClient, bob: InboxClient, provider: Provider
 ) -> None:

@@ -1,5 +1,6 @@
 """What one device knows of people serves the owner's other devices: whose indexes to read, where, and whose not."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.remembered import Remembered
-from inbox_server.client.reports import Entry
+from inbox_server.client.reports import Arrived, Entry, WasRead
 from inbox_server.client.sealed import Sealing
 from inbox_server.client.storage import InMemory
 from inbox_server.client.user import NotAuthentic
@@ -123,6 +124,22 @@ async def test_what_came_from_somebody_before_any_device_blocked_them_is_shown_b
         for device in (bob, laptop):
             await device.publish((provider.url,))
             assert (await device.fetch(entry)).content == "came before"
+
+
+async def test_what_a_watch_saw_being_read_on_another_device_is_not_shown_again_without_a_server(
+    elsewhere: World, alice: InboxClient, bob: InboxClient, new_device: InMemory[Profile], provider: Provider
+) -> None:
+    await speak(alice, bob)
+    assert (await alice.send(key_of(bob), "read there")).stored
+    async with opened(elsewhere, new_device) as laptop:
+        async with contextlib.aclosing(laptop.watch()) as all_news:
+            async for news in all_news:
+                if isinstance(news, Arrived):
+                    await read(bob)
+                if isinstance(news, WasRead):
+                    break
+        await provider.stop()
+        assert await texts(laptop, (await laptop.unread()).entries) == {"hello"}  # which was read before
 
 
 async def test_a_name_in_the_file_stays_until_a_device_hears_of_another(

@@ -89,7 +89,7 @@ export class Auditing {
     for (const [inbox, { checkpoint }] of looks) if (checkpoint) changed[inbox] = checkpoint;
     if (fault) findings.push(findingOf('no_checkpoint', '', { text: fault.message }));
     if (!(before instanceof InboxError)) await checkpoints.write(changed, points).catch((problem: unknown) => this.#noCheckpoint(problem, findings));
-    const report = await this.#report(findings, [...looks.values()], mail);
+    const report = await this.#report(findings, looks, mail);
     if (areWhole([...looks.values()]) && mail.problems.length === 0) await contacts.settleGaps();
     await state.change<AuditReport>('audit', (audit) => void (audit.last = withoutErrors(report)));
     return report;
@@ -171,11 +171,12 @@ export class Auditing {
     }
   }
 
-  async #report(findings: Finding[], looks: Look[], mail: ContactMail): Promise<AuditReport> {
-    const at = this.#what.own.now();
+  async #report(findings: Finding[], byInbox: ReadonlyMap<string, Look>, mail: ContactMail): Promise<AuditReport> {
+    const [at, looks] = [this.#what.own.now(), [...byInbox.values()]];
+    const entries = mail.entries.filter((each) => !isOfLeft(each, byInbox));
     const logs = looks.flatMap(({ judged }) => (judged ? [judged.log] : []));
     const isAccused = findings.some(({ isAccusation }) => isAccusation);
-    const fetched = foundEntries(missing(mail.entries, findings, areWhole(looks) ? logs : undefined, at), await this.#what.acks.read(), at);
+    const fetched = foundEntries(missing(entries, findings, areWhole(looks) ? logs : undefined, at), await this.#what.acks.read(), at);
     return {
       at,
       verdict: isAccused ? 'missing' : findings.length + fetched.length + mail.problems.length > 0 ? 'unchecked' : 'accounted',
@@ -186,6 +187,15 @@ export class Auditing {
       unread: mail.problems,
     };
   }
+}
+
+/**
+ * Whether it was taken by inboxes alone that the owner has left: a move has carried it over, unless it was read, which this
+ * device cannot know.
+ */
+function isOfLeft({ receipts }: ContactEntry, inboxes: ReadonlyMap<string, unknown>): boolean {
+  const origins = Object.keys(receipts);
+  return origins.length > 0 && !origins.some((origin) => inboxes.has(origin));
 }
 
 /** Whether the log of every inbox that is there was read. */

@@ -78,3 +78,17 @@ test('an audit that could not look everywhere still remembers that numbers were 
   world.down.delete(bob.server.origin);
   assert.deepEqual(await isSoon(), []);
 });
+
+test('what was read on another device before it moved the inbox is not found as missing', async () => {
+  const { world, alice, bob } = await meet(new World(), { features: ['log', 'receipts', 'sealed'] });
+  const laptop = laptopOf(world, bob);
+  await laptop.client.audit();
+  await tell(alice, bob, 'read there');
+  await alice.client.send(bob.id, 'unread');
+  const next = world.serve('https://next.test');
+  Object.assign(next, { features: ['log', 'receipts', 'sealed'], owner: bob.address });
+  for await (const _ of bob.client.move(next.origin));
+  assert.deepEqual(await contentsOf(laptop.client, (await laptop.client.unread()).entries), ['unread']);
+  const { verdict, fetched, receipts } = await laptop.client.audit();
+  assert.deepEqual([verdict, fetched, receipts], ['accounted', [], 3]);
+});

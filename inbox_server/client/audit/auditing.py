@@ -277,8 +277,16 @@ class Auditing:
         hidden = {each.entry for look in looks.values() for each in look.findings}
         for each in sent:
             is_logged_nowhere = len(logs) == there and not any(each.entry.entry in log.numbers for log in logs)
+            is_logged_nowhere = is_logged_nowhere and not self._is_of_left(each)
             if each.entry.entry in hidden or (is_logged_nowhere and is_logged(_end(each), now)):
                 yield each
+
+    def _is_of_left(self, sent: ContactEntry) -> bool:
+        """Whether it was taken only by inboxes that the owner has left.
+
+        A move has carried it over, unless it was read, which this device cannot know.
+        """
+        return bool(sent.entry.receipts) and sent.entry.receipts.keys().isdisjoint(self._account.profile.read().sources)
 
     def _remember(self, change: Callable[[Remembered], Remembered]) -> None:
         self._account.profile.change(lambda profile: profile.with_remembered(change))
