@@ -17,14 +17,16 @@ from inbox_server.errors import Unavailable
 from inbox_server.store.sqlite.database import Connection, open_connection
 from inbox_server.store.sqlite.opening import DATABASE_NAME
 from inbox_server.store.sqlite.reader import Reader
+from inbox_server.store.sqlite.recent_uses import RecentUses
 from inbox_server.store.sqlite.remembered import Remembered
 from inbox_server.store.sqlite.slots import Slots
 from inbox_server.store.sqlite.store import SqliteStore
 from inbox_server.store.sqlite.writer import Writer
 from tests.faults.disks import LOG_NAME, Disk, LimitedFiles, SmallDisk, small_disk
 from tests.faults.probes import deploy_watched, listed, said_so_far, said_when_stopped, until
+from tests.store.test_sheets import give, outcome
 from tests.support.requests import Caller, at, check_problem, id_of, new_key
-from tests.support.stores import QUOTA, claimed_box
+from tests.support.stores import QUOTA, Box, claimed_box
 
 ROOM_BYTES = 300_000  # for about thirty deliveries
 BATCH = 8
@@ -263,19 +265,26 @@ class BadCommits(sqlite3.Connection):
         return super().execute(sql, parameters)
 
 
-async def test_a_commit_that_fails_refuses_its_whole_group(tmp_path: Path) -> None:
-    async with claimed_box(tmp_path) as box:
+@contextlib.asynccontextmanager
+async def on_a_bad_disk(folder: Path) -> AsyncIterator[tuple[Box, BadCommits]]:
+    async with claimed_box(folder) as box:
         pass
-    path = tmp_path / DATABASE_NAME
+    path = folder / DATABASE_NAME
     bad = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=BadCommits)
-    connection, remembered, slots = Connection(lambda: bad, iter_chunk_size=64), Remembered(), Slots()
+    connection, remembered = Connection(lambda: bad, iter_chunk_size=64), Remembered()
+    slots, uses = Slots(), RecentUses()
     async with (
         connection,
         open_connection(path, read_only=True) as second,
         Reader(second) as reader,
-        Writer(connection, remembered.changing, rolled_back=slots.forget) as writer,
+        Writer(connection, remembered.changing, rolled_back=(slots.forget, uses.forget)) as writer,
     ):
-        box.store = SqliteStore(reader, writer, remembered, slots, QUOTA)
+        box.store = SqliteStore(reader, writer, remembered, slots, uses, QUOTA)
+        yield box, bad
+
+
+async def test_a_commit_that_fails_refuses_its_whole_group(tmp_path: Path) -> None:
+    async with on_a_bad_disk(tmp_path) as (box, bad):
         texts = [f"delivery {number}" for number in range(20)]
         bad.failing = True
         outcomes = await asyncio.gather(*(box.deliver(text) for text in texts), return_exceptions=True)
@@ -285,3 +294,17 @@ async def test_a_commit_that_fails_refuses_its_whole_group(tmp_path: Path) -> No
         bad.failing = False
         assert all(delivered.new for delivered in await asyncio.gather(*map(box.deliver, texts)))
         assert await box.texts() == texts
+
+
+async def test_a_commit_that_fails_uses_no_ticket(tmp_path: Path) -> None:
+    async with on_a_bad_disk(tmp_path) as (box, bad):
+        tickets = range(20)
+        await give(box, *tickets)
+        assert await outcome(box, "before", 0) is True
+        bad.failing = True
+        lost = await asyncio.gather(*(outcome(box, f"lost {each}", each) for each in tickets))
+        assert lost == ["storage_full"] * len(tickets)
+        bad.failing = False
+        again = await asyncio.gather(*(outcome(box, f"another {each}", each) for each in tickets))
+        assert again == ["ticket_spent"] + [True] * 19
+        assert await outcome(box, "before", 0) is False

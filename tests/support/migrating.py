@@ -106,5 +106,6 @@ async def full(place: Place) -> AsyncIterator[Box]:
         await operating.set_quota(BOB, 700, None)
         await place.kind.add_invite(place.folder, b"a code, hashed..", expires=UnixTime(box.clock() + 9))
         await box.sweep()
+        assert await outcome(box, "sealed lately", 30) is True
         await operating.drain(on=True)
         yield box

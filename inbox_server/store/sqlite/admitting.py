@@ -5,33 +5,43 @@ A ticket is looked at, the delivery done and the ticket marked within one transa
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Self
 
 from inbox_server.errors import Refused
 from inbox_server.store.contract import Delivered
 from inbox_server.store.sqlite.delivering import Delivering, Delivery
-from inbox_server.store.sqlite.sheets import HASH_BYTES, UNUSED, Place, marks_of, read_sheets
+from inbox_server.store.sqlite.recent_uses import UNUSED, RecentUses, Use
+from inbox_server.store.sqlite.sheets import read_sheets
 
 
 class Admitting:
     """Implements `jobs.Kind` for deliveries of both kinds, which are then done together."""
 
-    def __init__(self, delivering: Delivering) -> None:
+    def __init__(self, delivering: Delivering, uses: RecentUses) -> None:
         self._delivering = delivering
+        self._uses = uses
 
     def together(self, db: sqlite3.Connection, asked: Sequence[Delivery]) -> list[Delivered | None]:
         """None also for a ticket that is not known to be unused: `alone` looks for it."""
         if not any(one.ticket for one in asked):
             return self._delivering.together(db, asked)
         outcomes: list[Delivered | None] = [None] * len(asked)
-        with _Marks(db) as marks:
-            admitted = [number for number, one in enumerate(asked) if one.ticket is None or marks.use(one)]
-            done = self._delivering.together(db, [asked[number] for number in admitted])
-            for number, delivered in zip(admitted, done, strict=True):
-                outcomes[number] = delivered
-                if delivered is None:
-                    marks.give_back(asked[number])
+        admitted = [number for number, one in enumerate(asked) if one.ticket is None or self._is_unused(db, one)]
+        done = self._delivering.together(db, [asked[number] for number in admitted])
+        uses = list[Use]()
+        for number, delivered in zip(admitted, done, strict=True):
+            outcomes[number], ticket, place = delivered, asked[number].ticket, asked[number].place
+            if ticket and place:
+                if delivered:
+                    uses.append(Use(place, ticket.mark))
+                else:
+                    self._uses.give_back(place)
+        if uses:
+            self._uses.add(db, uses)
         return outcomes
+
+    def _is_unused(self, db: sqlite3.Connection, one: Delivery) -> bool:
+        """Whether its ticket is where it was, and unused until now."""
+        return one.place is not None and self._uses.take(db, one.place)
 
     def alone(self, db: sqlite3.Connection, asked: Delivery) -> Delivered | None:
         """None when the inbox is full. Raises `Refused`."""
@@ -42,57 +52,11 @@ class Admitting:
         place = sheets.place_of(ticket) if sheets else None
         if place is None:
             raise Refused("not_accepted", "The delivery is not accepted.")  # the owner has just sent another sheet
-        with _Marks(db) as marks:
-            mark = marks.read(place)
-            if mark not in (UNUSED, ticket.mark):
-                raise Refused("ticket_spent", "This ticket was used for another delivery. Take the next one.")
-            delivered = self._delivering.alone(db, asked)
-            if delivered and mark == UNUSED:
-                marks.write(place, ticket.mark)
+        mark = self._uses.mark_at(db, place)
+        if mark not in (UNUSED, ticket.mark):
+            raise Refused("ticket_spent", "This ticket was used for another delivery. Take the next one.")
+        delivered = self._delivering.alone(db, asked)
+        if delivered and mark == UNUSED:
+            self._uses.take(db, place)
+            self._uses.add(db, [Use(place, ticket.mark)])
         return delivered
-
-
-class _Marks:
-    """Which tickets were used, while a transaction lasts: an open column keeps it from being committed."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-        self._open: dict[int, sqlite3.Blob] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for marks in self._open.values():
-            marks.close()
-
-    def use(self, asked: Delivery) -> bool:
-        """Mark its ticket, if that is where it was, and unused."""
-        place, ticket = asked.place, asked.ticket
-        if place is None or ticket is None:
-            return False
-        try:
-            unused = self.read(place) == UNUSED
-        except sqlite3.Error:  # the sheet was replaced: a new one has another number
-            return False
-        if unused:
-            self.write(place, ticket.mark)
-        return unused
-
-    def give_back(self, asked: Delivery) -> None:
-        """Its ticket, if it had one, is unused after all."""
-        if asked.place:
-            self.write(asked.place, UNUSED)
-
-    def read(self, place: Place) -> bytes:
-        marks = self._open.get(place.sheet)
-        if marks is None:
-            marks = self._open[place.sheet] = marks_of(self._db, place.sheet)
-        marks.seek(place.at)
-        return marks.read(HASH_BYTES)
-
-    def write(self, place: Place, mark: bytes) -> None:
-        """Only where it was read."""
-        marks = self._open[place.sheet]
-        marks.seek(place.at)
-        marks.write(mark)

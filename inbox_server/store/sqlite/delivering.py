@@ -16,7 +16,7 @@ from inbox_server.inbox_log import is_logged
 from inbox_server.store.contract import Delivered, Quota, Ticket
 from inbox_server.store.sqlite.expiry import drop_entry, drop_expired
 from inbox_server.store.sqlite.log import LogEnd, LongerLife, log_longer, log_new, shorten
-from inbox_server.store.sqlite.sheets import Place
+from inbox_server.store.sqlite.recent_uses import Place
 from inbox_server.store.sqlite.slots import Slots
 from inbox_server.store.texts import TEXT_BYTES, as_listed
 

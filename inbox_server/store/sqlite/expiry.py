@@ -9,6 +9,7 @@ from typing import Final
 from inbox_server.clock import UnixTime
 from inbox_server.store.contract import FORGOTTEN_AT_ONCE, weeks_of
 from inbox_server.store.sqlite.log import leave_number, move_base
+from inbox_server.store.sqlite.recent_uses import RecentUses
 from inbox_server.store.sqlite.slots import blank_slot
 
 BATCH_ROWS: Final = 200  # a few milliseconds
@@ -30,7 +31,7 @@ def is_due(db: sqlite3.Connection, now: UnixTime) -> bool:
     )
 
 
-def sweep(db: sqlite3.Connection, now: UnixTime) -> None:
+def sweep(db: sqlite3.Connection, uses: RecentUses, now: UnixTime) -> None:
     """Drop a batch of what has expired."""
     expired = db.execute(
         f"SELECT inbox, change, slot, size FROM message WHERE {_BY_SECOND} AND forget_at <= ? LIMIT ?",  # noqa: S608
@@ -39,7 +40,7 @@ def sweep(db: sqlite3.Connection, now: UnixTime) -> None:
     _remove(db, expired)
     _sweep_due(db, now, most=BATCH_ROWS - len(expired))
     db.execute("DELETE FROM invite WHERE expires <= ?", (now,))
-    drop_old_sheets(db, now)
+    _drop_old_sheets(db, uses, now)
     give_back(db, _VACUUM_PAGES)
 
 
@@ -80,10 +81,11 @@ def _sweep_due(db: sqlite3.Connection, now: UnixTime, *, most: int) -> None:
         most -= gone
 
 
-def drop_old_sheets(db: sqlite3.Connection, now: UnixTime) -> None:
+def _drop_old_sheets(db: sqlite3.Connection, uses: RecentUses, now: UnixTime) -> None:
     """Drop a batch of those whose week is over."""
-    old = "SELECT number FROM sheet WHERE week < ? LIMIT ?"
-    db.execute(f"DELETE FROM sheet WHERE number IN ({old})", (weeks_of(now)[0], _BATCH_SHEETS))  # noqa: S608 — above
+    old = db.execute("SELECT number FROM sheet WHERE week < ? LIMIT ?", (weeks_of(now)[0], _BATCH_SHEETS)).fetchall()
+    uses.leave(db, [number for (number,) in old])
+    db.executemany("DELETE FROM sheet WHERE number = ?", old)
 
 
 def drop_expired(db: sqlite3.Connection, inbox: bytes, now: UnixTime, *, most: int) -> None:

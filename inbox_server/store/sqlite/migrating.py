@@ -14,6 +14,7 @@ from inbox_server.store.sqlite.backup import renew_generations
 from inbox_server.store.sqlite.database import Connection
 from inbox_server.store.sqlite.files import keep_owner, make_private
 from inbox_server.store.sqlite.opening import DATABASE_NAME, only_server, open_marked, read_mark
+from inbox_server.store.sqlite.recent_uses import RecentUses
 from inbox_server.store.sqlite.slots import Slots
 from inbox_server.store.sqlite.whole_inboxes import next_batch, read_inboxes, read_rest, write_inboxes, write_rest
 from inbox_server.store.whole_inbox import Rest, WholeInbox
@@ -29,7 +30,9 @@ async def open_for_migration(
     _prepare(folder, new=new)
     with only_server(folder):
         async with open_marked(folder, check_value, layers, secrets.token_bytes) as (connection, _):
-            yield SqliteDatabase(connection, str(folder / DATABASE_NAME))
+            database = SqliteDatabase(connection, str(folder / DATABASE_NAME))
+            await database.put_in_order()
+            yield database
 
 
 def _prepare(folder: Path, *, new: bool) -> None:
@@ -70,6 +73,10 @@ class SqliteDatabase:
             return await self._connection.run(whole)
         except sqlite3.Error as error:
             raise BadDatabase(f"{self.place} could not be used: {error}. Has its disk room? {AGAIN}") from error
+
+    async def put_in_order(self) -> None:
+        """See that sheets say all that was used of them."""
+        await self._run(RecentUses().empty)
 
     async def mark(self) -> Mark | None:
         return await self._run(read_mark)

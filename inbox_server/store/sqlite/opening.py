@@ -18,6 +18,7 @@ from inbox_server.store.migrating import Mark, refuse_marked
 from inbox_server.store.sqlite.database import Connection, open_connection, schema_steps, upgrade
 from inbox_server.store.sqlite.files import check_free, check_mine, keep_owner, make_private, new_file
 from inbox_server.store.sqlite.reader import Reader
+from inbox_server.store.sqlite.recent_uses import RecentUses
 from inbox_server.store.sqlite.remembered import Remembered
 from inbox_server.store.sqlite.settings import is_draining
 from inbox_server.store.sqlite.slots import Slots
@@ -46,7 +47,7 @@ async def open_store(
     It stays under the layer that it has; a new one is made under the newest of `layers`.
     """
     make_private(folder)
-    remembered, slots = Remembered(), Slots()
+    remembered, slots, uses = Remembered(), Slots(), RecentUses()
     with only_server(folder):
         async with (
             open_database(folder, check_value, layers, random_bytes) as (connection, layer),
@@ -57,11 +58,11 @@ async def open_store(
                 remembered.changing,
                 changed if layer is NO_LAYER else shown(changed, layer),
                 committed,
-                rolled_back=slots.forget,
+                rolled_back=(slots.forget, uses.forget),
             ) as writer,
         ):
             draining = await reader.read(is_draining)
-            store = SqliteStore(reader, writer, remembered, slots, quota, draining=draining)
+            store = SqliteStore(reader, writer, remembered, slots, uses, quota, draining=draining)
             yield store if layer is NO_LAYER else LayeredStore(store, layer)
 
 

@@ -7,6 +7,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.store.contract import Quota
 from inbox_server.store.operating import NEARLY_FULL_PERCENT, Invite, Known, Overview, SizeClass
 from inbox_server.store.sqlite.reader import Reader
+from inbox_server.store.sqlite.recent_uses import RecentUses
 from inbox_server.store.sqlite.settings import drop_inbox
 from inbox_server.store.sqlite.slots import PAGE_SLOTS
 from inbox_server.store.sqlite.vacuum import Vacuum
@@ -18,12 +19,15 @@ _MOST_DIGITS = 5  # 10,000 unread entries and more are one class
 class SqliteOperating:
     """Implements `operating.Operating`. `quota` is that of the configuration."""
 
-    def __init__(self, reader: Reader, writer: Writer, vacuum: Vacuum, quota: Quota, *, draining: bool) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, vacuum: Vacuum, uses: RecentUses, quota: Quota, *, draining: bool
+    ) -> None:
         self.quota = quota
         self.draining = draining
         self._reader = reader
         self._writer = writer
         self._vacuum = vacuum
+        self._uses = uses
 
     async def overview(self) -> Overview:
         return await self._reader.read(lambda db: _overview(db, self.quota))
@@ -40,7 +44,7 @@ class SqliteOperating:
     async def drop(self, inbox: bytes) -> bool:
         done = None
         while done is None:
-            done = await self._writer.write(partial(drop_inbox, inbox=inbox), inbox=inbox, erases=True)
+            done = await self._writer.write(partial(drop_inbox, uses=self._uses, inbox=inbox), inbox=inbox, erases=True)
         return done
 
     async def set_quota(self, inbox: bytes, entries: int | None, bytes: int | None) -> bool:

@@ -17,6 +17,7 @@ from typing import Final
 from inbox_server.identity.layer import Layer, Layers
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.sqlite.opening import DATABASE_NAME, check_file, only_server, open_database
+from inbox_server.store.sqlite.recent_uses import RecentUses
 from inbox_server.store.sqlite.sheets import rekeyed_tickets
 
 HASHES: Final[Mapping[str, Collection[str]]] = {
@@ -44,6 +45,7 @@ WITHOUT: Final[Mapping[str, Collection[str]]] = {
     "logged": ("id",),
     "text": ("body",),
     "sheet": ("fill",),
+    "recent_use": ("body",),
     "migration": ("mark",),
 }
 """The other columns of bytes. A test compares all four with the schema."""
@@ -105,6 +107,7 @@ def rekey(db: sqlite3.Connection, old: Layer, new: Layer) -> None:
     db.create_function("resealed", 1, lambda stored: new.hide_sealed(old.show_sealed(stored)), deterministic=True)
     db.execute("BEGIN IMMEDIATE")
     try:
+        RecentUses().empty(db)
         _write_anew(db, old, new)
         db.execute("COMMIT")
     except BaseException:

@@ -8,6 +8,7 @@ from inbox_server.errors import Refused
 from inbox_server.store.contract import Admission, Settings, SettingsChange, Totals, no_inbox
 from inbox_server.store.operating import draining
 from inbox_server.store.sqlite.expiry import drop_entries
+from inbox_server.store.sqlite.recent_uses import RecentUses
 
 _MOST_APART_SECONDS: Final = 420
 """How much later a token that was used can have been signed than one that is good now: a life and twice the skew. One
@@ -136,15 +137,15 @@ def _check_order(issued: UnixTime, request: bytes, settings_at: int, settings_re
         )
 
 
-def forget(db: sqlite3.Connection, inbox: bytes, issued: UnixTime, request: bytes) -> bool | None:
+def forget(db: sqlite3.Connection, uses: RecentUses, inbox: bytes, issued: UnixTime, request: bytes) -> bool | None:
     """Drop the inbox: False when there is none; None when a part of it is gone, and this must be repeated."""
     row = db.execute("SELECT settings_at, settings_request FROM inbox WHERE inbox = ?", (inbox,)).fetchone()
     if row is not None:
         _check_order(issued, request, *row)
-    return drop_inbox(db, inbox)
+    return drop_inbox(db, uses, inbox)
 
 
-def drop_inbox(db: sqlite3.Connection, inbox: bytes) -> bool | None:
+def drop_inbox(db: sqlite3.Connection, uses: RecentUses, inbox: bytes) -> bool | None:
     """As `forget`, whoever asks for it."""
     if db.execute("SELECT 1 FROM inbox WHERE inbox = ?", (inbox,)).fetchone() is None:
         return False
@@ -152,6 +153,7 @@ def drop_inbox(db: sqlite3.Connection, inbox: bytes) -> bool | None:
         # Should it break off here: what is gone was not told, so devices that had it must list anew.
         db.execute("UPDATE inbox SET change = change + 1, horizon = change + 1 WHERE inbox = ?", (inbox,))
         return None
+    uses.leave(db, [number for (number,) in db.execute("SELECT number FROM sheet WHERE inbox = ?", (inbox,))])
     for table in ("listed", "name", "subscription", "sheet", "due", "log_mark", "inbox"):
         db.execute(f"DELETE FROM {table} WHERE inbox = ?", (inbox,))  # noqa: S608 — names above
     return True

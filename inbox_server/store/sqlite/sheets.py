@@ -11,28 +11,20 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from inbox_server.clock import UnixTime
 from inbox_server.identity.layer import Layer
 from inbox_server.store.contract import Policy, SettingsChange, Sheet, Ticket
 from inbox_server.store.sqlite.policy import read_policy
+from inbox_server.store.sqlite.recent_uses import HASH_BYTES, UNUSED, Place, RecentUses
 from inbox_server.store.sqlite.settings import settle
 
-HASH_BYTES: Final = 16
-UNUSED: Final = bytes(HASH_BYTES)
 MOST_USED: Final = 4096
 """How many used tickets that are not on the new sheet are remembered when it takes the place of another."""
 _FILL: Final = bytes(4096)  # a page
 _NUMBERS: Final = 1 << 62
 _NOBODY: Final = b""  # on nobody's lists
-
-
-class Place(NamedTuple):
-    """Where a ticket is: the number of its sheet, and the first byte there."""
-
-    sheet: int
-    at: int
 
 
 @dataclass(slots=True)
@@ -79,6 +71,7 @@ class _KnownSheet:
 
 def keep_sheet(
     db: sqlite3.Connection,
+    uses: RecentUses,
     inbox: bytes,
     change: SettingsChange,
     sheet: Sheet,
@@ -87,11 +80,13 @@ def keep_sheet(
 ) -> None:
     """Tickets that were used stay used, also those that are not on the new sheet."""
     settle(db, inbox, change, None, now)
-    row = db.execute("SELECT ids, used FROM sheet WHERE inbox = ? AND week = ?", (inbox, sheet.week)).fetchone()
+    of = (inbox, sheet.week)
+    uses.leave(db, [number for (number,) in db.execute("SELECT number FROM sheet WHERE inbox = ? AND week = ?", of)])
+    row = db.execute("SELECT ids, used FROM sheet WHERE inbox = ? AND week = ?", of).fetchone()
     used = {id: mark for id, mark in tickets_of(*row or (b"", b"")) if mark != UNUSED}
     left_over = sorted(used.keys() - set(sheet.ids))[:MOST_USED]
     ids = sorted({*sheet.ids, *left_over})
-    db.execute("DELETE FROM sheet WHERE inbox = ? AND week = ?", (inbox, sheet.week))
+    db.execute("DELETE FROM sheet WHERE inbox = ? AND week = ?", of)
     insert_sheet(db, inbox, sheet.week, [(id, used.get(id, UNUSED)) for id in ids], randbelow)
 
 
@@ -124,11 +119,6 @@ def read_sheets(db: sqlite3.Connection, inbox: bytes, ticket: Ticket) -> KnownSh
         (inbox, ticket.weeks[0], ticket.weeks[-1]),
     ).fetchall()
     return KnownSheets(policy, tuple(_KnownSheet(*row) for row in rows)) if policy else None
-
-
-def marks_of(db: sqlite3.Connection, sheet: int) -> sqlite3.Blob:
-    """Which tickets of a sheet were used, to be read and written in place. Raises `sqlite3.Error` when it is gone."""
-    return db.blobopen("sheet", "used", sheet)
 
 
 def rekeyed_tickets(ids: bytes, used: bytes, old: Layer, new: Layer) -> tuple[bytes, bytes]:

@@ -42,6 +42,7 @@ from inbox_server.store.sqlite.operations import SqliteOperating
 from inbox_server.store.sqlite.outages import lapsed_inboxes, note_seen, prolong, read_seen, rounded
 from inbox_server.store.sqlite.policy import proven, read_policy
 from inbox_server.store.sqlite.reader import Reader
+from inbox_server.store.sqlite.recent_uses import RecentUses
 from inbox_server.store.sqlite.remembered import Remembered
 from inbox_server.store.sqlite.settings import forget, read_settings, read_totals, settle
 from inbox_server.store.sqlite.sheets import keep_sheet, read_sheets
@@ -68,16 +69,18 @@ class SqliteStore:
         writer: Writer,
         remembered: Remembered,
         slots: Slots,
+        uses: RecentUses,
         quota: Quota,
         *,
         draining: bool = False,
     ) -> None:
-        self.operating = SqliteOperating(reader, writer, Vacuum(reader, writer, slots), quota, draining=draining)
+        self.operating = SqliteOperating(reader, writer, Vacuum(reader, writer, slots), uses, quota, draining=draining)
         self._reader = reader
         self._writer = writer
         self._feed_ends, self._policies, self._sheets = remembered.feed_ends, remembered.policies, remembered.sheets
         self._delivering = Delivering(slots, quota)
-        self._admitting = Admitting(self._delivering)
+        self._admitting = Admitting(self._delivering, uses)
+        self._uses = uses
         self._quota = quota
         self._reads = Turns(_READS_AT_ONCE)
         self._writes = Turns(_LONG_WRITES_AT_ONCE, line=_LONGEST_LINE)
@@ -178,7 +181,7 @@ class SqliteStore:
         async with self._writes.line(inbox):
             while done is None:
                 async with self._writes.places:
-                    work = partial(forget, inbox=inbox, issued=issued, request=request)
+                    work = partial(forget, uses=self._uses, inbox=inbox, issued=issued, request=request)
                     done = await self._writer.write(work, inbox=inbox, erases=True)
         return done
 
@@ -203,14 +206,26 @@ class SqliteStore:
 
     async def keep_sheet(self, inbox: bytes, change: SettingsChange, sheet: Sheet, *, now: UnixTime) -> None:
         async with self._writes.turn(inbox):
-            work = partial(keep_sheet, inbox=inbox, change=change, sheet=sheet, now=now, randbelow=secrets.randbelow)
+            work = partial(
+                keep_sheet,
+                uses=self._uses,
+                inbox=inbox,
+                change=change,
+                sheet=sheet,
+                now=now,
+                randbelow=secrets.randbelow,
+            )
             await self._writer.write(work, inbox=inbox, erases=True)
 
     async def sweep(self, now: UnixTime) -> None:
         while await self._reader.read(lambda db: is_due(db, now)):
-            await self._writer.write(lambda db: sweep(db, now), erases=True)
+            await self._writer.write(lambda db: sweep(db, self._uses, now), erases=True)
         if await self.seen() != rounded(now):
-            await self._writer.write(lambda db: note_seen(db, now))
+            await self._writer.write(partial(self._note_seen, now=now))
+
+    def _note_seen(self, db: sqlite3.Connection, now: UnixTime) -> None:
+        note_seen(db, now)
+        self._uses.empty(db)
 
     async def seen(self) -> UnixTime | None:
         return await self._reader.read(read_seen)

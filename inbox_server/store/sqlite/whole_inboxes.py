@@ -5,7 +5,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from inbox_server.store.sqlite.sheets import UNUSED, insert_sheet, tickets_of
+from inbox_server.store.sqlite.recent_uses import UNUSED
+from inbox_server.store.sqlite.sheets import insert_sheet, tickets_of
 from inbox_server.store.sqlite.slots import Slots, text_in
 from inbox_server.store.texts import as_listed
 from inbox_server.store.whole_inbox import (

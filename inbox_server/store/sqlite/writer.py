@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import Any, Final, Self, cast
@@ -29,7 +29,7 @@ class Writer:
 
     `changing` is entered with the jobs of a group before it begins, and left before any of it is answered.
     `changed` is called with those that did change, after it was, and `committed` with each group's size and seconds.
-    `rolled_back` is called on the connection's thread whenever nothing of a group was done.
+    All of `rolled_back` are called on the connection's thread whenever nothing of a group was done.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Writer:
         changing: Callable[[Sequence[Job]], AbstractContextManager[None]],
         changed: Changed = lambda _inboxes: None,
         committed: Committed = lambda _works, _seconds: None,
-        rolled_back: Callable[[], None] = lambda: None,
+        rolled_back: Collection[Callable[[], None]] = (),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
@@ -140,7 +140,8 @@ class Writer:
             outcomes = [outcome for kind, row in groupby(works, _kind_of) for outcome in _do(db, kind, list(row))]
             db.execute("COMMIT")
         except BaseException:
-            self._rolled_back()
+            for forget in self._rolled_back:
+                forget()
             if db.in_transaction:  # SQLite has already rolled back when the disk is full
                 db.execute("ROLLBACK")
             raise

@@ -15,6 +15,7 @@ from inbox_server.store.contract import Delivered, Quota
 from inbox_server.store.sqlite.database import open_connection
 from inbox_server.store.sqlite.opening import DATABASE_NAME
 from inbox_server.store.sqlite.reader import Reader
+from inbox_server.store.sqlite.recent_uses import RecentUses
 from inbox_server.store.sqlite.remembered import Remembered
 from inbox_server.store.sqlite.slots import Slots
 from inbox_server.store.sqlite.store import SqliteStore
@@ -41,15 +42,16 @@ class Watched:
 async def watched(folder: Path) -> AsyncIterator[Watched]:
     async with claimed_box(folder) as box:
         await box.of(CAROL).claim()
-    path, remembered, slots, statements = folder / DATABASE_NAME, Remembered(), Slots(), list[str]()
+    path, remembered, statements = folder / DATABASE_NAME, Remembered(), list[str]()
+    slots, uses = Slots(), RecentUses()
     async with (
         open_connection(path) as connection,
         open_connection(path, read_only=True) as second,
         Reader(second) as reader,
-        Writer(connection, remembered.changing, rolled_back=slots.forget) as writer,
+        Writer(connection, remembered.changing, rolled_back=(slots.forget, uses.forget)) as writer,
     ):
         await connection.run(lambda db: db.set_trace_callback(statements.append))
-        box.store = SqliteStore(reader, writer, remembered, slots, QUOTA)
+        box.store = SqliteStore(reader, writer, remembered, slots, uses, QUOTA)
         yield Watched(box, statements)
 
 

@@ -34,6 +34,7 @@ COLUMNS = {
     "seen": "time",
     "suspended": "inbox",
     "sheet": "number inbox week fill ids used",
+    "recent_use": "page body",
     "draining": "one",
     "migration": "one mark state",
 }

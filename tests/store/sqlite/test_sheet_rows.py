@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from inbox_server.clock import UnixTime
+from inbox_server.errors import Refused
 from inbox_server.store.contract import WEEK_SECONDS, SettingsChange, Sheet, Ticket, weeks_of
 from inbox_server.store.sqlite.backup import back_up, restore
 from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
-from inbox_server.store.sqlite.sheets import UNUSED
+from inbox_server.store.sqlite.recent_uses import UNUSED
 from tests.support.stores import APP_HASH, CHECK_VALUE, QUOTA, Box, id_of, read_rows
 
 SOON_SECONDS = 1.0
@@ -39,10 +40,11 @@ async def give(box: Box, *, weeks: int = 0, dice: random.Random | None = None) -
     return hashes
 
 
-async def use(box: Box, hash: bytes) -> bytes:
+async def use(box: Box, hash: bytes, text: str = "") -> bytes:
     """Deliver with a ticket; what it left."""
-    text, expires = f"text for {hash.hex()}", UnixTime(box.clock() + 1000)
-    ticket = Ticket(hash, mark_of(hash), weeks_of(box.clock()))
+    mark = id_of(text)[:16] if text else mark_of(hash)
+    text, expires = text or f"text for {hash.hex()}", UnixTime(box.clock() + 1000)
+    ticket = Ticket(hash, mark, weeks_of(box.clock()))
     assert await box.store.ticket_policy(box.inbox, ticket)
     await box.store.deliver(box.inbox, id_of(text), text, expires=expires, now=box.clock(), ticket=ticket)
     return ticket.mark
@@ -62,6 +64,12 @@ async def gone_soon(folder: Path, *traces: bytes) -> None:
 async def end_the_week(boxes: list[Box]) -> None:
     box = boxes[0]
     box.clock.advance(WEEK_SECONDS)
+    await box.sweep()
+
+
+async def after_ten_minutes(box: Box) -> None:
+    """What was used lately is written into the sheets by now."""
+    box.clock.advance(600)
     await box.sweep()
 
 
@@ -106,9 +114,16 @@ async def test_ids_of_a_sheet_that_was_replaced_are_gone_from_the_files(box: Box
 
 async def test_a_row_is_as_long_whatever_was_used_of_it(box: Box, tmp_path: Path) -> None:
     hashes = await give(box)
-    before = read_rows(tmp_path, "SELECT number, length(fill), length(ids), length(used) FROM sheet")
+    lengths = (
+        "SELECT number, length(fill), length(ids), length(used) FROM sheet"
+        " UNION ALL SELECT page, length(body), NULL, NULL FROM recent_use"
+    )
+    before = read_rows(tmp_path, lengths)
     marks = {await use(box, hash) for hash in hashes[:7]}
-    assert read_rows(tmp_path, "SELECT number, length(fill), length(ids), length(used) FROM sheet") == before
+    assert read_rows(tmp_path, lengths) == before
+    await after_ten_minutes(box)
+    assert read_rows(tmp_path, lengths) == before
+    assert read_rows(tmp_path, "SELECT 1 FROM recent_use WHERE body <> zeroblob(length(body))") == []
     [(used,)] = read_rows(tmp_path, "SELECT used FROM sheet")
     cells = [used[at : at + 16] for at in range(0, len(used), 16)]
     assert (len(cells), cells.count(UNUSED), set(cells) - {UNUSED}) == (TICKETS, TICKETS - 7, marks)
@@ -135,12 +150,9 @@ async def test_a_restored_server_takes_a_ticket_again_that_was_used_after_the_co
         folder, tmp_path / "copy", check_value=CHECK_VALUE, random_bytes=random.Random(7).randbytes, now=box.clock()
     )
     async with open_store(folder, check_value=CHECK_VALUE, quota=QUOTA) as store:
-        marks = [
-            mark
-            for (used,) in read_rows(folder, "SELECT used FROM sheet")
-            for mark in (mark_of(hashes[0]) in used, mark_of(hashes[1]) in used)
-        ]
-        assert marks == [True, False]
+        assert [count(folder, mark_of(hash)) for hash in hashes[:2]] == [1, 0]
         restored = Box(store, box.clock, box.inbox)
+        with pytest.raises(Refused, match="ticket_spent"):
+            await use(restored, hashes[0], "another text")
         assert await use(restored, hashes[1]) == mark_of(hashes[1])
         assert len(await restored.texts()) == 2

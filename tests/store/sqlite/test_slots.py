@@ -1,31 +1,20 @@
 """Which slot a text gets: a page of the file for each inbox, never one that is taken, and no more than are needed."""
 
 import asyncio
-import contextlib
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from inbox_server.errors import Unavailable
-from inbox_server.store.sqlite.opening import DATABASE_NAME, open_store
+from inbox_server.store.sqlite.opening import DATABASE_NAME
 from inbox_server.store.sqlite.slots import PAGE_SLOTS, Slots, blank_slot
-from tests.support.stores import CHECK_VALUE, QUOTA, Box, read_rows, row_counts
+from tests.support.stores import Box, read_rows, row_counts
 
 FILE_PAGE_BYTES = 4096
 INBOXES = [bytes([number]) * 16 for number in range(1, 9)]
-
-
-@pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[sqlite3.Connection]:
-    """A new database that no server runs on."""
-    async with open_store(tmp_path, check_value=CHECK_VALUE, quota=QUOTA):
-        pass
-    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)) as db:
-        yield db
 
 
 def fill(db: sqlite3.Connection, slots: Slots, inbox: bytes) -> int:
