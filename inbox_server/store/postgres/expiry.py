@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.store.contract import FORGOTTEN_AT_ONCE, weeks_of
 from inbox_server.store.postgres.links import Links
-from inbox_server.store.postgres.log import leave_numbers, move_base
+from inbox_server.store.postgres.log import leave_numbers, move_base, move_bases
 from inbox_server.store.postgres.outages import note_seen, read_seen, rounded
 from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.sealing import Sealing
@@ -162,8 +162,7 @@ async def _sweep_logs(db: Connection, now: UnixTime, *, wait: bool) -> tuple[int
     due = "SELECT inbox FROM log_mark WHERE until <= $1 ORDER BY until LIMIT $2"
     rows = await db.fetch(due, now, _BATCH_LOGS)
     held = await _lock(db, {inbox for (inbox,) in rows}, wait=wait)
-    for inbox in held:
-        await move_base(db, inbox, most=BATCH_ROWS, now=now)
+    await move_bases(db, held, most=BATCH_ROWS, now=now)
     return len(rows), len(held)
 
 

@@ -67,23 +67,40 @@ async def shorten(db: Connection, inbox: bytes, quota: Quota) -> None:
 
 async def move_base(db: Connection, inbox: bytes, *, most: int, now: UnixTime | None = None) -> int:
     """Drop at most so many of the oldest entries, with `now` only those whose time is over; returns how many went."""
-    row = await db.fetchrow(
-        "SELECT base_n, base_head, coalesce((SELECT min(n) - 1 FROM log_mark WHERE inbox = $1 AND until > $2), log_n)"
-        " FROM inbox WHERE inbox = $1",
-        *(inbox, now),
+    return await move_bases(db, [inbox], most=most, now=now)
+
+
+async def move_bases(db: Connection, inboxes: Sequence[bytes], *, most: int, now: UnixTime | None = None) -> int:
+    """As `move_base`, in many inboxes, and of each so many at most."""
+    rows = await db.fetch(
+        "SELECT inbox, base_n, base_head, coalesce("
+        "(SELECT min(n) - 1 FROM log_mark WHERE log_mark.inbox = inbox.inbox AND until > $2), log_n)"
+        " FROM inbox WHERE inbox = ANY ($1)",
+        *(inboxes, now),
     )
-    if row is None:
-        return 0
-    base, head, last = row
-    going = await _entries(db, inbox, base, min(last, base + most))
-    if going:
-        for n, id in going:
-            head = next_head(head, n, id)
-        await db.execute("DELETE FROM logged WHERE inbox = $1 AND n <= $2", inbox, going[-1].n)
-        await db.execute("UPDATE inbox SET base_n = $2, base_head = $3 WHERE inbox = $1", inbox, going[-1].n, head)
-    if base + most > last:
-        await db.execute("DELETE FROM log_mark WHERE inbox = $1 AND until <= $2", inbox, now)
-    return len(going)
+    going = await _entries(db, [(inbox, base, min(last, base + most)) for inbox, base, _, last in rows])
+    moved = [(inbox, going[inbox][-1].n, _head_after(head, going[inbox])) for inbox, _, head, _ in rows if going[inbox]]
+    if moved:
+        places = list(zip(*moved, strict=True))
+        await db.execute(
+            "DELETE FROM logged USING unnest($1::bytea[], $2::bigint[]) AS old (inbox, last)"
+            " WHERE logged.inbox = old.inbox AND n <= last",
+            *places[:2],
+        )
+        await db.execute(
+            "UPDATE inbox SET base_n = n, base_head = head FROM unnest($1::bytea[], $2::bigint[], $3::bytea[])"
+            " AS new (inbox, n, head) WHERE inbox.inbox = new.inbox",
+            *places,
+        )
+    at_end = [inbox for inbox, base, _, last in rows if base + most > last]
+    await db.execute("DELETE FROM log_mark WHERE inbox = ANY ($1) AND until <= $2", at_end, now)
+    return sum(map(len, going.values()))
+
+
+def _head_after(head: bytes, entries: Sequence[LogEntry]) -> bytes:
+    for n, id in entries:
+        head = next_head(head, n, id)
+    return head
 
 
 async def read_log(db: Connection, inbox: bytes, after: int, limit: int, quota: Quota, now: UnixTime) -> LogPage:
@@ -96,7 +113,7 @@ async def read_log(db: Connection, inbox: bytes, after: int, limit: int, quota: 
             raise no_inbox()
         base_n, base_head, log_n, log_head, restored = row
         after = max(after, base_n)
-        entries = await _entries(db, inbox, after, min(after + limit, log_n))
+        entries = (await _entries(db, [(inbox, after, min(after + limit, log_n))]))[inbox]
     if restored is not None and end_of_day(UnixTime(restored * DAY_SECONDS + quota.max_retention)) < now:
         restored = None
     return LogPage(
@@ -108,10 +125,20 @@ async def read_log(db: Connection, inbox: bytes, after: int, limit: int, quota: 
     )
 
 
-async def _entries(db: Connection, inbox: bytes, after: int, last: int) -> list[LogEntry]:
-    """Those with the numbers after one and up to another, in order. Only what is not in `logged` is looked for."""
-    numbers = (inbox, after, last)
-    found = await db.fetch("SELECT n, id FROM logged WHERE inbox = $1 AND n > $2 AND n <= $3", *numbers)
-    if len(found) < last - after:
-        found += await db.fetch("SELECT n, id FROM message WHERE inbox = $1 AND n > $2 AND n <= $3", *numbers)
-    return sorted(LogEntry(n, id) for n, id in found)
+async def _entries(db: Connection, parts: Sequence[tuple[bytes, int, int]]) -> dict[bytes, list[LogEntry]]:
+    """By inbox, those with the numbers after one and up to another, in order.
+
+    Only of inboxes where some are not in `logged`, messages are looked through.
+    """
+    found: dict[bytes, list[LogEntry]] = {inbox: [] for inbox, _, _ in parts}
+    for table in ("logged", "message"):
+        parts = [part for part in parts if len(found[part[0]]) < part[2] - part[1]]
+        if parts:
+            rows = await db.fetch(
+                f"SELECT inbox, n, id FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS part (inbox, after, last)"  # noqa: S608
+                f" JOIN {table} USING (inbox) WHERE n > after AND n <= last",
+                *map(list, zip(*parts, strict=True)),
+            )
+            for inbox, n, id in rows:
+                found[inbox].append(LogEntry(n, id))
+    return {inbox: sorted(entries) for inbox, entries in found.items()}

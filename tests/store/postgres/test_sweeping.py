@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from inbox_server.clock import DAY_SECONDS
+from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.store.postgres.day_keys import DayKeys
 from inbox_server.store.postgres.links import Links
+from inbox_server.store.postgres.log import move_bases
 from inbox_server.store.postgres.sealing import Sealing
 from inbox_server.store.postgres.text_days import drop_days, ensure_days
 from tests.conftest import HandClock
 from tests.store.postgres.conftest import Opened, beside
 from tests.support.postgres import cluster_of, read_rows
-from tests.support.stores import CAROL, id_of
+from tests.support.stores import CAROL, MAX_RETENTION, id_of
 
 pytestmark = pytest.mark.postgres
 
@@ -49,6 +50,29 @@ async def test_two_processes_sweep_at_the_same_time(opened: Opened, tmp_path: Pa
         for box in boxes:
             settings = await box.settings()
             assert (settings.unread, settings.unread_bytes, settings.read) == (0, 0, 0)
+
+
+async def test_logs_of_many_inboxes_are_shortened_by_as_many_statements_as_that_of_one(
+    opened: Opened, tmp_path: Path, clock: HandClock
+) -> None:
+    """Each is a way to the database and back."""
+    async with opened() as box, beside(tmp_path) as db:
+        boxes = [box.of(bytes([number]) * 16) for number in range(12)]
+        for each in boxes:
+            await each.claim()
+            await each.deliver("a text", life=end_of_day(UnixTime(clock() + DAY_SECONDS)) - clock())
+        clock.advance(MAX_RETENTION + 2 * DAY_SECONDS)
+        counts = list[int]()
+        for some in (boxes[:1], boxes[1:2], boxes[2:]):  # with the first, the connection learns types
+            asked = list[str]()
+            async with db.transaction():
+                with db.query_logger(lambda record, asked=asked: asked.append(record.query)):
+                    assert await move_bases(db, [each.inbox for each in some], most=10, now=clock()) == len(some)
+            counts.append(len(asked))
+        assert counts[2] == counts[1] > 0
+        for each in boxes:
+            page = await each.log()
+            assert (page.base, page.entries) == (page.head, ())
 
 
 async def test_a_sweep_passes_by_an_inbox_that_is_held_and_comes_back_to_it(
