@@ -6,7 +6,10 @@ the same bytes differently, so all of that is refused (RFC 8259 leaves it open; 
 
 import json
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
+
+MAX_DEPTH: Final = 100
+"""Arrays and objects in one another; 1,200 brackets fit into a token."""
 
 
 class NotStrict(ValueError):
@@ -14,7 +17,7 @@ class NotStrict(ValueError):
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """One JSON object: UTF-8, no byte-order mark, no duplicate keys, integers only. Raises `NotStrict`."""
+    """One JSON object: UTF-8, no byte-order mark, no duplicate keys, integers only, 100 deep. Raises `NotStrict`."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -25,8 +28,12 @@ def parse_object(raw: bytes) -> dict[str, Any]:
             json.dumps(parsed, ensure_ascii=False).encode()
     except NotStrict:
         raise
-    except (ValueError, RecursionError):  # RecursionError: 1,200 brackets fit into a token
+    except RecursionError:
+        raise NotStrict("is nested too deep") from None
+    except ValueError:
         raise NotStrict("is not valid JSON") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(parsed):
+        raise NotStrict("is nested too deep")
     if not isinstance(parsed, dict):
         raise NotStrict("is not a JSON object")
     return parsed
@@ -42,6 +49,19 @@ def is_whole(raw: bytes) -> bool:
     except (ValueError, RecursionError):  # ValueError also when it is not UTF-8
         return False
     return True
+
+
+def _is_deeper(parsed: Any) -> bool:
+    """Whether it nests deeper than `MAX_DEPTH`. How deep Python itself can read differs from version to version."""
+    inside = [parsed]
+    for _ in range(MAX_DEPTH):
+        inside = [
+            each
+            for outer in inside
+            if isinstance(outer, dict | list)
+            for each in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return any(isinstance(each, dict | list) for each in inside)
 
 
 def _without_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from http import HTTPStatus
 
 import aiohttp
 import pytest
@@ -110,7 +111,7 @@ async def _odd(hub: OddHub, session: aiohttp.ClientSession, clock: HandClock) ->
     [
         (401, '{"message": "Not allowed here"}', "application/json", "Not allowed here"),
         (413, '{"message": "' + "x" * 500 + '"}', "application/json", "x" * 200),
-        (413, "<html>no</html>", "text/html", "Request Entity Too Large"),
+        (413, "<html>no</html>", "text/html", HTTPStatus(413).phrase),
         (500, "out of\n order", "text/plain", "out of order"),
         (402, '{"message": "a\\u001b[2J\\u202eb"}', "application/json", "a\ufffd[2J\ufffdb"),
         (401, '{"message": "bad: TOKEN a.b.c"}', "application/json", "bad: (token) (token)"),

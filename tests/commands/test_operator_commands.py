@@ -225,7 +225,7 @@ async def test_what_cannot_be_done_says_what_to_do(operated: Operated, tmp_path:
     async with operated.stopped():
         said = await operated("inboxes", config=other / "config.toml")
         assert (said.code, "Put the file with that secret back" in said.err) == (1, True)
-        with sqlite3.connect(folder / "data" / DATABASE_NAME) as db:
+        with contextlib.closing(sqlite3.connect(folder / "data" / DATABASE_NAME)) as db:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 

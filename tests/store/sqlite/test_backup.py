@@ -229,9 +229,8 @@ def _damage(copy: Path) -> None:
 
 
 def _newer(copy: Path) -> None:
-    with sqlite3.connect(copy) as db:
+    with contextlib.closing(sqlite3.connect(copy)) as db, db:
         db.execute(f"PRAGMA user_version={len(schema_steps()) + 1}")
-    db.close()
 
 
 @pytest.mark.parametrize("spoil", [_missing, _empty, _letter, _damage, _newer])

@@ -57,7 +57,7 @@ async def test_what_is_unread_moves_and_leaves_no_trace_where_it_was(box: Box, t
     for each in {each.inbox: each for each, _ in waiting.values()}.values():
         await each.acknowledge(*await each.texts())
     assert await _marks_left(tmp_path, set(), time.monotonic()) == set()
-    with sqlite3.connect(tmp_path / DATABASE_NAME) as db:
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as db:
         assert is_consistent(db, set())
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
@@ -78,7 +78,7 @@ async def test_deliveries_and_acknowledgements_go_on_meanwhile(box: Box, tmp_pat
         expected = [text for other, text in waiting.values() if other is each]
         assert sorted(await each.texts()) == sorted(expected)
     assert await _marks_left(tmp_path, set(waiting), time.monotonic()) == set()
-    with sqlite3.connect(tmp_path / DATABASE_NAME) as db:
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as db:
         taken = {slot for (slot,) in db.execute("SELECT slot FROM message WHERE slot IS NOT NULL")}
         assert len(taken) == len(waiting)
         assert is_consistent(db, taken)
@@ -112,7 +112,7 @@ async def test_what_is_killed_half_way_is_done_by_doing_it_again(tmp_path: Path,
                 if act == "vacuum" or each.inbox != whose.inbox:
                     assert await replace(each, store=store).texts() == expected
             assert (await store.operating.look_up(whose.inbox)).exists == (act == "vacuum")
-        with sqlite3.connect(folder / DATABASE_NAME) as db:
+        with contextlib.closing(sqlite3.connect(folder / DATABASE_NAME)) as db:
             taken = {slot for (slot,) in db.execute("SELECT slot FROM message WHERE slot IS NOT NULL")}
             assert is_consistent(db, taken)
         if act == "vacuum":
