@@ -97,6 +97,17 @@ def undelivered(outbox: Outbox) -> Outbox:
     return {message: waiting for message, waiting in outbox.items() if not waiting.is_over}
 
 
+def without_pauses(outbox: Outbox, key: str, code: str) -> Outbox:
+    """A copy in which what waits for this recipient because of this may be tried at once."""
+
+    def rested(waiting: Waiting) -> Waiting:
+        return waiting.with_places(
+            {url: replace(place, not_before=0) for url, place in waiting.places.items() if place.code == code}
+        )
+
+    return {message: rested(waiting) if waiting.key == key else waiting for message, waiting in outbox.items()}
+
+
 def render_outbox(outbox: Outbox) -> bytes:
     entries = [
         {

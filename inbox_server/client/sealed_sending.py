@@ -18,11 +18,12 @@ NO_TICKETS: Final = "no_tickets"
 """Why something waits that must go sealed. The JavaScript client has the same code."""
 _MIN_TTL_SECONDS: Final = 10
 _TAKES_NONE: Final = ("no_token", "bad_token")  # to a server without tickets, one is no token
+_NEW_EDITION_SECONDS: Final = 3600  # the recipient may make one as often, when contacts are new
 _AGAIN_SECONDS: Final = 600  # the recipient may just be sending other sheets
 
 
 class NoTicket(Exception):
-    """Nothing was delivered: the reason, for people, and when to try again; 0: at once, and signed if that may be."""
+    """Nothing was delivered: the reason, for people, and when to try again; 0: in some minutes."""
 
     def __init__(self, why: str, not_before: int = 0) -> None:
         super().__init__(why)
@@ -84,7 +85,7 @@ class SealedSending:
             self._note(waiting.key, sheet, number, is_reached=True)
             return answer
         why = f"all {place.per} tickets of this week are used"
-        raise NoTicket(why, (sheet.week + 1) * WEEK_SECONDS)
+        raise NoTicket(why, min((sheet.week + 1) * WEEK_SECONDS, self._account.now + _NEW_EDITION_SECONDS))
 
     def _body(self, waiting: Waiting, *, with_receipt: bool) -> bytes:
         """What is left of the `ttl` counts from now. Raises `NoTicket`."""

@@ -14,7 +14,7 @@ from inbox_server.client.account import Account
 from inbox_server.client.http_sessions import LONGEST_PAUSE_SECONDS
 from inbox_server.client.inbox_api import Inbox, InboxRefused, Unreachable, asking_for_receipt, delivery_body
 from inbox_server.client.index import Receipt
-from inbox_server.client.outbox import KEPT_SECONDS, NO_CARD_YET, Outbox, Place, Waiting
+from inbox_server.client.outbox import KEPT_SECONDS, NO_CARD_YET, Outbox, Place, Waiting, without_pauses
 from inbox_server.client.receipts import BadReceipt, Taken, check_receipt
 from inbox_server.client.reports import Sent, report_of
 from inbox_server.client.sealed_sending import NO_TICKETS, NoTicket, SealedSending
@@ -52,6 +52,7 @@ class Sending:
         if may_sign:
             sealing = self._account.profile.read().sealing.without_reached(key.hex)
             self._account.profile.change(lambda profile: replace(profile, sealing=sealing))
+            self._account.outbox.change(lambda outbox: without_pauses(outbox, key.hex, NO_TICKETS))
         message = await user.write_message(content, key)
         now = self._account.now
         pointer = await self._account.index.next_pointer(message, key, now)
@@ -144,7 +145,8 @@ class Sending:
         except NoTicket as missing:
             if not must:
                 return await self._ask_signed(url, waiting)
-            return replace(place, code=NO_TICKETS, detail=f"{missing}; {_NOT_SIGNED}", not_before=missing.not_before)
+            not_before = missing.not_before or sealed.later()
+            return replace(place, code=NO_TICKETS, detail=f"{missing}; {_NOT_SIGNED}", not_before=not_before)
         except InboxRefused as refusal:
             if refusal.code == "not_accepted" and not must:
                 return await self._ask_signed(url, waiting)

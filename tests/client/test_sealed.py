@@ -197,7 +197,26 @@ async def test_when_the_weeks_tickets_are_used_up_the_rest_waits_for_the_next_we
         assert ways(await alice.send("bob.id", f"text {number}")) == ["sealed"]
     [outcome] = (await alice.send("bob.id", "one too many")).outcomes
     assert (outcome.state, outcome.code) == ("later", "no_tickets")
+    clock.advance(3599)
+    assert await alice.retry() == ()
+    clock.advance(1)
+    [again] = await alice.retry()
+    assert ways(again) == [""]
     clock.advance(WEEK_SECONDS)
+    [again] = await alice.retry()
+    assert ways(again) == ["sealed"]
+
+
+async def test_what_waits_for_the_next_week_takes_a_ticket_of_another_edition_within_an_hour(
+    alice: InboxClient, bob: InboxClient, clock: HandClock
+) -> None:
+    await talk(alice, bob, clock)
+    for number in range(32):
+        await alice.send("bob.id", f"text {number}")
+    await alice.send("bob.id", "one too many")
+    bob.account.profile.change(lambda profile: replace(profile, sealing=replace(profile.sealing, edition=clock() + 9)))
+    await bob.publish(bob.account.profile.read().inboxes)
+    clock.advance(3600)
     [again] = await alice.retry()
     assert ways(again) == ["sealed"]
 

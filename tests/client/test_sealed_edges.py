@@ -127,6 +127,12 @@ async def test_a_server_that_takes_no_tickets_any_more_refuses_nothing_for_good(
     [outcome] = (await alice.send("bob.id", "waits")).outcomes
     assert (outcome.state, outcome.code) == ("later", "no_tickets")
     assert "takes no tickets any more; nothing was signed" in outcome.detail
+    asked = len(server.asked)
+    clock.advance(599)
+    assert await alice.retry() == ()
+    assert len(server.asked) == asked
+    clock.advance(1)
+    assert len(await alice.retry()) == 1
 
 
 async def test_who_moves_to_a_server_without_tickets_is_told_what_that_means(
