@@ -88,6 +88,14 @@ export class Outbox {
     return reports.filter((report) => report !== undefined);
   }
 
+  /** What waits for tickets of this key's may be tried at once: it may be signed now. */
+  async letGo(to: string): Promise<void> {
+    await this.#options.state.change<Delivery>('outbox', (kept) => {
+      const waits = Object.values(kept).filter(({ proof }) => proof?.to === to).flatMap(({ waiting }) => Object.values(waiting));
+      for (const wait of waits) if (wait.code === 'no_tickets') wait.notBefore = 0;
+    });
+  }
+
   /** Try one again at once. Undefined where it does not wait. */
   async retryNow(id: string): Promise<SendReport | undefined> {
     await this.#options.state.change<Delivery>('outbox', (kept) => {

@@ -82,15 +82,20 @@ export class Sending {
     const { isMutual } = await contacts.standing(to);
     const proof = { ...slot, expires: now + (ttlSeconds ?? USUAL_LIFE_SECONDS), ...said, isMutual };
     await contacts.meet(to, recipient === to.address ? to.hex : recipient, now, 'sent');
-    if (maySign) await contacts.seal(to, false);
+    if (maySign) await this.#mayBeSigned(to);
     return this.outbox.send({ id, recipient, body, proof }, card instanceof Unreachable ? card : card.inboxes);
   }
 
   /** See `InboxClient.sign`. */
   async sign(id: string): Promise<SendReport | undefined> {
     const waits = (await this.outbox.waiting()).find((each) => each.id === id);
-    if (waits?.proof) await this.#what.contacts.seal(PublicKey.parse(waits.proof.to), false);
+    if (waits?.proof) await this.#mayBeSigned(PublicKey.parse(waits.proof.to));
     return waits && this.outbox.retryNow(id);
+  }
+
+  async #mayBeSigned(to: PublicKey): Promise<void> {
+    await this.#what.contacts.seal(to, false);
+    await this.outbox.letGo(to.hex);
   }
 
   /** Sealed where both have spoken, else signed. Once it went sealed, it is never signed by itself. */

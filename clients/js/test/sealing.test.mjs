@@ -249,3 +249,17 @@ test('a move to a server that takes no tickets, and its card, say what that mean
   const carol = await settle(world, 'carol', { features: ['log'] });
   assert.equal((await carol.publish()).sheets, undefined);
 });
+
+for (const decides of [(client, { id }) => client.sign(id), (client, _, bob) => client.send(bob.id, 'signed', { maySign: true })]) {
+  test(`whoever decides to sign lets go at once what else waits for the same person: ${decides}`, async () => {
+    const { alice, bob } = await meet();
+    await tell(alice, bob, 'sealed');
+    bob.server.inbox.sheets = {};
+    const waiting = [await alice.client.send(bob.id, 'one'), await alice.client.send(bob.id, 'two')];
+    assert.deepEqual(waiting.map(whys), [['no_tickets'], ['no_tickets']]);
+    assert.deepEqual(await alice.client.retry(), []);
+    assert.equal((await decides(alice.client, waiting[0], bob)).stored.length, 1);
+    assert.ok((await alice.client.retry()).length > 0);
+    assert.deepEqual(await alice.client.waiting(), []);
+  });
+}
