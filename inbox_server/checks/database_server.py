@@ -69,6 +69,7 @@ def judge_database_server(found: Any, config: Config, secret: Secret, findings: 
     _check_rights(found, findings)
     _check_settings(found, findings)
     _check_logging(found, findings)
+    _check_connections(found, config, findings)
     _check_lines(found, findings)
     _check_standby(found, findings)
     _check_day_keys(day_keys_file(config), found, findings, today=today)
@@ -147,6 +148,15 @@ def _check_logging(found: Any, findings: Findings) -> None:
         findings.warn("database log", f"{said} into PostgreSQL's log", "Turn it off, or log_parameter_max_length = 0.")
     else:
         findings.ok("database log", "PostgreSQL logs no values")
+
+
+def _check_connections(found: Any, config: Config, findings: Findings) -> None:
+    most, needed = int(found.settings["max_connections"]), config.store_connections * config.processes
+    if needed > most:
+        said = f"this host's processes need {needed}, and max_connections is {most}"
+        findings.warn("database connections", said, "Raise it; each other host needs as many.")
+    else:
+        findings.ok("database connections", f"this host's processes need {needed} of the {most} that there are")
 
 
 def _check_lines(found: Any, findings: Findings) -> None:

@@ -18,7 +18,7 @@ each check prints a line: ok, warning, FAILED or skipped, what was seen, and wha
   database             it has this secret and version, was not moved away, and is intact (SQLite's quick_check,
                        for at most 10 seconds)
   disk                 there is more space than the reserve below which deliveries are refused
-  database rights, settings, log, clock, notifications, standby, day keys
+  database rights, settings, log, connections, clock, notifications, standby, day keys
                        with PostgreSQL, in place of the disk: what its role may do, whether what is answered is on disk
                        and what is erased is kept nowhere else, and whether this host has the keys of the others
   server, listener, ready   the server runs, answers for public_url, and can write; left out if no server runs

@@ -77,6 +77,7 @@ class Config:
     store_urls: tuple[str, ...] = field(repr=False)
     """Of several clusters, or empty."""
     store_password_file: Path | None
+    store_connections: int
     store_day_keys_file: Path | None
     name_services: tuple[str, ...]
     agreement: bool

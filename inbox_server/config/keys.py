@@ -131,6 +131,14 @@ KEYS: Final[tuple[Key, ...]] = (
         values.optional_path,
     ),
     Key(
+        "store.connections",
+        "store_connections",
+        "8",
+        "How many connections each server process has to PostgreSQL: three, and the others read and write. More help\n"
+        "where the way to the database is long. PostgreSQL's max_connections must be enough for all processes.",
+        values.between(6, 64),
+    ),
+    Key(
         "store.day_keys_file",
         "store_day_keys_file",
         '""',

@@ -43,7 +43,8 @@ def load_postgres() -> None:
 def clusters_of(config: Config) -> list[Any]:
     """Each `Cluster` that the configuration names, all with one password. Raises `BadSecret` or `CommandFailed`."""
     cluster, password = postgres("primary").Cluster, read_database_password(config.store_password_file)
-    return [cluster(url, password) for url in config.store_urls or (config.store_url,)]
+    urls = config.store_urls or (config.store_url,)
+    return [cluster(url, password, connections=config.store_connections) for url in urls]
 
 
 def cluster_of(config: Config) -> Any:

@@ -196,6 +196,18 @@ async def _set(place: Place, how: str, setting: str, value: str) -> None:
         await connection.close()
 
 
+async def test_too_few_connections_for_the_processes_of_this_host_are_seen(place: Place) -> None:
+    found = (await place.doctor())["database connections"]
+    assert found.verdict == "ok"
+    config = place.folder / "config.toml"
+    text = config.read_text()
+    for key, few, many in (("processes", 1, 64), ("connections", 8, 64)):
+        text = text.replace(f"\n{key} = {few}\n", f"\n{key} = {many}\n")
+    config.write_text(text)
+    found = (await place.doctor())["database connections"]
+    assert (found.verdict, "need 4096" in found.said) == ("warning", True)
+
+
 async def test_what_the_role_may_not_do_is_seen(place: Place) -> None:
     await place.ask("CREATE SCHEMA of_others", f"GRANT USAGE ON SCHEMA of_others TO {OWNER}")
     place.name(more="?search_path=of_others")

@@ -37,6 +37,7 @@ Failure: Final = (
 CONNECT_SECONDS: Final = 2.0  # of each host by itself: a frozen one must not hide the new primary
 _RETRY_SECONDS: Final = 5
 _NOT_SERVED_SECONDS: Final = 30
+_FIXED: Final = 3  # two for the groups of deliveries and of acknowledgements, one that listens
 APPLICATION_NAME: Final = "inbox-server"
 _NAME_LENGTH: Final = 63  # PostgreSQL cuts a longer one off
 _TIMELINE: Final = "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint"
@@ -83,14 +84,24 @@ async def _admit(_: Connection) -> None:
 class Cluster:
     """Where a database is: a URL with one or several hosts, and the password if it is not in the URL.
 
+    `connections` is how many a store may have, 6 at least: three of its own, and those of `readers` and `writers`.
     `admit` is asked with each new connection and every two seconds, and raises `NotServed`: while a process could not
     reach its database, it may have become one that no server may use.
     """
 
     url: str = field(repr=False)
     password: str | None = field(default=None, repr=False)
+    connections: int = 8
     newest: Newest = field(default_factory=Newest, compare=False)
     admit: Callable[[Connection], Awaitable[None]] = field(default=_admit, compare=False)
+
+    @property
+    def writers(self) -> int:
+        return (self.connections - _FIXED) * 2 // 5
+
+    @property
+    def readers(self) -> int:
+        return self.connections - _FIXED - self.writers
 
     def hosts(self) -> list[tuple[str, int]]:
         """Each host and port, in the order of the URL. A host that begins with a slash is a folder of Unix sockets."""

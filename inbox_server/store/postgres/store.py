@@ -60,14 +60,10 @@ J = TypeVar("J")
 
 _FULL_RETRY_SECONDS: Final = 3600
 _CLOCK_RETRY_SECONDS: Final = 60
-_READERS: Final = 3
-_WRITERS: Final = 2
 _GROUP: Final = 256
 _READ_GROUP: Final = 256
 _PAGE_GROUP: Final = 4  # pages of up to 110 KB, and none is answered before the last of them is there
-_PAGE_GROUPS: Final = _READERS - 1  # at once: so what deliveries ask for has a connection on which nobody reads pages
 _LOGS_AT_ONCE: Final = 16
-_LONG_WRITES_AT_ONCE: Final = 2
 _LONGEST_LINE: Final = 64
 _FEW_IDS: Final = 10
 _ACK_BATCH: Final = 100
@@ -93,8 +89,8 @@ class PostgresStore:
         self._quota = quota
         self._changed = changed
         self._committed = committed
-        self._reading = Links(cluster, _READERS, "reading from")
-        self._writing = Links(cluster, _WRITERS, "writing to")
+        self._reading = Links(cluster, cluster.readers, "reading from")
+        self._writing = Links(cluster, cluster.writers, "writing to")
         self._group_links = Link(cluster), Link(cluster)
         self._health = Health("delivering to")
         self._listening = Listening(cluster, changed, watched, self._beat)
@@ -104,9 +100,13 @@ class PostgresStore:
         self._policies = Groups[tuple[bytes, bytes]](partial(self._read_group, read_policies), most=_READ_GROUP)
         self._tickets = Groups[tuple[bytes, Ticket]](partial(self._read_group, read_ticket_policies), most=_READ_GROUP)
         self._ends = Groups[bytes](partial(self._read_group, read_ends), most=_READ_GROUP)
-        self._pages = Groups[AskedPage](partial(self._read_group, read_pages), most=_PAGE_GROUP, at_once=_PAGE_GROUPS)
+        self._pages = Groups[AskedPage](
+            partial(self._read_group, read_pages),
+            most=_PAGE_GROUP,
+            at_once=cluster.readers - 1,  # so what deliveries ask for has a connection on which nobody reads pages
+        )
         self._reads = Turns(_LOGS_AT_ONCE)
-        self._writes = Turns(_LONG_WRITES_AT_ONCE, line=_LONGEST_LINE)
+        self._writes = Turns(cluster.writers, line=_LONGEST_LINE)
         self.operating = PostgresOperating(
             self._reading, self._writing, lambda inbox: self._tell([inbox]), quota, draining=draining
         )
