@@ -181,12 +181,17 @@ def make_store(
 async def _admit(db: Connection, check: Callable[[Connection], Awaitable[None]] | None) -> None:
     """Raises `NotServed` for what came over a database since it was prepared, as `make_store` has it."""
     try:
-        _refuse_marked(await read_mark(db))
-        await check_home(db)
+        await check_served(db)
         if check:
             await check(db)
     except BadDatabase as error:
         raise NotServed(str(error)) from None
+
+
+async def check_served(db: Connection) -> None:
+    """Raises `BadDatabase` for one that is part of a migration, or was, and after a dump was put back."""
+    _refuse_marked(await read_mark(db))
+    await check_home(db)
 
 
 async def _check_alone(db: Connection) -> None:

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from inbox_server.store.contract import BadDatabase
-from inbox_server.store.postgres.opening import connected
+from inbox_server.store.postgres.opening import check_served, connected
 from inbox_server.store.postgres.primary import Cluster, Connection
 from inbox_server.store.postgres.sharding import SHARDS
 from inbox_server.store.postgres.text_days import drop_texts, ensure_days
+from inbox_server.store.postgres.upgrading import upgrade
 
 HEARD_SECONDS: Final = 12.0
 """Servers read the table every two seconds; a work of theirs is over after five, and a stale transaction too."""
@@ -96,6 +97,9 @@ async def move_shard(
     async with AsyncExitStack() as stack:
         first, *others = [await stack.enter_async_context(connected(cluster)) for cluster in clusters]
         connections = [first, *others]
+        for db in connections:
+            await upgrade(db)
+            await check_served(db)
         ids = await _ids(connections)
         row = await first.fetchrow("SELECT cluster, target FROM shard WHERE number = $1", shard)
         if row is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -14,6 +15,7 @@ from inbox_server.errors import Refused, Unavailable
 from inbox_server.store.contract import BadDatabase, Store
 from inbox_server.store.postgres.opening import add_invite, open_sharded_store, open_store
 from inbox_server.store.postgres.primary import Cluster
+from inbox_server.store.postgres.restored import mark_restored
 from inbox_server.store.postgres.shard_moving import TABLES, list_shards, move_shard
 from tests.conftest import START, HandClock
 from tests.support import postgres
@@ -138,6 +140,31 @@ async def test_a_move_that_was_broken_off_is_finished_by_the_same_command(
     async with opened(tmp_path, clusters[:2]) as store:
         assert [await Box(store, HandClock(), box.inbox).texts() for box in boxes] == [["opaque"]] * 20
     assert [each.inboxes for each in await list_shards(clusters[:2])] == [20, 0]
+
+
+async def test_a_cluster_that_no_server_may_use_is_neither_source_nor_target_of_a_move(
+    tmp_path: Path, clusters: list[Cluster]
+) -> None:
+    """Where a copy was put back, inboxes must get new generations first: a move would carry the old ones away.
+
+    Of a newer version it does not know all that an inbox has.
+    """
+    async with opened(tmp_path, clusters[:2]) as store:
+        await box_of(store, inbox_in(SHARD))
+    for cluster, change, why in (
+        (clusters[0], "INSERT INTO schema_step VALUES (1000)", "newer version"),
+        (clusters[0], "UPDATE home SET written = 0", "after-restore"),
+        (clusters[1], "INSERT INTO migration VALUES (1, 'mark', 'left')", "was copied to another database"),
+    ):
+        connection = await cluster.connect()
+        await connection.execute(change)
+        with pytest.raises(BadDatabase, match=why):
+            await move_shard(clusters[:2], SHARD, 0, heard_seconds=0)
+        assert not await connection.fetchval("SELECT EXISTS (SELECT FROM shard WHERE target IS NOT NULL)")
+        await connection.execute("DELETE FROM schema_step WHERE number = 1000")
+        await mark_restored(connection, day=0, settings_only=False, random_bytes=random.randbytes)
+        await connection.close()
+    assert (await move_shard(clusters[:2], SHARD, 0, heard_seconds=0)).inboxes == 1
 
 
 async def test_a_server_that_was_not_told_of_the_new_cluster_refuses_for_good_nothing(
