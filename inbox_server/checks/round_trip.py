@@ -28,7 +28,8 @@ _TIMEOUTS: Final = (
 )
 _REMEDIES: Final = {
     "too_many": "Wait for the hour to pass.",
-    "storage_full": "Make room on the server's disk: docs/troubleshooting.md, The disk is full.",
+    "storage_full": "See the server's log: is its disk full, or its database away? docs/troubleshooting.md says more.",
+    "moving": "See the server's log; an inbox whose shard is being moved is there again soon.",
     "clock_jumped": "Set the server's clock right: docs/troubleshooting.md, The clock is wrong.",
     "internal": "See the server's log.",
 }
