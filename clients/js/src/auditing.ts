@@ -10,7 +10,7 @@ import { InboxError } from './errors.js';
 import { findingOf } from './findings.js';
 import type { Finding } from './findings.js';
 import type { Inbox } from './inbox.js';
-import { DAY_SECONDS, judge } from './judging.js';
+import { DAY_SECONDS, isLostWithCopy, judge } from './judging.js';
 import type { Audited, Judged, Material, Shown } from './judging.js';
 import { changesSince, changesSinceOldest, foundEntries, listedBefore, listOf, settleListed } from './listing.js';
 import { isLogged } from './log.js';
@@ -80,7 +80,8 @@ export class Auditing {
     const [points, fault] = before instanceof InboxError ? [{}, before] : [before.points, before.problem];
     const mail = await indexes.read(own.now());
     const looks = new Map<string, Look>();
-    for (const { inbox, result, problem } of await own.eachSource((inbox) => this.#look(inbox, points[inbox.url], mail.entries))) {
+    const isLast = before instanceof InboxError; // the next audit must not build on this one
+    for (const { inbox, result, problem } of await own.eachSource((inbox) => this.#look(inbox, points[inbox.url], mail.entries, isLast))) {
       const gone = isNoInbox(problem) ? findingOf('no_inbox', inbox) : findingOf('unreachable', inbox, problem ? { text: problem.message } : {});
       looks.set(inbox, result ?? { findings: [gone] });
     }
@@ -88,7 +89,7 @@ export class Auditing {
     const changed: Table<Checkpoint> = {};
     for (const [inbox, { checkpoint }] of looks) if (checkpoint) changed[inbox] = checkpoint;
     if (fault) findings.push(findingOf('no_checkpoint', '', { text: fault.message }));
-    if (!(before instanceof InboxError)) await checkpoints.write(changed, points).catch((problem: unknown) => this.#noCheckpoint(problem, findings));
+    if (!isLast) await checkpoints.write(changed, points).catch((problem: unknown) => this.#noCheckpoint(problem, findings));
     const report = await this.#report(findings, looks, mail);
     if (areWhole([...looks.values()]) && mail.problems.length === 0) await contacts.settleGaps();
     await state.change<AuditReport>('audit', (audit) => void (audit.last = withoutErrors(report)));
@@ -109,7 +110,7 @@ export class Auditing {
     findings.push(findingOf('no_checkpoint', '', { text: problem.message }));
   }
 
-  async #look(inbox: Inbox, shared: Checkpoint | undefined, entries: ContactEntry[]): Promise<Look> {
+  async #look(inbox: Inbox, shared: Checkpoint | undefined, entries: ContactEntry[], isLast: boolean): Promise<Look> {
     const { state } = this.#what;
     const { features = [] } = await inbox.capabilities({ fresh: true });
     if (!features.includes('log')) return { findings: [findingOf('no_log', inbox.url)] };
@@ -119,11 +120,17 @@ export class Auditing {
     if (judged.findings.some(({ code }) => code === 'unlisted')) judged = judge({ ...material, shown: await this.#shown(inbox, material, judged.log) });
     const { log, findings } = judged;
     if (log.fault !== undefined || findings.some(({ code }) => BROKEN.test(code))) return { findings, judged };
-    const { since = log.at, here, retention, answers } = material;
-    const audited: Audited = { n: log.head.n, at: log.at, here, cursor, since };
-    await state.change<Audited>('audited', (all) => void (all[inbox.url] = audited));
-    await settleListed(state, inbox.url, material.listed, log);
+    const { since = log.at, retention, answers } = material;
+    if (!isLast) await this.#settle(material, log, cursor);
     return { findings, judged, checkpoint: { ...log.head, at: log.at, since, signed: answers.at(-1)?.page.signed ?? '', retention } };
+  }
+
+  /** From here on the log is protected by the checkpoint. */
+  async #settle(material: Material, log: CheckedLog, cursor: string): Promise<void> {
+    const { inbox, since = log.at, here, listed } = material;
+    const audited: Audited = { n: log.head.n, at: log.at, here, cursor, since };
+    await this.#what.state.change<Audited>('audited', (all) => void (all[inbox] = audited));
+    await settleListed(this.#what.state, inbox, isLostWithCopy(log, material) ? new Map() : listed, log);
   }
 
   async #material(inbox: Inbox, shared: Checkpoint | undefined, seen: Pick<Material, 'swapped' | 'entries'>): Promise<Material> {

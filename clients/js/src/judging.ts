@@ -110,10 +110,15 @@ function pathFault(log: CheckedLog, { n, at, retention: before }: Checkpoint, { 
 }
 
 /** What was listed and is not in the log, as the protocol says that it must. */
-function missingFromLog(log: CheckedLog, { inbox, listed, audited }: Material): Finding[] {
-  const isLost = audited ? isRestoredSince(log, audited.at) : log.restored !== undefined;
+function missingFromLog(log: CheckedLog, material: Material): Finding[] {
+  const [{ inbox, listed }, isLost] = [material, isLostWithCopy(log, material)];
   const gone = [...listed].filter(([id, until]) => until > log.at && !log.numbers.has(id));
   return gone.map(([entry]) => findingOf(isLost ? 'restored' : 'not_in_log', inbox, { entry }));
+}
+
+/** Whether what was listed since the last audit may be lost because the operator has put a copy back since. */
+export function isLostWithCopy(log: CheckedLog, { audited }: Pick<Material, 'audited'>): boolean {
+  return audited ? isRestoredSince(log, audited.at) : log.restored !== undefined;
 }
 
 /** What a contact has a receipt for and the log does not have. Only what is missing has its signature checked. */

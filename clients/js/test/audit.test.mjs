@@ -516,3 +516,28 @@ test('what older versions stored is read', async () => {
   const [{ stored }] = await world.device(aliceKey, { storage }).retry();
   assert.deepEqual([stored.length, stored[0].signed], [1, undefined]);
 });
+
+test('what was lost with a copy that was put back is not held against the server at a later audit', async () => {
+  const { world, server, bob, send } = await settle();
+  await bob.audit();
+  const copy = server.copy();
+  await send('lost');
+  await bob.unread();
+  server.putBack(copy);
+  for (let days = 1; days <= 3; days += 1) {
+    world.now += DAY;
+    assert.deepEqual(codes(await isNotAccused(bob, 'unchecked')), ['restored']); // as the sender's receipt shows
+  }
+});
+
+test('an audit that could not read the checkpoint keeps what the next one needs', async () => {
+  const { world, server, bob, send } = await settle();
+  await bob.audit();
+  await send('listed');
+  await bob.unread();
+  world.down.add('https://read.test');
+  await isNotAccused(bob, 'unchecked');
+  world.down.delete('https://read.test');
+  drop(server, server.inbox.logged.at(-1));
+  await isCaught(bob, 'not_in_log', 'receipt_without_entry');
+});
