@@ -1,6 +1,7 @@
 """Whether a host's chain of day keys is the one that sealed the texts of a database."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from inbox_server.store.postgres.day_keys import BadDayKeys, DayKeys
 from inbox_server.store.postgres.primary import Connection
@@ -14,11 +15,22 @@ _OTHER: Final = (
 )
 
 
-async def check_day_keys(db: Connection, keys: DayKeys) -> None:
-    """Raises `BadDayKeys`."""
-    for day, value in await db.fetch("SELECT day, value FROM day_check WHERE day >= $1", keys.day):
-        if keys.check(day) != value:
-            raise BadDayKeys(_OTHER)
+class Check(NamedTuple):
+    """A day, and what every file of a chain computes for it."""
+
+    day: int
+    value: bytes
+
+
+async def check_day_keys(db: Connection, keys: DayKeys, known: Sequence[Check] = ()) -> Sequence[Check]:
+    """Returns the database's checks. `known` are those that were found to be right: each takes ten milliseconds.
+
+    Raises `BadDayKeys`.
+    """
+    found = [Check(*row) for row in await db.fetch("SELECT day, value FROM day_check WHERE day >= $1", keys.day)]
+    if any(keys.check(check.day) != check.value for check in found if check not in known):
+        raise BadDayKeys(_OTHER)
+    return found
 
 
 async def note_day_keys(db: Connection, keys: DayKeys) -> None:

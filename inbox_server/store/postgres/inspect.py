@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from inbox_server.store.migrating import Mark
 from inbox_server.store.operating import Standby
-from inbox_server.store.postgres.opening import read_mark
 from inbox_server.store.postgres.primary import SETTINGS, Cluster, Connection, Failure
 from inbox_server.store.postgres.restored import is_home
 from inbox_server.store.postgres.standbys import read_standby
+from inbox_server.store.postgres.usable import read_mark
 
 _HEAR_SECONDS: Final = 2
 _CHANNEL: Final = "inbox_doctor"

@@ -12,10 +12,11 @@ from inbox_server.clock import Clock, system_clock
 from inbox_server.identity.layer import Layers
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.migrating import AGAIN, Mark
-from inbox_server.store.postgres.opening import connected, failed, prepare, read_mark
+from inbox_server.store.postgres.opening import connected, failed, prepare
 from inbox_server.store.postgres.primary import APPLICATION_NAME, Cluster, Connection, Failure
 from inbox_server.store.postgres.restored import mark_restored
 from inbox_server.store.postgres.sealing import Sealing
+from inbox_server.store.postgres.usable import read_mark
 from inbox_server.store.postgres.whole_inboxes import next_batch, read_inboxes, read_rest, write_inboxes, write_rest
 from inbox_server.store.whole_inbox import Rest, WholeInbox
 

@@ -4,7 +4,6 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +13,9 @@ from inbox_server.clock import DAY_SECONDS, Clock, UnixTime, system_clock
 from inbox_server.identity.layer import NO_LAYER, ONLY_ONE, Layer, Layers
 from inbox_server.store.contract import BadDatabase, Changed, Committed, Quota, Store
 from inbox_server.store.layered import LayeredStore, shown
-from inbox_server.store.migrating import Mark, refuse_marked
 from inbox_server.store.postgres.day_check import check_day_keys, note_day_keys
 from inbox_server.store.postgres.day_keys import STATE_BYTES, DayKeys, make_day_keys
-from inbox_server.store.postgres.primary import Cluster, Connection, Failure, NotServed
+from inbox_server.store.postgres.primary import Cluster, Connection, Failure
 from inbox_server.store.postgres.restored import check_home
 from inbox_server.store.postgres.sealing import Sealing
 from inbox_server.store.postgres.settings import is_draining
@@ -25,6 +23,7 @@ from inbox_server.store.postgres.sharded import ShardedStore
 from inbox_server.store.postgres.sharding import UNKNOWN, Placing, cluster_id, note_away, place_shards
 from inbox_server.store.postgres.store import PostgresStore
 from inbox_server.store.postgres.upgrading import upgrade
+from inbox_server.store.postgres.usable import OF_SEVERAL, Admitting, check_alone, read_mark, refuse_moved
 
 _ID_BYTES: Final = 16
 # A pooler refuses the settings of a session, or forgets statements that were prepared.
@@ -34,7 +33,6 @@ _OF_POOLERS: Final = (
     asyncpg.DuplicatePreparedStatementError,
 )
 _OF_SIGNING_IN: Final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
-_OF_SEVERAL: Final = "This database is one of several clusters. Name them all in store.urls, and restart the server."
 
 
 @contextlib.asynccontextmanager
@@ -58,11 +56,11 @@ async def open_store(
     parts = _Parts(quota, changed, committed, watched)
     async with connected(cluster) as db:
         prepared = await prepare(db, day_keys_file, check_value, layers, clock(), random_bytes)
-        await _check_alone(db)
+        await check_alone(db)
         if await db.fetchval("SELECT EXISTS (SELECT FROM shard)"):
-            raise BadDatabase(_OF_SEVERAL)
+            raise BadDatabase(OF_SEVERAL)
     layer = prepared.layer
-    async with make_store(cluster, prepared, parts, check=_check_alone) as store:
+    async with make_store(cluster, prepared, parts, check=check_alone) as store:
         yield store if layer is NO_LAYER else LayeredStore(store, layer)
 
 
@@ -146,7 +144,7 @@ async def prepare(
     """
     await upgrade(db)
     if not migrating:
-        _refuse_marked(await read_mark(db))
+        refuse_moved(await read_mark(db))
     layer = await claim(db, check_value, layers)
     await check_home(db)
     keys = await _day_keys(db, day_keys_file, now, random_bytes)
@@ -167,7 +165,7 @@ def make_store(
     """
     layer = prepared.layer
     return PostgresStore(
-        replace(cluster, admit=partial(_admit, check=check)),
+        replace(cluster, admit=Admitting(prepared.keys, check)),
         Sealing(prepared.keys),
         parts.quota,
         changed=parts.changed if layer is NO_LAYER else shown(parts.changed, layer),
@@ -176,38 +174,6 @@ def make_store(
         draining=prepared.draining,
         beat=beat,
     )
-
-
-async def _admit(db: Connection, check: Callable[[Connection], Awaitable[None]] | None) -> None:
-    """Raises `NotServed` for what came over a database since it was prepared, as `make_store` has it."""
-    try:
-        await check_served(db)
-        if check:
-            await check(db)
-    except BadDatabase as error:
-        raise NotServed(str(error)) from None
-
-
-async def check_served(db: Connection) -> None:
-    """Raises `BadDatabase` for one that is part of a migration, or was, and after a dump was put back."""
-    _refuse_marked(await read_mark(db))
-    await check_home(db)
-
-
-async def _check_alone(db: Connection) -> None:
-    """Raises `BadDatabase` when some shards are in another cluster: their inboxes would be taken for unknown."""
-    if await db.fetchval("SELECT EXISTS (SELECT FROM away)"):
-        raise BadDatabase(_OF_SEVERAL)
-
-
-def _refuse_marked(mark: Mark | None) -> None:
-    refuse_marked(mark, "The PostgreSQL database")
-
-
-async def read_mark(db: Connection) -> Mark | None:
-    """What the database says of a migration."""
-    row = await db.fetchrow("SELECT mark, state FROM migration")
-    return None if row is None else Mark(*row)
 
 
 @contextlib.asynccontextmanager
@@ -293,7 +259,7 @@ async def add_invite(
     """Remember an invite, beside servers that run or without one. Raises `BadDatabase`."""
     async with connected(cluster) as db:
         await upgrade(db)
-        _refuse_marked(await read_mark(db))
+        refuse_moved(await read_mark(db))
         layer = await claim(db, check_value, layers)
         await check_home(db)
         await db.execute("INSERT INTO invite (code, expires) VALUES ($1, $2)", layer.hide(code), expires)

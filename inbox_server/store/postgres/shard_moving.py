@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from inbox_server.store.contract import BadDatabase
-from inbox_server.store.postgres.opening import check_served, connected
+from inbox_server.store.postgres.opening import connected
 from inbox_server.store.postgres.primary import Cluster, Connection
 from inbox_server.store.postgres.sharding import SHARDS
 from inbox_server.store.postgres.text_days import drop_texts, ensure_days
 from inbox_server.store.postgres.upgrading import upgrade
+from inbox_server.store.postgres.usable import check_usable
 
 HEARD_SECONDS: Final = 12.0
 """Servers read the table every two seconds; a work of theirs is over after five, and a stale transaction too."""
@@ -99,7 +100,7 @@ async def move_shard(
         connections = [first, *others]
         for db in connections:
             await upgrade(db)
-            await check_served(db)
+            await check_usable(db)
         ids = await _ids(connections)
         row = await first.fetchrow("SELECT cluster, target FROM shard WHERE number = $1", shard)
         if row is None:

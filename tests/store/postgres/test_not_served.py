@@ -109,3 +109,22 @@ async def test_a_copy_that_was_put_back_is_used_again_once_its_inboxes_have_new_
                     pass
             with pytest.raises(Refused, match="cursor_gone"):
                 await box.page(cursor)
+
+
+async def test_a_database_that_was_made_anew_with_other_day_keys_gets_no_texts_that_nobody_there_can_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its other hosts could not: they have the new keys."""
+    async with served(tmp_path) as (box, line), beside(tmp_path) as db:
+        value = await db.fetchval("SELECT value FROM day_check")
+        line.cut()
+        await db.execute("UPDATE day_check SET value = $1", bytes(len(value)))
+        line.join()
+        refusal = await outcome(box)
+        assert refusal
+        assert refusal.code == "moving"
+        assert "The day keys of this host are not those" in caplog.text
+        await db.execute("UPDATE day_check SET value = $1", value)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await outcome(box):
+                pass
