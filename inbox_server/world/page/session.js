@@ -148,8 +148,7 @@ export class Session extends EventTarget {
     else if (news.kind === 'without_server') this.#tell('notice', news.kind);
     else if (news.kind === 'audit') this.#tell('audit', news.report);
     else if (news.kind === 'card' || (news.kind === 'sheets' && !news.problem.isForNow)) this.#tell('notice', because(news.problem));
-    else if (news.kind === 'sheets') return; // it is tried again
-    else this.#place(news);
+    else if (/^(up|down|left)$/.test(news.kind)) this.#place(news);
   }
 
   #place({ kind, inbox, problem, retrySeconds }) {
