@@ -43,19 +43,18 @@ def copy_of_this(folder: Path) -> Version:
     return Version(there)
 
 
-def before_the_newest_step(folder: Path) -> Version:
-    """The commit before the one that brought the newest step of PostgreSQL's schema; skips without the history."""
-    newest = max((ROOT / SCHEMA).glob("*.sql")).relative_to(ROOT)
-    added = (
-        shutil.which("git")
-        and subprocess.run(
-            ["git", "log", "--diff-filter=A", "--format=%H %P", "--", newest],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.split()
-    )
-    if not added or len(added) != 2:  # a commit and its only parent
+def last_release(folder: Path) -> Version:
+    """The newest one before this commit; skips if that has no PostgreSQL, or without the history."""
+    if not shutil.which("git"):
+        pytest.skip("there is no git here")
+    said = _git("describe", "--tags", "--abbrev=0", "--match=v*")
+    if said.returncode:
         pytest.skip("the history of this folder is not here: it is no clone, or a shallow one")
-    return Version(base_build(added[1], folder).root)
+    tag = said.stdout.strip()
+    if not _git("ls-tree", tag, f"{SCHEMA}/").stdout:
+        pytest.skip(f"the last release, {tag}, does not know PostgreSQL")
+    return Version(base_build(tag, folder).root)
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
