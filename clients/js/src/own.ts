@@ -95,7 +95,11 @@ export class Own {
     if (this.#options.hub === undefined || (await unfinished(this.#state))) return undefined;
     const now = await this.askTime();
     const card = now === undefined ? undefined : await this.#card.dueForRenewal(await this.bucket(), now);
-    return card && this.publish(card.inboxes);
+    if (!card) return undefined;
+    const named = this.#named;
+    const published = await this.publish(card.inboxes);
+    if (this.#isChosen) this.#named = named;
+    return published;
   }
 
   /** Withdraws the card first, so that nobody delivers to a deleted inbox. Repeat it to reach inboxes that were down. */

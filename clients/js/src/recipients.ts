@@ -17,6 +17,8 @@ export class Recipients {
   readonly #lookUps: LookUps;
   readonly #seen: SeenCards;
   readonly #lapses: Lapses;
+  /** Look-ups that are under way: one for all that waits for a recipient. */
+  readonly #looking = new Map<string, Promise<{ hex: string; card: Card }>>();
 
   constructor(lookUps: LookUps, seen: SeenCards, lapses: Lapses) {
     this.#lookUps = lookUps;
@@ -40,12 +42,19 @@ export class Recipients {
   }
 
   /** What the card says now, for a delivery that waits and is encrypted to `to`. Throws as `find`, and `KeyChanged`. */
-  cardOf(recipient: string, to?: string): Promise<Card> {
+  async cardOf(recipient: string, to?: string): Promise<Card> {
+    const looking = this.#looking.get(recipient) ?? this.#look(recipient).finally(() => this.#looking.delete(recipient));
+    this.#looking.set(recipient, looking);
+    const { hex, card } = await looking;
+    if (to !== undefined && to !== hex) throw new KeyChanged('The recipient has a new key: send it again.');
+    return card;
+  }
+
+  #look(recipient: string): Promise<{ hex: string; card: Card }> {
     return this.#lapses.during(`to ${recipient}`, async () => {
       const bucket = await this.#lookUps.bucket(recipient, { fresh: true });
       const { hex } = await this.#lookUps.key(bucket);
-      if (to !== undefined && to !== hex) throw new KeyChanged('The recipient has a new key: send it again.');
-      return this.#card(bucket);
+      return { hex, card: await this.#card(bucket) };
     });
   }
 

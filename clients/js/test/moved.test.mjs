@@ -78,3 +78,12 @@ test('what waits for somebody who has another key now is given up, because nobod
   assert.deepEqual([await alice.client.waiting(), posts(other.server)], [[], 0]);
   assert.ok(id);
 });
+
+test('the card of a recipient for whom much waits is read once for all of it', async () => {
+  const { world, alice, bob } = await wait((world, { origin }) => world.down.add(origin));
+  for (const text of ['two', 'three', 'four']) await alice.client.send(bob.id, text);
+  world.now += 120;
+  world.reads = [];
+  assert.equal((await alice.client.retry()).length, 4);
+  assert.deepEqual(world.reads, [`${bob.address}/inbox.json`]);
+});

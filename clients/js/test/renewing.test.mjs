@@ -66,3 +66,17 @@ test('a card that was withdrawn, or that cannot be read, is not published again'
     assert.equal(cardOf(world, bob), content);
   }
 });
+
+test('a watch of an app that named its inboxes renews the card, and goes on with those', async () => {
+  const world = new World();
+  const bob = await settle(world, 'bob', { features: ['log'] });
+  const other = world.serve('https://other.test');
+  other.owner = bob.address;
+  await bob.client.claim({}, { inboxes: [other.origin] });
+  await bob.client.publish([bob.server.origin, other.origin]);
+  const client = world.device(bob.key, { inboxes: [bob.server.origin] });
+  world.now += 350 * DAY;
+  assert.ok((await watchAWhile({ ...bob, client })).includes('renewed'));
+  assert.deepEqual(claimsOf(world, bob).inboxes, [bob.server.origin, other.origin]);
+  assert.deepEqual((await client.settings()).map(({ inbox }) => inbox), [bob.server.origin]);
+});
