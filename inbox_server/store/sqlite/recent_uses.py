@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple
 
 from inbox_server.lru import Lru
-from inbox_server.store.sqlite.jobs import GROUP_LIMIT
 
 HASH_BYTES: Final = 16
 UNUSED: Final = bytes(HASH_BYTES)
@@ -24,7 +23,8 @@ _PAGE_USES: Final = _PAGE_BYTES // _USE.size
 _BLANK: Final = bytes(_PAGE_BYTES)
 _PART_BYTES: Final = 4096  # of the marks on a sheet: about a page of the file
 _MOST_PARTS: Final = 1024  # to write them all into their sheets takes a commit of 15 to 30 ms
-_MOST_SHEETS: Final = 2 * GROUP_LIMIT  # of 1 to 8 KB each; those of a group must not be dropped before it is done
+_LOOK_BYTES: Final = 1024  # of the marks on a sheet are read at once: a part of a part
+_MOST_SHEETS: Final = 4096  # of 1 to 3 KB each; those of a group of 512 must not be dropped before it is done
 
 
 class Place(NamedTuple):
@@ -54,8 +54,8 @@ class RecentUses:
 
     def forget(self) -> None:
         """After a rollback, nothing of what is remembered is sure."""
-        self._used = Lru[int, bytearray](_MOST_SHEETS)
-        """By the number of a sheet: for each of its tickets, 1 if it is used."""
+        self._used = Lru[int, dict[int, bytearray]](_MOST_SHEETS)
+        """By a sheet's number and the first byte that was looked at: for each ticket from there, 1 if it is used."""
         self._waiting: _Waiting | None = None
         """None until they were read."""
         self._blank: list[int] = []
@@ -66,15 +66,16 @@ class RecentUses:
 
     def take(self, db: sqlite3.Connection, place: Place) -> bool:
         """Whether the ticket is there and unused. It is used from now on: `add` its use, or give it back."""
-        used, number = self._used_of(db, place.sheet), place.at // HASH_BYTES
+        used, number = self._used_at(db, place), place.at % _LOOK_BYTES // HASH_BYTES
         if used is None or used[number]:
             return False
         used[number] = 1
         return True
 
     def give_back(self, place: Place) -> None:
-        if used := self._used.get(place.sheet):
-            used[place.at // HASH_BYTES] = 0
+        if looked := self._used.get(place.sheet):
+            within = place.at % _LOOK_BYTES
+            looked[place.at - within][within // HASH_BYTES] = 0
 
     def mark_at(self, db: sqlite3.Connection, place: Place) -> bytes:
         """What the ticket was used for, or `UNUSED`. Its sheet must be there."""
@@ -138,21 +139,24 @@ class RecentUses:
                     self._blank.append(page)
         return self._waiting
 
-    def _used_of(self, db: sqlite3.Connection, sheet: int) -> bytearray | None:
-        """None when the sheet is gone: a new one has another number."""
-        used = self._used.get(sheet)
-        if used is None:
+    def _used_at(self, db: sqlite3.Connection, place: Place) -> bytearray | None:
+        """Which of the tickets around this one are used. None when the sheet is gone: a new one has another number."""
+        sheet, first = place.sheet, place.at - place.at % _LOOK_BYTES
+        looked = self._used.get(sheet) or {}
+        if first not in looked:
             try:
                 with _marks_of(db, sheet) as column:
-                    marks = column.read()
+                    column.seek(first)
+                    marks = column.read(_LOOK_BYTES)
             except sqlite3.Error:
                 return None
-            used = bytearray(marks[at : at + HASH_BYTES] != UNUSED for at in range(0, len(marks), HASH_BYTES))
-            for part in range(0, len(marks), _PART_BYTES):
-                for at in self._read(db).get((sheet, part), ()):
-                    used[at // HASH_BYTES] = 1
-            self._used.keep(sheet, used)
-        return used
+            waiting = self._read(db).get(_part_of(place), ())
+            looked[first] = bytearray(
+                marks[at : at + HASH_BYTES] != UNUSED or first + at in waiting
+                for at in range(0, len(marks), HASH_BYTES)
+            )
+            self._used.keep(sheet, looked)
+        return looked[first]
 
 
 def _part_of(place: Place) -> tuple[int, int]:
