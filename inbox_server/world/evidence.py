@@ -40,12 +40,12 @@ def _read_table(db: sqlite3.Connection, name: str) -> Table:
 
 
 def table_lines(data_dir: Path) -> Iterator[str]:
-    """Each table of the server's database with its rows, a line each; slots that hold nothing are only counted."""
+    """Each table of the server's database with its rows, a line each; those that hold nothing are only counted."""
     for table in read_tables(data_dir):
         yield f"{table.name}: {len(table.rows)} row{'' if len(table.rows) == 1 else 's'}"
-        rows = [row for row in table.rows if not _is_empty_slot(table, row)]
+        rows = [row for row in table.rows if not _is_empty(table, row)]
         if len(rows) < len(table.rows):
-            yield f"   {len(table.rows) - len(rows)} of them are slots that hold nothing"
+            yield f"   {len(table.rows) - len(rows)} of them hold nothing"
         for row in rows:
             cells = (f"{name}={value}" for name, value in zip(table.columns, row, strict=True))
             yield from textwrap.wrap(
@@ -53,9 +53,11 @@ def table_lines(data_dir: Path) -> Iterator[str]:
             )
 
 
-def _is_empty_slot(table: Table, row: list[int | str | None]) -> bool:
-    """A slot of zeros, or the number of a free one. Texts in slots are printable, so they do not begin with a zero."""
-    return table.name == "free_slot" or (table.name == "text" and set(str(row[1]).removesuffix("…")) <= {"0"})
+def _is_empty(table: Table, row: list[int | str | None]) -> bool:
+    """A slot or a page of zeros, or the number of a free slot. What is in them does not begin with as many zeros."""
+    return table.name == "free_slot" or (
+        table.name in ("text", "recent_use") and set(str(row[1]).removesuffix("…")) <= {"0"}
+    )
 
 
 def marks_of(people: Iterable[Person], message_ids: Iterable[str], world: World) -> dict[str, bytes]:

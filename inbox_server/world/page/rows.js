@@ -19,6 +19,7 @@ const TABLES = new Map([
   ['name', { key: ['name'], says: 'Names that were proved, as keyed hashes. Without the server’s secret nobody can tell whose they are.' }],
   ['listed', { key: ['inbox', 'kind', 'address'], says: 'Whom owners blocked or listed, as keyed hashes.' }],
   ['sheet', { key: ['inbox', 'week'], says: 'One row for each week for which an owner gave tickets, as keyed hashes, sorted and filled up: whose a ticket is, and how many contacts there are, is not there. What is used is marked.' }],
+  ['recent_use', { key: ['page'], says: 'Marks of tickets that were used lately, on their way into the sheets, in no order.' }],
   ['subscription', { key: ['inbox', 'channel', 'id'], says: 'Where owners are told that something waits, sealed under the server’s secret.' }],
   ['free_slot', { key: ['slot'], says: 'Places where the next texts may go.' }],
   ['invite', { key: ['code'], says: 'Invitations that nobody used yet, as keyed hashes.' }],
@@ -145,17 +146,17 @@ function keyOf({ name, columns }, row) {
   return JSON.stringify(key.map((column) => row[columns.indexOf(column)]));
 }
 
-/** Rows that are all alike are counted, not shown: empty slots, and the numbers of the free ones. */
+/** Rows that are all alike are counted, not shown: empty slots and pages, and the numbers of free slots. */
 function section(table, before) {
   const { name, columns, rows } = table;
-  const isEmptySlot = (row) => name === 'text' && /^0+…?$/.test(row[1]);
-  const shown = name === 'free_slot' ? [] : rows.filter((row) => !isEmptySlot(row));
-  const emptySlots = rows.filter(isEmptySlot).length;
+  const isEmpty = (row) => ['text', 'recent_use'].includes(name) && /^0+…?$/.test(row[1]);
+  const shown = name === 'free_slot' ? [] : rows.filter((row) => !isEmpty(row));
+  const empty = rows.filter(isEmpty).length;
   const parts = [element('h3', {}, name, ' ', element('span', { class: 'quiet' }, count(rows.length)))];
   parts.push(element('p', { class: 'quiet small' }, TABLES.get(name)?.says ?? ''));
   if (shown.length > 0) parts.push(name === 'inbox' ? upright(table, shown, before) : across(table, shown, before));
   if (name === 'free_slot' && rows.length > 0) parts.push(element('p', { class: 'mono' }, `slot: ${ranges(rows.map(([slot]) => slot))}`));
-  if (emptySlots > 0) parts.push(element('p', { class: 'quiet small' }, `${count(emptySlots)}${shown.length > 0 ? ' more' : ''}: slots that hold nothing but zeros.`));
+  if (empty > 0) parts.push(element('p', { class: 'quiet small' }, `${count(empty)}${shown.length > 0 ? ' more' : ''}: nothing but zeros.`));
   if (rows.length === 0) parts.push(element('p', { class: 'mono quiet' }, columns.join(', ')));
   return element('section', { id: `table-${name}` }, ...parts);
 }
