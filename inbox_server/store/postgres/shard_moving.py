@@ -7,6 +7,9 @@ Each step may be done again. So a move that was killed is taken up where it was,
 3. after a while, so that all have heard, and no transaction from before is left, its inboxes are copied: each within a
    transaction that holds its row, and dropped from the old cluster once the new one has it;
 4. the new cluster says that the shard is there, and the table names it.
+
+Two runs for one shard keep apart by a lock in the first cluster. Should the first run lose its connection there, the
+rows of the inboxes keep them apart.
 """
 
 import asyncio
@@ -25,6 +28,8 @@ from inbox_server.store.postgres.usable import check_usable
 
 HEARD_SECONDS: Final = 12.0
 """Servers read the table every two seconds; a work of theirs is over after five, and a stale transaction too."""
+_SESSION: Final = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+"""What a run holds is free soon after its host is gone."""
 _NOT_BEGUN: Final = "The table of shards is not made yet. Start the server once with all of store.urls."
 TABLES: Final = (
     *("inbox", "message", "logged", "log_mark"),
@@ -96,12 +101,16 @@ async def move_shard(
     The clusters are those of the configuration, and all have been opened by a server before.
     """
     async with AsyncExitStack() as stack:
-        first, *others = [await stack.enter_async_context(connected(cluster)) for cluster in clusters]
+        first, *others = [await stack.enter_async_context(connected(cluster, **_SESSION)) for cluster in clusters]
         connections = [first, *others]
         for db in connections:
             await upgrade(db)
             await check_usable(db)
         ids = await _ids(connections)
+        if not await first.fetchval("SELECT pg_try_advisory_lock('shard'::regclass::oid::bigint::integer, $1)", shard):
+            raise BadDatabase(
+                f"Shard {shard} is being moved by another command, which has not ended yet. Let it end, or end it."
+            )
         row = await first.fetchrow("SELECT cluster, target FROM shard WHERE number = $1", shard)
         if row is None:
             raise BadDatabase(_NOT_BEGUN)
@@ -130,8 +139,10 @@ async def _move_all(source: Connection, target: Connection, shard: int) -> Moved
         *_range(shard),
     ):
         for (inbox,) in rows:
-            unread += await _move(source, target, inbox)
-            inboxes += 1
+            found = await _move(source, target, inbox)
+            if found is not None:
+                unread += found
+                inboxes += 1
     return Moved(inboxes, unread)
 
 
@@ -139,11 +150,16 @@ def _range(shard: int) -> tuple[bytes, bytes | None]:
     return bytes([shard]), bytes([shard + 1]) if shard + 1 < SHARDS else None
 
 
-async def _move(source: Connection, target: Connection, inbox: bytes) -> int:
-    """How many unread entries were moved. Whatever the target has of this inbox is from a run that broke off."""
+async def _move(source: Connection, target: Connection, inbox: bytes) -> int | None:
+    """How many unread entries were moved. Whatever the target has of this inbox is from a run that broke off.
+
+    None if it is not in the source any more: another run has just moved it, and what the target has is all there is.
+    """
     async with source.transaction():
         await source.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # a large inbox takes its time
         row = await source.fetchrow("SELECT unread, change FROM inbox WHERE inbox = $1 FOR UPDATE", inbox)
+        if row is None and not await source.fetch("SELECT 1 FROM suspended WHERE inbox = $1 FOR UPDATE", inbox):
+            return None
         unread, change = row or (0, 0)
         texts = await source.fetch(_TEXTS, inbox)
         await ensure_days(target, {row["day"] for row in texts})

@@ -142,6 +142,30 @@ async def test_a_move_that_was_broken_off_is_finished_by_the_same_command(
     assert [each.inboxes for each in await list_shards(clusters[:2])] == [20, 0]
 
 
+async def test_two_commands_at_once_move_a_shard_once(tmp_path: Path, clusters: list[Cluster]) -> None:
+    """The second is refused; and if the first has lost the connection by which that is known, nothing is lost."""
+    async with opened(tmp_path, clusters[:2]) as store:
+        boxes = [await box_of(store, inbox_in(SHARD, number)) for number in range(20)]
+        for box in boxes:
+            await box.deliver("opaque")
+    told = asyncio.Event()
+    first = asyncio.create_task(move_shard(clusters[:2], SHARD, 0, heard_seconds=0.5, told=lambda _: told.set()))
+    await told.wait()
+    with pytest.raises(BadDatabase, match="another command"):
+        await move_shard(clusters[:2], SHARD, 0, heard_seconds=0)
+    connection = await clusters[0].connect()
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1"
+        " AND classid = 'shard'::regclass",
+        SHARD,
+    )
+    await connection.close()
+    await asyncio.gather(first, move_shard(clusters[:2], SHARD, 0, heard_seconds=0.5), return_exceptions=True)
+    await move_shard(clusters[:2], SHARD, 0, heard_seconds=0)
+    async with opened(tmp_path, clusters[:2]) as store:
+        assert [await Box(store, HandClock(), box.inbox).texts() for box in boxes] == [["opaque"]] * 20
+
+
 async def test_a_cluster_that_no_server_may_use_is_neither_source_nor_target_of_a_move(
     tmp_path: Path, clusters: list[Cluster]
 ) -> None:
