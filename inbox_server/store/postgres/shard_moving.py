@@ -8,8 +8,8 @@ Each step may be done again. So a move that was killed is taken up where it was,
    transaction that holds its row, and dropped from the old cluster once the new one has it;
 4. the new cluster says that the shard is there, and the table names it.
 
-Two runs for one shard keep apart by a lock in the first cluster. Should the first run lose its connection there, the
-rows of the inboxes keep them apart.
+Two runs for one shard keep apart by a lock in the first cluster. One that loses its connection there breaks off before
+the next inbox; the row of the inbox that it is at keeps them apart.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ HEARD_SECONDS: Final = 12.0
 """Servers read the table every two seconds; a work of theirs is over after five, and a stale transaction too."""
 _SESSION: Final = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """What a run holds is free soon after its host is gone."""
+_STILL_OURS: Final = "SELECT"  # the connection that has the lock answers
 _NOT_BEGUN: Final = "The table of shards is not made yet. Start the server once with all of store.urls."
 TABLES: Final = (
     *("inbox", "message", "logged", "log_mark"),
@@ -125,13 +126,14 @@ async def move_shard(
         await source_db.execute("INSERT INTO away (shard) VALUES ($1) ON CONFLICT DO NOTHING", shard)
         told(f"shard {shard} is refused from now on; waiting {heard_seconds:.0f} s until every server knows")
         await asyncio.sleep(heard_seconds)
-        moved = await _move_all(source_db, target_db, shard)
+        moved = await _move_all(first, source_db, target_db, shard)
+        await first.execute(_STILL_OURS)
         await target_db.execute("DELETE FROM away WHERE shard = $1", shard)
         await first.execute("UPDATE shard SET cluster = $2, target = NULL WHERE number = $1", shard, ids[target])
         return moved
 
 
-async def _move_all(source: Connection, target: Connection, shard: int) -> Moved:
+async def _move_all(first: Connection, source: Connection, target: Connection, shard: int) -> Moved:
     inboxes = unread = 0
     while rows := await source.fetch(
         "SELECT inbox FROM inbox WHERE inbox >= $1 AND ($2::bytea IS NULL OR inbox < $2)"
@@ -139,6 +141,7 @@ async def _move_all(source: Connection, target: Connection, shard: int) -> Moved
         *_range(shard),
     ):
         for (inbox,) in rows:
+            await first.execute(_STILL_OURS)
             found = await _move(source, target, inbox)
             if found is not None:
                 unread += found

@@ -144,15 +144,15 @@ async def test_a_move_that_was_broken_off_is_finished_by_the_same_command(
 
 async def test_two_commands_at_once_move_a_shard_once(tmp_path: Path, clusters: list[Cluster]) -> None:
     """The second is refused; and if the first has lost the connection by which that is known, nothing is lost."""
-    async with opened(tmp_path, clusters[:2]) as store:
+    async with opened(tmp_path, clusters) as store:
         boxes = [await box_of(store, inbox_in(SHARD, number)) for number in range(20)]
         for box in boxes:
             await box.deliver("opaque")
     told = asyncio.Event()
-    first = asyncio.create_task(move_shard(clusters[:2], SHARD, 0, heard_seconds=0.5, told=lambda _: told.set()))
+    first = asyncio.create_task(move_shard(clusters, SHARD, 2, heard_seconds=0.5, told=lambda _: told.set()))
     await told.wait()
     with pytest.raises(BadDatabase, match="another command"):
-        await move_shard(clusters[:2], SHARD, 0, heard_seconds=0)
+        await move_shard(clusters, SHARD, 2, heard_seconds=0)
     connection = await clusters[0].connect()
     await connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1"
@@ -160,9 +160,9 @@ async def test_two_commands_at_once_move_a_shard_once(tmp_path: Path, clusters: 
         SHARD,
     )
     await connection.close()
-    await asyncio.gather(first, move_shard(clusters[:2], SHARD, 0, heard_seconds=0.5), return_exceptions=True)
-    await move_shard(clusters[:2], SHARD, 0, heard_seconds=0)
-    async with opened(tmp_path, clusters[:2]) as store:
+    await asyncio.gather(first, move_shard(clusters, SHARD, 2, heard_seconds=0.5), return_exceptions=True)
+    await move_shard(clusters, SHARD, 2, heard_seconds=0)
+    async with opened(tmp_path, clusters) as store:
         assert [await Box(store, HandClock(), box.inbox).texts() for box in boxes] == [["opaque"]] * 20
 
 
