@@ -2,12 +2,13 @@
 
 import asyncio
 import itertools
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import aiohttp
 
@@ -56,6 +57,9 @@ class Site:
     admins: Sequence[str] = ()
     pulse: Pulse = field(default_factory=Pulse)
     ends: bool = False
+    pace_seconds: float = _PACE_SECONDS
+    journal: TextIO | None = None
+    """Where each request is written, with when and where it was sent and what was answered."""
     _turns: Iterator[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,10 +85,17 @@ class Client(Caller):
             raise Enough
         place, asked = self.place or self.site.next_place(), time.monotonic()
         answer = await Caller.send(replace(self, place=place), method, path, *args, **more)
+        self.note(f"{asked:.3f} {place} {method} {path} {args} {answer.status} {answer.body!r}")
         if (method, path, answer.status) == ("POST", "/v1/messages", 201):
             self.site.pulse.beat(place, asked)
-        await asyncio.sleep(_PACE_SECONDS)
+        await asyncio.sleep(self.site.pace_seconds)
         return answer
+
+    def note(self, what: str) -> None:
+        """Write it into the journal, without what only fills texts up."""
+        if self.site and self.site.journal:
+            filled = re.sub("x{9,}", "x", what)
+            self.site.journal.write(f"{time.monotonic():.3f} {self.key.address[:8]} {filled}\n")
 
 
 class Follower:
@@ -103,16 +114,26 @@ class Follower:
 
 
 class Load:
-    """Senders, devices and followers, with what they know."""
+    """Senders, devices and followers, with what they know. Each inbox has one follower of each kind."""
 
-    def __init__(self, site: Site, session: aiohttp.ClientSession, seed: str, faults: Faults) -> None:
+    def __init__(
+        self,
+        site: Site,
+        session: aiohttp.ClientSession,
+        seed: str,
+        faults: Faults,
+        *,
+        boxes: int = _BOXES,
+        senders: int = _SENDERS,
+        followers: Sequence[type[Follower]] = (Follower,),
+    ) -> None:
         self.tally: Counter[str] = Counter()
         self._site = site
         self._session = session
         self._faults = faults
         random = Random(seed)
-        self._boxes = [Box(QuickKey(random.randbytes(32)), Ledger(faults)) for _ in range(_BOXES)]
-        self._devices: list[Device | Follower] = [Follower(box) for box in self._boxes]
+        self._boxes = [Box(QuickKey(random.randbytes(32)), Ledger(faults)) for _ in range(boxes)]
+        self._devices: list[Device | Follower] = [kind(box) for kind in followers for box in self._boxes]
         self._devices += [Device(box, Random(random.random()), self.tally) for box in self._boxes]
         self._senders = [
             Sender(
@@ -123,7 +144,7 @@ class Load:
                 self.tally,
                 gives_up=0,
             )
-            for number in range(_SENDERS)
+            for number in range(senders)
         ]
         self._working: list[asyncio.Task[None]] = []
 
@@ -143,12 +164,20 @@ class Load:
         await asyncio.gather(*self._working)
         self._site.ends = False
 
+    async def leave(self) -> None:
+        """At once, whatever is unanswered."""
+        for each in self._working:
+            each.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
+
     async def check(self) -> None:
         """What each server says, while nobody asks anything else."""
         for place in self._site.places:
             for box in self._boxes:
                 readings = [each.reading for each in self._devices if each.key is box.key]
                 await check_box(self._client(box.key, place), box, readings, self._faults, 100)
+                for reading in readings:
+                    reading.check_whole()
 
     async def standby(self, admin: str) -> Any:
         """What a server says of the standby, or None when it is not ready."""

@@ -130,6 +130,10 @@ class Ledger:
         """The ids that every list asked for at this moment must hold."""
         return [id for id, entry in self._kept.items() if entry.stored is not None and entry.stored < before]
 
+    def stored(self) -> list[str]:
+        """All ids that are known to have been stored."""
+        return [id for id, entry in self._entries.items() if entry.stored is not None]
+
     def settle(self, listed: Collection[str]) -> None:
         """These ids are all that is listed, and no request is under way: what was uncertain is decided."""
         now = self.now()
@@ -181,6 +185,12 @@ class Reading:
                     self.ledger.faults.add("lost", f"{id} is not listed")
         self.cursor = page["cursor"]
         return bool(page["more"])
+
+    def check_whole(self) -> None:
+        """That it was given, or told as read, all that was ever stored: it began before the first delivery."""
+        for id in self.ledger.stored():
+            if id not in self._seen and id not in self._read:
+                self.ledger.faults.add("lost", f"{id} was never told to one who only follows")
 
     def _take_entry(self, listed: Mapping[str, Any], asked: Moment) -> None:
         entry, text = self.ledger.listed(listed, asked), listed["message_id"]

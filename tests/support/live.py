@@ -107,5 +107,5 @@ async def open_stream(
     if cursor is not None:
         headers["Last-Event-ID"] = cursor
     path = "/v1/events" + (f"?{urlencode(query)}" if query else "")
-    async with caller.session.get(caller.url + path, headers=headers) as answer:
+    async with caller.session.get((caller.place or caller.url) + path, headers=headers) as answer:
         yield Stream(answer)
