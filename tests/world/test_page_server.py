@@ -18,6 +18,8 @@ from tests.store.sqlite.test_opening import COLUMNS
 from tests.support.requests import Caller, at
 from tests.support.serving import client_session
 
+EMPTY = ("text", "free_slot", "recent_use")
+"""Tables with rows that hold nothing."""
 PATHS = ("", "app.js", "style.css", "world.json", "rows.json", "inbox-client.js", "none.js")
 FOLDER = Path(__file__).parent.parent.parent / "inbox_server" / "world" / "page"
 FILES = sorted(path.name for path in FOLDER.iterdir() if path.name != "inbox-client.js")
@@ -144,7 +146,7 @@ async def test_the_rows_are_all_that_the_database_holds_now(
     await owner.claim({"names": ["bob.id"], "blocked": [at(owner).key.address]})
     before = await _tables(session, page)
     assert {name: " ".join(table["columns"]) for name, table in before.items()} == COLUMNS
-    assert {name: len(table["rows"]) for name, table in before.items() if name not in ("text", "free_slot")} == {
+    assert {name: len(table["rows"]) for name, table in before.items() if name not in EMPTY} == {
         **dict.fromkeys(("inbox", "listed", "name", "secret_check", "seen"), 1),
         **dict.fromkeys(("due", "invite", "message", "subscription", "draining", "suspended"), 0),
         **dict.fromkeys(("log_mark", "logged", "migration", "sheet"), 0),
