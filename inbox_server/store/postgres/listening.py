@@ -147,7 +147,8 @@ class Listening:
         standings = dict[bytes, FeedEnd | None]()
         for some in _parts(watched, _AT_ONCE):
             standings.update(zip(some, await read_ends(connection, some), strict=True))
-        changed = [inbox for inbox, end in standings.items() if end != self._standings.get(inbox)]
+        known = self._standings
+        changed = [inbox for inbox, end in standings.items() if inbox not in known or end != known[inbox]]
         self._standings = standings
         if changed:
             self._changed(changed)

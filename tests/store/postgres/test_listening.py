@@ -1,7 +1,8 @@
 """Whether notifications come is tried with another connection, because a pooler lets a client hear itself alone."""
 
 import asyncio
-from collections.abc import Collection
+import contextlib
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,31 @@ async def test_a_pooler_in_transaction_mode_is_seen_although_a_client_hears_itse
         assert not await _hears(cluster)
 
 
+@contextlib.asynccontextmanager
+async def listening(folder: Path) -> AsyncIterator[asyncio.Queue[bytes]]:
+    """What is told to somebody who waits for Bob's inbox."""
+    told: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def changed(inboxes: Collection[bytes]) -> None:
+        for inbox in inboxes:
+            told.put_nowait(inbox)
+
+    async def beat(_: Connection) -> None:
+        pass
+
+    async with Listening(cluster_of(folder), changed, lambda: [BOB], beat):
+        yield told
+
+
+async def test_one_that_went_before_the_first_poll_is_told(tmp_path: Path) -> None:
+    """Whoever waits for it began when it was there."""
+    async with claimed_box(tmp_path, kind=STORES["postgres"]), beside(tmp_path) as connection:
+        await connection.execute("DELETE FROM inbox")
+        async with listening(tmp_path) as told, asyncio.timeout(PATIENCE_SECONDS):
+            for _ in range(2):  # when it connects, and with the first poll
+                assert await told.get() == BOB
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -70,19 +96,10 @@ async def test_a_pooler_in_transaction_mode_is_seen_although_a_client_hears_itse
     ],
 )
 async def test_what_changes_no_number_is_told_though_no_notification_came(tmp_path: Path, change: str) -> None:
-    told: asyncio.Queue[bytes] = asyncio.Queue()
-
-    def changed(inboxes: Collection[bytes]) -> None:
-        for inbox in inboxes:
-            told.put_nowait(inbox)
-
-    async def beat(_: Connection) -> None:
-        pass
-
     async with (
         claimed_box(tmp_path, kind=STORES["postgres"]),
         beside(tmp_path) as connection,
-        Listening(cluster_of(tmp_path), changed, lambda: [BOB], beat),
+        listening(tmp_path) as told,
     ):
         for _ in range(2):  # when it connects, and with the first poll
             assert await told.get() == BOB
