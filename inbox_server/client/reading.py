@@ -177,10 +177,8 @@ class Reading:
             self.forget_missed(entry.ids)
             raise
         self.forget_missed(entry.ids)
-        if self._is_blocked(key):
-            raise NotAuthentic(
-                "the sender is blocked"
-            )  # before that, or with a ticket of before, it could be delivered
+        if self._is_blocked(key):  # before that, or with a ticket of before, it could be delivered
+            raise NotAuthentic("the sender is blocked")
         if not is_of_pair(pointer, Pair.of(key.hex, self._account.user.key)):
             raise NotAuthentic("the entry names a message that its sender did not send with it")
         self._note_sender(pointer, key.hex)

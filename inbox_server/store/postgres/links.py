@@ -211,11 +211,9 @@ class Health:
 
     def failed(self, error: BaseException) -> None:
         now, state = self._monotonic(), getattr(error, "sqlstate", None)
-        why = str(error) if isinstance(error, NotServed) else f"{type(error).__name__} {state or ''}".strip()
-        is_other = (
-            isinstance(error, NotServed) and why != self._told
-        )  # it does not come and go, and the operator must act
-        if not self.failing or is_other or now - self._told_at > _QUIET_SECONDS:
+        must_act = isinstance(error, NotServed)  # the operator: it does not come and go
+        why = str(error) if must_act else f"{type(error).__name__} {state or ''}".strip()
+        if not self.failing or (must_act and why != self._told) or now - self._told_at > _QUIET_SECONDS:
             self._told_at, self._told = now, why
             log.error("%s PostgreSQL fails: %s", self._what, why)
         self.failing = True
