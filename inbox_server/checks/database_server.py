@@ -81,6 +81,9 @@ def _check_database(found: Any, secret: Secret, findings: Findings) -> None:
     kept = set(found.secret_checks)
     if found.version < _OLDEST:
         findings.fail("database", f"{what}: the server needs PostgreSQL 15 or later", "Upgrade PostgreSQL.")
+    elif found.table_of_another:
+        said = f"{what}; the database has tables of another program, such as {found.table_of_another}"
+        findings.fail("database", said, f"Name a database or a schema of its own: {_SET_UP}.")
     elif found.step is None:
         findings.skip("database", f"{what}; there are no tables yet; `inbox-server serve` makes them")
     elif found.step > newest:

@@ -228,6 +228,21 @@ async def test_columns_whose_values_would_be_copied_are_seen(place: Place) -> No
     assert (found.verdict, "message.id" in found.said) == ("warning", True)
 
 
+async def test_a_database_of_another_program_is_seen_and_left_as_it_is(place: Place) -> None:
+    tables = "CREATE TABLE recipe (text text)", f"ALTER TABLE recipe OWNER TO {OWNER}"
+    await place.ask("CREATE EXTENSION pg_stat_statements", *tables)
+    found = (await place.doctor())["database"]
+    assert (found.verdict, "of another program" in found.said) == ("failed", True)
+    with pytest.raises(BadDatabase, match=r"of another program, such as recipe\."):
+        await place.use()
+    async with connected(cluster_of(place.config)) as db:
+        assert await db.fetchval("SELECT to_regclass('schema_step')") is None
+    await place.ask("DROP TABLE recipe")
+    await place.use()  # what an extension made is in nobody's way
+    await place.ask(*tables)
+    await place.use()  # nor what came later
+
+
 async def test_another_secret_is_seen(place: Place) -> None:
     await place.use()
     place.config.secret_file.write_text("ab" * 32)

@@ -15,6 +15,7 @@ from inbox_server.store.operating import Standby
 from inbox_server.store.postgres.primary import SETTINGS, Cluster, Connection, Failure
 from inbox_server.store.postgres.restored import is_home
 from inbox_server.store.postgres.standbys import read_standby
+from inbox_server.store.postgres.upgrading import table_of_another
 from inbox_server.store.postgres.usable import read_mark
 
 _HEAR_SECONDS: Final = 2
@@ -44,14 +45,16 @@ _RIGHTS: Final = (
 class Inspection:
     """What a database and its server are like.
 
-    `version` is as `server_version_num` has it. `step` is the schema's, None where there are no tables yet. `is_home`
-    is False after a copy was put back (`restored.py`). `mark` is what the database says of a migration. `skew` is by
-    how many seconds the database's clock is ahead. `with_statistics` are columns of bytes whose values ANALYZE copies.
-    `unsettled` are settings of the session that were asked for and did not arrive.
+    `version` is as `server_version_num` has it. `step` is the schema's, None where there are no tables yet;
+    `table_of_another` is one that is there all the same. `is_home` is False after a copy was put back (`restored.py`).
+    `mark` is what the database says of a migration. `skew` is by how many seconds the database's clock is ahead.
+    `with_statistics` are columns of bytes whose values ANALYZE copies. `unsettled` are settings of the session that
+    were asked for and did not arrive.
     """
 
     version: int
     step: int | None
+    table_of_another: str | None
     is_home: bool
     mark: Mark | None
     secret_checks: tuple[bytes, ...]
@@ -92,6 +95,7 @@ async def _inspect(db: Connection, cluster: Cluster, clock: Callable[[], float])
     return Inspection(
         version=int(await db.fetchval("SHOW server_version_num")),
         step=await db.fetchval("SELECT coalesce(max(number), 0) FROM schema_step") if has_tables else None,
+        table_of_another=None if has_tables else await table_of_another(db),
         is_home=not has_home or await is_home(db),
         mark=await read_mark(db) if rights["has_marks"] else None,
         secret_checks=await _rows(db, has_tables, "SELECT value FROM secret_check", lambda row: row[0]),

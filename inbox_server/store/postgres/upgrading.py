@@ -15,6 +15,12 @@ from inbox_server.store.postgres.primary import Connection
 _HELD: Final = (
     "The tables cannot be brought up to date: somebody has used one for longer than a second, such as a dump."
 )
+_OF_ANOTHER: Final = (
+    "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'f')"
+    " AND relname <> 'schema_step' AND NOT EXISTS"  # of an extension, such as PostGIS
+    " (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e')"
+    " ORDER BY relname LIMIT 1"
+)
 _STEP_SECONDS: Final = 60
 _STEP_PAUSE_SECONDS: Final = 5
 _SCHEMA_LOCK: Final = 0x696E626F78  # the letters of "inbox": nobody else's, most likely
@@ -30,6 +36,12 @@ def schema_steps() -> list[str]:
     """
     folder = resources.files("inbox_server.store.postgres") / "schema"
     return [step.read_text(encoding="utf-8") for step in sorted(folder.iterdir(), key=lambda file: file.name)]
+
+
+async def table_of_another(db: Connection) -> str | None:
+    """A table that is there although this server has made none yet: the database is another program's."""
+    name: str | None = await db.fetchval(_OF_ANOTHER)
+    return name
 
 
 async def upgrade(db: Connection) -> None:
@@ -58,6 +70,11 @@ async def _took_step(db: Connection, number: int, steps: Sequence[str]) -> bool:
             if newest > len(steps):
                 raise BadDatabase(
                     "The database was written by a newer version of inbox-server. Install that version here too."
+                )
+            if newest == 0 and (name := await table_of_another(db)):
+                raise BadDatabase(
+                    f"The PostgreSQL database has tables of another program, such as {name}. It was left as it is. Name"
+                    " a database or a schema of its own: docs/postgresql.md, Set up."
                 )
             if newest < number:
                 await db.execute("SET LOCAL lock_timeout = '1s'")
