@@ -53,12 +53,14 @@ async def check_database_server(
 async def _check_cluster(
     cluster: Any, config: Config, secret: Secret, findings: Findings, clock: Callable[[], float]
 ) -> None:
-    inspecting, opening = postgres("inspect"), postgres("opening")
+    inspecting, failures = postgres("inspect"), postgres("failures")
     try:
         found = await inspecting.inspect(cluster, clock=clock)
     except inspecting.NotReached as error:
-        said = f"no primary answers at {cluster.places()}: {opening.reason(error.__cause__)}"
-        findings.fail("database", said, opening.advice(error.__cause__))
+        cause = error.__cause__
+        places, answered = cluster.places(), failures.answered(cause)
+        what = f"PostgreSQL at {places} cannot be used" if answered else f"no primary answers at {places}"
+        findings.fail("database", f"{what}: {failures.reason(cause)}", failures.advice(cause))
         return
     judge_database_server(found, config, secret, findings, today=int(clock()) // DAY_SECONDS)
 

@@ -26,6 +26,7 @@ from inbox_server.store.whole_inbox import Tally
 _SQLITE: Final = "sqlite:"
 _MARK_BYTES: Final = 16
 _PROGRESS_SECONDS: Final = 2
+_HERE: Final = "here sqlite:DIRECTORY is SQLite, and --from-password-file or --to-password-file names a password's file"
 _EPILOG: Final = """
 STORE is `sqlite:DIRECTORY`, `sqlite:` for server.data_dir, or a URL as in store.url, without a password: that is
 the configured one for the configured URL, and else comes from the file that is named, PGPASSWORD or ~/.pgpass.
@@ -72,7 +73,7 @@ def _store(text: str) -> str:
     try:
         return postgres_url(text, Path()) or _SQLITE
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error} (or sqlite:DIRECTORY)") from None
+        raise argparse.ArgumentTypeError(f"{error} ({_HERE})") from None
 
 
 def _migrate_store(options: argparse.Namespace) -> int:

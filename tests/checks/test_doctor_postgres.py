@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -312,9 +313,16 @@ async def test_a_pooler_that_breaks_sessions_is_seen(place: Place) -> None:
         (asyncpg.ProtocolViolationError("unsupported startup parameter: jit"), "Poolers"),
         (asyncpg.DuplicatePreparedStatementError("__asyncpg_stmt_1__"), "Poolers"),
         (asyncpg.DiskFullError("a text"), "PostgreSQL's log says more"),
-        (asyncpg.InvalidPasswordError("for inbox"), "the password right?"),
+        (asyncpg.InvalidPasswordError("for inbox"), "refuses the role, or its password"),
+        (asyncpg.InvalidAuthorizationSpecificationError("for inbox"), "refuses the role, or its password"),
+        (asyncpg.InvalidCatalogNameError("inbox"), "no database of the name"),
+        (asyncpg.InvalidSchemaNameError("inbox"), "search_path"),
+        (asyncpg.InsufficientPrivilegeError("inbox"), "Let the role own"),
+        (asyncpg.TooManyConnectionsError("inbox"), "max_connections"),
+        (asyncpg.exceptions.ClientConfigurationError("hunter2"), "value in the URL mistyped"),
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), "certificates"),
         (ConnectionRefusedError(111, "Connection refused"), "Does it run"),
-        (FileNotFoundError(2, "No such file or directory"), "files that store.url names"),
+        (FileNotFoundError(2, "No such file or directory"), "files that the URL names"),
     ],
 )
 async def test_a_failure_is_told_with_what_to_do_and_without_its_text(
@@ -412,7 +420,7 @@ async def test_a_password_that_is_wrong_or_missing_is_seen(place: Place) -> None
     path = place.folder / "database-password"
     path.write_text("hunter2")
     found = (await place.doctor())["database"]
-    assert (found.verdict, "28P01" in found.said, "hunter2" in str(found)) == ("failed", True, False)
+    assert (found.verdict, "cannot be used" in found.said, "hunter2" in str(found)) == ("failed", True, False)
     path.chmod(0o644)
     found = (await place.doctor())["database password"]
     assert (found.verdict, "others can read it" in found.said) == ("failed", True)
@@ -428,7 +436,9 @@ async def test_a_server_that_is_not_there_is_seen(place: Place) -> None:
     ("more", "said"),
     [
         ("sslmode=require", "It offers no TLS"),
-        ("sslmode=verify-full&sslrootcert=/nowhere.pem", "files that store.url names"),
+        ("sslmode=verify-full&sslrootcert=/nowhere.pem", "files that the URL names"),
+        ("sslmode=verify-full&sslrootcert=/etc/passwd", "certificates"),
+        ("sslmode=require&ssl_min_protocol_version=none", "value in the URL mistyped"),
     ],
 )
 async def test_a_line_that_cannot_be_secured_is_seen(place: Place, more: str, said: str) -> None:

@@ -47,9 +47,9 @@ async def command(place: Deployment, name: str, *more: str, code: int = 0) -> st
     ("more", "why"),
     [
         (["--to", "sqlite:"], "--from and --to are the same database"),
-        (["--to", "postgresql://inbox:a-password@127.0.0.1/inbox"], "must not hold a password"),
+        (["--to", "postgresql://inbox:a-password@127.0.0.1/inbox"], "--to-password-file names a password's file"),
         (["--to", "postgresql://inbox@db.example/inbox"], "must say how the line to another host is secured"),
-        (["--to", "somewhere"], "(or sqlite:DIRECTORY)"),
+        (["--to", "somewhere"], "(here sqlite:DIRECTORY is SQLite"),
         (["--to", "sqlite:again", "--reopen"], "not allowed with argument --to"),
     ],
 )

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import asyncpg
-
 from inbox_server.clock import DAY_SECONDS, Clock, UnixTime, system_clock
 from inbox_server.identity.layer import NO_LAYER, ONLY_ONE, Layer, Layers
 from inbox_server.store.contract import BadDatabase, Changed, Committed, Quota, Store
 from inbox_server.store.layered import LayeredStore, shown
 from inbox_server.store.postgres.day_check import check_day_keys, note_day_keys
 from inbox_server.store.postgres.day_keys import STATE_BYTES, DayKeys, make_day_keys
+from inbox_server.store.postgres.failures import advice, answered, reason
 from inbox_server.store.postgres.primary import Cluster, Connection, Failure
 from inbox_server.store.postgres.restored import check_home
 from inbox_server.store.postgres.sealing import Sealing
@@ -26,13 +25,6 @@ from inbox_server.store.postgres.upgrading import upgrade
 from inbox_server.store.postgres.usable import OF_SEVERAL, Admitting, check_alone, read_mark, refuse_moved
 
 _ID_BYTES: Final = 16
-# A pooler refuses the settings of a session, or forgets statements that were prepared.
-_OF_POOLERS: Final = (
-    asyncpg.ProtocolViolationError,
-    asyncpg.InvalidSQLStatementNameError,
-    asyncpg.DuplicatePreparedStatementError,
-)
-_OF_SIGNING_IN: Final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 
 @contextlib.asynccontextmanager
@@ -185,9 +177,8 @@ async def connected(cluster: Cluster, **session: str) -> AsyncIterator[Connectio
     try:
         db = await cluster.connect(**session)
     except Failure as error:
-        raise BadDatabase(
-            f"PostgreSQL at {cluster.places()} cannot be reached: {reason(error)}. {advice(error)}"
-        ) from None
+        what = "cannot be used" if answered(error) else "cannot be reached"
+        raise BadDatabase(f"PostgreSQL at {cluster.places()} {what}: {reason(error)}. {advice(error)}") from None
     try:
         yield db
     except Failure as error:
@@ -200,27 +191,6 @@ async def connected(cluster: Cluster, **session: str) -> AsyncIterator[Connectio
 def failed(cluster: Cluster, error: BaseException, then: str = "") -> BadDatabase:
     """What a command says of a failure; `then` is what to do once that is right."""
     return BadDatabase(f"PostgreSQL at {cluster.places()} failed: {reason(error)}. {advice(error)} {then}".rstrip())
-
-
-def advice(error: BaseException) -> str:
-    """What an operator may do about a failure."""
-    if isinstance(error, _OF_POOLERS):
-        return "It seems that a pooler is in between. Connect without it: docs/postgresql.md, Poolers."
-    if isinstance(error, FileNotFoundError | PermissionError):
-        return "Can this user read the files that store.url names, and is the socket there?"
-    if type(error) is ConnectionError:  # as asyncpg has it; the system's own errors are of kinds below this one
-        return "It offers no TLS, and store.url asks for it (sslmode)."
-    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _OF_SIGNING_IN):
-        return "PostgreSQL's log says more, and so does `inbox-server doctor`."
-    return "Does it run, is one of the hosts the primary, and are store.url and the password right?"
-
-
-def reason(error: BaseException) -> str:
-    """What an operator may read of a failure: PostgreSQL's own texts may hold values."""
-    state = getattr(error, "sqlstate", None)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"{type(error).__name__} ({state})" if state else type(error).__name__
 
 
 async def claim(db: Connection, check_value: bytes, layers: Layers) -> Layer:
