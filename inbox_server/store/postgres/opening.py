@@ -22,7 +22,7 @@ from inbox_server.store.postgres.sharded import ShardedStore
 from inbox_server.store.postgres.sharding import UNKNOWN, Placing, cluster_id, note_away, place_shards
 from inbox_server.store.postgres.store import PostgresStore
 from inbox_server.store.postgres.upgrading import upgrade
-from inbox_server.store.postgres.usable import OF_SEVERAL, Admitting, check_alone, read_mark, refuse_moved
+from inbox_server.store.postgres.usable import Admitting, check_alone, read_mark, refuse_moved
 
 _ID_BYTES: Final = 16
 
@@ -49,8 +49,6 @@ async def open_store(
     async with connected(cluster) as db:
         prepared = await prepare(db, day_keys_file, check_value, layers, clock(), random_bytes)
         await check_alone(db)
-        if await db.fetchval("SELECT EXISTS (SELECT FROM shard)"):
-            raise BadDatabase(OF_SEVERAL)
     layer = prepared.layer
     async with make_store(cluster, prepared, parts, check=check_alone) as store:
         yield store if layer is NO_LAYER else LayeredStore(store, layer)

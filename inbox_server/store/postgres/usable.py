@@ -14,7 +14,7 @@ from inbox_server.store.postgres.day_keys import DayKeys
 from inbox_server.store.postgres.primary import Connection, NotServed
 from inbox_server.store.postgres.restored import check_home
 
-OF_SEVERAL: Final = "This database is one of several clusters. Name them all in store.urls, and restart the server."
+_OF_SEVERAL: Final = "This database is one of several clusters. Name them all in store.urls, and restart the server."
 
 
 class Admitting:
@@ -44,7 +44,7 @@ async def check_usable(db: Connection) -> None:
 async def check_alone(db: Connection) -> None:
     """Raises `BadDatabase` when some shards are in another cluster: their inboxes would be taken for unknown."""
     if await db.fetchval("SELECT EXISTS (SELECT FROM away)"):
-        raise BadDatabase(OF_SEVERAL)
+        raise BadDatabase(_OF_SEVERAL)
 
 
 def refuse_moved(mark: Mark | None) -> None:

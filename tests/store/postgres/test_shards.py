@@ -68,8 +68,23 @@ async def test_one_cluster_that_gets_a_second_keeps_its_inboxes(tmp_path: Path, 
         assert await Box(store, HandClock(), inbox_in(SHARD)).texts() == ["opaque"]
     assert [len(each.shards) for each in await list_shards(clusters[:2])] == [256, 0]
     with pytest.raises(BadDatabase, match=r"store\.urls"):
+        async with open_store(clusters[1], **common):  # type: ignore[arg-type]
+            pass
+
+
+async def test_a_cluster_that_has_all_shards_is_enough_by_itself(tmp_path: Path, clusters: list[Cluster]) -> None:
+    """Also after some were in another one."""
+    common = {"day_keys_file": tmp_path / "day-keys", "check_value": CHECK_VALUE, "quota": QUOTA}
+    async with opened(tmp_path, clusters[:1]) as store:
+        await (await box_of(store, inbox_in(SHARD))).deliver("opaque")
+    async with opened(tmp_path, clusters[:2]):
+        await move_shard(clusters[:2], SHARD, 1, heard_seconds=0)
+    with pytest.raises(BadDatabase, match=r"store\.urls"):
         async with open_store(clusters[0], **common):  # type: ignore[arg-type]
             pass
+    await move_shard(clusters[:2], SHARD, 0, heard_seconds=0)
+    async with open_store(clusters[0], clock=lambda: START, **common) as store:  # type: ignore[arg-type]
+        assert await Box(store, HandClock(), inbox_in(SHARD)).texts() == ["opaque"]
 
 
 async def test_a_shard_moves_while_two_servers_run_and_nothing_is_lost(tmp_path: Path, clusters: list[Cluster]) -> None:
