@@ -101,6 +101,9 @@ def _check_database(found: Any, secret: Secret, findings: Findings) -> None:
         findings.fail("database", said, "Run it: docs/postgresql.md, Restore.")
     elif why := why_not_served(found.mark, "it"):
         findings.fail("database", f"{what}; {why}", "Then ask again.")
+    elif kept and kept != {secret.layers[0].hide(check_value)}:
+        said = f"{what}; it is under an older line of the secret's file, and no start changes that"
+        findings.warn("database", said, "See docs/postgresql.md, The secret leaked.")
     else:
         older = f"; the next start brings its tables to step {newest}" if found.step < newest else ""
         findings.ok("database", f"{what}, of this secret, schema step {found.step}{older}")

@@ -18,6 +18,7 @@ from inbox_server.config.file import load_config
 from inbox_server.config.postgres_url import postgres_url
 from inbox_server.config.secret import Secret, read_database_password, read_secret
 from inbox_server.store.choosing import day_keys_file, postgres
+from inbox_server.store.contract import BadDatabase
 from inbox_server.store.migrating import Database, migrate, reopen
 from inbox_server.store.sqlite.files import keep_owner, make_private
 from inbox_server.store.sqlite.migrating import open_for_migration
@@ -121,10 +122,11 @@ async def _open(
 
 
 async def _move(config: Config, secret: Secret, source: str, target: str, options: argparse.Namespace) -> None:
-    async with (
-        _open(source, config, secret, options.from_password_file, new=False) as old,
-        _open(target, config, secret, options.to_password_file, new=True) as new,
-    ):
+    async with contextlib.AsyncExitStack() as stack:
+        old = await stack.enter_async_context(_open(source, config, secret, options.from_password_file, new=False))
+        if source.startswith(_SQLITE) and not target.startswith(_SQLITE):
+            await _check_rotation(old, secret)
+        new = await stack.enter_async_context(_open(target, config, secret, options.to_password_file, new=True))
         show = _Progress(quiet=options.json)
         tally = await migrate(old, new, new_id=secrets.token_bytes(_MARK_BYTES), progress=show)
         draining = (await new.read_rest()).draining
@@ -142,6 +144,16 @@ async def _move(config: Config, secret: Secret, source: str, target: str, option
     seals_no_more = target.startswith(_SQLITE) and not source.startswith(_SQLITE)
     day_keys = f", and {day_keys_file(config)} on every host," if seals_no_more else ""
     tell(f"Delete it{day_keys} once the new one works.")
+
+
+async def _check_rotation(old: Database, secret: Secret) -> None:
+    """Raises `BadDatabase` while a rotation of the secret waits for a start: on PostgreSQL it would wait for ever."""
+    newest = secret.layers[0].hide(secret.hashes().check_value())
+    if await old.secret_check() != (newest,):
+        raise BadDatabase(
+            f"A new secret waits for the next start of the server on {old.place}, and PostgreSQL's tables cannot be put"
+            " under it. Start the server once, stop it, and run this again. Nothing was copied."
+        )
 
 
 def _tell_counts(old: Database, new: Database, tally: Tally) -> None:

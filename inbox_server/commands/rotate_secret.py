@@ -20,6 +20,8 @@ in one step that is done or not, whatever is killed or loses its power. Until th
 Nothing changes for owners and senders. The key by which push services know the server stays, and the file keeps the
 old lines: without the last line nothing is found, and without those between, backups of their time are useless.
 Copies of the database that were made before can be read with the old secret for ever: delete those you can reach.
+
+It is for SQLite. With PostgreSQL it changes nothing, and says what to do: docs/postgresql.md, The secret leaked.
 """
 
 

@@ -21,7 +21,7 @@ from inbox_server.checks.results import Finding, Findings
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.config.config import Config
 from inbox_server.config.file import load_config
-from inbox_server.config.secret import read_secret
+from inbox_server.config.secret import add_secret, read_secret
 from inbox_server.store.choosing import cluster_of, day_keys_file, open_store
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.postgres.day_keys import make_day_keys
@@ -249,6 +249,14 @@ async def test_another_secret_is_seen(place: Place) -> None:
     place.config.secret_file.write_text("ab" * 32)
     found = (await place.doctor())["database"]
     assert (found.verdict, "another secret" in found.said) == ("failed", True)
+
+
+async def test_a_database_under_an_older_line_of_the_secret_is_seen(place: Place) -> None:
+    await place.use()
+    add_secret(place.config.secret_file, b"another secret, with 32 bytes ..")
+    found = (await place.doctor())["database"]
+    assert (found.verdict, "older line" in found.said) == ("warning", True)
+    await place.use()
 
 
 async def test_a_newer_schema_is_seen(place: Place) -> None:

@@ -119,6 +119,21 @@ async def test_clients_go_on_with_their_cursors_on_postgresql_and_back(tmp_path:
 
 
 @pytest.mark.postgres
+async def test_a_rotation_of_the_secret_is_not_left_behind(tmp_path: Path) -> None:
+    """Only SQLite can finish it."""
+    place = deploy(tmp_path / "place")
+    store = postgres.config_of(tmp_path / "postgres")
+    to_postgres = ("migrate-store", "--to", store["url"], "--to-password-file", store["password_file"])
+    async with place.running():
+        pass
+    await command(place, "rotate-secret")
+    assert "Start the server once" in await command(place, *to_postgres, code=1)
+    async with place.running():
+        pass
+    assert "hold the same" in await command(place, *to_postgres)
+
+
+@pytest.mark.postgres
 async def test_day_keys_are_to_be_deleted_only_where_no_texts_are_sealed_any_more(tmp_path: Path) -> None:
     place = deploy(tmp_path / "place")
     async with place.running():
