@@ -96,7 +96,7 @@ def _move(options: argparse.Namespace) -> int:
     clusters = _clusters(options)
     if options.to > len(clusters):
         raise CommandFailed(
-            f"store.urls has {counted(len(clusters), 'cluster', 'clusters')}, so there is no {options.to}th."
+            f"store.urls has {counted(len(clusters), 'cluster', 'clusters')}, and no number {options.to}."
         )
     moving = postgres("shard_moving")
 

@@ -14,6 +14,7 @@ from inbox_server.store.layered import LayeredStore, shown
 from inbox_server.store.postgres.day_check import check_day_keys, note_day_keys
 from inbox_server.store.postgres.day_keys import STATE_BYTES, DayKeys, make_day_keys
 from inbox_server.store.postgres.failures import advice, answered, reason
+from inbox_server.store.postgres.joining import Seen, check_order, look
 from inbox_server.store.postgres.primary import Cluster, Connection, Failure
 from inbox_server.store.postgres.restored import check_home
 from inbox_server.store.postgres.sealing import Sealing
@@ -70,17 +71,19 @@ async def open_sharded_store(
 ) -> AsyncIterator[Store]:
     """As `open_store`, over several clusters, the first of which has the table of shards. Raises `BadDatabase`."""
     parts = _Parts(quota, changed, committed, watched)
-    every, ids = [], list[bytes]()
+    every, seen = [], list[Seen]()
     for cluster in clusters:
         async with connected(cluster) as db:
             every.append(await prepare(db, day_keys_file, check_value, layers, clock(), random_bytes))
-            ids.append(await cluster_id(db, random_bytes(_ID_BYTES)))
+            seen.append(await look(db, await cluster_id(db, random_bytes(_ID_BYTES))))
+    ids = [each.id for each in seen]
     if len(set(ids)) < len(ids):
         raise BadDatabase("Two of store.urls lead to the same database.")
     if len({id(each.layer) for each in every}) > 1:
         raise BadDatabase("The clusters of store.urls are under different lines of the secret's file.")
     placing = Placing({id: number for number, id in enumerate(ids)})
     async with connected(clusters[0]) as db:
+        await check_order(db, seen)
         await place_shards(db, ids)
         await placing.read(db)
         if UNKNOWN in placing.placed.clusters:

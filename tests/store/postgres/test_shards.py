@@ -72,6 +72,34 @@ async def test_one_cluster_that_gets_a_second_keeps_its_inboxes(tmp_path: Path, 
             pass
 
 
+async def test_the_first_cluster_stays_the_first(tmp_path: Path, clusters: list[Cluster]) -> None:
+    """It has the table of shards, and another one would be made in what is named first."""
+    first, second, third = clusters
+    async with opened(tmp_path, clusters[:2]) as store:
+        boxes = [await box_of(store, inbox_in(shard)) for shard in range(4)]
+    for wrong in ([second, first], [third, first], [third, second], [second]):
+        with pytest.raises(BadDatabase, match="The first of store"):
+            async with opened(tmp_path, wrong):
+                pass
+    async with opened(tmp_path, [first, third, second]) as store:
+        for box in boxes:
+            assert await Box(store, HandClock(), box.inbox).deliver("opaque")
+
+
+async def test_a_new_cluster_must_have_no_inboxes(tmp_path: Path, clusters: list[Cluster]) -> None:
+    """They would be found by nobody."""
+    common = {"day_keys_file": tmp_path / "day-keys", "check_value": CHECK_VALUE, "quota": QUOTA}
+    async with open_store(clusters[1], clock=lambda: START, **common) as store:  # type: ignore[arg-type]
+        await box_of(store, inbox_in(SHARD))
+    for used in (False, True):
+        with pytest.raises(BadDatabase, match="has inboxes of another server"):
+            async with opened(tmp_path, clusters[:2]):
+                pass
+        if not used:
+            async with opened(tmp_path, clusters[:1]):
+                pass
+
+
 async def test_a_cluster_that_has_all_shards_is_enough_by_itself(tmp_path: Path, clusters: list[Cluster]) -> None:
     """Also after some were in another one."""
     common = {"day_keys_file": tmp_path / "day-keys", "check_value": CHECK_VALUE, "quota": QUOTA}

@@ -19,6 +19,7 @@ NAMES_INBOX = re.compile(r"\binbox\b\s*(?:=|>=|,|\))|USING \(inbox|\(inbox, chan
 # Those that look through everything, and why that is no crossing: each row is then taken by its inbox, or only counted.
 LOOK_THROUGH = {
     "expiry.py": "finds what has expired, some rows at a time",
+    "joining.py": "sees whether a cluster is new",
     "log.py": "finds marks that are over",
     "operations.py": "counts for the operator",
     "outages.py": "finds what lapsed in an outage",
