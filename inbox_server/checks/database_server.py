@@ -83,6 +83,12 @@ def _check_database(found: Any, secret: Secret, findings: Findings) -> None:
     kept = set(found.secret_checks)
     if found.version < _OLDEST:
         findings.fail("database", f"{what}: the server needs PostgreSQL 15 or later", "Upgrade PostgreSQL.")
+    elif found.databases > 1:
+        said = f"{what}; the hosts of the URL are primaries of {found.databases} different databases"
+        advice = (
+            "Name a primary and its standbys; for several databases there is store.urls: docs/postgresql.md, Shards."
+        )
+        findings.fail("database", said, advice)
     elif found.table_of_another:
         said = f"{what}; the database has tables of another program, such as {found.table_of_another}"
         findings.fail("database", said, f"Name a database or a schema of its own: {_SET_UP}.")

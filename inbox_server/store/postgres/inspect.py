@@ -45,14 +45,15 @@ _RIGHTS: Final = (
 class Inspection:
     """What a database and its server are like.
 
-    `version` is as `server_version_num` has it. `step` is the schema's, None where there are no tables yet;
-    `table_of_another` is one that is there all the same. `is_home` is False after a copy was put back (`restored.py`).
-    `mark` is what the database says of a migration. `skew` is by how many seconds the database's clock is ahead.
-    `with_statistics` are columns of bytes whose values ANALYZE copies. `unsettled` are settings of the session that
-    were asked for and did not arrive.
+    `version` is as `server_version_num` has it. `databases` is of how many the hosts are primaries. `step` is the
+    schema's, None where there are no tables yet; `table_of_another` is one that is there all the same. `is_home` is
+    False after a copy was put back (`restored.py`). `mark` is what the database says of a migration. `skew` is by how
+    many seconds the database's clock is ahead. `with_statistics` are columns of bytes whose values ANALYZE copies.
+    `unsettled` are settings of the session that were asked for and did not arrive.
     """
 
     version: int
+    databases: int
     step: int | None
     table_of_another: str | None
     is_home: bool
@@ -94,6 +95,7 @@ async def _inspect(db: Connection, cluster: Cluster, clock: Callable[[], float])
     values = {row["name"]: row["setting"] for row in settings}
     return Inspection(
         version=int(await db.fetchval("SHOW server_version_num")),
+        databases=await cluster.count_databases(),
         step=await db.fetchval("SELECT coalesce(max(number), 0) FROM schema_step") if has_tables else None,
         table_of_another=None if has_tables else await table_of_another(db),
         is_home=not has_home or await is_home(db),

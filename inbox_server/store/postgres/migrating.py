@@ -12,7 +12,7 @@ from inbox_server.clock import Clock, system_clock
 from inbox_server.identity.layer import Layers
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.migrating import AGAIN, Mark
-from inbox_server.store.postgres.opening import connected, failed, prepare
+from inbox_server.store.postgres.opening import check_hosts, connected, failed, prepare
 from inbox_server.store.postgres.primary import APPLICATION_NAME, Cluster, Connection, Failure
 from inbox_server.store.postgres.restored import mark_restored
 from inbox_server.store.postgres.sealing import Sealing
@@ -46,6 +46,7 @@ async def open_for_migration(
     clock: Clock = system_clock,
 ) -> AsyncIterator["PostgresDatabase"]:
     """The database at `cluster`; with `new`, its tables are made if there are none. Raises `BadDatabase`."""
+    await check_hosts(cluster)
     async with connected(cluster, idle_in_transaction_session_timeout="0") as db:
         if not new and await db.fetchval("SELECT to_regclass('inbox') IS NULL"):
             raise BadDatabase(f"PostgreSQL at {cluster.places()} has no tables of this server.")

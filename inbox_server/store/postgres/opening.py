@@ -1,5 +1,6 @@
 """Opening the database: the right secret and day keys, an up-to-date schema; and a store on it."""
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
@@ -47,6 +48,7 @@ async def open_store(
     Other processes may have it open too. `watched` are the inboxes that somebody waits for here.
     """
     parts = _Parts(quota, changed, committed, watched)
+    await check_hosts(cluster)
     async with connected(cluster) as db:
         prepared = await prepare(db, day_keys_file, check_value, layers, clock(), random_bytes)
         await check_alone(db)
@@ -72,6 +74,7 @@ async def open_sharded_store(
     """As `open_store`, over several clusters, the first of which has the table of shards. Raises `BadDatabase`."""
     parts = _Parts(quota, changed, committed, watched)
     every, seen = [], list[Seen]()
+    await asyncio.gather(*map(check_hosts, clusters))
     for cluster in clusters:
         async with connected(cluster) as db:
             every.append(await prepare(db, day_keys_file, check_value, layers, clock(), random_bytes))
@@ -167,6 +170,16 @@ def make_store(
         draining=prepared.draining,
         beat=beat,
     )
+
+
+async def check_hosts(cluster: Cluster) -> None:
+    """Raises `BadDatabase` where the hosts of one URL are not primary and standbys of one database."""
+    if await cluster.count_databases() > 1:
+        raise BadDatabase(
+            f"The hosts {cluster.places()} are primaries of different databases, and each would get a part of what is"
+            " delivered. One URL is for a primary and its standbys; several databases are for store.urls:"
+            " docs/postgresql.md, Shards"
+        )
 
 
 @contextlib.asynccontextmanager

@@ -41,6 +41,7 @@ _FIXED: Final = 3  # two for the groups of deliveries and of acknowledgements, o
 APPLICATION_NAME: Final = "inbox-server"
 _NAME_LENGTH: Final = 63  # PostgreSQL cuts a longer one off
 _TIMELINE: Final = "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint"
+_IDENTIFIER: Final = "SELECT system_identifier FROM pg_control_system()"
 SETTINGS: Final = {
     # One plan for all groups, whatever their size; a plan of its own for each takes longer than the group.
     "plan_cache_mode": "force_generic_plan",
@@ -151,6 +152,25 @@ class Cluster:
             return found
         # What PostgreSQL itself says is worth more than that a host is down.
         raise next((each for each in failures if isinstance(each, asyncpg.PostgresError)), failures[0])
+
+    async def count_databases(self) -> int:
+        """Of how many the hosts are primaries. During a failover several may say that they are, of the same one."""
+        if len(self.hosts()) == 1:
+            return 1
+        found = await asyncio.gather(*(self._identify(*place) for place in self.hosts()))
+        return len(set(found) - {None})
+
+    async def _identify(self, host: str, port: int) -> int | None:
+        """What the primary there has in common with its standbys, and with no other; None without one."""
+        with contextlib.suppress(*Failure):
+            connection = (await self._connect_to(host, port, {})).connection
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    identifier: int = await connection.fetchval(_IDENTIFIER)
+                    return identifier
+            finally:
+                connection.terminate()
+        return None
 
     async def ask_to_admit(self, connection: Connection) -> None:
         """Raises one of `Failure`, and closes the connection. Of `NotServed`, all other links learn as well."""

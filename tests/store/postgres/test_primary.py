@@ -11,8 +11,12 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
+from inbox_server.store.contract import BadDatabase
+from inbox_server.store.postgres.opening import check_hosts
 from inbox_server.store.postgres.primary import Cluster
+from tests.support import postgres_server
 from tests.support.postgres import cluster_of, schema_of, server, url_of
+from tests.support.postgres_server import Server
 from tests.support.serving import free_port
 
 pytestmark = pytest.mark.postgres
@@ -47,6 +51,26 @@ async def test_without_a_primary_it_says_what_postgresql_said(tmp_path: Path, si
     nowhere = Cluster(f"postgresql://inbox@127.0.0.1:{silent_port},127.0.0.1:{free_port()}/inbox")
     with pytest.raises(OSError):  # noqa: PT011 — TimeoutError is one
         await nowhere.connect()
+
+
+@pytest.fixture
+def other() -> Iterator[Server]:
+    """A server beside that of the test run, which has the same role and password."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        with postgres_server.running(Path(folder), server().password) as other:
+            yield other
+
+
+async def test_hosts_of_different_databases_are_refused(tmp_path: Path, other: Server) -> None:
+    """Connections would go to one or the other, and so would what is delivered."""
+    url, password = url_of(tmp_path), server().password
+    ours, theirs = (int(each.rpartition(":")[2].partition("/")[0]) for each in (server().url, other.url))
+    both = Cluster(_with_hosts(url, theirs, free_port()), password)
+    assert await both.count_databases() == 2
+    with pytest.raises(BadDatabase, match="different databases"):
+        await check_hosts(both)
+    await check_hosts(Cluster(_with_hosts(url, ours, free_port()), password))
 
 
 async def test_several_connect_at_once(tmp_path: Path) -> None:
