@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from inbox_server.store.migrating import why_not_served
 _SET_UP: Final = "docs/postgresql.md, Set up"
 _OLDEST: Final = 150000  # as `server_version_num` has it
 _MOST_SKEW: Final = 5.0  # seconds
+_SHARDS: Final = 256
 _OTHERS: Final = 0o077
 _FAIL: Final = "failed"
 _WARN: Final = "warning"
@@ -48,6 +49,26 @@ async def check_database_server(
     for number, cluster in enumerate(clusters, 1):
         here = findings.at(f"cluster {number}, {cluster.places()}") if len(clusters) > 1 else findings
         await _check_cluster(cluster, config, secret, here, clock)
+    if config.store_urls:
+        await _check_shards(clusters, findings)
+
+
+async def _check_shards(clusters: Sequence[Any], findings: Findings) -> None:
+    try:
+        held = await postgres("shard_moving").list_shards(clusters)
+    except CommandFailed as error:
+        findings.skip("shards", str(error))
+        return
+    counts = [len(each.shards) for each in held]
+    moving = [str(shard) for each in held for shard in each.moving]
+    if missing := _SHARDS - sum(counts):
+        said = f"{missing} of {_SHARDS} shards are in no cluster of store.urls, and their inboxes are refused"
+        findings.fail("shards", said, "Name all clusters, the first one first: docs/postgresql.md, Shards.")
+    elif moving:
+        said = f"{', '.join(moving)}: on the way to another cluster, and their inboxes are refused meanwhile"
+        findings.warn("shards", said, "Does the command run that moves them? Else run it again: it goes on.")
+    else:
+        findings.ok("shards", f"each is in a cluster of store.urls ({', '.join(map(str, counts))})")
 
 
 async def _check_cluster(

@@ -21,6 +21,7 @@ each check prints a line: ok, warning, FAILED or skipped, what was seen, and wha
   database rights, settings, log, connections, clock, notifications, standby, day keys
                        with PostgreSQL, in place of the disk: what its role may do, whether what is answered is on disk
                        and what is erased is kept nowhere else, and whether this host has the keys of the others
+  shards               with store.urls: each is in one of the clusters, and none is on its way to another
   server, listener, ready   the server runs, answers for public_url, and can write; left out if no server runs
   name service, clock  each service answers the server's requests; this clock is not far from theirs
   matrix               the home server accepts the bot's token, if there is a bot

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -53,11 +54,15 @@ class Place:
     def port(self) -> int:
         return int(self.server.url.rpartition(":")[2].partition("/")[0])
 
-    def name(self, *, user: str = OWNER, port: int | None = None, more: str = "", admin: str = "") -> Deployment:
-        """Configure this database."""
+    def name(
+        self, *, user: str = OWNER, port: int | None = None, more: str = "", admin: str = "", cluster: str = ""
+    ) -> Deployment:
+        """Configure this database. `cluster` is a schema of it that is a second one."""
         url = f"postgresql://{user}@127.0.0.1:{port or self.port}/{self.database}{more}"
         (self.folder / "secret").unlink(missing_ok=True)
-        store = {"store__url": url, "store__password_file": "database-password"}
+        store: dict[str, Any] = {"store__url": url, "store__password_file": "database-password"}
+        if cluster:
+            store |= {"store__url": "", "store__urls": [url, f"{url}?search_path={cluster}"]}
         return deploy(self.folder, **store, server__admin_listen=admin)
 
     async def ask(self, *statements: str) -> None:
@@ -288,6 +293,21 @@ async def test_a_database_that_is_or_was_part_of_a_migration_is_seen(place: Plac
     assert (found.verdict, said in found.said) == ("failed", True)
     await place.ask("UPDATE migration SET state = 'whole'")
     assert (await place.doctor())["database"].verdict == "ok"
+
+
+async def test_shards_that_are_on_their_way_or_nowhere_are_seen(place: Place) -> None:
+    await place.ask(f"CREATE SCHEMA second AUTHORIZATION {OWNER}")
+    place.name(cluster="second")
+    assert (await place.doctor())["shards"].verdict == "skipped"
+    await place.use()
+    found = (await place.doctor())["shards"]
+    assert (found.verdict, "128, 128" in found.said) == ("ok", True)
+    await place.ask("UPDATE shard SET target = (SELECT id FROM second.cluster) WHERE number IN (4, 6)")
+    found = (await place.doctor())["shards"]
+    assert (found.verdict, "4, 6" in found.said) == ("warning", True)
+    await place.ask("UPDATE shard SET cluster = 'another' WHERE number < 3")
+    found = (await place.doctor())["shards"]
+    assert (found.verdict, "3 of 256" in found.said) == ("failed", True)
 
 
 async def test_an_old_postgresql_is_seen(place: Place) -> None:
