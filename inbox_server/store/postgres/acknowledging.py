@@ -7,12 +7,11 @@ from typing import Final
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import TOMBSTONE_SECONDS, Quota, no_inbox
-from inbox_server.store.postgres.delivering import lock_inbox
 from inbox_server.store.postgres.expiry import drop_oldest_tombstones
 from inbox_server.store.postgres.primary import Connection
-from inbox_server.store.postgres.sealing import BLANK
+from inbox_server.store.postgres.sharding import lock_inbox
 
-_ACKNOWLEDGE: Final = "SELECT number, verdict, remembered FROM acknowledge($1, $2, $3, $4, $5)"
+_ACKNOWLEDGE: Final = "SELECT number, verdict, remembered FROM acknowledge($1, $2, $3, $4)"
 _NO_INBOX: Final = 3
 
 
@@ -42,7 +41,6 @@ async def acknowledge(db: Connection, asked: Sequence[Acknowledgement], quota: Q
         ids,
         [now + quota.max_retention for now in times],
         [now + TOMBSTONE_SECONDS for now in times],
-        BLANK,
     )
     outcomes: list[Refused | None] = [None] * len(asked)
     crowded = set[bytes]()

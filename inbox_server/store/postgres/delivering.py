@@ -3,9 +3,11 @@ alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
+
+import asyncpg
 
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.errors import Refused
@@ -16,17 +18,23 @@ from inbox_server.store.postgres.expiry import drop_entry, drop_expired
 from inbox_server.store.postgres.log import LongerLife, log_longer, shorten
 from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.sealing import Sealing
+from inbox_server.store.postgres.sharding import lock_inbox
 from inbox_server.store.postgres.text_days import ensure_days, move_text
 from inbox_server.store.texts import TEXT_BYTES
 
 _EXPIRED_BATCH: Final = TEXT_BYTES  # this many entries, of at least a byte each, make room for any other
+_LEFT: Final = (
+    "SELECT inbox, id, day FROM text"
+    " JOIN unnest($1::bytea[], $2::bytea[], $3::integer[]) AS new (inbox, id, day) USING (inbox, id, day)"
+    " WHERE NOT EXISTS (SELECT FROM message WHERE message.inbox = text.inbox AND message.id = text.id)"
+)
 _DELIVER: Final = (
     "SELECT number, verdict, granted, log_length FROM deliver($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 )
 
 
 class _Verdict(IntEnum):
-    """What the function `deliver` says of a delivery (schema/0002_groups.sql)."""
+    """What the function `deliver` says of a delivery (schema/0006_groups.sql)."""
 
     REPEAT = 0
     KEPT = 1
@@ -42,7 +50,7 @@ class Delivery:
     inbox: bytes
     id: bytes
     size: int
-    body: bytes
+    body: bytes | None  # None: its row has it already
     expires: UnixTime
     now: UnixTime
     ticket: Ticket | None = None
@@ -68,7 +76,10 @@ class Delivering:
         if not self._days.issuperset(days := {one.day for one in asked}):
             await ensure_days(db, days)
             self._days |= days
-        rows = await db.fetch(_DELIVER, *self._arguments(asked))
+        try:
+            rows = await db.fetch(_DELIVER, *self._arguments(asked))
+        except asyncpg.UniqueViolationError:
+            return await self._without_left(db, asked)
         outcomes: list[Delivered | Refused | None] = [None] * len(asked)
         for number, verdict, granted, _ in rows:
             outcomes[number - 1] = _outcome(_Verdict(verdict), granted)
@@ -81,6 +92,17 @@ class Delivering:
                 await lock_inbox(db, inbox)
                 await shorten(db, inbox, self.quota)
         return outcomes
+
+    async def _without_left(self, db: Connection, asked: Sequence[Delivery]) -> list[Delivered | Refused | None]:
+        """As `together`, where for some the row of a text is still there that is gone: `alone` uses that again."""
+        places = [(one.inbox, one.id, one.day) for one in asked]
+        columns = [list(column) for column in zip(*places, strict=True)]
+        left = {tuple(row) for row in await db.fetch(_LEFT, *columns)}
+        others = [one for one, place in zip(asked, places, strict=True) if place not in left]
+        if len(others) == len(asked):
+            raise asyncpg.SerializationError("the row has gone meanwhile")
+        outcomes = iter(await self.together(db, others) if others else ())
+        return [None if place in left else next(outcomes) for place in places]
 
     def _arguments(self, asked: Sequence[Delivery]) -> tuple[object, ...]:
         kept, until = list[int | None](), list[int | None]()
@@ -157,7 +179,11 @@ class Delivering:
         if not await self._make_room(db, asked.inbox, asked.size, asked.now):
             return None
         await ensure_days(db, {asked.day})
-        without = Delivery(asked.inbox, asked.id, asked.size, asked.body, asked.expires, asked.now)
+        filled = await db.fetchval(
+            "UPDATE text SET body = $4 WHERE inbox = $1 AND id = $2 AND day = $3 RETURNING true",
+            *(asked.inbox, asked.id, asked.day, asked.body),
+        )
+        without = replace(asked, ticket=None, body=None if filled else asked.body)
         (row,) = await db.fetch(_DELIVER, *self._arguments([without]))
         outcome = _outcome(_Verdict(row["verdict"]), row["granted"])
         if isinstance(outcome, Refused):
@@ -202,11 +228,6 @@ async def _look_at_ticket(db: Connection, inbox: bytes, ticket: Ticket) -> _Unus
     if mark not in (None, ticket.mark):
         raise Refused("ticket_spent", "This ticket was used for another delivery. Take the next one.")
     return _Unused(week) if mark is None else None
-
-
-async def lock_inbox(db: Connection, inbox: bytes) -> bool:
-    """Whether there is such an inbox; nobody else changes it until the transaction is over."""
-    return await db.fetchval("SELECT 1 FROM inbox WHERE inbox = $1 FOR UPDATE", inbox) is not None
 
 
 def _outcome(verdict: _Verdict, granted: int) -> Delivered | Refused | None:

@@ -16,7 +16,7 @@ from inbox_server.store.postgres.outages import note_seen, read_seen, rounded
 from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.sealing import Sealing
 from inbox_server.store.postgres.text_days import drop_days, drop_texts
-from inbox_server.store.postgres.vacuum import vacuum_read
+from inbox_server.store.postgres.vacuum import vacuum_gone
 
 BATCH_ROWS: Final = 200  # some milliseconds
 _BATCH_LOGS: Final = 20
@@ -93,7 +93,7 @@ async def _remove(db: Connection, rows: Sequence[tuple[bytes, int]], *, logged: 
 async def sweep(reading: Links, writing: Links, sealing: Sealing, now: UnixTime) -> None:
     """Drop what has expired, and with it the keys and the tables of days that are over; remember that `now` was seen.
 
-    Also takes what was read since out of the files.
+    Also takes what is gone out of the files.
     """
     if await reading.run(partial(_is_due, now=now)):
         for kind in (_sweep_messages, _sweep_logs, _sweep_sheets):
@@ -102,7 +102,7 @@ async def sweep(reading: Links, writing: Links, sealing: Sealing, now: UnixTime)
     if await reading.run(read_seen) != rounded(now):
         await writing.run(partial(note_seen, now=now))
     await drop_days(reading, writing, sealing, now)
-    await vacuum_read(reading, writing)
+    await vacuum_gone(reading, writing)
 
 
 class _Kind(Protocol):

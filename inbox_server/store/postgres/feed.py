@@ -13,7 +13,7 @@ from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
 from inbox_server.store.contract import ENTRY_JSON, Cursor, Page, ReadyEntries, no_inbox, notices_of
 from inbox_server.store.postgres.primary import Connection
-from inbox_server.store.postgres.sealing import BODY_BYTES, BODY_HEAD_BYTES, NONCE_BYTES, Sealing
+from inbox_server.store.postgres.sealing import BODY_HEAD_BYTES, NONCE_BYTES, Sealing
 
 ID_BYTES: Final = 32
 _INBOX: Final = (
@@ -21,11 +21,11 @@ _INBOX: Final = (
     " EXISTS (SELECT FROM suspended WHERE suspended.inbox = inbox.inbox) AS suspended"
 )
 _ENDS: Final = f"SELECT inbox.inbox, {_INBOX} FROM inbox WHERE inbox.inbox = ANY ($1)"  # noqa: S608 — the columns above
-_BYTES: Final = f"{BODY_HEAD_BYTES} + get_byte(body, 0) * 256 + get_byte(body, 1)"  # without zeros (sealing.py)
+_BYTES: Final = f"{BODY_HEAD_BYTES} + get_byte(body, 0) * 256 + get_byte(body, 1)"
 # A text that is not there any more, or whose length cannot be right, comes as one of no length.
 _BODY: Final = (
-    f"coalesce(CASE WHEN {_BYTES} <= {BODY_BYTES} THEN substr(body, 1, {_BYTES}) END,"
-    f" '\\x{bytes(BODY_HEAD_BYTES).hex()}')"
+    f"coalesce(CASE WHEN length(body) <= {BODY_HEAD_BYTES} THEN NULL"
+    f" WHEN {_BYTES} <= length(body) THEN substr(body, 1, {_BYTES}) END, '\\x{bytes(BODY_HEAD_BYTES).hex()}')"
 )
 # Of each page that is asked for: $1 the inbox, $2 and $3 after which change and up to which, $4 up to which what was
 # read is left out, $5 the time, $6 the limit. All entries of a page come as one value: a hundred rows take four times
@@ -46,7 +46,6 @@ _PAGES: Final = f"""
                 AND CASE WHEN day IS NULL THEN message.change > coalesce(listed_at, inbox.change) ELSE expires > now END
             ORDER BY change LIMIT most + 1
         ) AS entry LEFT JOIN text ON text.inbox = asked.inbox AND text.id = entry.id AND text.day = entry.day
-            AND length(body) = {BODY_BYTES}
     ) AS page ON true
 """  # noqa: S608
 _ENTRY: Final = struct.Struct(f">{ID_BYTES}siqH{NONCE_BYTES}s")

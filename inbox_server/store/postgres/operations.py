@@ -10,10 +10,11 @@ from inbox_server.store.contract import Quota
 from inbox_server.store.operating import NEARLY_FULL_PERCENT, Invite, Known, Overview, SizeClass, Standby
 from inbox_server.store.postgres.links import Links
 from inbox_server.store.postgres.primary import Connection
+from inbox_server.store.postgres.sealing import MORE_BYTES
 from inbox_server.store.postgres.settings import drop_inbox
 from inbox_server.store.postgres.settled import others_ended
 from inbox_server.store.postgres.standbys import read_standby
-from inbox_server.store.postgres.vacuum import ROW_BYTES, file_bytes, give_back
+from inbox_server.store.postgres.vacuum import bytes_of, file_bytes, give_back
 
 T = TypeVar("T")
 _MOST_DIGITS: Final = 5  # 10,000 unread entries and more are one class
@@ -109,7 +110,8 @@ async def _overview(db: Connection, quota: Quota) -> Overview:
         "SELECT coalesce(sum(pg_relation_size(inhrelid)), 0)::bigint FROM pg_inherits"
         " WHERE inhparent = 'text'::regclass"
     )
-    free = max(0, texts - ROW_BYTES * sum(each.unread for each in classes))
+    unread = sum(each.unread for each in classes)
+    free = max(0, texts - bytes_of(unread, sum(each.bytes for each in classes) + MORE_BYTES * unread))
     return Overview(classes, read, nearly_full, own_quotas, suspended, await file_bytes(db), free)
 
 

@@ -1,4 +1,4 @@
-"""Texts as they lie in the database: sealed with AES-256-GCM under the key of their day, and padded to one size."""
+"""Texts as they lie in the database: sealed with AES-256-GCM under the key of their day."""
 
 import json
 import logging
@@ -21,8 +21,8 @@ _HEAD_BYTES: Final = 43 + len(_BETWEEN)
 _LISTED_BYTES: Final = _HEAD_BYTES + TEXT_BYTES
 _BODY: Final = struct.Struct(f">H{NONCE_BYTES}s")  # how many bytes are sealed, and the nonce; the sealed bytes follow
 BODY_HEAD_BYTES: Final = _BODY.size
-BODY_BYTES: Final = BODY_HEAD_BYTES + _LISTED_BYTES + 1 + _TAG_BYTES
-BLANK: Final = bytes(BODY_BYTES)
+MORE_BYTES: Final = BODY_HEAD_BYTES + _HEAD_BYTES + _TAG_BYTES
+"""What is kept of a text has so many bytes more than the text, and one for each quote and backslash."""
 _MOST_CIPHERS: Final = 4000  # days; about 1 KB each
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ class Sealing:
     """Seals and opens texts. `random_bytes` gives nonces, which must never come twice.
 
     A text is sealed as it is listed: its id in base64url, what comes between the two, the text with quotes and
-    backslashes escaped. If that does not fit, it is sealed as it was delivered, and a byte longer than any other. Zeros
-    behind it, which nobody has to read or open, make all rows of one size; `message.size` tells the length anyway.
+    backslashes escaped. If that does not fit, it is sealed as it was delivered, and a byte longer than any other. Texts
+    are not padded: `message.size` tells their length anyway. (Those of a build before were, with zeros behind them.)
     """
 
     def __init__(self, keys: DayKeys, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
@@ -50,7 +50,7 @@ class Sealing:
     def _seal(self, day: int, plain: bytes, context: bytes) -> bytes:
         nonce = self._random_bytes(NONCE_BYTES)
         sealed = self._cipher(day).encrypt(nonce, plain, context)
-        return (_BODY.pack(len(sealed), nonce) + sealed).ljust(BODY_BYTES, b"\0")
+        return _BODY.pack(len(sealed), nonce) + sealed
 
     def open(self, inbox: bytes, id: bytes, day: int, nonce: bytes, sealed: bytes) -> bytes:
         """Id and text as they are listed, with what comes between the two.

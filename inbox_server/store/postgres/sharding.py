@@ -10,6 +10,8 @@ from inbox_server.store.postgres.primary import Connection
 SHARDS: Final = 256
 UNKNOWN: Final = -1
 _MOVING_SECONDS: Final = 30
+IS_AWAY: Final = "EXISTS (SELECT FROM away WHERE shard = get_byte($1, 0))"
+"""Whether the shard of the inbox $1 is in another cluster, or on its way: SQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,18 @@ async def note_away(db: Connection, here: Sequence[int]) -> None:
     await db.execute("INSERT INTO away (shard) SELECT unnest($1::integer[]) ON CONFLICT DO NOTHING", away)
 
 
+async def lock_inbox(db: Connection, inbox: bytes) -> bool:
+    """Whether there is such an inbox here; nobody else changes it until the transaction is over.
+
+    One whose shard is away is not here: a process that has not heard of a move must not write into what is copied.
+    """
+    away: bool | None = await db.fetchval(
+        f"SELECT {IS_AWAY} FROM inbox WHERE inbox = $1 FOR UPDATE",  # noqa: S608 — above
+        inbox,
+    )
+    return away is False
+
+
 async def is_away(db: Connection, inbox: bytes) -> bool:
-    away: bool = await db.fetchval("SELECT EXISTS (SELECT FROM away WHERE shard = get_byte($1, 0))", inbox)
+    away: bool = await db.fetchval(f"SELECT {IS_AWAY}", inbox)
     return away

@@ -13,13 +13,13 @@ import asyncpg
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.store.postgres.links import Links
 from inbox_server.store.postgres.primary import Connection
-from inbox_server.store.postgres.sealing import BLANK, Sealing
+from inbox_server.store.postgres.sealing import Sealing
 
 _LATE_SECONDS: Final = 600  # hosts' clocks differ by less, and no delivery takes as long
 _MAKE: Final = """
     DROP TABLE IF EXISTS text_{day};  -- detached once, when a clock was wrong
     CREATE TABLE text_{day} (LIKE text INCLUDING ALL) WITH (
-        fillfactor = 50,  -- so that zeros always have room in the page of their text (vacuum.py)
+        fillfactor = 50,  -- the other half is for zeros (covering.py)
         autovacuum_vacuum_scale_factor = 0.02
     );
     ALTER TABLE text_{day}
@@ -99,7 +99,7 @@ async def _drop(db: Connection, table: _Table) -> None:
     if table.attached:
         how = "FINALIZE" if table.leaving else "CONCURRENTLY"
         await db.execute(f"ALTER TABLE text DETACH PARTITION text_{table.day} {how}")
-    await db.execute("DELETE FROM blank_text WHERE day = $1", table.day)
+    await db.execute("DELETE FROM gone_text WHERE day = $1", table.day)
     await db.execute(f"DROP TABLE text_{table.day}")
 
 
@@ -132,19 +132,12 @@ async def move_texts(
 
 
 async def drop_texts(db: Connection, places: Sequence[tuple[bytes, bytes, int]]) -> None:
-    """Write texts over, within a transaction that holds the inboxes' rows: inbox, id and day of each.
+    """Mark texts as gone, within a transaction that holds the inboxes' rows: inbox, id and day of each.
 
-    Their rows go after the next vacuum.
+    The next vacuum takes them out (vacuum.py).
     """
-    if not places:
-        return
-    columns = [list(column) for column in zip(*places, strict=True)]
-    await db.execute(
-        "UPDATE text SET body = $4 FROM unnest($1::bytea[], $2::bytea[], $3::integer[]) AS old (inbox, id, day)"
-        " WHERE text.inbox = old.inbox AND text.id = old.id AND text.day = old.day",
-        *(*columns, BLANK),
-    )
-    await db.execute(
-        "INSERT INTO blank_text (inbox, id, day) SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::integer[])",
-        *columns,
-    )
+    if places:
+        await db.execute(
+            "INSERT INTO gone_text (inbox, id, day) SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::integer[])",
+            *(list(column) for column in zip(*places, strict=True)),
+        )

@@ -1,71 +1,55 @@
-"""Taking what was read out of the files of `text`, and giving their room back to the file system.
-
-PostgreSQL never writes over a row, and does not clear the hole that one leaves. So a text goes in three steps. It is
-written over with zeros: as the tables of texts are only half full, the new row is in the same page. Then the table is
-vacuumed, which moves the rows of the page together, over the old one. Only then the row of zeros is dropped.
-"""
+"""Taking what is gone for its owner out of the files of `text` (covering.py), and giving back the room of files."""
 
 import contextlib
 from typing import Final
 
 import asyncpg
 
+from inbox_server.store.postgres.covering import cover, uncover
 from inbox_server.store.postgres.links import Links
 from inbox_server.store.postgres.primary import Connection
-from inbox_server.store.postgres.sealing import BLANK
 from inbox_server.store.postgres.settled import others_ended
 
 BLOCK_BYTES: Final = 8192
-_BLOCK_ROWS: Final = 3
-ROW_BYTES: Final = BLOCK_BYTES // _BLOCK_ROWS
+_FILLED_BYTES: Final = 4072  # of a block, by texts and their rows; the rest is for zeros
+_ROW_HEAD_BYTES: Final = 92  # of a row, besides its body
 _LOOKED_AT_BLOCKS: Final = 500  # some milliseconds
 _MOVED_BLOCKS: Final = 20
 _SPARE_BLOCKS: Final = 8  # that stay beside the full ones
-_DROPPED_ROWS: Final = 500
 _MOST_SECONDS: Final = 1.0  # for others' transactions; a dump takes longer, and then the next round does it
 _OTHERS: Final = (asyncpg.LockNotAvailableError, asyncpg.UndefinedTableError)  # another process is there, or was
-_TABLES: Final = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'text'::regclass"
-_DUE: Final = """
-    SELECT day FROM (
-        SELECT substring(relname FROM '^text_([0-9]+)$')::integer AS day  -- PostgreSQL may cast before it filters
-        FROM pg_inherits JOIN pg_stat_all_tables ON relid = inhrelid
-        WHERE inhparent = 'text'::regclass AND coalesce(last_vacuum < now() - interval '1 minute', true)
-    ) AS old WHERE EXISTS (SELECT FROM blank_text WHERE blank_text.day = old.day)
+_DAYS: Final = """
+    SELECT substring(relname FROM '^text_([0-9]+)$')::integer AS day, last_vacuum
+    FROM pg_inherits JOIN pg_stat_all_tables ON relid = inhrelid
+    WHERE inhparent = 'text'::regclass
 """
+_DUE: Final = f"""
+    SELECT day FROM ({_DAYS} AND coalesce(last_vacuum < now() - interval '1 minute', true)) AS old
+    WHERE EXISTS (SELECT FROM gone_text WHERE gone_text.day = old.day)
+"""  # noqa: S608 — names above
 _PLACE: Final = "ctid >= ($1::text)::tid AND ctid < ($2::text)::tid"
-_ENDED: Final = "age(xmin) > age(({}::bigint % 4294967296)::text::xid)"
 
 
-async def vacuum_read(reading: Links, writing: Links) -> None:
-    """Take what was read out of the files: each table once a minute, in all processes together."""
+async def vacuum_gone(reading: Links, writing: Links) -> None:
+    """Take what is gone out of the files: each table once a minute, in all processes together."""
     if not await reading.run(lambda db: db.fetch(_DUE)):
         return
     async with writing.apart(lock_timeout="100ms") as db:
         for (day,) in await db.fetch(_DUE):
             with contextlib.suppress(*_OTHERS):
-                await _drop_blanks(db, day, await _vacuum(db, f"text_{day}"))
+                await _take_out(db, day)
         with contextlib.suppress(*_OTHERS):
-            await db.execute("VACUUM blank_text")
+            await db.execute("VACUUM gone_text")
 
 
-async def _drop_blanks(db: Connection, day: int, vacuumed: int) -> None:
-    """Drop the rows that were written over before the vacuum, unless they have a text again."""
-    while True:
-        async with db.transaction():
-            rows = await db.fetch(
-                "DELETE FROM blank_text WHERE ctid = ANY (ARRAY(SELECT ctid FROM blank_text"  # noqa: S608 — names
-                f" WHERE day = $1 AND {_ENDED.format('$2')} LIMIT {_DROPPED_ROWS} FOR UPDATE SKIP LOCKED))"
-                " RETURNING inbox, id",
-                *(day, vacuumed),
-            )
-            await db.execute(
-                f"DELETE FROM text_{day} WHERE ctid = ANY (ARRAY(SELECT each.ctid FROM text_{day} AS each"  # noqa: S608
-                " JOIN unnest($1::bytea[], $2::bytea[]) AS old (inbox, id) USING (inbox, id)"
-                " WHERE body = $3 FOR UPDATE OF each SKIP LOCKED))",
-                *([inbox for inbox, _ in rows], [id for _, id in rows], BLANK),
-            )
-        if not rows:
-            break
+async def _take_out(db: Connection, day: int) -> None:
+    await cover(db, day)
+    ended = await others_ended(db, _MOST_SECONDS)  # what they may still see is not taken
+    for _ in range(2):  # a vacuum passes over a page at which somebody reads just then
+        await db.execute(f"VACUUM (INDEX_CLEANUP OFF) text_{day}")
+    if await uncover(db, day, ended):
+        await others_ended(db, _MOST_SECONDS)
+    await db.execute(f"VACUUM (INDEX_CLEANUP ON) text_{day}")
 
 
 async def file_bytes(db: Connection) -> int:
@@ -78,41 +62,44 @@ async def file_bytes(db: Connection) -> int:
 
 
 async def give_back(writing: Links) -> int:
-    """Drop the rows of zeros, move texts from the end of each table to free places, and cut it off there.
+    """Take out what is gone, move texts from the end of each table to free places, and cut it off there.
 
     Returns how many bytes went. What deliveries and readers hold at that moment stays where it is.
     """
     async with writing.apart() as db:
         before = await file_bytes(db)
-        for (table,) in await db.fetch(_TABLES):
+        for day, _ in await db.fetch(_DAYS):
             with contextlib.suppress(*_OTHERS):
-                await _give_back(db, table)
+                await _take_out(db, day)
+                await _give_back(db, f"text_{day}")
         return max(before - await file_bytes(db), 0)
 
 
 async def _give_back(db: Connection, table: str) -> None:
-    vacuumed = await _vacuum(db, table)
     blocks: int = await db.fetchval(f"SELECT pg_relation_size('{table}') / {BLOCK_BYTES}")
-    rows = 0
+    rows = body_bytes = 0
     for first in range(0, blocks, _LOOKED_AT_BLOCKS):
         place = _place(first, _LOOKED_AT_BLOCKS)
-        await db.execute(
-            f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {_PLACE} AND body = $3"  # noqa: S608
-            f" AND {_ENDED.format('$4')} FOR UPDATE SKIP LOCKED))",
-            *(*place, BLANK, vacuumed),
+        ((some, size),) = await db.fetch(
+            f"SELECT count(*), coalesce(sum(length(body)), 0) FROM {table} WHERE {_PLACE}",  # noqa: S608
+            *place,
         )
-        rows += await db.fetchval(f"SELECT count(*) FROM {table} WHERE {_PLACE}", *place)  # noqa: S608
-    await _vacuum(db, table)  # from now on, the first free blocks are filled first
-    for first in range(-(-rows // _BLOCK_ROWS) + _SPARE_BLOCKS, blocks, _MOVED_BLOCKS):
+        rows, body_bytes = rows + some, body_bytes + size
+    for first in range(_blocks_of(rows, body_bytes) + _SPARE_BLOCKS, blocks, _MOVED_BLOCKS):
         await _move(db, table, _place(first, _MOVED_BLOCKS))
-    await _vacuum(db, table)
-
-
-async def _vacuum(db: Connection, table: str) -> int:
-    """Vacuum what was dead when this began; returns a number: that of any transaction which had ended is below it."""
-    ended = await others_ended(db, _MOST_SECONDS)  # what they may still see is not taken
+    await others_ended(db, _MOST_SECONDS)
     await db.execute(f"VACUUM (INDEX_CLEANUP ON) {table}")
-    return ended
+
+
+def bytes_of(rows: int, body_bytes: int) -> int:
+    """What so many texts take, with the room for zeros."""
+    return 2 * (body_bytes + _ROW_HEAD_BYTES * rows)
+
+
+def _blocks_of(rows: int, body_bytes: int) -> int:
+    """How many blocks they fill, if they are alike."""
+    in_one = max(1, 2 * _FILLED_BYTES * rows // max(1, bytes_of(rows, body_bytes)))
+    return -(-rows // in_one)
 
 
 def _place(first: int, blocks: int) -> tuple[str, str]:

@@ -128,7 +128,7 @@ OF_ITS_OWN = {
 NOT_COPIED = {
     "sqlite": {"free_slot", "due", "migration", "recent_use"},
     "postgres": {
-        *("schema_step", "day_check", "blank_text", "cluster", "shard", "away", "home", "migration", "numbering")
+        *("schema_step", "day_check", "gone_text", "cluster", "shard", "away", "home", "migration", "numbering")
     },
 }
 """Each database makes its own."""

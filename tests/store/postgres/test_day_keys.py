@@ -10,7 +10,7 @@ from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.errors import Unavailable
 from inbox_server.protocol.base64url import encode
 from inbox_server.store.postgres.day_keys import BadDayKeys, DayKeys, KeyGone, make_day_keys
-from inbox_server.store.postgres.sealing import BLANK, BODY_BYTES, Sealing
+from inbox_server.store.postgres.sealing import MORE_BYTES, Sealing
 from tests.conftest import START
 from tests.support.stores import STORES, claimed_box
 
@@ -81,7 +81,7 @@ def opened(sealing: Sealing, body: bytes, inbox: bytes = INBOX, day: int = 20_03
 def test_a_text_is_opened_only_in_its_place_and_before_its_day_is_over(path: Path) -> None:
     sealing = Sealing(DayKeys(path))
     body = sealing.seal(INBOX, ID, 20_030, 'an "opaque" text')
-    assert len(body) == BODY_BYTES == len(BLANK)
+    assert len(body) == MORE_BYTES + len('an \\"opaque\\" text')
     assert opened(sealing, body) == encode(ID).encode() + b'","message_id":"an \\"opaque\\" text'
     assert body != sealing.seal(INBOX, ID, 20_030, 'an "opaque" text')
     without = encode(ID).encode() + b'","message_id":"'

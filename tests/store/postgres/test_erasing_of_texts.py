@@ -1,5 +1,7 @@
 """Texts that are gone for their owner are soon out of the table's file too, although they are sealed there."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -8,11 +10,12 @@ import pytest
 
 from tests.store.postgres.conftest import Opened
 from tests.support.postgres import read_rows, server
+from tests.support.postgres_server import OWNER
 from tests.support.stores import Box
 
 pytestmark = pytest.mark.postgres
 
-TEXTS = [f"text {number}" for number in range(200)]
+TEXTS = [f"text {number} {'.' * (number * 97 % 1000)}" for number in range(200)]
 
 
 @pytest.fixture
@@ -23,8 +26,8 @@ async def box(opened: Opened) -> AsyncIterator[Box]:
 
 
 def sealed(folder: Path) -> list[bytes]:
-    """Pieces of the texts that the tables have; of zeros none."""
-    return [body[40:80] for (body,) in read_rows(folder, "SELECT body FROM text") if any(body)]
+    """Pieces of the unread texts."""
+    return [body[40:80] for (body,) in read_rows(folder, "SELECT body FROM text JOIN message USING (inbox, id, day)")]
 
 
 async def in_files(folder: Path, pieces: list[bytes]) -> int:
@@ -70,7 +73,7 @@ async def test_what_is_gone_is_out_of_the_file_after_the_next_vacuum(
     await box.sweep()
     assert await in_files(tmp_path, before) == len(left)
     assert read_rows(tmp_path, "SELECT count(*) FROM text") == [(len(left),)]
-    assert read_rows(tmp_path, "SELECT count(*) FROM blank_text") == [(0,)]
+    assert read_rows(tmp_path, "SELECT count(*) FROM gone_text") == [(0,)]
     await box.store.operating.vacuum()
     assert await in_files(tmp_path, before) == len(left)
 
@@ -85,8 +88,42 @@ async def test_a_row_of_zeros_stays_while_a_reader_may_need_what_was_there_befor
         await dump.execute("SELECT 1")
         await box.acknowledge(*TEXTS)
         await box.sweep()
-        assert read_rows(tmp_path, "SELECT count(*) FROM blank_text") == [(len(TEXTS),)]
-        assert read_rows(tmp_path, "SELECT count(*) FROM text") == [(len(TEXTS),)]
+        (pages,) = read_rows(tmp_path, "SELECT count(DISTINCT (ctid::text::point)[0]) FROM text")
+        assert pages > (0,)
+        assert read_rows(tmp_path, "SELECT count(*) FROM gone_text WHERE covered") == [pages]
+        assert read_rows(tmp_path, "SELECT count(*) FROM text") == [pages]
     await dump.close()
     await box.store.operating.vacuum()
     assert await in_files(tmp_path, before) == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_texts_of_all_lengths_that_come_and_go_leave_nothing(box: Box, tmp_path: Path, seed: int) -> None:
+    """Rows of many sizes share pages, and whatever of them goes first, the rest and the zeros cover it."""
+    chance = random.Random(seed)
+    unread, gone = set[str](), set[bytes]()
+    for step in range(40):
+        new = [f"{seed} {step} {number} {'.' * chance.randrange(1000)}" for number in range(chance.randrange(30))]
+        later = chance.randrange(len(new) + 1)
+        await asyncio.gather(*(box.deliver(text, life=chance.choice([5000, 200_000])) for text in new[later:]))
+        unread |= set(new[later:])
+        before = set(sealed(tmp_path))
+        read = chance.sample(sorted(unread), chance.randrange(len(unread) + 1))
+        unread -= set(read)
+        await box.acknowledge(*read)
+        gone |= before - set(sealed(tmp_path))
+        vacuum = box.store.operating.vacuum() if step % 7 == 6 else vacuum_again(box, tmp_path)
+        await asyncio.gather(vacuum, *(box.deliver(text) for text in new[:later]))
+        unread |= set(new[:later])
+    assert len(gone) > 200
+    assert await in_files(tmp_path, sorted(gone)) == 0
+    assert set(await box.texts()) == unread
+
+
+async def vacuum_again(box: Box, folder: Path) -> None:
+    """The sweep's vacuum, also when the last one was less than a minute ago."""
+    admin = await asyncpg.connect(server().admin_url.removesuffix("postgres") + OWNER, password=server().password)
+    for (table,) in read_rows(folder, "SELECT inhrelid FROM pg_inherits WHERE inhparent = 'text'::regclass"):
+        await admin.execute(f"SELECT pg_stat_reset_single_table_counters({table})")
+    await admin.close()
+    await box.sweep()

@@ -310,4 +310,4 @@ async def test_every_table_of_inboxes_is_moved(tmp_path: Path, clusters: list[Cl
             " AND column_name = 'inbox' AND table_name !~ '^text_[0-9]+$'"
         )
         await connection.close()
-        assert {name for (name,) in rows} - {"invite", "text", "blank_text"} == set(TABLES)
+        assert {name for (name,) in rows} - {"invite", "text", "gone_text"} == set(TABLES)

@@ -44,8 +44,8 @@ CREATE TABLE message (
 CREATE UNIQUE INDEX message_by_id ON message (inbox, id);
 CREATE INDEX message_by_forget_at ON message (forget_at);
 
--- Texts are sealed under the key of their day (day_keys.py), always of one size, and written over with zeros once
--- read (vacuum.py). A table for each day: what expired goes with its table.
+-- Texts are sealed under the key of their day (day_keys.py), and covered with zeros once they are gone
+-- for their owner (covering.py). A table for each day: what expired goes with its table.
 CREATE TABLE text (
     inbox bytea NOT NULL,
     id    bytea NOT NULL,
