@@ -13,6 +13,7 @@ from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.sealing import MORE_BYTES
 from inbox_server.store.postgres.settings import drop_inbox
 from inbox_server.store.postgres.settled import others_ended
+from inbox_server.store.postgres.sharding import IS_AWAY
 from inbox_server.store.postgres.standbys import read_standby
 from inbox_server.store.postgres.vacuum import bytes_of, file_bytes, give_back
 
@@ -126,16 +127,20 @@ async def _look_up(db: Connection, inbox: bytes) -> Known:
 
 
 async def _suspend(db: Connection, inbox: bytes) -> bool:
-    sql = "INSERT INTO suspended (inbox) VALUES ($1) ON CONFLICT DO NOTHING RETURNING true"
+    sql = f"INSERT INTO suspended (inbox) SELECT $1 WHERE NOT {IS_AWAY} ON CONFLICT DO NOTHING RETURNING true"
     return bool(await db.fetchval(sql, inbox))
 
 
 async def _resume(db: Connection, inbox: bytes) -> bool:
-    return bool(await db.fetchval("DELETE FROM suspended WHERE inbox = $1 RETURNING true", inbox))
+    sql = f"DELETE FROM suspended WHERE inbox = $1 AND NOT {IS_AWAY} RETURNING true"  # noqa: S608
+    return bool(await db.fetchval(sql, inbox))
 
 
 async def _set_quota(db: Connection, inbox: bytes, entries: int | None, bytes: int | None) -> bool:
-    sql = "UPDATE inbox SET most_entries = $2, most_bytes = $3 WHERE inbox = $1 RETURNING true"
+    sql = (
+        "UPDATE inbox SET most_entries = $2, most_bytes = $3"  # noqa: S608
+        f" WHERE inbox = $1 AND NOT {IS_AWAY} RETURNING true"
+    )
     return bool(await db.fetchval(sql, inbox, entries, bytes))
 
 

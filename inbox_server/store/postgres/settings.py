@@ -13,7 +13,7 @@ from inbox_server.store.contract import Admission, Settings, SettingsChange, Tot
 from inbox_server.store.operating import draining
 from inbox_server.store.postgres.expiry import drop_entries
 from inbox_server.store.postgres.primary import Connection
-from inbox_server.store.postgres.sharding import is_away, is_moving
+from inbox_server.store.postgres.sharding import is_away, is_moving, lock_inbox
 
 _MOST_APART_SECONDS: Final = 420  # as in sqlite/settings.py
 _SETTINGS: Final = """
@@ -95,10 +95,11 @@ async def settle(
 
 async def _check(db: Connection, inbox: bytes, change: SettingsChange) -> bool:
     """Whether there is such an inbox, whose row is then locked. Raises `Refused` when this change must not be made."""
-    row = await db.fetchrow("SELECT app, settings_at, settings_request FROM inbox WHERE inbox = $1 FOR UPDATE", inbox)
-    if row is None:
+    if not await lock_inbox(db, inbox):
         return False
-    app, settings_at, settings_request = row
+    ((app, settings_at, settings_request),) = await db.fetch(
+        "SELECT app, settings_at, settings_request FROM inbox WHERE inbox = $1", inbox
+    )
     if app != change.app:
         raise Refused("bad_token", "`app` is not the app that this inbox was claimed for.", member="app")
     _check_order(change.issued, change.request, settings_at, settings_request)
@@ -142,10 +143,10 @@ async def _admit(db: Connection, inbox: bytes, change: SettingsChange, admission
         *(inbox, change.app, admission.generation, admission.first_change, admission.default_retention),
         *(change.issued, change.request, admission.first_log.n, admission.first_log.head),
     )
-    if not created:
-        return False
     if await is_away(db, inbox):
         raise is_moving()
+    if not created:
+        return False
     if await db.fetchval("SELECT EXISTS (SELECT FROM suspended WHERE inbox = $1)", inbox):
         raise Refused("suspended", "The operator of this server has suspended the inbox of this key. Ask the operator.")
     if await is_draining(db):
@@ -171,16 +172,18 @@ def _check_order(issued: UnixTime, request: bytes, settings_at: int, settings_re
 
 async def forget(db: Connection, inbox: bytes, issued: UnixTime, request: bytes) -> bool | None:
     """Drop the inbox: False when there is none; None when a part of it is gone, and this must be repeated."""
-    row = await db.fetchrow("SELECT settings_at, settings_request FROM inbox WHERE inbox = $1 FOR UPDATE", inbox)
-    if row is None:
+    if not await lock_inbox(db, inbox):
         return False
-    _check_order(issued, request, *row)
+    ((settings_at, settings_request),) = await db.fetch(
+        "SELECT settings_at, settings_request FROM inbox WHERE inbox = $1", inbox
+    )
+    _check_order(issued, request, settings_at, settings_request)
     return await drop_inbox(db, inbox)
 
 
 async def drop_inbox(db: Connection, inbox: bytes) -> bool | None:
     """As `forget`, whoever asks for it."""
-    if not await db.fetchval("SELECT true FROM inbox WHERE inbox = $1 FOR UPDATE", inbox):
+    if not await lock_inbox(db, inbox):
         return False
     if not await drop_entries(db, inbox):
         # Should it break off here: what is gone was not told, so devices that had it must list anew.

@@ -4,12 +4,13 @@ from inbox_server.clock import UnixTime
 from inbox_server.store.contract import SettingsChange, Subscribed
 from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.settings import settle
+from inbox_server.store.postgres.sharding import lock_inbox
 
 
 async def subscribe(
     db: Connection, inbox: bytes, change: SettingsChange, new: Subscribed, most: int, now: UnixTime
 ) -> bool:
-    if await _lock(db, inbox):
+    if await lock_inbox(db, inbox):
         others: int = await db.fetchval(
             "SELECT count(*) FROM subscription WHERE inbox = $1 AND channel = $2 AND id <> $3",
             *(inbox, new.channel, new.id),
@@ -45,16 +46,12 @@ async def subscriptions(db: Connection, inbox: bytes, channel: str) -> tuple[Sub
 
 async def drop_subscription(db: Connection, inbox: bytes, gone: Subscribed) -> None:
     """One that was made anew meanwhile is sealed anew too, and stays."""
-    dropped = await _lock(db, inbox) and await db.fetchval(
+    dropped = await lock_inbox(db, inbox) and await db.fetchval(
         "DELETE FROM subscription WHERE inbox = $1 AND channel = $2 AND id = $3 AND sealed = $4 RETURNING true",
         *(inbox, gone.channel, gone.id, gone.sealed),
     )
     if dropped:
         await _note_gone(db, inbox, gone.channel, gone=True)
-
-
-async def _lock(db: Connection, inbox: bytes) -> bool:
-    return bool(await db.fetchval("SELECT true FROM inbox WHERE inbox = $1 FOR UPDATE", inbox))
 
 
 async def _note_gone(db: Connection, inbox: bytes, channel: str, *, gone: bool) -> None:

@@ -11,15 +11,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused, Unavailable
-from inbox_server.store.contract import BadDatabase, Store
+from inbox_server.store.contract import BadDatabase, SettingsChange, Sheet, Store, Subscribed, Ticket
 from inbox_server.store.postgres.opening import add_invite, open_sharded_store, open_store
 from inbox_server.store.postgres.primary import Cluster
 from inbox_server.store.postgres.restored import mark_restored
 from inbox_server.store.postgres.shard_moving import TABLES, list_shards, move_shard
 from tests.conftest import START, HandClock
 from tests.support import postgres
-from tests.support.stores import ADMISSION, CHECK_VALUE, QUOTA, Box
+from tests.support.stores import ADMISSION, APP_HASH, CHECK_VALUE, QUOTA, Box, id_of
 
 pytestmark = pytest.mark.postgres
 HEARD = 5.0  # long enough for two rounds of a server here
@@ -276,6 +277,40 @@ async def test_a_process_that_has_not_heard_of_a_move_refuses_for_good_nothing(
         ):
             with pytest.raises(Unavailable):
                 await asking
+
+
+async def test_a_process_that_has_not_heard_of_a_move_writes_nothing_into_what_is_copied(
+    tmp_path: Path, clusters: list[Cluster]
+) -> None:
+    """What is copied may be copied once more; what was written into the copy meanwhile would be gone."""
+    async with opened(tmp_path, clusters[:2]) as store:
+        box = await box_of(store, inbox_in(SHARD))
+        await box.deliver("before")
+        connection = await clusters[1].connect()
+        await connection.execute("INSERT INTO away (shard) VALUES ($1)", SHARD)
+        change = SettingsChange(APP_HASH, START, b"a request of PUT")
+        ticket = Ticket(b"a ticket, hashed", b"its mark, hashed", (1, 2))
+        expires = UnixTime(START + 1000)
+        for asking in (
+            box.deliver("opaque"),
+            store.deliver(box.inbox, id_of("sealed"), "sealed", expires=expires, now=START, ticket=ticket),
+            box.acknowledge("before"),
+            box.claim(),
+            box.claim(admission=None, accept="anyone"),
+            store.forget(box.inbox, issued=START, request=b"a request of DEL"),
+            store.subscribe(box.inbox, change, Subscribed("matrix", b"room", b"sealed"), most=1, now=START),
+            store.keep_sheet(box.inbox, change, Sheet(1, (b"a ticket, hashed",)), now=START),
+            store.operating.suspend(box.inbox),
+            store.operating.set_quota(box.inbox, 1, 1),
+            store.operating.drop(box.inbox),
+        ):
+            with pytest.raises(Unavailable, match="moving"):
+                await asking
+        await connection.execute("DELETE FROM away")
+        await connection.close()
+        assert await box.texts() == ["before"]
+        assert (await box.settings()).accept == "names"
+        assert not (await box.settings()).suspended
 
 
 async def test_a_name_leads_to_the_newest_claim_in_whatever_cluster(tmp_path: Path, clusters: list[Cluster]) -> None:
