@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.postgres.opening import connected
@@ -37,7 +37,6 @@ TABLES: Final = (
     *("listed", "subscription", "sheet", "ticket", "suspended", "name"),
 )
 """Every table that has rows of inboxes, but for their texts; a test holds that it is complete."""
-_TEXT: Final = ("inbox", "id", "day", "body")
 _TEXTS: Final = (
     "SELECT text.inbox, text.id, text.day, body FROM message JOIN text ON text.inbox = $1 AND text.id = message.id"
     " AND text.day = message.day WHERE message.inbox = $1"
@@ -171,12 +170,22 @@ async def _move(source: Connection, target: Connection, inbox: bytes) -> int | N
             for table in TABLES:
                 await target.execute(f"DELETE FROM {table} WHERE inbox = $1", inbox)  # noqa: S608 — names above
                 await _copy(source, target, table, inbox)
-            await target.execute("DELETE FROM text WHERE inbox = $1", inbox)
-            await target.copy_records_to_table("text", records=map(tuple, texts), columns=_TEXT)
+            await _copy_texts(target, inbox, texts)
         await drop_texts(source, [(inbox, row["id"], row["day"]) for row in texts])
         for table in reversed(TABLES):
             await source.execute(f"DELETE FROM {table} WHERE inbox = $1", inbox)  # noqa: S608
     return int(unread)
+
+
+async def _copy_texts(target: Connection, inbox: bytes, texts: Sequence[Any]) -> None:
+    """What a run that broke off has left, and what is not there any more, is written over."""
+    left = {tuple(row) for row in await target.fetch("SELECT inbox, id, day FROM text WHERE inbox = $1", inbox)}
+    await drop_texts(target, sorted(left - {(row["inbox"], row["id"], row["day"]) for row in texts}))
+    await target.executemany(
+        "INSERT INTO text (inbox, id, day, body) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (inbox, id, day) DO UPDATE SET body = excluded.body",
+        [tuple(row) for row in texts],
+    )
 
 
 async def _copy(source: Connection, target: Connection, table: str, inbox: bytes) -> None:

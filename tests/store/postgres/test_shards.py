@@ -18,6 +18,7 @@ from inbox_server.store.postgres.opening import add_invite, open_sharded_store, 
 from inbox_server.store.postgres.primary import Cluster
 from inbox_server.store.postgres.restored import mark_restored
 from inbox_server.store.postgres.shard_moving import TABLES, list_shards, move_shard
+from inbox_server.store.postgres.text_days import ensure_days
 from tests.conftest import START, HandClock
 from tests.support import postgres
 from tests.support.stores import ADMISSION, APP_HASH, CHECK_VALUE, QUOTA, Box, id_of
@@ -184,6 +185,27 @@ async def test_a_move_that_was_broken_off_is_finished_by_the_same_command(
     async with opened(tmp_path, clusters[:2]) as store:
         assert [await Box(store, HandClock(), box.inbox).texts() for box in boxes] == [["opaque"]] * 20
     assert [each.inboxes for each in await list_shards(clusters[:2])] == [20, 0]
+
+
+async def test_a_text_that_a_broken_off_move_has_left_is_written_over(tmp_path: Path, clusters: list[Cluster]) -> None:
+    """It was acknowledged in the old cluster since."""
+    async with opened(tmp_path, clusters[:2]) as store:
+        box = await box_of(store, inbox_in(SHARD))
+        await box.deliver("unread")
+        there: asyncpg.Connection[asyncpg.Record] = await clusters[1].connect()
+        here: asyncpg.Connection[asyncpg.Record] = await clusters[0].connect()
+        day, body = await there.fetchrow("SELECT day, body FROM text")  # type: ignore[misc]
+        await ensure_days(here, {day})
+        put = "INSERT INTO text (inbox, id, day, body) VALUES ($1, $2, $3, $4)"
+        await here.execute(put, box.inbox, id_of("read"), day, b"x" * len(body))
+        await here.execute(put, box.inbox, id_of("unread"), day, body)
+    await move_shard(clusters[:2], SHARD, 0, heard_seconds=0)
+    assert await here.fetchval("SELECT body FROM text WHERE id = $1", id_of("unread")) == body
+    assert await here.fetchval("SELECT id FROM gone_text") == id_of("read")
+    await there.close()
+    await here.close()
+    async with opened(tmp_path, clusters[:2]) as store:
+        assert await Box(store, HandClock(), box.inbox).texts() == ["unread"]
 
 
 async def test_two_commands_at_once_move_a_shard_once(tmp_path: Path, clusters: list[Cluster]) -> None:
