@@ -13,8 +13,8 @@ _COUNTED: Final = {"ok": "passed", "warning": "with a warning", "failed": "faile
 _SHOWN: Final = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "skipped"}
 
 
-def add_json(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print one JSON object at the end, for scripts")
+def add_json(command: argparse.ArgumentParser, what: str = "one JSON object at the end") -> None:
+    command.add_argument("--json", action="store_true", help=f"print {what}, for scripts")
 
 
 def findings_for(options: argparse.Namespace) -> Findings:
@@ -27,7 +27,8 @@ def _hold(_: Finding) -> None:
 
 
 def _tell(finding: Finding) -> None:
-    said = f"{finding.said.removesuffix('.')}. {finding.advice}" if finding.advice else finding.said
+    said = finding.said if not finding.advice or finding.said.endswith((".", "?")) else f"{finding.said}."
+    said = f"{said} {finding.advice}".rstrip()
     tell(f"{_SHOWN[finding.verdict]:<8} {finding.check}: {said}")
 
 

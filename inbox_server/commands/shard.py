@@ -26,7 +26,7 @@ def add_shards(commands: Commands) -> None:
         description="Show which shards each cluster has, how many inboxes they hold, and which are being moved.",
     )
     add_config(command)
-    add_json(command)
+    add_json(command, "a JSON list of the clusters")
     command.set_defaults(run=_list)
     command = shards.add_parser(
         "move",
@@ -40,7 +40,7 @@ def add_shards(commands: Commands) -> None:
         "shards", type=_range, metavar="SHARDS", help="a number from 0 to 255, or a range such as 0-63"
     )
     command.add_argument("--to", type=whole(1, 256), required=True, metavar="N", help="the Nth cluster of store.urls")
-    add_json(command)
+    add_json(command, "one JSON object for each shard, when it is moved")
     command.set_defaults(run=_move)
 
 

@@ -14,8 +14,9 @@ _FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 # asyncpg sends every other name to PostgreSQL as a setting of the session.
 _KNOWN: Final = (*_FILES, "sslmode", "ssl_min_protocol_version", "search_path")
 _MODES: Final = ("disable", "require", "verify-ca", "verify-full")
-_HOST: Final = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+|%2[Ff][A-Za-z0-9._%-]+)(?::[0-9]{1,5})?")
-_LOCAL: Final = ("localhost", "127.", "[::1]", "%2f")
+_LAST_PORT: Final = 65_535
+_HOST: Final = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+|%2[Ff][A-Za-z0-9._%-]+)(?::([0-9]+))?")
+_LOCAL: Final = re.compile(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]|%2f.*)(?::[0-9]+)?")
 
 
 def postgres_url(value: Any, _: Path) -> str:
@@ -45,8 +46,11 @@ def _check(url: str) -> None:
         raise ValueError(f'must be "" (SQLite) or a URL such as {EXAMPLE}')
     if ":" in user or "password" in options:
         raise ValueError("must not hold a password, as others may read this file: put it into store.password_file")
-    if any(not _HOST.fullmatch(place) for place in places.split(",")):
+    hosts = [_HOST.fullmatch(place) for place in places.split(",")]
+    if not all(hosts):
         raise ValueError(f"must name its hosts, with commas between them; for example {EXAMPLE}")
+    if any(host and host[1] and not 0 < int(host[1]) <= _LAST_PORT for host in hosts):
+        raise ValueError(f"must name ports from 1 to {_LAST_PORT}; for example {EXAMPLE}")
     if not re.fullmatch(r"/[^/]+", parts.path) or parts.fragment:
         raise ValueError(f"must end with the name of one database; for example {EXAMPLE}")
     if unknown := sorted(options.keys() - set(_KNOWN)):
@@ -59,7 +63,7 @@ def _check(url: str) -> None:
 def _check_mode(options: Mapping[str, str], places: list[str]) -> None:
     """That the line to other hosts is secured, or said not to be: `prefer` can be turned off by whoever is on it."""
     mode = options.get("sslmode")
-    if mode is None and all(place.startswith(_LOCAL) for place in places):
+    if mode is None and all(_LOCAL.fullmatch(place) for place in places):
         return
     if mode in ("verify-ca", "verify-full") and "sslrootcert" not in options:
         raise ValueError(f"must name the certificates to trust: sslmode={mode}&sslrootcert=/path")

@@ -52,6 +52,12 @@ def test_init_writes_every_key_with_its_comment(tmp_path: Path) -> None:
     assert (tmp_path / "config.toml").read_text() == render_config({"server.public_url": f'"{URL}"'})
 
 
+def test_doctor_says_what_to_do_after_a_question_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.toml").write_text(f'[server]\npublic_url = "{URL}"\n[store]\nur1 = ""\n')
+    assert main(["doctor", "--config", str(tmp_path / "config.toml")]) == 1
+    assert "did you mean store.url? Correct it in" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("taken", ["config.toml", "secret"])
 def test_init_overwrites_nothing(tmp_path: Path, taken: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / taken).write_text("mine")
