@@ -13,8 +13,9 @@ from inbox_server.clock import DAY_SECONDS
 from inbox_server.config.config import Config
 from inbox_server.config.secret import BadSecret, Secret
 from inbox_server.errors import CommandFailed
-from inbox_server.store.choosing import clusters_of, day_keys_file, postgres
+from inbox_server.store.choosing import clusters_of, day_keys_file, left_behind, postgres
 from inbox_server.store.migrating import why_not_served
+from inbox_server.store.sqlite.inspect import holds_inboxes
 
 _SET_UP: Final = "docs/postgresql.md, Set up"
 _OLDEST: Final = 150000  # as `server_version_num` has it
@@ -88,7 +89,7 @@ async def _check_cluster(
 
 def judge_database_server(found: Any, config: Config, secret: Secret, findings: Findings, *, today: int) -> None:
     """`found` is what `store/postgres/inspect.py` saw; `today` is a number of days since 1970, UTC."""
-    _check_database(found, secret, findings)
+    _check_database(found, config, secret, findings)
     _check_rights(found, findings)
     _check_settings(found, findings)
     _check_logging(found, findings)
@@ -98,7 +99,7 @@ def judge_database_server(found: Any, config: Config, secret: Secret, findings: 
     _check_day_keys(day_keys_file(config), found, findings, today=today)
 
 
-def _check_database(found: Any, secret: Secret, findings: Findings) -> None:
+def _check_database(found: Any, config: Config, secret: Secret, findings: Findings) -> None:
     what = f"PostgreSQL {found.version // 10000}.{found.version % 10000}, asyncpg {version('asyncpg')}"
     newest, check_value = len(postgres("upgrading").schema_steps()), secret.hashes().check_value()
     kept = set(found.secret_checks)
@@ -113,6 +114,8 @@ def _check_database(found: Any, secret: Secret, findings: Findings) -> None:
     elif found.table_of_another:
         said = f"{what}; the database has tables of another program, such as {found.table_of_another}"
         findings.fail("database", said, f"Name a database or a schema of its own: {_SET_UP}.")
+    elif not found.has_inboxes and not config.store_urls and holds_inboxes(config.data_dir):
+        findings.fail("database", left_behind(config), "Then ask again.")
     elif found.step is None:
         findings.skip("database", f"{what}; there are no tables yet; `inbox-server serve` makes them")
     elif found.step > newest:

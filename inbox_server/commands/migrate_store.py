@@ -86,7 +86,7 @@ def _migrate_store(options: argparse.Namespace) -> int:
     source = _full(options.source or config.store_url or _SQLITE, config)
     target = _full(options.target, config) if options.target else None
     if target == source:
-        complain("--from and --to are the same database")
+        complain("--from and --to are the same database: the configuration names it, unless --from names another one")
         return exit_codes.USAGE
     run(_reopen(config, secret, source, options) if target is None else _move(config, secret, source, target, options))
     return 0

@@ -19,6 +19,7 @@ from inbox_server.identity.layer import ONLY_ONE, Layers
 from inbox_server.store.contract import Changed, Committed, Store, quota_of
 from inbox_server.store.sqlite import opening as sqlite
 from inbox_server.store.sqlite.files import keep_owner, make_private
+from inbox_server.store.sqlite.inspect import holds_inboxes
 
 
 def postgres(part: str) -> Any:
@@ -95,7 +96,18 @@ async def open_store(
     ) as store:
         if is_new:
             keep_owner(path, path.parent)  # root may have asked, and the server writes it over each day
+        if holds_inboxes(config.data_dir) and not (await store.totals()).inboxes:
+            raise CommandFailed(f"{left_behind(config)}.")
         yield store
+
+
+def left_behind(config: Config) -> str:
+    """What to do about a database of SQLite beside one of PostgreSQL that has no inboxes: all would seem to be gone."""
+    return (
+        f"{config.data_dir / sqlite.DATABASE_NAME} has inboxes, and the PostgreSQL database has none. Move them, with"
+        " `inbox-server migrate-store --from sqlite: --to` and the URL: docs/postgresql.md, Moving to it and back. To"
+        " begin without them, move that file away"
+    )
 
 
 @contextlib.contextmanager

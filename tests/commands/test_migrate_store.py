@@ -119,6 +119,29 @@ async def test_clients_go_on_with_their_cursors_on_postgresql_and_back(tmp_path:
 
 
 @pytest.mark.postgres
+async def test_a_server_is_not_empty_all_at_once_because_it_was_not_moved_yet(tmp_path: Path) -> None:
+    """Senders would be told for good that there is no such inbox."""
+    place = deploy(tmp_path / "place")
+    store = postgres.config_of(tmp_path / "postgres")
+    async with place.running():
+        pass
+    configure(place, **store)
+    async with place.running():  # where there are no inboxes, none is missed
+        pass
+    await asyncio.to_thread(fill, place.data, SECRET, people(1), entries=1)
+    for name in ("serve", "inboxes"):
+        said = await command(place, name, code=1)
+        assert "inbox.sqlite3 has inboxes, and the PostgreSQL database has none" in said
+    said = await command(place, "doctor", code=1)
+    assert "FAILED   database: " in said
+    assert "inbox.sqlite3 has inboxes" in said
+    assert "unless --from names another one" in await command(place, "migrate-store", "--to", store["url"], code=2)
+    await command(place, "migrate-store", "--from", "sqlite:", "--to", store["url"])
+    async with place.running():
+        assert "1 inbox," in await command(place, "inboxes")
+
+
+@pytest.mark.postgres
 async def test_a_rotation_of_the_secret_is_not_left_behind(tmp_path: Path) -> None:
     """Only SQLite can finish it."""
     place = deploy(tmp_path / "place")

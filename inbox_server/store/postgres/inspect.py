@@ -56,6 +56,7 @@ class Inspection:
     databases: int
     step: int | None
     table_of_another: str | None
+    has_inboxes: bool
     is_home: bool
     mark: Mark | None
     secret_checks: tuple[bytes, ...]
@@ -98,6 +99,7 @@ async def _inspect(db: Connection, cluster: Cluster, clock: Callable[[], float])
         databases=await cluster.count_databases(),
         step=await db.fetchval("SELECT coalesce(max(number), 0) FROM schema_step") if has_tables else None,
         table_of_another=None if has_tables else await table_of_another(db),
+        has_inboxes=has_tables and await db.fetchval("SELECT EXISTS (SELECT FROM inbox)"),
         is_home=not has_home or await is_home(db),
         mark=await read_mark(db) if rights["has_marks"] else None,
         secret_checks=await _rows(db, has_tables, "SELECT value FROM secret_check", lambda row: row[0]),

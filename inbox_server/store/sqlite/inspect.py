@@ -87,6 +87,20 @@ def inspect(
         raise BadDatabase(f"{path} cannot be read as a database: {error}") from error
 
 
+def holds_inboxes(folder: Path) -> bool:
+    """Whether there is a database with inboxes that were not moved elsewhere, as far as that can be read."""
+    path = folder / DATABASE_NAME
+    if not path.exists():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(_traceless(path), uri=True)) as db:
+            mark = read_mark(db) if _has_marks(db) else None
+            (has_inboxes,) = db.execute("SELECT EXISTS (SELECT 1 FROM inbox)").fetchone()
+            return bool(has_inboxes) and (mark is None or mark.state != "left")
+    except (sqlite3.Error, LeftAlone):
+        return False
+
+
 def _traceless(path: Path) -> str:
     """How to open it. Even a reader makes a log and its index where there are none, and leaves them behind.
 
