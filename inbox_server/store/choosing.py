@@ -26,7 +26,7 @@ def postgres(part: str) -> Any:
     """A module of `store/postgres/`. Raises `CommandFailed` where asyncpg is not installed."""
     if not find_spec("asyncpg"):
         raise CommandFailed(
-            "store.url names a PostgreSQL database, and asyncpg is not installed. Install inbox-server again with both"
+            "A PostgreSQL database is named, and asyncpg is not installed. Install inbox-server again with both"
             " extras: pip install 'inbox-server[server,postgres]', or the same after the name of the file."
         )
     return import_module(f"inbox_server.store.postgres.{part}")
