@@ -34,6 +34,7 @@ _EMBEDDED, _POSTGRES = "sqlite", "postgres"
 _READERS: Final = 64
 _ACROSS: Final = 500  # deliveries
 _AT_ONCE: Final = 2_000
+_CONNECTIONS: Final = 16  # as the documents advise where texts are more than memory
 
 
 def measure_postgres(folder: Path, pace: Pace, *sizes: int) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def _stored(folder: Path) -> int:
 def _filled(folder: Path, inboxes: int) -> Filled:
     """A database as the store itself fills it, without a server: every entry is sealed, numbered and logged."""
     started, owners = time.monotonic(), people(inboxes)
-    deployed = deployment(folder, {**UNLIMITED, **settings_for(folder)})
+    deployed = deployment(folder, {**UNLIMITED, **settings_for(folder), "store.connections": _CONNECTIONS})
     deployed.data.mkdir()
     asyncio.run(_fill(deployed, owners))
     print(f"   {inboxes * ENTRIES:,} entries were put in, in {time.monotonic() - started:.0f} s", flush=True)

@@ -16,6 +16,7 @@ J = TypeVar("J")
 class Groups(Generic[J]):
     """Hands groups of at most `most` jobs, in order of arrival, to `run_group`, so many `at_once`.
 
+    Those of the `at_once` that are idle share what waits evenly: a disk reads for several groups at the same time.
     A group's answers wait for its slowest job. `run_group` returns the outcome of each job: what it came to, or the
     exception that it raised. `answered` is called with the same two lists once all jobs have their answers, also those
     whose callers went away.
@@ -32,7 +33,7 @@ class Groups(Generic[J]):
         self._run_group = run_group
         self._answered = answered
         self._most = most
-        self._at_once = at_once
+        self._at_once = self._idle = at_once
         self._waiting: list[tuple[J, asyncio.Future[Any]]] = []
         self._arrived = asyncio.Event()
         self._closing = False
@@ -63,11 +64,14 @@ class Groups(Generic[J]):
     async def _run_groups(self) -> None:
         while self._waiting or not self._closing:
             await self._arrived.wait()
-            group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            most = min(self._most, -(-len(self._waiting) // self._idle))
+            group, self._waiting = self._waiting[:most], self._waiting[most:]
             if not self._waiting and not self._closing:
                 self._arrived.clear()
             if group:
+                self._idle -= 1
                 await self._answer(group)
+                self._idle += 1
 
     async def _answer(self, group: list[tuple[J, asyncio.Future[Any]]]) -> None:
         jobs = [job for job, _ in group]

@@ -31,3 +31,20 @@ async def test_so_many_groups_run_at_once_and_the_rest_wait() -> None:
         for _ in range(3):
             ends.release()
     assert [task.result() for task in asked] == [2 * job for job in range(7)]  # whoever closes it waits for all
+
+
+async def test_those_that_are_idle_share_what_waits() -> None:
+    begun = list[list[int]]()
+    all_begun = asyncio.Event()
+
+    async def give_back(jobs: list[int]) -> Sequence[int]:
+        begun.append(jobs)
+        if len(begun) == 3:
+            all_begun.set()
+        await all_begun.wait()
+        return jobs
+
+    async with Groups[int](give_back, most=5, at_once=3) as groups:
+        asked = [asyncio.create_task(groups.run(job)) for job in range(7)]
+        assert await asyncio.gather(*asked) == list(range(7))
+    assert begun == [[0, 1, 2], [3, 4], [5, 6]]

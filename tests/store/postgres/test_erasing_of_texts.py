@@ -116,6 +116,7 @@ async def test_texts_of_all_lengths_that_come_and_go_leave_nothing(box: Box, tmp
         await asyncio.gather(vacuum, *(box.deliver(text) for text in new[:later]))
         unread |= set(new[:later])
     assert len(gone) > 200
+    assert read_rows(tmp_path, "SELECT count(*) FROM gone_text") == [(0,)]
     assert await in_files(tmp_path, sorted(gone)) == 0
     assert set(await box.texts()) == unread
 
