@@ -117,7 +117,10 @@ async def move_shard(
         if row[0] not in ids:
             raise BadDatabase(f"Shard {shard} is in a cluster that store.urls does not name.")
         if row[1] not in (None, ids[target]):
-            raise BadDatabase(f"Shard {shard} is on its way to another cluster. Finish that move first.")
+            begun = ids.index(row[1]) + 1 if row[1] in ids else "N, once store.urls names its cluster"
+            raise BadDatabase(
+                f"Shard {shard} is on its way to another cluster. Finish that first: `shard move {shard} --to {begun}`."
+            )
         if row[0] == ids[target]:
             return Moved(0, 0)
         source_db, target_db = connections[ids.index(row[0])], connections[target]

@@ -187,6 +187,23 @@ async def test_a_move_that_was_broken_off_is_finished_by_the_same_command(
     assert [each.inboxes for each in await list_shards(clusters[:2])] == [20, 0]
 
 
+async def test_a_move_that_was_broken_off_must_be_finished_before_another_one(
+    tmp_path: Path, clusters: list[Cluster]
+) -> None:
+    async with opened(tmp_path, clusters):
+        first = await clusters[0].connect()
+        third = await clusters[2].connect()
+        begun = "UPDATE shard SET target = $2 WHERE number = $1"
+        await first.execute(begun, SHARD, await third.fetchval("SELECT id FROM cluster"))
+        with pytest.raises(BadDatabase, match=rf"shard move {SHARD} --to 3"):
+            await move_shard(clusters, SHARD, 0, heard_seconds=0)
+        await first.execute(begun, SHARD, b"a cluster of past")
+        with pytest.raises(BadDatabase, match=r"store\.urls names its cluster"):
+            await move_shard(clusters, SHARD, 0, heard_seconds=0)
+        await first.close()
+        await third.close()
+
+
 async def test_a_text_that_a_broken_off_move_has_left_is_written_over(tmp_path: Path, clusters: list[Cluster]) -> None:
     """It was acknowledged in the old cluster since."""
     async with opened(tmp_path, clusters[:2]) as store:
