@@ -28,6 +28,7 @@ async def test_a_delivery_does_not_wait_for_all_the_long_writes_of_one_owner(
 ) -> None:
     other = box.of(ALICE)
     await other.claim()
+    await other.deliver("before")  # the first one of its day makes a table, and a connection
     writes = [asyncio.create_task(write(box, number)) for number in range(MANY)]
     await asyncio.sleep(0)  # all of them have asked
     assert (await other.deliver("hello")).new
