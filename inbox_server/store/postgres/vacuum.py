@@ -1,4 +1,4 @@
-"""Taking what is gone for its owner out of the files of `text` (covering.py), and giving back the room of files."""
+"""Taking what is gone out of the files of `text` (covering.py), and giving room back to the file system."""
 
 import contextlib
 from typing import Final
@@ -9,6 +9,7 @@ from inbox_server.store.postgres.covering import cover, uncover
 from inbox_server.store.postgres.links import Links
 from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.settled import others_ended
+from inbox_server.store.postgres.text_days import drop_texts
 
 BLOCK_BYTES: Final = 8192
 _FILLED_BYTES: Final = 4072  # of a block, by texts and their rows; the rest is for zeros
@@ -37,12 +38,13 @@ async def vacuum_gone(reading: Links, writing: Links) -> None:
     async with writing.apart(lock_timeout="100ms") as db:
         for (day,) in await db.fetch(_DUE):
             with contextlib.suppress(*_OTHERS):
-                await _take_out(db, day)
+                await take_out(db, day)
         with contextlib.suppress(*_OTHERS):
             await db.execute("VACUUM gone_text")
 
 
-async def _take_out(db: Connection, day: int) -> None:
+async def take_out(db: Connection, day: int) -> None:
+    """Take what is gone out of the table of a day."""
     await cover(db, day)
     ended = await others_ended(db, _MOST_SECONDS)  # what they may still see is not taken
     for _ in range(2):  # a vacuum passes over a page at which somebody reads just then
@@ -70,12 +72,15 @@ async def give_back(writing: Links) -> int:
         before = await file_bytes(db)
         for day, _ in await db.fetch(_DAYS):
             with contextlib.suppress(*_OTHERS):
-                await _take_out(db, day)
-                await _give_back(db, f"text_{day}")
+                await take_out(db, day)
+                await pack(db, day)
+                await take_out(db, day)
         return max(before - await file_bytes(db), 0)
 
 
-async def _give_back(db: Connection, table: str) -> None:
+async def pack(db: Connection, day: int) -> None:
+    """Move texts of a day from the end of their table to free places."""
+    table = f"text_{day}"
     blocks: int = await db.fetchval(f"SELECT pg_relation_size('{table}') / {BLOCK_BYTES}")
     rows = body_bytes = 0
     for first in range(0, blocks, _LOOKED_AT_BLOCKS):
@@ -87,8 +92,6 @@ async def _give_back(db: Connection, table: str) -> None:
         rows, body_bytes = rows + some, body_bytes + size
     for first in range(_blocks_of(rows, body_bytes) + _SPARE_BLOCKS, blocks, _MOVED_BLOCKS):
         await _move(db, table, _place(first, _MOVED_BLOCKS))
-    await others_ended(db, _MOST_SECONDS)
-    await db.execute(f"VACUUM (INDEX_CLEANUP ON) {table}")
 
 
 def bytes_of(rows: int, body_bytes: int) -> int:
@@ -107,15 +110,24 @@ def _place(first: int, blocks: int) -> tuple[str, str]:
 
 
 async def _move(db: Connection, table: str, place: tuple[str, str]) -> None:
-    """Move the texts that lie there, of all inboxes whose rows nobody holds."""
+    """Move the texts that lie there, of all inboxes whose rows nobody holds. Their old rows, under ids of nobody, are
+    gone texts as any other.
+    """
     async with db.transaction():
         inboxes = await db.fetch(f"SELECT DISTINCT inbox FROM {table} WHERE {_PLACE}", *place)  # noqa: S608
         held = await db.fetch(
             "SELECT inbox FROM inbox WHERE inbox = ANY ($1) ORDER BY inbox FOR UPDATE SKIP LOCKED",
             [inbox for (inbox,) in inboxes],
         )
-        await db.execute(
-            f"WITH moved AS (DELETE FROM {table} WHERE {_PLACE} AND inbox = ANY ($3) RETURNING inbox, id, day, body)"  # noqa: S608
-            f" INSERT INTO {table} (inbox, id, day, body) SELECT inbox, id, day, body FROM moved",
-            *(*place, [inbox for (inbox,) in held]),
+        these = (*place, [inbox for (inbox,) in held])
+        texts = await db.fetch(
+            f"SELECT inbox, id, day, body FROM {table} WHERE {_PLACE} AND inbox = ANY ($3)",  # noqa: S608
+            *these,
         )
+        old = await db.fetch(
+            f"UPDATE {table} SET id = sha256(id || body) WHERE {_PLACE} AND inbox = ANY ($3)"  # noqa: S608
+            " RETURNING inbox, id, day",
+            *these,
+        )
+        await drop_texts(db, [tuple(row) for row in old])
+        await db.copy_records_to_table(table, records=map(tuple, texts), columns=("inbox", "id", "day", "body"))

@@ -8,7 +8,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.store.postgres.conftest import Opened
+from inbox_server.store.postgres.covering import cover, uncover
+from inbox_server.store.postgres.settled import others_ended
+from inbox_server.store.postgres.vacuum import pack, take_out
+from tests.store.postgres.conftest import Opened, beside
 from tests.support.postgres import read_rows, server
 from tests.support.postgres_server import OWNER
 from tests.support.stores import Box
@@ -128,3 +131,56 @@ async def vacuum_again(box: Box, folder: Path) -> None:
         await admin.execute(f"SELECT pg_stat_reset_single_table_counters({table})")
     await admin.close()
     await box.sweep()
+
+
+async def test_a_text_waits_for_its_zeros_while_those_of_another_one_are_still_in_its_page(
+    box: Box, tmp_path: Path
+) -> None:
+    """They were dropped, and a dump may see them yet, so that a vacuum leaves them there."""
+    for text in ("first", "second", "unread"):
+        await box.deliver(text)
+    before = sealed(tmp_path)
+    ((day,),) = read_rows(tmp_path, "SELECT DISTINCT day FROM text")
+    await box.acknowledge("first")
+    async with beside(tmp_path) as db, beside(tmp_path) as dump:
+        await cover(db, day)
+        ended = await others_ended(db, 20)
+        await db.execute(f"VACUUM text_{day}")
+        async with dump.transaction(isolation="repeatable_read"):
+            await dump.execute("SELECT 1")
+            assert await uncover(db, day, ended)
+            await box.acknowledge("second")
+            await take_out(db, day)
+            assert read_rows(tmp_path, "SELECT covered FROM gone_text") == [(False,)]
+        await take_out(db, day)  # makes room
+        await take_out(db, day)
+    assert await in_files(tmp_path, before) == 1
+    assert await box.texts() == ["unread"]
+
+
+async def test_a_text_that_was_moved_leaves_nothing_beside_one_that_somebody_held(box: Box, tmp_path: Path) -> None:
+    """Its page stays in the file then, for the other one."""
+    other = box.of(b"another inbox...")
+    await other.claim()
+    first = [f"first {number}" for number in range(300)]
+    for text in first:
+        await box.deliver(text)
+    await other.deliver("held")
+    await box.deliver("moved")
+    before = sealed(tmp_path)
+    ((day,),) = read_rows(tmp_path, "SELECT DISTINCT day FROM text")
+    await box.acknowledge(*first)
+    async with beside(tmp_path) as db, beside(tmp_path) as somebody:
+        await take_out(db, day)
+        where = "SELECT (ctid::text::point)[0] FROM text ORDER BY 1"
+        assert len(set(read_rows(tmp_path, where))) == 1
+        async with somebody.transaction():
+            await somebody.execute("SELECT FROM inbox WHERE inbox = $1 FOR UPDATE", other.inbox)
+            await pack(db, day)
+        assert read_rows(tmp_path, where)[0] == (0,)
+        await take_out(db, day)
+        assert (await box.texts(), await other.texts()) == (["moved"], ["held"])
+        await box.acknowledge("moved")
+        await take_out(db, day)
+    assert await in_files(tmp_path, before) == 1
+    assert await other.texts() == ["held"]
