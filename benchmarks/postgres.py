@@ -34,7 +34,7 @@ _EMBEDDED, _POSTGRES = "sqlite", "postgres"
 _READERS: Final = 64
 _ACROSS: Final = 500  # deliveries
 _AT_ONCE: Final = 2_000
-_CONNECTIONS: Final = 16  # as the documents advise where texts are more than memory
+_CONNECTIONS: Final = 16  # more help where texts are more than memory (docs/postgresql.md)
 
 
 def measure_postgres(folder: Path, pace: Pace, *sizes: int) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from inbox_server.store.sqlite.inspect import holds_inboxes
 _SET_UP: Final = "docs/postgresql.md, Set up"
 _OLDEST: Final = 150000  # as `server_version_num` has it
 _MOST_SKEW: Final = 5.0  # seconds
-_SHARDS: Final = 256
 _OTHERS: Final = 0o077
 _FAIL: Final = "failed"
 _WARN: Final = "warning"
@@ -62,8 +61,9 @@ async def _check_shards(clusters: Sequence[Any], findings: Findings) -> None:
         return
     counts = [len(each.shards) for each in held]
     moving = [str(shard) for each in held for shard in each.moving]
-    if missing := _SHARDS - sum(counts):
-        said = f"{missing} of {_SHARDS} shards are in no cluster of store.urls, and their inboxes are refused"
+    shards: int = postgres("sharding").SHARDS
+    if missing := shards - sum(counts):
+        said = f"{missing} of {shards} shards are in no cluster of store.urls, and their inboxes are refused"
         findings.fail("shards", said, "Name all clusters, the first one first: docs/postgresql.md, Shards.")
     elif moving:
         said = f"{', '.join(moving)}: on the way to another cluster, and their inboxes are refused meanwhile"

@@ -135,7 +135,8 @@ KEYS: Final[tuple[Key, ...]] = (
         "store_connections",
         "8",
         "How many connections each server process has to PostgreSQL: three, and the others read and write. More help\n"
-        "where the way to the database is long. PostgreSQL's max_connections must be enough for all processes.",
+        "where the way to the database is long, or it reads from its disk. PostgreSQL's max_connections must be\n"
+        "enough for all processes.",
         values.between(6, 64),
     ),
     Key(

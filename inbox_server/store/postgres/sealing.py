@@ -33,7 +33,7 @@ class Sealing:
 
     A text is sealed as it is listed: its id in base64url, what comes between the two, the text with quotes and
     backslashes escaped. If that does not fit, it is sealed as it was delivered, and a byte longer than any other. Texts
-    are not padded: `message.size` tells their length anyway. (Those of a build before were, with zeros behind them.)
+    are not padded: `message.size` tells their length anyway.
     """
 
     def __init__(self, keys: DayKeys, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
