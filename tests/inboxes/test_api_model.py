@@ -5,6 +5,7 @@ it is told, twice as long:
 `API_MODEL_EXAMPLES=2000 pytest tests/inboxes/test_api_model.py`.
 """
 
+import asyncio
 import contextlib
 import os
 import tempfile
@@ -31,6 +32,7 @@ from inbox_server.world.local_world import free_socket
 from tests.conftest import APP
 from tests.support.api_inbox import DAY, HOUR, Change, Delivery, Place
 from tests.support.api_twins import LIMITS, OWNERS, PEOPLE, WHOLE, Bookmark, Copy, Twins
+from tests.support.postgres import cluster_of
 from tests.support.stores import STORES
 
 Message = tuple[str, int | None]
@@ -273,6 +275,20 @@ class TestServerOnPostgresKeepsItsPromises(ClientsOfPostgres.TestCase):  # type:
 
     pytestmark = pytest.mark.postgres
     settings = settings(TestServerKeepsItsPromises.settings, max_examples=EXAMPLES or 5)
+
+
+@pytest.mark.postgres
+def test_a_sweep_beside_a_transaction_that_does_not_end(tmp_path: Path) -> None:
+    """As another test of the same run may have one. The sweep waits for it, but not for ever."""
+    clients = ClientsOfPostgres()
+    with contextlib.closing(asyncio.Runner()) as elsewhere, contextlib.ExitStack() as opened:
+        opened.callback(clients.teardown)
+        clients.open([("a", 300)])
+        reader = elsewhere.run(cluster_of(tmp_path).connect())
+        opened.callback(reader.terminate)
+        elsewhere.run(reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1"))
+        clients.acknowledge("bob", ["a"])
+        clients.twins.sweep()
 
 
 pytestmark = pytest.mark.timeout(0 if EXAMPLES else 400)  # most of it for making a sequence that fails a short one

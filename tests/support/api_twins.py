@@ -10,6 +10,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import shutil
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import aiohttp
+import pytest
 
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.tokens_and_cards import TOKEN_SECONDS, deliver_token, owner_token
@@ -70,13 +72,6 @@ class Bookmark:
     issued: int
 
 
-class StillLoop(asyncio.SelectorEventLoop):
-    """Its own time stands still: the server sweeps when it opens, and later only when it is told to."""
-
-    def time(self) -> float:
-        return 0.0
-
-
 class Twins:
     """Both at the same time by one clock, which is moved by `wait`. Each request is asserted to be answered alike."""
 
@@ -92,7 +87,7 @@ class Twins:
         self._bound = bound
         self._drawn = itertools.count()
         self._copies = itertools.count()
-        self._runner = asyncio.Runner(loop_factory=StillLoop)
+        self._runner = asyncio.Runner()
         self._server = contextlib.AsyncExitStack()
 
     def open(self) -> None:
@@ -260,7 +255,10 @@ def _signed(
 async def _serving(
     data: Path, bound: socket.socket, clock: HandClock, random_bytes: Callable[[int], bytes], section: dict[str, str]
 ) -> AsyncIterator[tuple[Caller, Store]]:
-    """The server on this data, and a caller. It takes every key, as often as it likes."""
+    """The server on this data, and a caller. It takes every key, as often as it likes.
+
+    It sweeps when it opens, and later only when it is told to.
+    """
     url = f"http://127.0.0.1:{bound.getsockname()[1]}"
     config = parse_config(
         {
@@ -278,10 +276,12 @@ async def _serving(
         },
         data.parent,
     )
-    async with (
-        open_app(config, SECRET, clock=clock, random_bytes=random_bytes) as (app, store),
-        listening(app, bound.dup()),
-        aiohttp.ClientSession() as session,
-    ):
-        await store.sweep(clock())  # the server has begun to do the same
-        yield Caller(session, url, KEYS["alice"], clock), store
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("inbox_server.inboxes.sweeping.SWEEP_SECONDS", math.inf)
+        async with (
+            open_app(config, SECRET, clock=clock, random_bytes=random_bytes) as (app, store),
+            listening(app, bound.dup()),
+            aiohttp.ClientSession() as session,
+        ):
+            await store.sweep(clock())  # the server has begun to do the same
+            yield Caller(session, url, KEYS["alice"], clock), store
