@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import re
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from inbox_server.world.local_world import running_world
 from tests.client.test_command_line import COMMANDS
 from tests.conftest import APP
 from tests.support.clients import client_of, opened, profile_of
+from tests.support.dev_world import dev_world
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 PAGE = (DOCS / "client.md").read_text()
@@ -39,6 +42,15 @@ def test_the_table_of_all_commands_has_every_exit_code_of_the_help(capsys: pytes
     codes = re.findall(r"(?:^|; )(\d+) ", epilog)
     table = (DOCS / "commands.md").read_text()
     assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == codes
+
+
+def test_the_first_example_runs_as_it_is_printed(tmp_path: Path) -> None:
+    match = re.search(r"<!-- first example: .*?-->\n```python\n(.*?)```", PAGE, re.DOTALL)
+    assert match
+    (tmp_path / "chat.py").write_text(match[1])
+    with dev_world(tmp_path) as world:
+        said = subprocess.check_output([sys.executable, "chat.py"], cwd=tmp_path, text=True).splitlines()
+    assert said == [f"stored at ('{world['inbox_url']}',)", "alice.id The meadow at noon?"]
 
 
 async def test_the_example_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,13 +3,12 @@
 import gzip
 import json
 import re
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.dev_world import dev_world
 from tests.support.javascript import CLIENT, build_client, missing, npm, open_node, search_path
 
 pytestmark = pytest.mark.timeout(120, func_only=True)
@@ -114,16 +113,13 @@ def test_the_bundle_needs_nothing_else_and_is_as_small_as_the_readme_says(dist: 
 def test_the_readme_s_example_for_the_local_world_runs_as_it_is_printed(project: Path) -> None:
     (example,) = (each for each in re.findall(r"```js\n(.*?)```", _README, re.DOTALL) if "world.json" in each)
     (project / "try.mjs").write_text(example)
-    command = [sys.executable, "-m", "inbox_server", "dev", "--json", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as dev:
-        assert dev.stdout
-        (project / "world.json").write_text(world := dev.stdout.readline())
-        try:
-            said = run_node("try.mjs", folder=project).splitlines()
-        finally:
-            dev.send_signal(signal.SIGTERM)
-    inbox = json.loads(world)["inbox_url"]
-    assert said == [f"stored at {inbox} signed, first contact", "alice.id The meadow at noon?", "accounted"]
+    with dev_world(project) as world:
+        said = run_node("try.mjs", folder=project).splitlines()
+    assert said == [
+        f"stored at {world['inbox_url']} signed, first contact",
+        "alice.id The meadow at noon?",
+        "accounted",
+    ]
 
 
 def test_the_readme_has_every_method_and_all_kinds_of_news() -> None:
