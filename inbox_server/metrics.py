@@ -30,7 +30,7 @@ and somebody's server failed; answered with what was remembered because it faile
 _DELIVERED: Final = tuple((new, sealed) for new in (True, False) for sealed in (True, False))
 _LOOK_UPS: Final[tuple[LookUp, ...]] = ("remembered", "found", "refused", "failed", "stale", "busy")
 _COMMIT_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
-_COMMIT_WORKS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_COMMIT_JOBS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 # They are about the database, so each of several server processes tells the same.
 _OF_THE_DATABASE: Final = frozenset({"inbox_entries", "inbox_inboxes", "inbox_suspended", "inbox_draining"})
@@ -46,7 +46,7 @@ class Metrics:
         registry = CollectorRegistry()
         refusals = Counter("inbox_refusals", "Requests refused.", ["code"], registry=registry)
         look_ups = Counter("inbox_look_ups", "Look-ups of names.", ["outcome"], registry=registry)
-        self._works = Histogram("inbox_commit_works", "Works in one commit.", buckets=_COMMIT_WORKS, registry=registry)
+        self._jobs = Histogram("inbox_commit_jobs", "Jobs in one commit.", buckets=_COMMIT_JOBS, registry=registry)
         self._seconds = Histogram(
             "inbox_commit_seconds", "Time that one commit took.", buckets=_COMMIT_SECONDS, registry=registry
         )
@@ -80,8 +80,8 @@ class Metrics:
         self._inboxes.set(inboxes)
         self._suspended.set(suspended)
 
-    def committed(self, works: int, seconds: float) -> None:
-        self._works.observe(works)
+    def committed(self, jobs: int, seconds: float) -> None:
+        self._jobs.observe(jobs)
         self._seconds.observe(seconds)
 
     def watch(self, name: str, help: str, read: Read, *, labels: tuple[str, ...] = (), counts: bool = False) -> None:

@@ -163,7 +163,7 @@ def _watch(
     metrics.watch("inbox_write_queue", "Works that wait for a commit.", lambda: store.load().waiting)
     metrics.watch(
         "inbox_remnants_pending",
-        "Erasing works whose bytes are not yet out of all files.",
+        "Erasing jobs whose bytes are not yet out of all files.",
         lambda: store.load().remnants,
     )
     metrics.watch("inbox_draining", "1 while the server takes nothing new.", lambda: store.operating.draining)

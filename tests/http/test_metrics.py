@@ -100,7 +100,7 @@ async def test_commits_are_measured(live: Live) -> None:
     before = counted(live)
     await live.deliver("one", "two", "three")
     after = counted(live)
-    assert after["inbox_commit_works_sum"] - before["inbox_commit_works_sum"] == 3
+    assert after["inbox_commit_jobs_sum"] - before["inbox_commit_jobs_sum"] == 3
     assert after["inbox_commit_seconds_sum"] > before["inbox_commit_seconds_sum"]
     assert after["inbox_write_queue"] == 0
 

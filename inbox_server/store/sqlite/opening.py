@@ -39,7 +39,7 @@ async def open_store(
     layers: Layers = ONLY_ONE,
     quota: Quota,
     changed: Changed = lambda _inboxes: None,
-    committed: Committed = lambda _works, _seconds: None,
+    committed: Committed = lambda _jobs, _seconds: None,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> AsyncIterator[Store]:
     """Open or make the database in `folder` for as long as the context lasts. Raises `BadDatabase`.

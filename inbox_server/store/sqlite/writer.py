@@ -37,7 +37,7 @@ class Writer:
         connection: Connection,
         changing: Callable[[Sequence[Job]], AbstractContextManager[None]],
         changed: Changed = lambda _inboxes: None,
-        committed: Committed = lambda _works, _seconds: None,
+        committed: Committed = lambda _jobs, _seconds: None,
         rolled_back: Collection[Callable[[], None]] = (),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -171,7 +171,7 @@ def _kind_of(work: Work[Any]) -> Kind | None:
 
 
 def _do(db: sqlite3.Connection, kind: Kind | None, works: Sequence[Any]) -> list[Any]:
-    """Do works of one kind. What is not done together is done alone, after the others: their callers wait together."""
+    """Do jobs of one kind. What is not done together is done alone, after the others: their callers wait together."""
     done = kind.together(db, [part.asked for part in works]) if kind else [None] * len(works)
     return [_attempt(db, work) if outcome is None else outcome for work, outcome in zip(works, done, strict=True)]
 
