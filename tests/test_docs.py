@@ -108,7 +108,7 @@ def test_files_that_pages_name_exist(page: Path) -> None:
         assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 
-def test_files_of_the_house_that_pages_name_exist() -> None:
+def test_files_that_the_architecture_page_names_exist() -> None:
     for name in re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text()):
         assert (ROOT / name).exists() or (ROOT / "inbox_server" / name).exists(), f"architecture.md names {name}"
 

@@ -1,6 +1,7 @@
 """Who may import whom: a folder imports only from folders below it, no circles, few users for each library."""
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -19,10 +20,8 @@ FLOORS = (
     "world",
     "client",
     "serving",
-    "server",
     "processes",
-    "hardening",
-    "systemd",
+    "server",
     "http",
     "inboxes",
     "notify",
@@ -39,6 +38,8 @@ FLOORS = (
     "lru",
     "host_memory",
     "clock_guard",
+    "hardening",
+    "systemd",
     "inbox_log",
     "clock",
     "synced_files",
@@ -187,6 +188,14 @@ def offences(name: str, imports: Iterator[str]) -> list[str]:
             if name.startswith(outside) and not any(is_within(inside, place) for place in allowed):
                 found.append(f"{name} imports {inside}, which is the server's")
     return found
+
+
+def test_the_architecture_page_shows_the_floors_in_their_order() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    picture = page.split("inbox_server/\n")[1].split("```")[0]
+    names = [re.findall(r"(\w+)(?:\.py|/)(?:  |$)", line) for line in re.findall(r"^  (\w.*)$", picture, re.MULTILINE)]
+    floors = [floor for floor in FLOORS if floor not in ("", "__main__") and "." not in floor]
+    assert [name for line in names for name in line] == floors
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
