@@ -90,7 +90,7 @@ def parse_config(document: Mapping[str, Any], base: Path) -> Config:
         mistakes.append("notify.matrix.user_id: is missing; the bot's own ID, such as @inbox:matrix.example")
     data, secret = values.get("data_dir"), values.get("secret_file")
     if data and secret and secret.is_relative_to(data):
-        mistakes.append("server.secret_file: must not be in server.data_dir, or who copies one has both")
+        mistakes.append("server.secret_file: must not be in server.data_dir, or whoever copies one has both")
     if urls := values.get("store_urls"):
         if values.get("store_url"):
             mistakes.append("store.urls: must have all clusters, so leave store.url empty")
@@ -121,10 +121,12 @@ def _unknown_keys(document: Mapping[str, Any]) -> list[str]:
     sections = {key.path.split(".")[0] for key in KEYS}
     mistakes = []
     for section, table in document.items():
-        if section not in sections:
+        if section in sections:
+            mistakes += _unknown_in(section, table)
+        elif isinstance(table, dict):
             mistakes.append(f"{section}: unknown section; known are {', '.join(sorted(sections))}")
         else:
-            mistakes += _unknown_in(section, table)
+            mistakes.append(f"{section}: is in no section{_meant(section)}")
     return mistakes
 
 
@@ -140,9 +142,16 @@ def _unknown_in(section: str, table: Any) -> list[str]:
         if path in below:
             mistakes += _unknown_in(path, value)
         elif path not in known:
-            close = difflib.get_close_matches(path, known, n=1)
-            mistakes.append(f"{path}: unknown key" + (f"; did you mean {close[0]}?" if close else ""))
+            mistakes.append(f"{path}: unknown key{_meant(path)}")
     return mistakes
+
+
+def _meant(path: str) -> str:
+    """Which key was probably meant: one of this name in another section, or one that is written almost like it."""
+    name, known = path.rpartition(".")[2], [key.path for key in KEYS]
+    elsewhere = [key for key in known if key.rpartition(".")[2] == name]
+    meant = elsewhere or difflib.get_close_matches(path, known, n=1)
+    return f"; did you mean {meant[0]}?" if meant else ""
 
 
 def render_config(overrides: Mapping[str, str] | None = None, *, leave_out: frozenset[str] = frozenset()) -> str:

@@ -107,6 +107,20 @@ def test_an_unknown_key_is_a_mistake_in_every_section(section: str) -> None:
     assert mistake.startswith(f"{section}.unheard_of: unknown key")
 
 
+@pytest.mark.parametrize(
+    ("document", "mistake"),
+    [
+        ({"listen": "127.0.0.1:80"}, "listen: is in no section; did you mean server.listen?"),
+        ({"loglevel": "debug"}, "loglevel: is in no section"),
+        ({"limits": {"max_inboxes": 5}}, "limits.max_inboxes: unknown key; did you mean registration.max_inboxes?"),
+        ({"notify": {"user_id": "@inbox:x"}}, "notify.user_id: unknown key; did you mean notify.matrix.user_id?"),
+        ({"limits": {"inbox_entry": 5}}, "limits.inbox_entry: unknown key; did you mean limits.inbox_entries?"),
+    ],
+)
+def test_a_key_in_a_wrong_place_is_told_its_right_one(document: dict[str, Any], mistake: str) -> None:
+    assert _mistakes({**NEEDED, **document}) == [mistake]
+
+
 @pytest.mark.parametrize("value", [1, "text", [], True])
 def test_a_section_that_is_no_table_is_a_mistake(value: object) -> None:
     assert "limits: must be a table, [limits]" in _mistakes({**NEEDED, "limits": value})
