@@ -24,8 +24,8 @@ def add_after_restore(commands: Commands) -> None:
         description="Give every inbox of a PostgreSQL database that was put back a new generation, so that clients list"
         " everything again, and note the day in its log. Stop all servers first. Until it is done, none starts on a"
         " database that pg_restore has put back.",
-        epilog="It goes in small steps. If it is broken off, run it again: it goes on where it was. With SQLite,"
-        " `inbox-server restore` does all that.",
+        epilog="It works in small steps. If it is interrupted, run it again: it continues where it stopped. With"
+        " SQLite, `inbox-server restore` does all that.",
     )
     add_config(command)
     command.add_argument("--settings-only", action="store_true", help="the copy was made without messages")

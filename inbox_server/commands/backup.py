@@ -20,7 +20,7 @@ def add_backup(commands: Commands) -> None:
         "backup",
         help="copy the database, even while the server runs",
         description="Copy the database as it is at one moment, and check the copy. The server may run meanwhile. The"
-        " copy does not contain the secret, and nobody, you included, can use it without: keep the secret elsewhere.",
+        " copy does not contain the secret, and nobody can use it without, not even you: keep the secret elsewhere.",
         epilog="A copy keeps what is read later, so delete it when you have the next one. It is for SQLite."
         " PostgreSQL's own tools copy a PostgreSQL database: docs/postgresql.md, Backups.",
     )
@@ -41,7 +41,7 @@ def add_restore(commands: Commands) -> None:
         " configured secret must be the one that the copy was made with.",
         epilog="What was read or deleted since the copy was made is unread again; what arrived since then is"
         " missing. Clients notice, and list everything again. The log of each inbox says for the longest retention that"
-        " a copy was put back today, so that nobody takes what is missing for a deceit. With PostgreSQL:"
+        " a copy was put back today, so that nobody takes the loss for fraud. With PostgreSQL:"
         " docs/postgresql.md, Restore.",
     )
     add_config(command)

@@ -10,7 +10,7 @@ from inbox_server.client.audit.findings import Finding
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Audit
 from inbox_server.commands import exit_codes
-from inbox_server.commands.client_command import AskedWrongly, Output, add_command, check_seen, with_client
+from inbox_server.commands.client_command import Output, UsageError, add_command, check_seen, with_client
 from inbox_server.commands.client_entries import show_message
 from inbox_server.commands.client_messages import need_inbox
 from inbox_server.commands.terminal import Commands, marked
@@ -123,7 +123,7 @@ def _with_evidence(result: Audit) -> Iterator[Finding]:
 
 
 def _write_evidence(folder: Path, number: int, each: Finding, output: Output) -> None:
-    """Under a name that is not taken yet. Raises `AskedWrongly`."""
+    """Under a name that is not taken yet. Raises `UsageError`."""
     name = f"evidence-{each.code}-{each.entry[:12] or number}"
     for attempt in range(1000):
         path = folder / (f"{name}.json" if not attempt else f"{name}-{attempt}.json")
@@ -132,7 +132,7 @@ def _write_evidence(folder: Path, number: int, each: Finding, output: Output) ->
         try:
             write_new_file(path, render_evidence(each.evidence or {}))
         except OSError as error:
-            raise AskedWrongly(f"{path} cannot be written: {error.strerror}; name a folder with --evidence") from None
+            raise UsageError(f"{path} cannot be written: {error.strerror}; name a folder with --evidence") from None
         output.progress(f"evidence is in {path}", {"evidence": str(path), "code": each.code})
         return
 
@@ -143,7 +143,7 @@ def _verify(options: argparse.Namespace) -> int:
         with options.file.open("rb") as file:
             verdict = check_evidence(file.read(MOST_EVIDENCE_BYTES + 1))
     except OSError as error:
-        output.fail(f"{options.file} cannot be read: {error.strerror}", "asked_wrongly")
+        output.fail(f"{options.file} cannot be read: {error.strerror}", "usage_error")
         return exit_codes.USAGE
     except BadEvidence as error:
         output.fail(f"{options.file} {error}", "BadEvidence")

@@ -37,7 +37,7 @@ EXIT_CODES: Final = (
 _LIKE_AN_ID: Final = re.compile(r"-[A-Za-z0-9_][A-Za-z0-9_-]+|--[A-Za-z0-9_-]{10,}")
 
 
-class AskedWrongly(Exception):
+class UsageError(Exception):
     """The arguments do not fit each other or the profile; the message says why."""
 
 
@@ -201,8 +201,8 @@ def with_client(
         profile_file(options.profile).read()
         before()
         run(open_and_work())
-    except (AskedWrongly, BadFile) as error:
-        output.fail(str(error), "asked_wrongly")
+    except (UsageError, BadFile) as error:
+        output.fail(str(error), "usage_error")
         return exit_codes.USAGE
     except InboxRefused as refusal:
         how = "refused" if refusal.is_final else "not now, repeat the command"
@@ -217,23 +217,23 @@ def with_client(
 
 
 def check_seen() -> None:
-    """What nobody can see must not be acknowledged. Raises `AskedWrongly` if we were started without an output."""
+    """What nobody can see must not be acknowledged. Raises `UsageError` if we were started without an output."""
     if sys.__stdout__ is None:
-        raise AskedWrongly("--ack needs an output: standard output is closed, so nobody would see the messages")
+        raise UsageError("--ack needs an output: standard output is closed, so nobody would see the messages")
 
 
 def read_secret_text(path: Path, what: str) -> str:
-    """`what` is in a file that only its owner can read. Raises `AskedWrongly`, without the file's name.
+    """`what` is in a file that only its owner can read. Raises `UsageError`, without the file's name.
 
     The name may be the secret itself, given instead of a file.
     """
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise AskedWrongly("others can read that file; run: chmod 600 FILE")
+            raise UsageError("others can read that file; run: chmod 600 FILE")
         return path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         why = type(error).__name__
-        raise AskedWrongly(f"that file cannot be read ({why}); name a file that contains {what}") from None
+        raise UsageError(f"that file cannot be read ({why}); name a file that contains {what}") from None
 
 
 def _stored_words(outcome: Outcome) -> str:

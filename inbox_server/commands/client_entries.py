@@ -7,7 +7,7 @@ from typing import Any
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Entry, Message
 from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
-from inbox_server.commands.client_command import AskedWrongly, Output
+from inbox_server.commands.client_command import Output, UsageError
 from inbox_server.commands.terminal import marked
 from inbox_server.protocol.base64url import encode
 from inbox_server.synced_files import write_new_file
@@ -16,12 +16,12 @@ _SHOWN = 12  # characters of an id: enough to tell entries apart
 
 
 def _save(message: Message, path: Path) -> None:
-    """Raises `AskedWrongly`."""
+    """Raises `UsageError`."""
     content = message.content.encode() if isinstance(message.content, str) else message.content
     try:
         write_new_file(path, content)
     except OSError as error:
-        raise AskedWrongly(f"{path} cannot be written: {error.strerror}; the message stays unread") from None
+        raise UsageError(f"{path} cannot be written: {error.strerror}; the message stays unread") from None
 
 
 async def show_message(client: InboxClient, entry: Entry, output: Output, save: Path | None = None) -> bool:
@@ -63,7 +63,7 @@ def _message_text(message: Message, entry: Entry, output: Output) -> str:
     if isinstance(message.content, str):
         return f"{message.sender}: {marked(message.content)}"
     how = output.command("read", f"--save FILE {entry.ids[0][:_SHOWN]}")
-    return f"{message.sender}: ({len(message.content):,} bytes, no text: {how})"
+    return f"{message.sender}: ({len(message.content):,} bytes, not text: {how})"
 
 
 def _message_document(message: Message, entry: Entry) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from inbox_server.client.bucket import BucketFailed, hub_info
 from inbox_server.client.profile_file import Profile, check_profile, render_profile
 from inbox_server.client.storage import BadFile, write_new
 from inbox_server.commands import exit_codes
-from inbox_server.commands.client_command import AskedWrongly, Output, add_command, origin, read_secret_text
+from inbox_server.commands.client_command import Output, UsageError, add_command, origin, read_secret_text
 from inbox_server.commands.terminal import Commands, run
 
 
@@ -80,8 +80,8 @@ def _keygen(options: argparse.Namespace) -> int:
     except BucketFailed as error:
         output.fail(str(error), "unreachable")
         return 1
-    except (AskedWrongly, BadFile, ValueError) as error:
-        output.fail(str(error), "asked_wrongly")
+    except (UsageError, BadFile, ValueError) as error:
+        output.fail(str(error), "usage_error")
         return exit_codes.USAGE
     output.tell(
         f"wrote {options.profile} (keep a copy: it holds your app key)\n"
@@ -96,13 +96,13 @@ def _keygen(options: argparse.Namespace) -> int:
 
 
 def _new_profile(options: argparse.Namespace) -> Profile:
-    """Raises `AskedWrongly`, ValueError or `BucketFailed`."""
+    """Raises `UsageError`, ValueError or `BucketFailed`."""
     if options.profile.exists():
-        raise AskedWrongly(f"{options.profile} already exists and was not changed. Name another file with --profile.")
+        raise UsageError(f"{options.profile} already exists and was not changed. Name another file with --profile.")
     hub = options.hub.rstrip("/")
     key = _key(options.key_file)
     if options.name and not options.names:
-        raise AskedWrongly("with --name you also need a name service: --names URL")
+        raise UsageError("with --name you also need a name service: --names URL")
     prefixes = (_read_prefix(hub), *options.prefix)
     profile = Profile(
         key,
@@ -118,14 +118,14 @@ def _new_profile(options: argparse.Namespace) -> Profile:
 
 
 def with_association(profile: Profile, path: Path | None) -> Profile:
-    """With the token in a file, if one is named. Raises `AskedWrongly`."""
+    """With the token in a file, if one is named. Raises `UsageError`."""
     if path is None:
         return profile
     changed = replace(profile, association=read_secret_text(path, "the token").strip())
     try:
         check_profile(changed)
     except ValueError as error:
-        raise AskedWrongly(str(error)) from None
+        raise UsageError(str(error)) from None
     return changed
 
 
@@ -136,14 +136,14 @@ def _key(path: Path | None) -> AppKey:
     try:
         return AppKey.from_hex(text.strip())
     except ValueError:
-        raise AskedWrongly(
+        raise UsageError(
             "that is not an app private key, which has 64 hex characters, or 66 that end with 01"
         ) from None
 
 
 def _typed_key() -> str:
     if sys.stdin is None:
-        raise AskedWrongly("standard input is closed: give the file of the key with --import FILE")
+        raise UsageError("standard input is closed: give the file of the key with --import FILE")
     return getpass.getpass("app private key (not shown): ") if sys.stdin.isatty() else sys.stdin.readline()
 
 

@@ -12,8 +12,8 @@ from inbox_server.client.user import NotForNow
 from inbox_server.clock import UnixTime
 from inbox_server.commands import exit_codes
 from inbox_server.commands.client_command import (
-    AskedWrongly,
     Output,
+    UsageError,
     add_command,
     check_seen,
     exit_code,
@@ -100,9 +100,9 @@ def _send(options: argparse.Namespace) -> int:
     def take() -> None:
         nonlocal content
         if options.retry and options.recipient:
-            raise AskedWrongly("--retry sends nothing new: leave out the recipient")
+            raise UsageError("--retry sends nothing new: leave out the recipient")
         if not options.retry and not options.recipient:
-            raise AskedWrongly("name a recipient, or use --retry")
+            raise UsageError("name a recipient, or use --retry")
         content = b"" if options.retry else _content(options)
 
     async def send(client: InboxClient, output: Output) -> int:
@@ -135,22 +135,22 @@ def _retried(reports: Iterable[Sent], outbox: Outbox, now: UnixTime, output: Out
 def _content(options: argparse.Namespace) -> str | bytes:
     if options.file:
         if options.text is not None:
-            raise AskedWrongly("give a text or a --file, not both")
+            raise UsageError("give a text or a --file, not both")
         try:
             return bytes(options.file.read_bytes())
         except OSError as error:
-            raise AskedWrongly(f"{options.file} cannot be read: {error.strerror}") from None
+            raise UsageError(f"{options.file} cannot be read: {error.strerror}") from None
     try:
         text = _typed() if options.text is None else str(options.text)
         text.encode()  # bytes of an argument that are not text cannot be encoded again
     except UnicodeError:
-        raise AskedWrongly("the message is not UTF-8 text; send it with --file FILE") from None
+        raise UsageError("the message is not UTF-8 text; send it with --file FILE") from None
     return text
 
 
 def _typed() -> str:
     if sys.stdin is None:
-        raise AskedWrongly("standard input is closed: give a text or a --file")
+        raise UsageError("standard input is closed: give a text or a --file")
     if sys.stdin.isatty():
         complain("Type the message; Ctrl-D on a line of its own sends it, Ctrl-C does not.")
     return sys.stdin.read()
@@ -207,17 +207,17 @@ def _tell_gaps(client: InboxClient, output: Output) -> None:
 
 
 def _check_save(options: argparse.Namespace, entries: Iterable[Entry]) -> None:
-    """Raises `AskedWrongly`."""
+    """Raises `UsageError`."""
     if options.save and len(tuple(entries)) > 1:
-        raise AskedWrongly("--save takes one message: name it by its ID, as `inbox` lists it")
+        raise UsageError("--save takes one message: name it by its ID, as `inbox` lists it")
     if options.save and options.save.exists():
-        raise AskedWrongly(f"{options.save} already exists and was not changed; name another file")
+        raise UsageError(f"{options.save} already exists and was not changed; name another file")
 
 
 def _ack(options: argparse.Namespace) -> int:
     async def ack(client: InboxClient, output: Output) -> int:
         if bool(options.ids) == options.all:
-            raise AskedWrongly("name the entries to acknowledge, or use --all")
+            raise UsageError("name the entries to acknowledge, or use --all")
         unread = await _unread(client, output, ids=options.ids)
         if not unread.asked and not unread.without_server:
             return 1
@@ -249,16 +249,16 @@ async def _unread(client: InboxClient, output: Output, ids: Iterable[str] = ()) 
 
 
 def need_inbox(client: InboxClient, output: Output) -> None:
-    """Raises `AskedWrongly`."""
+    """Raises `UsageError`."""
     if not client.account.profile.read().sources:
         taken = f"or, if another device of yours has one, take it over with: {output.command('publish', '').rstrip()}"
-        raise AskedWrongly(
+        raise UsageError(
             f"this profile has no inbox; claim one with: {output.command('publish', '--inbox URL')}; {taken}"
         )
 
 
 def _chosen(unread: Unread, ids: Iterable[str]) -> tuple[Entry, ...]:
-    """The entries whose id, or whose message's ID, begins like this. Raises `AskedWrongly`, or `NotForNow`."""
+    """The entries whose id, or whose message's ID, begins like this. Raises `UsageError`, or `NotForNow`."""
     chosen: dict[str, Entry] = {}
     for id in ids:
         found = [entry for entry in unread.entries if any(text.startswith(id) for text in _names_of(entry))]
@@ -266,7 +266,7 @@ def _chosen(unread: Unread, ids: Iterable[str]) -> tuple[Entry, ...]:
             where = " and ".join(unread.asked) or "the buckets of people who wrote before"
             raise NotForNow(f"{id} is no unread entry at {where}")
         if len(found) != 1:
-            raise AskedWrongly(f"{id} is {'no unread entry' if not found else 'the beginning of several'}")
+            raise UsageError(f"{id} is {'no unread entry' if not found else 'the beginning of several'}")
         chosen[found[0].ids[0]] = found[0]
     return tuple(chosen.values())
 

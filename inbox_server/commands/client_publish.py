@@ -1,4 +1,4 @@
-"""`inbox-server client publish` and `forget`: the card of an identity, and its inboxes."""
+"""`inbox-server client publish`: the card of an identity, the claims and settings of its inboxes."""
 
 import argparse
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from inbox_server.client.own_card import OwnCardUnreadable
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.reports import Outcome
 from inbox_server.commands.client_command import (
-    AskedWrongly,
     Output,
+    UsageError,
     add_command,
     exit_code,
     origin,
@@ -34,8 +34,8 @@ _SEALED: Final = {
     False: "sealed delivery is off: your card offers no tickets, and you use none",
 }
 _LISTS: Final = {"contacts": "contacts", "blocked": "blocked people"}
-_ROOM: Final = ("tells you in the room", "tells you in no room")
-_URL: Final = ("tells your URL", "tells no URL")
+_ROOM: Final = ("notifies you in the room", "notifies you in no room")
+_URL: Final = ("notifies your URL", "notifies no URL")
 
 
 def add_publish(commands: Commands) -> None:
@@ -72,7 +72,7 @@ def add_publish(commands: Commands) -> None:
     command.add_argument(
         "--sealed",
         choices=("on", "off"),
-        help="whether contacts may deliver without telling the server who they are, and you at theirs (at first: on)",
+        help="whether contacts may deliver without telling the server who they are, and you to them (default: on)",
     )
     room = command.add_mutually_exclusive_group()
     room.add_argument(
@@ -81,7 +81,7 @@ def add_publish(commands: Commands) -> None:
         help="the ID (`!...`, in single quotes) of your direct chat with the server's Matrix bot, which says there that"
         " something waits; invite the bot first",
     )
-    room.add_argument("--no-matrix", action="store_true", help="do not be told in a Matrix room any more")
+    room.add_argument("--no-matrix", action="store_true", help="turn notifications in a Matrix room off")
     _add_webhook(command)
     add_association(command)
     command.set_defaults(run=_publish)
@@ -106,35 +106,13 @@ def _add_webhook(command: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="a URL of yours, such as a topic of ntfy, that gets a POST when something waits",
     )
-    webhook.add_argument("--no-webhook", action="store_true", help="have no URL told any more")
+    webhook.add_argument("--no-webhook", action="store_true", help="turn notifications to a URL off")
     command.add_argument(
         "--webhook-authorization",
         metavar="FILE",
         type=Path,
         help="if the URL needs an Authorization header: a file (mode 0600) with its value, such as `Bearer tk_123`",
     )
-
-
-def add_forget(commands: Commands) -> None:
-    command = add_command(
-        commands,
-        "forget",
-        help="delete inboxes, with everything in them",
-        description="Take inboxes off your card and delete them at their servers, with what is unread in them."
-        " The profile and its key stay.",
-    )
-    command.add_argument(
-        "--inbox",
-        dest="inboxes",
-        metavar="URL",
-        type=origin,
-        action="append",
-        help="which inbox (repeatable; default: all on your card)",
-    )
-    command.add_argument(
-        "--yes", action="store_true", required=True, help="required, because what is unread there is lost"
-    )
-    command.set_defaults(run=_forget)
 
 
 def _address(text: str) -> str:
@@ -147,27 +125,14 @@ def _publish(options: argparse.Namespace) -> int:
     async def publish(client: InboxClient, output: Output) -> int:
         room = {} if options.no_matrix else None if options.matrix is None else {"room": options.matrix}
         webhook = _webhook(options)
-        profile = _settled(client)
-        if options.names:
-            services = tuple(url.rstrip("/") for url in options.names)
-            client.account.profile.change(lambda profile: replace(profile, services=services))
-            output.tell(f"names are now looked up at {', '.join(services)}", {"names": list(services)})
-        if options.association_token:
-            output.tell("the association token now goes to the hub with every write", {"association": True})
+        profile = settled(client)
+        _keep_services(client, output, options)
         if (options.names or options.association_token) and not (options.inboxes or profile.inboxes):
             return 0  # a user who only sends has no inbox
         if profile.inboxes or not options.inboxes:  # the first card is written without looking for an older one
-            await _catch_up(client, output)
+            await catch_up(client, output)
         profile = client.account.profile.read()
-        wanted = tuple(dict.fromkeys(options.inboxes or profile.inboxes))
-        if not 1 <= len(wanted) <= 3:
-            raise AskedWrongly("name one to three inbox servers with --inbox")
-        settings = _settings(options, profile)
-        await _tell_lists(client, output, settings)
-        outcomes = await client.claim(settings, inboxes=wanted)
-        for outcome in outcomes:
-            done = _CLAIMED.get(outcome.code, "already claimed; the settings are as requested")
-            output.outcomes([outcome], done, "repeat the command when it is up")
+        outcomes = await _claim(client, output, options, profile)
         # An inbox that is down stays on the card; a new one is added only after it accepted the claim.
         listed = tuple(
             o.inbox for o in outcomes if o.state == "done" or (o.state == "later" and o.inbox in profile.inboxes)
@@ -175,18 +140,8 @@ def _publish(options: argparse.Namespace) -> int:
         if not listed:
             return 1
         if options.sealed:
-            is_on = options.sealed == "on"
-            client.account.profile.change(
-                lambda profile: replace(profile, sealing=replace(profile.sealing, is_on=is_on))
-            )
-            output.tell(_SEALED[is_on], {"sealed": is_on})
-        seq = await client.publish(listed)
-        output.tell(f"published card {seq}: {', '.join(listed)}", {"published": list(listed), "seq": seq})
-        if fault := client.account.profile.read().sealing.fault:
-            output.sheets_wait(fault)
-        for url in profile.inboxes:
-            if url not in listed:
-                output.progress(f"{url} is no longer on the card; what is unread there stays there", {"dropped": url})
+            _keep_sealed(client, output, is_on=options.sealed == "on")
+        await _publish_card(client, output, listed, profile.inboxes)
         rooms = await _set_channel(client, output, listed, "matrix", room, done=_ROOM)
         urls = await _set_channel(client, output, listed, "webhook", webhook, done=_URL)
         return exit_code((*outcomes, *rooms, *urls))
@@ -199,11 +154,52 @@ def _publish(options: argparse.Namespace) -> int:
     return with_client(options, publish, before=keep_association)
 
 
+def _keep_services(client: InboxClient, output: Output, options: argparse.Namespace) -> None:
+    if options.names:
+        services = tuple(url.rstrip("/") for url in options.names)
+        client.account.profile.change(lambda profile: replace(profile, services=services))
+        output.tell(f"names are now looked up at {', '.join(services)}", {"names": list(services)})
+    if options.association_token:
+        output.tell("the association token now goes to the hub with every write", {"association": True})
+
+
+async def _claim(
+    client: InboxClient, output: Output, options: argparse.Namespace, profile: Profile
+) -> tuple[Outcome, ...]:
+    """Claim the named inboxes, or those on the card, with the requested settings. Raises `UsageError`."""
+    wanted = tuple(dict.fromkeys(options.inboxes or profile.inboxes))
+    if not 1 <= len(wanted) <= 3:
+        raise UsageError("name one to three inbox servers with --inbox")
+    settings = _settings(options, profile)
+    await _tell_lists(client, output, settings)
+    outcomes = await client.claim(settings, inboxes=wanted)
+    for outcome in outcomes:
+        done = _CLAIMED.get(outcome.code, "already claimed; the settings are as requested")
+        output.outcomes([outcome], done, "repeat the command when it is up")
+    return outcomes
+
+
+def _keep_sealed(client: InboxClient, output: Output, *, is_on: bool) -> None:
+    client.account.profile.change(lambda profile: replace(profile, sealing=replace(profile.sealing, is_on=is_on)))
+    output.tell(_SEALED[is_on], {"sealed": is_on})
+
+
+async def _publish_card(client: InboxClient, output: Output, inboxes: tuple[str, ...], before: tuple[str, ...]) -> None:
+    """`before`: the inboxes that were on the card until now."""
+    seq = await client.publish(inboxes)
+    output.tell(f"published card {seq}: {', '.join(inboxes)}", {"published": list(inboxes), "seq": seq})
+    if fault := client.account.profile.read().sealing.fault:
+        output.sheets_wait(fault)
+    for url in before:
+        if url not in inboxes:
+            output.progress(f"{url} is no longer on the card; what is unread there stays there", {"dropped": url})
+
+
 def _webhook(options: argparse.Namespace) -> dict[str, str] | None:
-    """What the protocol asks for; nothing in it: no URL any more; None: leave it as it is. Raises `AskedWrongly`."""
+    """What the protocol asks for; nothing in it: no URL any more; None: leave it as it is. Raises `UsageError`."""
     if options.webhook is None:
         if options.webhook_authorization:
-            raise AskedWrongly("--webhook-authorization needs --webhook URL")
+            raise UsageError("--webhook-authorization needs --webhook URL")
         return {} if options.no_webhook else None
     if options.webhook_authorization is None:
         return {"url": options.webhook}
@@ -231,15 +227,17 @@ async def _set_channel(
     return outcomes
 
 
-def _settled(client: InboxClient) -> Profile:
-    """The profile, if no move of it is under way. Raises `AskedWrongly`."""
+def settled(client: InboxClient) -> Profile:
+    """The profile, if no move of it is under way. Raises `UsageError`."""
     profile = client.account.profile.read()
     if profile.move:
-        raise AskedWrongly(f"a move to {profile.move.new} is not finished; repeat it first, or run: move --abandon")
+        abandon = "inbox-server client move --abandon"
+        raise UsageError(f"a move to {profile.move.new} is not finished; repeat it first, or run: {abandon}")
     return profile
 
 
-async def _catch_up(client: InboxClient, output: Output) -> bool:
+async def catch_up(client: InboxClient, output: Output) -> bool:
+    """Take over what another device has published, and say so. Whether the inboxes have changed."""
     try:
         taken = await client.catch_up()
     except OwnCardUnreadable as error:
@@ -272,20 +270,3 @@ async def _tell_lists(client: InboxClient, output: Output, settings: Mapping[str
                 text = f"of the {had} on its list of {_LISTS[name]}, this profile knows {knows}"
                 text += ": those whom another device put there are off it now, so add them again"
                 output.progress(f"{outcome.inbox}: {text}", {"list": name, "had": had, "known": knows})
-
-
-def _forget(options: argparse.Namespace) -> int:
-    async def forget(client: InboxClient, output: Output) -> int:
-        _settled(client)
-        if await _catch_up(client, output) and not options.inboxes:
-            raise AskedWrongly(
-                "nothing was deleted; repeat the command if you mean these inboxes, or name some with --inbox"
-            )
-        inboxes = tuple(options.inboxes) if options.inboxes else None
-        outcomes = await client.forget(inboxes=inboxes)
-        output.outcomes(outcomes, "deleted", f"when it is up: {output.command('forget', '--yes --inbox URL')}")
-        if not outcomes:
-            raise AskedWrongly("the card names no inbox")
-        return exit_code(outcomes)
-
-    return with_client(options, forget)

@@ -11,8 +11,8 @@ from typing import Any, Final
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Outcome
 from inbox_server.commands.client_command import (
-    AskedWrongly,
     Output,
+    UsageError,
     add_command,
     exit_code,
     origin,
@@ -76,32 +76,32 @@ async def _hint(client: InboxClient, output: Output) -> None:
 async def _drop(client: InboxClient, output: Output, id: str, listed: tuple[Outcome, ...]) -> int:
     where = tuple(o.inbox for o in listed if any(each.get("id") == id for each in _subscriptions(o)))
     if not where and all(outcome.state == "done" for outcome in listed):
-        raise AskedWrongly(f"{id} is not a subscription of yours; {output.command('push', '')}lists them")
+        raise UsageError(f"{id} is not a subscription of yours; {output.command('push', '')}lists them")
     outcomes = await client.unsubscribe(id, inboxes=where) if where else listed
     output.outcomes(outcomes, "dropped", "repeat the command when it is up")
     return exit_code(outcomes)
 
 
 def _subscription(path: Path) -> dict[str, Any]:
-    """Raises `AskedWrongly`, whose message quotes nothing from it."""
+    """Raises `UsageError`, whose message quotes nothing from it."""
     try:
         document = json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
     except OSError as error:
-        raise AskedWrongly(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise AskedWrongly("that is not what PushSubscription.toJSON() gives: a JSON object with endpoint and keys")
+        raise UsageError("that is not what PushSubscription.toJSON() gives: a JSON object with endpoint and keys")
     return document
 
 
 def _inbox(options: argparse.Namespace, client: InboxClient) -> str:
-    """The inbox to subscribe at: only the server whose key the browser used can use it. Raises `AskedWrongly`."""
+    """The inbox to subscribe at: only the server whose key the browser used can use it. Raises `UsageError`."""
     own = client.account.profile.read().inboxes
     if options.inbox and options.inbox not in own:
-        raise AskedWrongly(f"{options.inbox} is not on your card")
+        raise UsageError(f"{options.inbox} is not on your card")
     if not options.inbox and len(own) != 1:
-        raise AskedWrongly(f"name the server whose key the browser subscribed with: --inbox, one of {', '.join(own)}")
+        raise UsageError(f"name the server whose key the browser subscribed with: --inbox, one of {', '.join(own)}")
     return str(options.inbox or own[0])
 
 

@@ -19,7 +19,7 @@ from inbox_server.client.reports import (
     WithoutServer,
 )
 from inbox_server.commands.client_audit import tell_audit
-from inbox_server.commands.client_command import AskedWrongly, Output, add_command, check_seen, with_client
+from inbox_server.commands.client_command import Output, UsageError, add_command, check_seen, with_client
 from inbox_server.commands.client_entries import entry_document, entry_text, show_message
 from inbox_server.commands.client_messages import need_inbox
 from inbox_server.commands.settings_text import notice_text
@@ -47,7 +47,7 @@ def add_watch(commands: Commands) -> None:
 def _watch(options: argparse.Namespace) -> int:
     async def watch(client: InboxClient, output: Output) -> int:
         if options.ack and not options.read:
-            raise AskedWrongly("--ack needs --read, because only what was shown is acknowledged")
+            raise UsageError("--ack needs --read, because only what was shown is acknowledged")
         if options.ack:
             check_seen()
         need_inbox(client, output)

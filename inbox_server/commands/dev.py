@@ -28,7 +28,7 @@ def add_demo(commands: Commands) -> None:
     command = commands.add_parser(
         "demo",
         help="walk through the whole workflow with Alice and Bob on this machine",
-        description="Start a small local world (name service, Gaia hub, inbox server), walk through the five steps in"
+        description="Start a small local world (name service, Gaia hub, inbox server), walk through the six steps in"
         " it, and serve a page on which two windows talk to each other.",
     )
     command.add_argument("--once", action="store_true", help="exit after the walk, with 0 only if every step succeeded")

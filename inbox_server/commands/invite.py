@@ -105,7 +105,7 @@ def _invite_revoke(options: argparse.Namespace) -> int:
     elif found == 1:
         tell("revoked: nobody can use this code any more")
     elif found:
-        complain(f"Nothing was revoked: {found} codes begin so. Give the whole handle, as `invite list` shows it.")
+        complain(f"Nothing was revoked: {found} codes begin like that. Give the whole handle from `invite list`.")
     else:
         complain("Nothing was revoked: there is no such unused code. `inbox-server invite list` shows them.")
     return 0 if found == 1 else exit_codes.FAILED

@@ -31,7 +31,7 @@ def add_serve(commands: Commands) -> None:
         "--processes",
         metavar="N",
         type=whole(1, 64),
-        help="run so many server processes, in place of server.processes; more than one needs PostgreSQL",
+        help="run N server processes instead of server.processes; more than one needs PostgreSQL",
     )
     command.set_defaults(run=_serve)
 

@@ -15,8 +15,8 @@ _NOTICES: Final = {
     "inbox_full": "a delivery was refused because the inbox was full: read and acknowledge something",
     "suspended": "the operator lets nothing in: ask there; you can still read, and move to another server",
     "push_gone": "a browser's push subscription has ended: subscribe it again",
-    "matrix_gone": "your Matrix room is no longer told: start a new chat with the bot, and publish --matrix ROOM",
-    "webhook_gone": "your webhook did not exist any more or refused its authorization: publish --webhook URL again",
+    "matrix_gone": "your Matrix room is no longer notified: start a new chat with the bot, and publish --matrix ROOM",
+    "webhook_gone": "your webhook no longer exists, or refused its authorization: publish --webhook URL again",
 }
 _TOLD: Final = {"matrix": "a room is told", "webhook": "a URL is told"}
 _SPANS: Final = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))

@@ -33,7 +33,7 @@ def add_shards(commands: Commands) -> None:
         help="move shards to another cluster",
         description="Move shards, one after the other, while the servers run. The inboxes of the shard that is being"
         " moved answer 503 meanwhile, and senders and owners repeat; all others notice nothing. You may stop it at any"
-        " time: the same command goes on where it was.",
+        " time: the same command continues where it stopped.",
     )
     add_config(command)
     command.add_argument(

@@ -375,7 +375,7 @@ async def test_the_command_tells_scripts_in_json_and_exits_with_1() -> None:
 
 
 @pytest.mark.parametrize("url", ["nonsense", "https://Inbox.example/", ""])
-def test_a_url_that_is_none_is_asked_wrongly(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_url_that_is_none_is_usage_error(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ping", url]) == 2
     assert "FAILED   origin: " in capsys.readouterr().out
 

@@ -161,7 +161,7 @@ def test_a_message_of_several_lines_looks_like_nobody_else_s(alice: Cli, bob: Cl
 def test_an_id_may_begin_with_a_hyphen(bob: Cli, command: str, id: str) -> None:
     for arguments in ((id,), ("--", id), ("--json", id, "x")):
         code, (told,) = bob(command, *arguments)
-        assert (code, told["code"]) == (2, "asked_wrongly")
+        assert (code, told["code"]) == (2, "usage_error")
         assert told["error"].startswith(f"{id} is no unread entry")
 
 
@@ -291,7 +291,7 @@ def test_what_is_no_text_is_sent_as_a_file(bob: Cli, monkeypatch: pytest.MonkeyP
         stdin = io.TextIOWrapper(io.BytesIO(b"caf\xe9"), encoding=encoding, errors=errors)
         monkeypatch.setattr(sys, "stdin", stdin)
         code, (told,) = bob("send", "bob.id")
-        assert (code, told["code"]) == (2, "asked_wrongly")
+        assert (code, told["code"]) == (2, "usage_error")
         assert "--file FILE" in told["error"]
 
 
@@ -366,7 +366,7 @@ def test_names_may_be_looked_up_somewhere_else_later(
 def test_publish_tells_a_wrong_url_from_a_refusal(dev: Dev, bob: Cli) -> None:
     code, said = bob.say("publish", "--inbox", dev.hub)
     assert code == 1
-    assert f"{dev.hub} is no inbox server" in said
+    assert f"{dev.hub} is not an inbox server" in said
     code, said = bob.say("publish", "--inbox", dev.inbox.replace("127.0.0.1", "localhost"))
     assert code == 1
     assert "not under this URL" in said
@@ -421,12 +421,12 @@ def test_a_move_to_where_the_inbox_is_already_is_done(dev: Dev, bob: Cli) -> Non
         (("keygen", "--app", "https://chat.example", "--hub", "http://127.0.0.1:1"), "already exists"),
     ],
 )
-def test_what_is_asked_wrongly_is_said_and_exits_with_2(bob: Cli, arguments: tuple[str, ...], words: str) -> None:
+def test_what_is_usage_error_is_said_and_exits_with_2(bob: Cli, arguments: tuple[str, ...], words: str) -> None:
     code, said = bob.say(*arguments)
     assert code == 2
     assert words in said
     code, (told,) = bob(*arguments)
-    assert (code, told["code"]) == (2, "asked_wrongly")
+    assert (code, told["code"]) == (2, "usage_error")
 
 
 def test_nothing_comes_between_a_move_and_its_end(dev: Dev, bob: Cli) -> None:
@@ -437,7 +437,8 @@ def test_nothing_comes_between_a_move_and_its_end(dev: Dev, bob: Cli) -> None:
         code, said = bob.say(*arguments)
         assert (code, said) == (
             2,
-            "a move to http://127.0.0.1:1 is not finished; repeat it first, or run: move --abandon\n",
+            "a move to http://127.0.0.1:1 is not finished; repeat it first,"
+            " or run: inbox-server client move --abandon\n",
         )
     assert bob.say("move", "--to", dev.inbox)[0] == 1
     assert bob("move", "--abandon") == (0, [{"abandoned": "http://127.0.0.1:1", "inbox": dev.inbox}])

@@ -47,12 +47,12 @@ async def test_a_room_is_handed_over_shown_and_taken_away(scene: Scene) -> None:
     scene.home.room(CHAT)
     code, said = await scene.publish("--matrix", CHAT)
     assert code == 0
-    assert f"{scene.inbox}: tells you in the room\n" in said
+    assert f"{scene.inbox}: notifies you in the room\n" in said
     assert "matrix           a room is told" in await scene.settings()
     assert BOT in scene.home.rooms[CHAT].members
     code, said = await scene.publish("--no-matrix")
     assert code == 0
-    assert f"{scene.inbox}: tells you in no room\n" in said
+    assert f"{scene.inbox}: notifies you in no room\n" in said
     assert "matrix           no room is told" in await scene.settings()
 
 

@@ -144,7 +144,7 @@ def _edits() -> list[Any]:
 @pytest.mark.parametrize("content", _edits())
 def test_what_is_no_profile_is_refused_and_not_repeated(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(BadFile, match="is no profile") as raised:
+    with pytest.raises(BadFile, match="is not a profile") as raised:
         profile_file(path).read()
     assert KEY.secret.hex() not in str(raised.value)
 

@@ -96,7 +96,7 @@ async def test_an_inbox_that_a_proxy_hides_keeps_its_place_on_the_card(bob: Inbo
     server.answers.append((404, {"Content-Type": "text/html"}, _PAGE))
     (outcome,) = await bob.claim({}, inboxes=(server.url,))
     assert (outcome.state, outcome.code) == ("later", "unreachable")
-    assert outcome.detail == f"{server.url} is no inbox server, or not under this URL: it answered 404"
+    assert outcome.detail == f"{server.url} is not an inbox server, or not under this URL: it answered 404"
 
 
 async def test_a_time_to_live_that_was_over_is_signed_anew_and_asked_once_more(

@@ -33,7 +33,7 @@ async def test_a_url_is_handed_over_told_and_taken_away(
             webhook = ("--webhook", f"{ntfy.url}/{TOPIC}", "--webhook-authorization", str(header))
             code, said = await publish("--accept", "anyone", *webhook)
             assert code == 0
-            assert f"{deployment.url}: tells your URL\n" in said
+            assert f"{deployment.url}: notifies your URL\n" in said
             assert TOPIC not in said
             assert "tk_1" not in said
             assert "webhook          a URL is told" in (await asyncio.to_thread(bob.say, "inbox", "--settings"))[1]
@@ -43,7 +43,7 @@ async def test_a_url_is_handed_over_told_and_taken_away(
             assert ntfy.shown == {TOPIC: ["Something waits in your inbox."]}
             code, said = await publish("--no-webhook")
             assert code == 0
-            assert f"{deployment.url}: tells no URL\n" in said
+            assert f"{deployment.url}: notifies no URL\n" in said
             assert "webhook          no URL is told" in (await asyncio.to_thread(bob.say, "inbox", "--settings"))[1]
 
 

@@ -79,7 +79,7 @@ def test_init_overwrites_nothing(tmp_path: Path, taken: str, capsys: pytest.Capt
         ("--listed", "📬", "registration.listed[0]"),
     ],
 )
-def test_init_writes_nothing_when_it_was_asked_wrongly(
+def test_init_writes_nothing_when_it_was_usage_error(
     tmp_path: Path, option: str, value: str, path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "new"

@@ -48,12 +48,12 @@ async def command(place: Deployment, name: str, *more: str, code: int = 0) -> st
     [
         (["--to", "sqlite:"], "--from and --to are the same database"),
         (["--to", "postgresql://inbox:a-password@127.0.0.1/inbox"], "--to-password-file names a password's file"),
-        (["--to", "postgresql://inbox@db.example/inbox"], "must say how the line to another host is secured"),
+        (["--to", "postgresql://inbox@db.example/inbox"], "must say how the connection to another host is secured"),
         (["--to", "somewhere"], "(here sqlite:DIRECTORY is SQLite"),
         (["--to", "sqlite:again", "--reopen"], "not allowed with argument --to"),
     ],
 )
-async def test_what_is_asked_wrongly_is_a_usage_error(tmp_path: Path, more: list[str], why: str) -> None:
+async def test_what_is_usage_error_is_a_usage_error(tmp_path: Path, more: list[str], why: str) -> None:
     said = await command(deploy(tmp_path / "place"), "migrate-store", *more, code=2)
     assert why in said
     assert "a-password" not in said

@@ -125,5 +125,5 @@ def test_a_secret_with_a_line_twice_is_refused(tmp_path: Path) -> None:
     assert len(read_secret(tmp_path / "secret", {}).layers) == 2
     assert read_secret(tmp_path / "secret", {}).layers[-1] is NO_LAYER
     add_secret(tmp_path / "secret", bytes(32), {})
-    with pytest.raises(BadSecret, match="one line twice"):
+    with pytest.raises(BadSecret, match="the same line twice"):
         read_secret(tmp_path / "secret", {})
