@@ -64,7 +64,9 @@ def make_parser(names: Iterable[str] | None = None) -> argparse.ArgumentParser:
         description="A message-ID inbox server. It stores that Bob got something, and nothing else.",
         epilog="Try `inbox-server demo` first. To run your own: `inbox-server init`, then `inbox-server serve`.",
     )
-    parser.add_argument("--version", action=ShowVersions, help="show the version, and those of what it stands on")
+    parser.add_argument(
+        "--version", action=ShowVersions, help="show the version, and those of Python, SQLite and the libraries"
+    )
     shtab.add_argument_to(parser, "--print-completion", help="print a shell's completion script, for you to install")
     parser_class = argparse.ArgumentParser  # not the class of this one: what it says is of the whole command
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=parser_class)

@@ -20,7 +20,7 @@ _EXPOSED: Final = frozenset({"date", "retry-after", "www-authenticate"})
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE"})
 NEEDED: Final = frozenset({"authorization", "content-type", "last-event-id"})
 _PREFLIGHTS: Final = (("PUT", "/v1/inbox"), ("GET", "/v1/events"))
-_NTP: Final = "Set both clocks by NTP (`timedatectl status` tells)."
+_NTP: Final = "Set both clocks by NTP (`timedatectl status` shows whether they are)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def _check_clock(refused: Answer, skew: int, findings: Findings) -> int:
     """The lead of the server's clock if that is more than tokens allow, else 0."""
     stated, dated = refused.members.get("now"), date_of(refused.headers)
     if type(stated) is not int and dated is None:
-        findings.fail("clock", "the server tells no time: no Date header", "Let the proxy pass Date on.")
+        findings.fail("clock", "the answers have no time: no Date header", "Let the proxy pass Date on.")
         return 0
     told = stated if type(stated) is int else dated or 0
     lead = round(told + HALF_A_SECOND - refused.moment)

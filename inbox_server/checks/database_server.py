@@ -67,7 +67,7 @@ async def _check_shards(clusters: Sequence[Any], findings: Findings) -> None:
         findings.fail("shards", said, "Name all clusters, the first one first: docs/postgresql.md, Shards.")
     elif moving:
         said = f"{', '.join(moving)}: on the way to another cluster, and their inboxes are refused meanwhile"
-        findings.warn("shards", said, "Does the command run that moves them? Else run it again: it goes on.")
+        findings.warn("shards", said, "Does the command that moves them still run? If not, run it again.")
     else:
         findings.ok("shards", f"each is in a cluster of store.urls ({', '.join(map(str, counts))})")
 
@@ -242,6 +242,6 @@ def _check_day_keys(path: Path, found: Any, findings: Findings, *, today: int) -
     elif chain.day < today - 1:
         of = f"{datetime.fromtimestamp(chain.day * DAY_SECONDS, UTC):%Y-%m-%d}"
         said = f"{path} is of {of}, and opens what was read since"
-        findings.warn("day keys", said, "A server that runs here moves it on within minutes: does one?")
+        findings.warn("day keys", said, "A server that runs here updates it within minutes: does one run?")
     else:
         findings.ok("day keys", f"{path}: only its owner can read it, and it is of today")

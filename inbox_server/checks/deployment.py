@@ -52,7 +52,8 @@ def check_secret(config: Config, findings: Findings) -> Secret | None:
         findings.fail("secret", str(error), _AS_THE_SERVER if hidden else "Without it nothing is found.")
         return None
     if config.secret_file.resolve().is_relative_to(config.data_dir.resolve()):
-        findings.fail("secret", f"{config.secret_file} leads into server.data_dir", "Who copies one has both: move it.")
+        said = f"{config.secret_file} leads into server.data_dir"
+        findings.fail("secret", said, "Whoever copies one has both: move it.")
     else:
         findings.ok("secret", f"{config.secret_file}: only its owner can read it, and it is outside the data directory")
     return secret

@@ -33,7 +33,7 @@ def why(error: BaseException) -> str:
     if getattr(cause, "errno", None) in _ROUTES:
         return "cannot be reached from this network"
     if isinstance(error, (aiohttp.ServerDisconnectedError, ConnectionError, aiohttp.ClientOSError)):
-        return "broke the connection off without an answer"
+        return "closed the connection without an answer"
     if isinstance(error, (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)):
         return "answers with what is not HTTP"
     return f"could not be asked ({type(error).__name__})"

@@ -89,7 +89,7 @@ class RoundTrip:
             raise StepFailed(step, wrong, "Turn caching off for this host.")
         messages = answer.members.get("messages")
         if not isinstance(messages, list) or not all(isinstance(entry, dict) for entry in messages):
-            raise StepFailed(step, "the answer is no list of messages", "Does something in front change answers?")
+            raise StepFailed(step, "the answer is not a list of messages", "Does something in front change answers?")
         return [str(entry.get("message_id")) for entry in messages]
 
     async def acknowledge(self) -> None:

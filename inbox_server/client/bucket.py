@@ -152,7 +152,7 @@ async def hub_info(session: aiohttp.ClientSession, hub: str) -> dict[str, Any]:
         info = None
     members = ("challenge_text", "read_url_prefix")
     if not isinstance(info, dict) or not all(isinstance(info.get(member), str) for member in members):
-        raise BucketFailed(f"{hub} is no Gaia hub, or not now: it answered {answer.status} to hub_info")
+        raise BucketFailed(f"{hub} is not a Gaia hub, or is not working: it answered {answer.status} to hub_info")
     return info
 
 

@@ -15,7 +15,7 @@ def page_in(inbox: Inbox, event: Event) -> Page:
     try:
         return parse_page(parse_object(event.data.encode()))
     except (NotStrict, ValueError):
-        raise Unreachable(f"{inbox.url} sent an event that is no page of its feed") from None
+        raise Unreachable(f"{inbox.url} sent an event that is not a page of its feed") from None
 
 
 def check_end(event: Event) -> None:

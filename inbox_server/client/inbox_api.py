@@ -99,7 +99,7 @@ class Inbox:
         try:
             document = await self._ask("GET", PATH, None)
         except InboxRefused as refusal:
-            why = f"{self.url} is no inbox server, or not under this URL"
+            why = f"{self.url} is not an inbox server, or not under this URL"
             if refusal.is_final:
                 raise InboxRefused(refusal.status, refusal.code, why) from None
             if refusal.code or refusal.status in _FOR_NOW or refusal.status >= 500:

@@ -76,7 +76,7 @@ def read_index(content: bytes, pair: Pair, week: int, key: AppKey) -> tuple[Inde
         says = [members.get(name) for name in ("v", "week", "from", "to")]
         entries = tuple(map(_entry, members["entries"]))
     except (BadEnvelope, CannotDecrypt, NotStrict, NotBase64Url, LookupError, ValueError, TypeError, AttributeError):
-        raise BadIndex("is no index of this protocol, or not for this pair") from None
+        raise BadIndex("is not an index of this protocol, or not for this pair") from None
     if signer != pair.sender:
         raise BadIndex("is not signed by its sender")
     if says != [1, week, pair.sender, pair.recipient]:

@@ -165,9 +165,9 @@ def parse_profile(content: bytes) -> Profile:
     try:
         members = parse_object(content)
     except NotStrict as error:
-        raise ValueError(f"is no profile: it {error}") from None
+        raise ValueError(f"is not a profile: it {error}") from None
     if members.pop("version", None) != _VERSION:
-        raise ValueError(f"is no profile of version {_VERSION}")
+        raise ValueError(f"is not a profile of version {_VERSION}")
     try:
         members["key"] = AppKey.from_hex(members["key"])
         for name in ("prefixes", "services", "allow", "inboxes"):
@@ -182,7 +182,7 @@ def parse_profile(content: bytes) -> Profile:
         profile = Profile(**members)
         check_profile(profile)
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise ValueError("is no profile: a member is missing, not known, or not of its kind") from None
+        raise ValueError("is not a profile: a member is missing, unknown, or of the wrong type") from None
     return profile
 
 

@@ -75,7 +75,7 @@ def parse_page(document: Mapping[str, Any]) -> Page:
         read, notices = (tuple(str(text) for text in document.get(name, ())) for name in ("read", "notices"))
         return Page(messages, read, str(document["cursor"]), bool(document["more"]), notices)
     except (LookupError, TypeError, ValueError):
-        raise ValueError("is no page of a feed") from None
+        raise ValueError("is not a page of a feed") from None
 
 
 def is_swapped(entry: Listed) -> bool:
@@ -163,7 +163,7 @@ class Reading:
         """
         pointer = entry.pointer
         if pointer is None:
-            raise NotAuthentic("the entry is not encrypted to this key, or is no message of this protocol")
+            raise NotAuthentic("the entry is not encrypted to this key, or is not a message of this protocol")
         try:
             content, key = await self._account.user.fetch_signed(pointer)
         except NotThere as error:

@@ -119,7 +119,7 @@ KEYS: Final[tuple[Key, ...]] = (
         "store_urls",
         "[]",
         "Several PostgreSQL clusters in place of store.url, each with a part of the inboxes (docs/postgresql.md,\n"
-        "Shards). The first one stays the first.",
+        "Shards). The first one must stay first.",
         values.each(cluster_url),
     ),
     Key(
@@ -134,9 +134,9 @@ KEYS: Final[tuple[Key, ...]] = (
         "store.connections",
         "store_connections",
         "8",
-        "How many connections each server process has to PostgreSQL: three, and the others read and write. More help\n"
-        "where the way to the database is long, or it reads from its disk. PostgreSQL's max_connections must be\n"
-        "enough for all processes.",
+        "How many connections each server process has to PostgreSQL: three for its own work, and the rest to read and\n"
+        "write. More help where the database is far away, or reads from its disk. PostgreSQL's max_connections must\n"
+        "be enough for all processes.",
         values.between(6, 64),
     ),
     Key(
@@ -307,7 +307,7 @@ KEYS: Final[tuple[Key, ...]] = (
         "notify.matrix.homeserver",
         "matrix_homeserver",
         '""',
-        "The home server of a Matrix bot of yours, which tells owners in a chat (docs/notifications.md), such as\n"
+        "The home server of a Matrix bot of yours, which notifies owners in a chat (docs/notifications.md), such as\n"
         '"https://matrix.example" or "http://127.0.0.1:8008". It is trusted as written. "" turns it off.',
         values.optional_service,
     ),

@@ -69,6 +69,6 @@ def _check_mode(options: Mapping[str, str], places: list[str]) -> None:
         raise ValueError(f"must name the certificates to trust: sslmode={mode}&sslrootcert=/path")
     if mode not in _MODES:
         raise ValueError(
-            "must say how the line to another host is secured: sslmode=verify-full with sslrootcert, verify-ca,"
+            "must say how the connection to another host is secured: sslmode=verify-full with sslrootcert, verify-ca,"
             " require, or disable where the network itself is encrypted"
         )

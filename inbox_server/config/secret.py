@@ -51,7 +51,7 @@ def read_secret(path: Path, environment: Mapping[str, str] = os.environ) -> Secr
             " many for each rotation"
         )
     if len({first, *later}) <= len(later):
-        raise BadSecret(f"{path}: has one line twice; delete the one that is further up")
+        raise BadSecret(f"{path}: has the same line twice; delete the upper one")
     return Secret(first, layers_of(later))
 
 

@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 from inbox_server.store.contract import BadDatabase
 from inbox_server.store.whole_inbox import Rest, Tally, WholeInbox
 
-AGAIN = "Run the same command again: it goes on where it stopped."
+AGAIN = "Run the same command again: it continues where it stopped."
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def why_not_served(mark: Mark | None, place: str) -> str | None:
     what = "is being copied" if mark.state == "source" else "was copied"
     return (
         f"{place} {what} to another database by `inbox-server migrate-store`, and nothing may change here any more."
-        " Name the other one in store.url. To use this one again all the same: `inbox-server migrate-store --reopen`,"
+        " Name the other one in store.url. To use this one again anyway: `inbox-server migrate-store --reopen`,"
         " see docs/postgresql.md, Moving to it and back."
     )
 

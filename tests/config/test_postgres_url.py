@@ -36,12 +36,12 @@ BAD = {
     "postgresql://inbox@db1/inbox?sslmode": "is not a URL",
     "postgresql://inbox@db1/inbox?sslmode=require&connect_timeout=3": "unknown option 'connect_timeout'",
     "postgresql://inbox@db1/inbox?sslmode=require&sslcert=client.pem": "sslcert must be an absolute path",
-    "postgresql://inbox@db1/inbox": "must say how the line to another host is secured",
-    "postgresql://inbox@localhost.example/inbox": "must say how the line to another host is secured",
-    "postgresql://inbox@127.db.example/inbox": "must say how the line to another host is secured",
-    "postgresql://inbox@127.0.0.1,db1/inbox": "must say how the line to another host is secured",
-    "postgresql://inbox@db1/inbox?sslmode=prefer": "must say how the line to another host is secured",
-    "postgresql://inbox@127.0.0.1/inbox?sslmode=prefer": "must say how the line to another host is secured",
+    "postgresql://inbox@db1/inbox": "must say how the connection to another host is secured",
+    "postgresql://inbox@localhost.example/inbox": "must say how the connection to another host is secured",
+    "postgresql://inbox@127.db.example/inbox": "must say how the connection to another host is secured",
+    "postgresql://inbox@127.0.0.1,db1/inbox": "must say how the connection to another host is secured",
+    "postgresql://inbox@db1/inbox?sslmode=prefer": "must say how the connection to another host is secured",
+    "postgresql://inbox@127.0.0.1/inbox?sslmode=prefer": "must say how the connection to another host is secured",
     "postgresql://inbox@db1/inbox?sslmode=verify-full": "must name the certificates to trust",
 }
 

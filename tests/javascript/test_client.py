@@ -368,7 +368,7 @@ async def test_a_given_up_inbox_is_gone(bob_page: Page, world: World) -> None:
     (settings,) = await bob_page.call("settings")
     assert settings["result"]["accept"] == "names"
     assert await bob_page.call("forget") == [{"inbox": world.inbox_url}]
-    with pytest.raises(Failed, match="BadCard: There is no own inbox card"):
+    with pytest.raises(Failed, match="BadCard: Your bucket has no inbox card"):
         await bob_page.call("unread")
     bob_page.options = {**bob_page.options, "inboxes": [world.inbox_url]}
     with pytest.raises(Failed, match=r"Refused: .*no_inbox"):
@@ -400,7 +400,7 @@ async def test_an_inbox_that_is_down_is_given_up_when_it_is_repeated(
     assert {each["inbox"]: "problem" in each for each in reports} == {world.inbox_url: False, second_inbox: True}
     bob_with_two.down = []
     assert await bob_with_two.call("forget") == [{"inbox": second_inbox}]
-    with pytest.raises(Failed, match="BadCard: There is no own inbox to give up"):
+    with pytest.raises(Failed, match="BadCard: You have no inbox to give up"):
         await bob_with_two.call("forget")
 
 

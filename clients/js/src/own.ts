@@ -107,7 +107,7 @@ export class Own {
     const { leaving: before = [] } = await this.#state.read<string[]>('own');
     const move = await unfinished(this.#state);
     const leaving = [...new Set([...before, ...(await this.#listed()), ...(move ? [move.from] : [])])];
-    if (leaving.length === 0) throw new BadCard('There is no own inbox to give up.', { isNone: true });
+    if (leaving.length === 0) throw new BadCard('You have no inbox to give up.', { isNone: true });
     await this.#leave(leaving);
     await this.#withdraw(leaving);
     await noteMove(this.#state, undefined);
@@ -269,7 +269,7 @@ export class Own {
       if (!(error instanceof InboxError)) throw error;
       const isWithdrawn = error instanceof BadCard && error.isNone;
       const isNone = isWithdrawn || error instanceof Absent;
-      const problem = isNone ? new BadCard('There is no own inbox card: publish one.', { isNone }) : error;
+      const problem = isNone ? new BadCard('Your bucket has no inbox card: publish one.', { isNone }) : error;
       if (!last || isWithdrawn) throw problem;
       this.cardProblem = problem;
       return last;

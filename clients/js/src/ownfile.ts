@@ -52,7 +52,7 @@ export class OwnFile<T extends object> {
     if (!file) return { isThere: false };
     const { text, etag } = file;
     try {
-      if (!isWholeJson(text)) throw new BadOwnFile(`${name} in the own bucket is not whole: it is damaged, or just being written.`);
+      if (!isWholeJson(text)) throw new BadOwnFile(`${name} in your bucket is not whole: it is damaged, or just being written.`);
       return { known: readOwn(text, this.#options.key, this.#form), etag, isThere: true };
     } catch (error) {
       if (!takesBad || !(error instanceof BadOwnFile)) throw error;
@@ -95,10 +95,10 @@ export function readOwn<T>(text: string, key: AppKey, { name, read }: Form<T>): 
     const { signer, encrypted } = openEnvelope(text);
     const { v, ...members } = parseObject(String(decrypt(key, encrypted)));
     if (signer.hex === key.public.hex && v === VERSION) return read(members);
-    if (signer.hex === key.public.hex && Number(v) > VERSION) throw new BucketFailed(`${name} in the own bucket is of a later version: update this client.`, { isForNow: false });
+    if (signer.hex === key.public.hex && Number(v) > VERSION) throw new BucketFailed(`${name} in your bucket is of a later version: update this client.`, { isForNow: false });
   } catch (error) {
     const isOther = error instanceof NotAuthentic || error instanceof CannotDecrypt || error instanceof TypeError || error instanceof SyntaxError;
     if (!isOther) throw error;
   }
-  throw new BadOwnFile(`${name} in the own bucket is not what this key wrote, or damaged.`, { isForNow: false });
+  throw new BadOwnFile(`${name} in your bucket is not what this key wrote, or damaged.`, { isForNow: false });
 }

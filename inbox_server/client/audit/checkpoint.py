@@ -61,7 +61,7 @@ def _checkpoint(members: Mapping[str, Any]) -> Checkpoint:
     since, signed, retention = members.get("since", at), members.get("signed", ""), members.get("retention", 0)
     numbers = (members["n"], at, since, retention)
     if any(type(number) is not int or number < 0 for number in numbers) or len(head) != _HEAD_BYTES:
-        raise ValueError("is no checkpoint")
+        raise ValueError("is not a checkpoint")
     return Checkpoint(members["n"], head, UnixTime(at), UnixTime(since), str(signed), retention)
 
 

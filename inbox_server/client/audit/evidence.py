@@ -72,9 +72,9 @@ def check_evidence(content: bytes) -> Verdict:
     try:
         document = parse_object(content)
     except NotStrict as error:
-        raise BadEvidence(f"is no evidence: it {error}") from None
+        raise BadEvidence(f"is not evidence: it {error}") from None
     if document.get("v") != 1 or document.get("kind") != KIND:
-        raise BadEvidence("is no evidence of version 1 of this protocol")
+        raise BadEvidence("is not evidence of version 1 of this protocol")
     owner = _owner(document)
     if "receipt" in document:
         return _of_receipt(document, owner, _log(document, owner))

@@ -146,7 +146,7 @@ def _page(document: Mapping[str, Any]) -> _Page:
     except (NotBase64Url, LookupError, TypeError, ValueError, AttributeError):
         is_whole = False
     if not is_whole:
-        raise Unreachable("the server answered with what is no log")
+        raise Unreachable("the server did not answer with a log")
     return _Page(base, head, entries, signed)
 
 
