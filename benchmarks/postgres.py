@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import hashlib
-import secrets
+import os
 import shutil
 import statistics
 import time
@@ -14,21 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.builds import this_build
+from benchmarks.filling_postgres import fill
 from benchmarks.growth import ENTRIES, Filled, deliver, list_pages
 from benchmarks.ratios import PAGE_ENTRIES, delivered, queries, repeat
 from benchmarks.servers import SECRET, UNLIMITED, Server, deployment, inbox_server
 from benchmarks.settling import settle
-from benchmarks.signing import APP, Person, deliveries, events, message_id, people, write_requests
+from benchmarks.signing import Person, deliveries, events, people, write_requests
 from benchmarks.turns import Pace, compared, cost, in_turn
 from benchmarks.wire import p50, p99, wires
 from benchmarks.wrk import Run
-from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
-from inbox_server.identity.keyed_hash import KeyedHash
-from inbox_server.inbox_log import LogPoint
-from inbox_server.store.contract import Admission, Quota, SettingsChange
-from inbox_server.store.postgres.opening import open_store
 from tests.support import postgres
-from tests.support.serving import Deployment
 
 _EMBEDDED, _POSTGRES = "sqlite", "postgres"
 _READERS: Final = 64
@@ -112,6 +106,7 @@ async def _follow(first: Server, second: Server, owner: Person) -> list[float]:
 def _growth(folder: Path, pace: Pace, sizes: Sequence[int]) -> dict[str, Any]:
     """Latencies in milliseconds by how much is stored, in inboxes of a hundred each, and ratios to the first size."""
     databases = [_filled(folder / str(size), size // ENTRIES) for size in sizes]
+    _read_all(Path(postgres.server().data))
     runs: list[dict[str, list[Run]]] = [{"deliver": [], "list": []} for _ in sizes]
     for _ in range(pace.rounds):
         for database, found in zip(databases, runs, strict=True):
@@ -127,44 +122,25 @@ def _growth(folder: Path, pace: Pace, sizes: Sequence[int]) -> dict[str, Any]:
     return told
 
 
+def _read_all(data: Path) -> None:
+    """Read all tables and indexes once, so that memory has what it has room for, as after some time of use."""
+    os.sync()
+    for path in (data / "base").rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                while file.read(1 << 20):
+                    pass
+
+
 def _stored(folder: Path) -> int:
     return int(postgres.read_rows(folder, "SELECT coalesce(sum(unread), 0) FROM inbox")[0][0])
 
 
 def _filled(folder: Path, inboxes: int) -> Filled:
-    """A database as the store itself fills it, without a server: every entry is sealed, numbered and logged."""
     started, owners = time.monotonic(), people(inboxes)
     deployed = deployment(folder, {**UNLIMITED, **settings_for(folder), "store.connections": _CONNECTIONS})
     deployed.data.mkdir()
-    asyncio.run(_fill(deployed, owners))
+    day_keys = deployed.data / "day-keys"
+    asyncio.run(fill(postgres.cluster_of(folder), day_keys, SECRET, owners, entries=ENTRIES))
     print(f"   {inboxes * ENTRIES:,} entries were put in, in {time.monotonic() - started:.0f} s", flush=True)
     return Filled(deployed, owners)
-
-
-async def _fill(deployed: Deployment, owners: Sequence[Person]) -> None:
-    hashes, now = KeyedHash(SECRET), UnixTime(int(time.time()))
-    quota = Quota(1_000_000, 1 << 40, 90 * DAY_SECONDS, 50_000)
-    opening = open_store(
-        postgres.cluster_of(deployed.folder),
-        day_keys_file=deployed.data / "day-keys",
-        check_value=hashes.check_value(),
-        quota=quota,
-    )
-    async with opening as store:
-
-        async def settle_one(owner: Person) -> bytes:
-            inbox = hashes.inbox(owner.address)
-            change = SettingsChange(hashes.app(inbox, APP), now, secrets.token_bytes(16), accept="anyone")
-            admission = Admission(secrets.token_bytes(8), 1, LogPoint(1, bytes(32)), 30 * DAY_SECONDS, None, None)
-            await store.settle(inbox, change, admission=admission, now=now)
-            return inbox
-
-        async def deliver_one(inbox: bytes, number: int) -> None:
-            text = message_id()
-            expires = UnixTime(end_of_day(UnixTime(now + number % 30 * DAY_SECONDS + DAY_SECONDS)))
-            await store.deliver(inbox, hashlib.sha256(text.encode()).digest(), text, expires=expires, now=now)
-
-        inboxes = [await settle_one(owner) for owner in owners]
-        for number in range(ENTRIES):
-            for start in range(0, len(inboxes), _AT_ONCE):
-                await asyncio.gather(*(deliver_one(inbox, number) for inbox in inboxes[start : start + _AT_ONCE]))
