@@ -154,7 +154,7 @@ async def test_a_profile_keeps_an_association_token_and_hides_it(world: World) -
     assert token
     assert token not in repr(profile)
     assert parse_profile(render_profile(profile)).association == token
-    with pytest.raises(ValueError, match="not of its kind"):
+    with pytest.raises(ValueError, match="of the wrong type"):
         parse_profile(render_profile(replace(profile, association="one.two")))
 
 
