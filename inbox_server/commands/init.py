@@ -4,7 +4,7 @@ import argparse
 import json
 import secrets
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,7 +71,8 @@ def _init(options: argparse.Namespace) -> int:
         raise BadConfig([f"--proxy {options.proxy}: needs an https URL, which the proxy will serve"])
     paths = [folder / "config.toml", folder / "secret", *(folder / proxy.name for proxy in proxies)]
     if taken := [str(path) for path in paths if path.exists() or path.is_symlink()]:
-        complain(f"{' and '.join(taken)} already exist; nothing was written. Move them away, or edit them.")
+        what, them = ("exists", "it") if len(taken) == 1 else ("exist", "them")
+        complain(f"{' and '.join(taken)} already {what}; nothing was written. Move {them} away, or edit {them}.")
         return 1
     make_folder(folder)
     config_path, secret_path, *proxy_paths = paths
@@ -88,15 +89,25 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raises `BadConfig`."""
+    """Raises `BadConfig`, with the names of the options."""
     document = {
         "server": {"public_url": options.url or _EXAMPLE_URL},
         "registration": {"listed": options.listed},
         "store": {"url": options.store or ""},
     }
-    parse_config(document, Path("/"))
+    places = {f"registration.listed[{at}]": f"--listed {identity}" for at, identity in enumerate(options.listed)}
+    _parse(document, {"server.public_url": "--url", "store.url": "--store", **places})
     if options.listed and options.registration in ("invite", "open"):
         raise BadConfig([f"--listed: has no effect with --registration {options.registration}; leave one out"])
+
+
+def _parse(document: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Raises `BadConfig`, with these names in place of the keys, which nobody has written yet."""
+    try:
+        parse_config(document, Path("/"))
+    except BadConfig as error:
+        mistakes = [mistake.partition(": ") for mistake in error.mistakes]
+        raise BadConfig(f"{names[key]}: {rule}" for key, _, rule in mistakes) from None
 
 
 def _ask_for_the_rest(options: argparse.Namespace) -> None:
@@ -111,7 +122,7 @@ def _ask_for_the_rest(options: argparse.Namespace) -> None:
 
 
 def _url(answer: str) -> str:
-    parse_config({"server": {"public_url": answer}}, Path("/"))
+    _parse({"server": {"public_url": answer}}, {"server.public_url": answer or "the URL"})
     return answer
 
 
@@ -119,13 +130,14 @@ def _registration(answer: str) -> tuple[str, list[str]]:
     if answer in ("invite", "open"):
         return answer, []
     listed = answer.replace(",", " ").split()
-    parse_config({"server": {"public_url": _EXAMPLE_URL}, "registration": {"listed": listed}}, Path("/"))
+    document = {"server": {"public_url": _EXAMPLE_URL}, "registration": {"listed": listed}}
+    _parse(document, {f"registration.listed[{at}]": identity for at, identity in enumerate(listed)})
     return "listed", listed
 
 
 def _proxy(answer: str) -> str:
     if answer not in ("", "none", *PROXIES):
-        raise BadConfig([f"is not one of {', '.join(PROXIES)} and none"])
+        raise BadConfig([f"{answer}: is not one of {', '.join(PROXIES)} and none"])
     return answer or "none"
 
 

@@ -13,11 +13,12 @@ RegistrationMode = Literal["listed", "invite", "open"]
 
 
 class BadConfig(Exception):
-    """The configuration cannot be used. `mistakes` has one line for each thing to fix."""
+    """The configuration cannot be used. `mistakes` has one line for each thing to fix, in `file` if it is known."""
 
-    def __init__(self, mistakes: Iterable[str]) -> None:
+    def __init__(self, mistakes: Iterable[str], file: Path | None = None) -> None:
         self.mistakes = tuple(mistakes)
-        super().__init__("\n".join(self.mistakes))
+        where = f"{file}: " if file else ""
+        super().__init__("\n".join(where + mistake for mistake in self.mistakes))
 
 
 @dataclass(frozen=True, slots=True)

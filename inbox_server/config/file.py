@@ -60,7 +60,10 @@ def _read_config(path: Path) -> Config:
         raise BadConfig([f"{path}: cannot be read: {error.strerror}{advice}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig([f"{path}: is not TOML: {error}"]) from None
-    return parse_config(document, path.resolve().parent)
+    try:
+        return parse_config(document, path.resolve().parent)
+    except BadConfig as error:
+        raise BadConfig(error.mistakes, path) from None
 
 
 def parse_config(document: Mapping[str, Any], base: Path) -> Config:
@@ -147,11 +150,18 @@ def _unknown_in(section: str, table: Any) -> list[str]:
 
 
 def _meant(path: str) -> str:
-    """Which key was probably meant: one of this name in another section, or one that is written almost like it."""
-    name, known = path.rpartition(".")[2], [key.path for key in KEYS]
-    elsewhere = [key for key in known if key.rpartition(".")[2] == name]
-    meant = elsewhere or difflib.get_close_matches(path, known, n=1)
-    return f"; did you mean {meant[0]}?" if meant else ""
+    """What was probably meant: a key of this name in another section, or one that is written almost like it."""
+    section, _, name = path.rpartition(".")
+    keys = [key.path.rpartition(".") for key in KEYS]
+    elsewhere = [of_key for of_key, _, known in keys if known == name]
+    known = [known for of_key, _, known in keys if of_key == section]
+    if elsewhere:
+        section, close = elsewhere[0], [name]
+    else:
+        close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"; did you mean {section}.{close[0]}?"
+    return f"; known are {', '.join(known)}" if known else ""
 
 
 def render_config(overrides: Mapping[str, str] | None = None, *, leave_out: frozenset[str] = frozenset()) -> str:

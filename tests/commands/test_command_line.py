@@ -58,6 +58,17 @@ def test_doctor_says_what_to_do_after_a_question_too(tmp_path: Path, capsys: pyt
     assert "did you mean store.url? Correct it in" in capsys.readouterr().out
 
 
+def test_a_mistake_in_the_configuration_is_told_with_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'[server]\npublic_url = "{URL}"\nport = 80\n[limits]\ninbox_entries = 0\n')
+    assert main(["serve", "--config", str(path)]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{path}: server.port: unknown key; known are public_url, listen, ")
+    assert second == f"{path}: limits.inbox_entries: must be a whole number from 1 to 10000000"
+
+
 @pytest.mark.parametrize("taken", ["config.toml", "secret"])
 def test_init_overwrites_nothing(tmp_path: Path, taken: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / taken).write_text("mine")
@@ -68,25 +79,26 @@ def test_init_overwrites_nothing(tmp_path: Path, taken: str, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "path"),
+    ("option", "value", "name"),
     [
-        ("--url", "inbox.example", "server.public_url"),
-        ("--url", "https://inbox.example/", "server.public_url"),
-        ("--url", 'https://"]\n', "server.public_url"),
-        ("--url", "https://📬.example", "server.public_url"),
-        ("--url", "https://\x7f.example", "server.public_url"),
-        ("--listed", "Bob", "registration.listed[0]"),
-        ("--listed", "📬", "registration.listed[0]"),
+        ("--url", "inbox.example", "--url"),
+        ("--url", "https://inbox.example/", "--url"),
+        ("--url", 'https://"]\n', "--url"),
+        ("--url", "https://📬.example", "--url"),
+        ("--url", "https://\x7f.example", "--url"),
+        ("--listed", "Bob", "--listed Bob"),
+        ("--listed", "📬", "--listed 📬"),
+        ("--store", "mysql://x", "--store"),
     ],
 )
-def test_init_writes_nothing_when_it_was_usage_error(
-    tmp_path: Path, option: str, value: str, path: str, capsys: pytest.CaptureFixture[str]
+def test_init_writes_nothing_and_names_the_option_that_is_wrong(
+    tmp_path: Path, option: str, value: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "new"
     more = () if option == "--url" else ("--url", URL)
     assert _init(folder, option, value, *more) == 2
     assert not folder.exists()
-    assert capsys.readouterr().err.startswith(path + ": ")
+    assert capsys.readouterr().err.startswith(name + ": ")
 
 
 def test_init_without_a_url_says_what_is_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,8 +47,10 @@ def test_an_answer_that_cannot_be_used_is_asked_for_again(tmp_path: Path) -> Non
     assert code == 0, seen
     config = load_config(tmp_path / "new" / "config.toml")
     assert (config.public_url, config.registration, config.proxy_header) == (URL, "invite", "")
-    assert seen.count("must be an origin") == 2
-    assert "is not one of nginx, caddy and none" in seen
+    assert "inbox.example: must be an origin" in seen
+    assert "the URL: must be an origin" in seen
+    assert "BOB?: is neither a name" in seen
+    assert "apache: is not one of nginx, caddy and none" in seen
 
 
 def test_what_was_given_is_not_asked(tmp_path: Path) -> None:
