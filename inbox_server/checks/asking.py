@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from inbox_server.checks.failures import why
+from inbox_server.outgoing.failures import why
 
 APP: Final = "https://inbox-server-ping.invalid"
 """The app that the checks pose as, in `Origin` and in their tokens. Nobody can own this name (RFC 2606)."""

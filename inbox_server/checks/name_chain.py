@@ -6,11 +6,11 @@ from typing import Final
 
 from inbox_server.checks.answers import HALF_A_SECOND, date_of
 from inbox_server.checks.asking import Answer, NoAnswer, open_server
-from inbox_server.checks.failures import why
 from inbox_server.checks.results import Findings, quoted
 from inbox_server.config.config import Config
 from inbox_server.errors import Refused
 from inbox_server.identity.names import Name
+from inbox_server.outgoing.failures import why
 from inbox_server.outgoing.fetch import Absent, Fetcher, Unreachable
 from inbox_server.outgoing.guard import NotAllowed, check_stranger_url, read_url
 from inbox_server.protocol.tokens import CLOCK_SKEW_SECONDS

@@ -13,6 +13,7 @@ import aiohttp
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.http_sessions import Answer, ask, seconds_of
 from inbox_server.clock import Clock, UnixTime, system_clock
+from inbox_server.outgoing.failures import why
 
 _MAX_FILE_BYTES: Final = 1 << 20
 _NOT_THERE: Final = (403, 404, 410)
@@ -189,4 +190,4 @@ async def _ask(
     try:
         return await ask(session, method, url, most=most, headers=headers, content=content)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise BucketFailed(f"{url} cannot be reached ({type(error).__name__})") from None
+        raise BucketFailed(f"{url} {why(error)}") from None

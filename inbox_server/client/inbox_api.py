@@ -17,6 +17,7 @@ from inbox_server.client.http_sessions import SILENCE_SECONDS, Answer, answer_of
 from inbox_server.client.tokens_and_cards import deliver_token, owner_token
 from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import CODES
+from inbox_server.outgoing.failures import why
 from inbox_server.protocol.base64url import encode
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 
@@ -99,12 +100,12 @@ class Inbox:
         try:
             document = await self._ask("GET", PATH, None)
         except InboxRefused as refusal:
-            why = f"{self.url} is not an inbox server, or not under this URL"
+            said = f"{self.url} is not an inbox server, or not under this URL"
             if refusal.is_final:
-                raise InboxRefused(refusal.status, refusal.code, why) from None
+                raise InboxRefused(refusal.status, refusal.code, said) from None
             if refusal.code or refusal.status in _FOR_NOW or refusal.status >= 500:
                 raise
-            raise Unreachable(f"{why}: it answered {refusal.status}") from None
+            raise Unreachable(f"{said}: it answered {refusal.status}") from None
         if document.get("protocol") != "message-inbox":
             raise Unreachable(f"{self.url} is not an inbox server: it has no capability document")
         if document.get("origin") != self.url:
@@ -286,10 +287,8 @@ class Inbox:
             yield
         except TimeoutError:
             raise Unreachable(f"{self.url} did not answer for {SILENCE_SECONDS:.0f} seconds, or too slowly") from None
-        except aiohttp.ClientConnectorError as error:
-            raise Unreachable(f"{self.url} cannot be reached: {error.os_error.strerror or 'no connection'}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(f"{self.url} cut the connection off ({type(error).__name__})") from None
+            raise Unreachable(f"{self.url} {why(error)}") from None
 
 
 class _Problem(Exception):

@@ -93,6 +93,12 @@ def origin(text: str) -> str:
     return text
 
 
+def web_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
+        raise argparse.ArgumentTypeError("must be an http(s) URL such as https://hub.example")
+    return text.rstrip("/")
+
+
 class Output:
     """Prints for a person or, with `--json`, for a script."""
 

@@ -15,7 +15,7 @@ from inbox_server.client.bucket import BucketFailed, hub_info
 from inbox_server.client.profile_file import Profile, check_profile, render_profile
 from inbox_server.client.storage import BadFile, write_new
 from inbox_server.commands import exit_codes
-from inbox_server.commands.client_command import Output, UsageError, add_command, origin, read_secret_text
+from inbox_server.commands.client_command import Output, UsageError, add_command, origin, read_secret_text, web_url
 from inbox_server.commands.terminal import Commands, run
 
 
@@ -30,12 +30,19 @@ def add_keygen(commands: Commands) -> None:
     command.add_argument(
         "--app", metavar="ORIGIN", type=origin, required=True, help="the app, such as https://chat.example"
     )
-    command.add_argument("--hub", metavar="URL", required=True, help="the Gaia hub that holds your bucket")
+    command.add_argument(
+        "--hub", metavar="URL", type=web_url, required=True, help="the Gaia hub that holds your bucket"
+    )
     command.add_argument(
         "--name", help="your BNS name, such as alice.id; if you have none, leave this out, and the key is your identity"
     )
     command.add_argument(
-        "--names", metavar="URL", action="append", default=[], help="a name service that looks up names (repeatable)"
+        "--names",
+        metavar="URL",
+        type=web_url,
+        action="append",
+        default=[],
+        help="a name service that looks up names (repeatable)",
     )
     command.add_argument(
         "--prefix",
@@ -99,18 +106,17 @@ def _new_profile(options: argparse.Namespace) -> Profile:
     """Raises `UsageError`, ValueError or `BucketFailed`."""
     if options.profile.exists():
         raise UsageError(f"{options.profile} already exists and was not changed. Name another file with --profile.")
-    hub = options.hub.rstrip("/")
     key = _key(options.key_file)
     if options.name and not options.names:
         raise UsageError("with --name you also need a name service: --names URL")
-    prefixes = (_read_prefix(hub), *options.prefix)
+    prefixes = (_read_prefix(options.hub), *options.prefix)
     profile = Profile(
         key,
         options.app,
-        hub,
+        options.hub,
         prefixes,
         options.name,
-        tuple(url.rstrip("/") for url in options.names),
+        tuple(options.names),
         tuple(options.allow),
     )
     check_profile(profile)

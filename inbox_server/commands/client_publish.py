@@ -18,6 +18,7 @@ from inbox_server.commands.client_command import (
     exit_code,
     origin,
     read_secret_text,
+    web_url,
     with_client,
 )
 from inbox_server.commands.client_keygen import add_association, with_association
@@ -66,6 +67,7 @@ def add_publish(commands: Commands) -> None:
     command.add_argument(
         "--names",
         metavar="URL",
+        type=web_url,
         action="append",
         help="look up names at this service from now on, instead of the earlier ones (repeatable); needs no inbox",
     )
@@ -156,7 +158,7 @@ def _publish(options: argparse.Namespace) -> int:
 
 def _keep_services(client: InboxClient, output: Output, options: argparse.Namespace) -> None:
     if options.names:
-        services = tuple(url.rstrip("/") for url in options.names)
+        services = tuple(options.names)
         client.account.profile.change(lambda profile: replace(profile, services=services))
         output.tell(f"names are now looked up at {', '.join(services)}", {"names": list(services)})
     if options.association_token:

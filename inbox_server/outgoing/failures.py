@@ -1,4 +1,4 @@
-"""Why a host could not be asked, in words. Only for the person at the terminal: the server tells nobody."""
+"""Why a host could not be asked, in words: for people who run a command or a client. The server tells nobody."""
 
 import errno
 import socket
@@ -7,7 +7,6 @@ from typing import Final
 
 import aiohttp
 
-from inbox_server.checks.results import quoted
 from inbox_server.outgoing.dialling import Refusal
 from inbox_server.outgoing.guard import NotAllowed
 
@@ -34,7 +33,9 @@ def why(error: BaseException) -> str:
         return "cannot be reached from this network"
     if isinstance(error, (aiohttp.ServerDisconnectedError, ConnectionError, aiohttp.ClientOSError)):
         return "closed the connection without an answer"
-    if isinstance(error, (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)):
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "cut its answer off"
+    if isinstance(error, aiohttp.ClientResponseError):
         return "answers with what is not HTTP"
     return f"could not be asked ({type(error).__name__})"
 
@@ -42,7 +43,7 @@ def why(error: BaseException) -> str:
 def _tls(error: aiohttp.ClientSSLError) -> str:
     certificate = getattr(error, "certificate_error", None)
     if isinstance(certificate, ssl.SSLCertVerificationError):
-        return f"has a certificate that browsers will not take: {quoted(certificate.verify_message)}"
+        return f"has a certificate that browsers will not take: {certificate.verify_message}"
     if isinstance(certificate, Exception):
         return "has a certificate that browsers will not take"
     return "speaks no TLS that this machine understands; perhaps it is plain HTTP at that port"

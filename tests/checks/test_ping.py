@@ -16,13 +16,13 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from inbox_server.checks.capability import check_origin
-from inbox_server.checks.failures import why
 from inbox_server.checks.outside import check_server
 from inbox_server.checks.results import Finding, Findings, quoted
 from inbox_server.cli import main
 from inbox_server.clock import UnixTime, system_clock
 from inbox_server.commands.check_report import conclude, findings_for
 from inbox_server.identity.keyed_hash import KeyedHash
+from inbox_server.outgoing.failures import why
 from inbox_server.store.sqlite.opening import add_invite
 from inbox_server.world.local_world import free_socket, running_world
 from tests.support.bent import Bend, Headers, answering, behind, capability_document, self_signed
@@ -375,7 +375,7 @@ async def test_the_command_tells_scripts_in_json_and_exits_with_1() -> None:
 
 
 @pytest.mark.parametrize("url", ["nonsense", "https://Inbox.example/", ""])
-def test_a_url_that_is_none_is_usage_error(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_a_url_is_a_usage_error(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ping", url]) == 2
     assert "FAILED   origin: " in capsys.readouterr().out
 

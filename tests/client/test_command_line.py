@@ -20,6 +20,7 @@ from inbox_server.cli import main
 from inbox_server.client.appkey import AppKey
 from inbox_server.commands.client_command import default_profile
 from inbox_server.commands.terminal import printable
+from tests.conftest import APP
 from tests.support.serving import free_port
 
 COMMANDS = (
@@ -318,7 +319,7 @@ def test_a_server_that_is_down_is_told_kept_in_the_outbox_and_retried(
     code, said = alice.say("send", "bob.id", "hello")
     assert code == 3
     assert f"{dev.inbox}: stored" in said
-    assert f"{down}: not now (unreachable), will be repeated later: {down} cannot be reached" in said
+    assert f"{down}: not now (unreachable), will be repeated later: {down} refuses connections" in said
     assert alice.say("send", "--retry")[0] == 3
     assert len(json.loads(alice.profile.with_name("alice.id.outbox.json").read_text())["deliveries"]) == 1
     code, said = bob.say("read", "--ack")
@@ -335,7 +336,7 @@ def test_nothing_is_unread_is_said_of_inboxes_that_answered(dev: Dev, bob: Cli, 
     bob.profile.write_text(json.dumps(json.loads(whole) | {"inboxes": [down]}))
     code, said = bob.say(*command)
     assert (code, said.count("\n")) == (1, 1)
-    assert said.startswith(f"{down} could not be asked: {down} cannot be reached")
+    assert said.startswith(f"{down} could not be asked: {down} refuses connections")
     assert [list(told) for told in bob(*command)[1]] == [["inbox", "state", "code", "detail"]]
     bob.profile.write_text(json.dumps(json.loads(whole) | {"inboxes": [dev.inbox, down]}))
     code, said = bob.say(*command)
@@ -421,12 +422,27 @@ def test_a_move_to_where_the_inbox_is_already_is_done(dev: Dev, bob: Cli) -> Non
         (("keygen", "--app", "https://chat.example", "--hub", "http://127.0.0.1:1"), "already exists"),
     ],
 )
-def test_what_is_usage_error_is_said_and_exits_with_2(bob: Cli, arguments: tuple[str, ...], words: str) -> None:
+def test_a_usage_error_is_said_and_exits_with_2(bob: Cli, arguments: tuple[str, ...], words: str) -> None:
     code, said = bob.say(*arguments)
     assert code == 2
     assert words in said
     code, (told,) = bob(*arguments)
     assert (code, told["code"]) == (2, "usage_error")
+
+
+@pytest.mark.parametrize("wrong", ["127.0.0.1:8722", "ftp://hub.example", "https://", "https://me@hub.example"])
+@pytest.mark.parametrize("option", ["--hub", "--names"])
+def test_what_is_not_a_web_url_is_a_usage_error(option: str, wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    urls = {"--hub": "https://hub.example", "--names": "https://names.example", option: wrong}
+    with pytest.raises(SystemExit, match="2"):
+        main(["client", "keygen", "--app", APP, *(part for pair in urls.items() for part in pair)])
+    assert f"{option}: must be an http(s) URL such as" in capsys.readouterr().err
+
+
+def test_a_hub_that_cannot_be_reached_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile = str(tmp_path / "new.json")
+    assert main(["client", "keygen", "--profile", profile, "--app", APP, "--hub", "http://127.0.0.1:1"]) == 1
+    assert "http://127.0.0.1:1/hub_info refuses connections" in capsys.readouterr().err
 
 
 def test_nothing_comes_between_a_move_and_its_end(dev: Dev, bob: Cli) -> None:

@@ -45,7 +45,7 @@ def test_a_ninth_browser_is_told_how_and_a_stale_one_is_dropped_by_its_id(dev: D
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "nonsense"])
-def test_what_no_browser_gave_is_usage_error(bob: Cli, given: Path, content: str) -> None:
+def test_what_no_browser_gave_is_a_usage_error(bob: Cli, given: Path, content: str) -> None:
     given.write_text(content)
     code, said = bob.say("push", "--subscribe", str(given))
     assert code == 2

@@ -53,7 +53,7 @@ async def command(place: Deployment, name: str, *more: str, code: int = 0) -> st
         (["--to", "sqlite:again", "--reopen"], "not allowed with argument --to"),
     ],
 )
-async def test_what_is_usage_error_is_a_usage_error(tmp_path: Path, more: list[str], why: str) -> None:
+async def test_a_store_that_cannot_be_used_is_a_usage_error(tmp_path: Path, more: list[str], why: str) -> None:
     said = await command(deploy(tmp_path / "place"), "migrate-store", *more, code=2)
     assert why in said
     assert "a-password" not in said
