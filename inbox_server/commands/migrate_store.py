@@ -29,12 +29,13 @@ _MARK_BYTES: Final = 16
 _PROGRESS_SECONDS: Final = 2
 _HERE: Final = "here sqlite:DIRECTORY is SQLite, and --from-password-file or --to-password-file names a password's file"
 _EPILOG: Final = """
-STORE is `sqlite:DIRECTORY`, `sqlite:` for server.data_dir, or a URL as in store.url, without a password: that is
-the configured one for the configured URL, and else comes from the file that is named, PGPASSWORD or ~/.pgpass.
+STORE is `sqlite:DIRECTORY`, `sqlite:` for server.data_dir, or a URL as in store.url, without a password. For the
+configured URL, the password is the configured one; otherwise it comes from the file that you name, from PGPASSWORD or
+from ~/.pgpass.
 
-Stop all servers first, and let none run until it is done. It may be stopped and run again: it goes on where it was.
-At the end it reads both databases and compares all of it; then no server starts on the old one any more. Generations,
-change numbers and the secret stay, so clients go on with the cursors that they have.
+Stop all servers first, and start none until it is finished. You may interrupt it and run it again: it continues where
+it stopped. At the end it reads both databases and compares everything; then no server starts on the old one any more.
+Generations, change numbers and the secret stay, so clients keep the cursors that they have.
 """
 
 

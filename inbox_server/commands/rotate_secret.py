@@ -14,12 +14,12 @@ from inbox_server.identity.keyed_hash import SECRET_BYTES
 from inbox_server.store.sqlite.rekeying import Extent, extent_of
 
 _EPILOG = """
-The server may run meanwhile. It takes the new secret when it next starts: first it puts all that is stored under it,
-in one step that is done or not, whatever is killed or loses its power. Until then the old secret goes on.
+The server may run meanwhile. At its next start it puts everything that is stored under the new secret, all of it or
+nothing, even if it is killed or the power fails. Until then it uses the old secret.
 
-Nothing changes for owners and senders. The key by which push services know the server stays, and the file keeps the
-old lines: without the last line nothing is found, and without those between, backups of their time are useless.
-Copies of the database that were made before can be read with the old secret for ever: delete those you can reach.
+Nothing changes for owners and senders. The key by which push services know the server stays. The file keeps the old
+lines: without the last line nothing is found, and without those between, backups of their time are useless. Copies of
+the database that were made before can always be read with the old secret: delete those you can reach.
 
 It is for SQLite. With PostgreSQL it changes nothing, and says what to do: docs/postgresql.md, The secret leaked.
 """

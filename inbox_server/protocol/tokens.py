@@ -24,6 +24,7 @@ DELIVER_LIFE_SECONDS: Final = 300
 READ_LIFE_SECONDS: Final = 3600  # every poll reuses the reading token
 OWNER_LIFE_SECONDS: Final = 300
 MOST_READ_TOKENS: Final = 4096  # about 1 KB each
+_MILLISECONDS: Final = 10**11  # the year 5138 in seconds, 1973 in milliseconds
 
 _DELIVER_CLAIMS: Final = frozenset({"iss", "sub", "app", "aud", "digest", "iat", "exp"})
 _NAMED_DELIVER_CLAIMS: Final = _DELIVER_CLAIMS | {"key"}
@@ -179,16 +180,22 @@ def _check_audience(claims: Mapping[str, Any], audience: str) -> None:
 def _check_times(claims: Mapping[str, Any], life_seconds: int, now: UnixTime) -> tuple[UnixTime, UnixTime]:
     issued, expires = _time(claims, "iat"), _time(claims, "exp")
     if not 0 < expires - issued <= life_seconds:
-        raise bad_token("exp", f"must be 1 to {life_seconds} seconds after `iat`")
+        raise bad_token("exp", f"must be 1 to {life_seconds} seconds after `iat`{_unit(issued)}")
     _check_clock(issued, expires, now)
     return issued, expires
 
 
 def _check_clock(issued: UnixTime, expires: UnixTime, now: UnixTime) -> None:
     if issued > now + CLOCK_SKEW_SECONDS:
-        raise bad_token("iat", f"is more than {CLOCK_SKEW_SECONDS} seconds in the future", server_time=now)
+        rule = f"is more than {CLOCK_SKEW_SECONDS} seconds in the future{_unit(issued)}"
+        raise bad_token("iat", rule, server_time=now)
     if expires <= now - CLOCK_SKEW_SECONDS:
         raise bad_token("exp", "has passed", server_time=now)
+
+
+def _unit(issued: UnixTime) -> str:
+    """What helps who forgot that JavaScript counts milliseconds."""
+    return "; these look like milliseconds, and must be seconds" if issued > _MILLISECONDS else ""
 
 
 def _time(claims: Mapping[str, Any], claim: str) -> UnixTime:

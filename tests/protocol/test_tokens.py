@@ -286,6 +286,15 @@ def test_clocks_may_differ_by_a_minute_and_not_by_more(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize(("life", "member"), [(300, "iat"), (300_000, "exp")])
+def test_milliseconds_are_told_from_a_wrong_clock(kind: str, life: int, member: str) -> None:
+    issued = NOW * 1000
+    refusal = refused(kind, f"Bearer {good(kind, iat=issued, exp=issued + life)}")
+    assert (refusal.member, "look like milliseconds" in refusal.detail) == (member, True)
+    assert "milliseconds" not in refused(kind, f"Bearer {good(kind, iat=NOW + 61, exp=NOW + 100)}").detail
+
+
+@pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize(("away", "member"), [(10**30, "iat"), (10**200, "iat"), (-(10**30), "exp"), (-NOW - 1, "exp")])
 def test_times_far_away_are_refused_as_the_clocks_fault(kind: str, away: int, member: str) -> None:
     refusal = refused(kind, f"Bearer {good(kind, iat=NOW + away, exp=NOW + away + 300)}")
