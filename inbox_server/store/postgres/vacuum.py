@@ -5,11 +5,10 @@ from typing import Final
 
 import asyncpg
 
-from inbox_server.store.postgres.covering import cover, uncover
+from inbox_server.store.postgres.covering import Crowded, cover, lay_zeros, uncover
 from inbox_server.store.postgres.links import Links
 from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.settled import others_ended
-from inbox_server.store.postgres.text_days import drop_texts
 
 BLOCK_BYTES: Final = 8192
 _FILLED_BYTES: Final = 4072  # of a block, by texts and their rows; the rest is for zeros
@@ -28,7 +27,7 @@ _DUE: Final = f"""
     SELECT day FROM ({_DAYS} AND coalesce(last_vacuum < now() - interval '1 minute', true)) AS old
     WHERE EXISTS (SELECT FROM gone_text WHERE gone_text.day = old.day)
 """  # noqa: S608 — names above
-_PLACE: Final = "ctid >= ($1::text)::tid AND ctid < ($2::text)::tid"
+_PLACE: Final = "text.ctid >= ($1::text)::tid AND text.ctid < ($2::text)::tid"
 
 
 async def vacuum_gone(reading: Links, writing: Links) -> None:
@@ -86,12 +85,13 @@ async def pack(db: Connection, day: int) -> None:
     for first in range(0, blocks, _LOOKED_AT_BLOCKS):
         place = _place(first, _LOOKED_AT_BLOCKS)
         ((some, size),) = await db.fetch(
-            f"SELECT count(*), coalesce(sum(length(body)), 0) FROM {table} WHERE {_PLACE}",  # noqa: S608
+            f"SELECT count(*), coalesce(sum(length(body)), 0) FROM {table} AS text WHERE {_PLACE}",  # noqa: S608
             *place,
         )
         rows, body_bytes = rows + some, body_bytes + size
     for first in range(_blocks_of(rows, body_bytes) + _SPARE_BLOCKS, blocks, _MOVED_BLOCKS):
-        await _move(db, table, _place(first, _MOVED_BLOCKS))
+        with contextlib.suppress(Crowded):  # by zeros that somebody's old transaction keeps there
+            await _move(db, day, _place(first, _MOVED_BLOCKS))
 
 
 def bytes_of(rows: int, body_bytes: int) -> int:
@@ -109,25 +109,20 @@ def _place(first: int, blocks: int) -> tuple[str, str]:
     return f"({first},0)", f"({first + blocks},0)"
 
 
-async def _move(db: Connection, table: str, place: tuple[str, str]) -> None:
-    """Move the texts that lie there, of all inboxes whose rows nobody holds. Their old rows, under ids of nobody, are
-    gone texts as any other.
-    """
+async def _move(db: Connection, day: int, place: tuple[str, str]) -> None:
+    """Move the texts that lie there and are in use, of all inboxes whose rows nobody holds, and lay zeros over them."""
+    table = f"text_{day}"
     async with db.transaction():
-        inboxes = await db.fetch(f"SELECT DISTINCT inbox FROM {table} WHERE {_PLACE}", *place)  # noqa: S608
+        inboxes = await db.fetch(f"SELECT DISTINCT inbox FROM {table} AS text WHERE {_PLACE}", *place)  # noqa: S608
         held = await db.fetch(
             "SELECT inbox FROM inbox WHERE inbox = ANY ($1) ORDER BY inbox FOR UPDATE SKIP LOCKED",
             [inbox for (inbox,) in inboxes],
         )
-        these = (*place, [inbox for (inbox,) in held])
         texts = await db.fetch(
-            f"SELECT inbox, id, day, body FROM {table} WHERE {_PLACE} AND inbox = ANY ($3)",  # noqa: S608
-            *these,
+            f"SELECT text.ctid::text, inbox, id, day, body FROM {table} AS text JOIN message USING (inbox, id, day)"  # noqa: S608
+            f" WHERE {_PLACE} AND inbox = ANY ($3)",
+            *(*place, [inbox for (inbox,) in held]),
         )
-        old = await db.fetch(
-            f"UPDATE {table} SET id = sha256(id || body) WHERE {_PLACE} AND inbox = ANY ($3)"  # noqa: S608
-            " RETURNING inbox, id, day",
-            *these,
-        )
-        await drop_texts(db, [tuple(row) for row in old])
-        await db.copy_records_to_table(table, records=map(tuple, texts), columns=("inbox", "id", "day", "body"))
+        await lay_zeros(db, day, [ctid for ctid, *_ in texts])
+        records = [tuple(row) for _, *row in texts]
+        await db.copy_records_to_table(table, records=records, columns=("inbox", "id", "day", "body"))

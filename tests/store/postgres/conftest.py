@@ -1,15 +1,17 @@
 """One database for several stores, as for the processes that share it."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inbox_server.store.postgres.opening import open_store
 from inbox_server.store.postgres.primary import Connection
 from tests.conftest import HandClock
-from tests.support.postgres import cluster_of
+from tests.support.postgres import cluster_of, read_rows
 from tests.support.stores import CHECK_VALUE, QUOTA, Box
 
 Opened = Callable[[], contextlib.AbstractAsyncContextManager[Box]]
@@ -38,3 +40,10 @@ async def beside(folder: Path) -> AsyncIterator[Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+async def until_it_waits(work: "asyncio.Task[Any]", db: Connection, folder: Path) -> None:
+    """Until work on a connection waits for a lock, or is done."""
+    waits = f"SELECT FROM pg_locks WHERE pid = {db.get_server_pid()} AND NOT granted"
+    while not work.done() and not read_rows(folder, waits):  # noqa: ASYNC110 — the database tells nobody
+        await asyncio.sleep(0)
