@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
-import asyncpg
-
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.errors import Refused
 from inbox_server.inbox_log import is_logged
@@ -23,11 +21,6 @@ from inbox_server.store.postgres.text_days import ensure_days, move_text
 from inbox_server.store.texts import TEXT_BYTES
 
 _EXPIRED_BATCH: Final = TEXT_BYTES  # this many entries, of at least a byte each, make room for any other
-_LEFT: Final = (
-    "SELECT inbox, id, day FROM text"
-    " JOIN unnest($1::bytea[], $2::bytea[], $3::integer[]) AS new (inbox, id, day) USING (inbox, id, day)"
-    " WHERE NOT EXISTS (SELECT FROM message WHERE message.inbox = text.inbox AND message.id = text.id)"
-)
 _DELIVER: Final = (
     "SELECT number, verdict, granted, log_length FROM deliver($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 )
@@ -50,7 +43,7 @@ class Delivery:
     inbox: bytes
     id: bytes
     size: int
-    body: bytes | None  # None: its row has it already
+    body: bytes
     expires: UnixTime
     now: UnixTime
     ticket: Ticket | None = None
@@ -76,10 +69,7 @@ class Delivering:
         if not self._days.issuperset(days := {one.day for one in asked}):
             await ensure_days(db, days)
             self._days |= days
-        try:
-            rows = await db.fetch(_DELIVER, *self._arguments(asked))
-        except asyncpg.UniqueViolationError:
-            return await self._without_left(db, asked)
+        rows = await db.fetch(_DELIVER, *self._arguments(asked))
         outcomes: list[Delivered | Refused | None] = [None] * len(asked)
         for number, verdict, granted, _ in rows:
             outcomes[number - 1] = _outcome(_Verdict(verdict), granted)
@@ -92,17 +82,6 @@ class Delivering:
                 await lock_inbox(db, inbox)
                 await shorten(db, inbox, self.quota)
         return outcomes
-
-    async def _without_left(self, db: Connection, asked: Sequence[Delivery]) -> list[Delivered | Refused | None]:
-        """As `together`, where for some the row of a text is still there that is gone: `alone` uses that again."""
-        places = [(one.inbox, one.id, one.day) for one in asked]
-        columns = [list(column) for column in zip(*places, strict=True)]
-        left = {tuple(row) for row in await db.fetch(_LEFT, *columns)}
-        others = [one for one, place in zip(asked, places, strict=True) if place not in left]
-        if len(others) == len(asked):
-            raise asyncpg.SerializationError("the row has gone meanwhile")
-        outcomes = iter(await self.together(db, others) if others else ())
-        return [None if place in left else next(outcomes) for place in places]
 
     def _arguments(self, asked: Sequence[Delivery]) -> tuple[object, ...]:
         kept, until = list[int | None](), list[int | None]()
@@ -179,12 +158,7 @@ class Delivering:
         if not await self._make_room(db, asked.inbox, asked.size, asked.now):
             return None
         await ensure_days(db, {asked.day})
-        filled = await db.fetchval(
-            "UPDATE text SET body = $4 WHERE inbox = $1 AND id = $2 AND day = $3 RETURNING true",
-            *(asked.inbox, asked.id, asked.day, asked.body),
-        )
-        without = replace(asked, ticket=None, body=None if filled else asked.body)
-        (row,) = await db.fetch(_DELIVER, *self._arguments([without]))
+        (row,) = await db.fetch(_DELIVER, *self._arguments([replace(asked, ticket=None)]))
         outcome = _outcome(_Verdict(row["verdict"]), row["granted"])
         if isinstance(outcome, Refused):
             raise outcome

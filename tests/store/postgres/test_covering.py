@@ -88,6 +88,22 @@ async def test_a_text_that_comes_again_leaves_the_zeros_in_the_page_of_the_first
     assert await in_files(tmp_path, before) == 2
 
 
+async def test_those_that_were_delivered_beside_a_text_that_comes_again_leave_nothing(box: Box, tmp_path: Path) -> None:
+    """Its row is still there, and what fails for that would leave copies of the others."""
+    texts = [f"text {number}" for number in range(60)]
+    await box.deliver("again")
+    await box.store.operating.drop(box.inbox)
+    await box.claim()
+    kept = await asyncio.gather(*(box.deliver(text) for text in (*texts, "again")))
+    assert all(each.new for each in kept)
+    before = sealed(tmp_path)
+    assert sorted(await box.texts()) == sorted([*texts, "again"])
+    await box.deliver("unread")  # behind them, so that no page is cut off
+    await box.acknowledge(*texts, "again")
+    await box.sweep()
+    assert await in_files(tmp_path, before) == 0
+
+
 async def test_all_that_is_gone_is_covered_however_much_it_is(box: Box, tmp_path: Path) -> None:
     for text in FIRST:
         await box.deliver(text)

@@ -19,8 +19,7 @@ $$;
 
 -- verdict: 0 a repeat, good until `granted`; 1 kept; 2 to be done alone; 3 no inbox; 4 draining.
 -- `log_until` is NULL for what is not logged, else the end of the day until which the log keeps it, and `log_kept` the
--- second. `log_length` is that of the inbox's log afterwards. A body of NULL is one whose row has its text already.
--- Raises unique_violation where the row of a text is still there that is gone, and comes again: it is to be done alone.
+-- second. `log_length` is that of the inbox's log afterwards.
 CREATE OR REPLACE FUNCTION deliver(
     inboxes bytea[], ids bytea[], sizes integer[], lives bigint[], bodies bytea[],
     log_kept bigint[], log_until bigint[],
@@ -148,7 +147,9 @@ BEGIN
     INSERT INTO text (inbox, id, day, body)
         SELECT k.inbox, k.id, (k.expires / 86400)::integer, k.body
         FROM unnest(inboxes, ids, lives, bodies, changes) AS k (inbox, id, expires, body, change)
-        WHERE k.change IS NOT NULL AND k.body IS NOT NULL;
+        WHERE k.change IS NOT NULL
+        -- The row of one that is gone, and comes again. To fail instead would leave copies of the others in the file.
+        ON CONFLICT (inbox, id, day) DO UPDATE SET body = excluded.body;
     INSERT INTO message (inbox, change, id, day, size, expires, forget_at, n)
         SELECT k.inbox, k.change, k.id, (k.expires / 86400)::integer, k.size, k.expires, k.expires, k.n
         FROM unnest(inboxes, changes, ids, sizes, lives, ns) AS k (inbox, change, id, size, expires, n)
