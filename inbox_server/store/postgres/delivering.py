@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
+import asyncpg
+
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.errors import Refused
 from inbox_server.inbox_log import is_logged
@@ -69,7 +71,11 @@ class Delivering:
         if not self._days.issuperset(days := {one.day for one in asked}):
             await ensure_days(db, days)
             self._days |= days
-        rows = await db.fetch(_DELIVER, *self._arguments(asked))
+        try:
+            rows = await db.fetch(_DELIVER, *self._arguments(asked))
+        except asyncpg.CheckViolationError:  # a failover has lost the table of a day
+            self._days.clear()
+            raise asyncpg.SerializationError("the table of a day has gone") from None
         outcomes: list[Delivered | Refused | None] = [None] * len(asked)
         for number, verdict, granted, _ in rows:
             outcomes[number - 1] = _outcome(_Verdict(verdict), granted)

@@ -158,6 +158,18 @@ async def test_nobody_waits_for_a_day_that_cannot_be_dropped_yet(
         assert await box.texts() == ["meanwhile"]
 
 
+async def test_a_table_of_a_day_that_a_failover_has_lost_is_made_again(opened: Opened, tmp_path: Path) -> None:
+    """With asynchronous replication, the new primary may not have it."""
+    async with opened() as box, beside(tmp_path) as primary:
+        await box.claim()
+        await box.deliver("before")
+        await box.acknowledge("before")
+        await primary.execute(f"DROP TABLE text_{max(days(tmp_path))}")
+        kept = await asyncio.gather(*(box.deliver(text) for text in ("one", "two", "three")))
+        assert all(each.new for each in kept)
+        assert sorted(await box.texts()) == ["one", "three", "two"]
+
+
 async def test_all_that_lapsed_in_an_outage_is_sealed_anew_and_logged(opened: Opened, clock: HandClock) -> None:
     """More than one transaction's worth, in an order that stays."""
     texts = [f"text {number}" for number in range(120)]
