@@ -4,19 +4,30 @@ import asyncio
 import random
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
-from tests.store.postgres.conftest import Opened, beside
+from inbox_server.store.postgres.day_keys import DayKeys
+from inbox_server.store.postgres.delivering import Delivering, Delivery
+from inbox_server.store.postgres.sealing import Sealing
+from tests.store.postgres.conftest import Opened, beside, until_it_waits
 from tests.support.postgres import read_rows
-from tests.support.stores import Box
+from tests.support.stores import QUOTA, Box
 
 pytestmark = pytest.mark.postgres
 
 ROUNDS = 40
 NAMES = [bytes([number]) * 16 for number in range(8)]
 INBOXES = [bytes([100 + number]) * 16 for number in range(6)]
+
+
+COPY = (
+    "INSERT INTO inbox (inbox, app, generation, change, horizon, retention, accept, settings_at, settings_request,"
+    " log_n, log_head, base_n, base_head) SELECT $1, app, generation, change, horizon, retention, accept, settings_at,"
+    " settings_request, log_n, log_head, base_n, base_head FROM inbox WHERE inbox = $2"
+)
 
 
 def deadlocks(folder: Path) -> int:
@@ -58,6 +69,30 @@ async def test_no_two_processes_wait_for_each_other(opened: Opened, tmp_path: Pa
         work += [deliver_everywhere(box, random.Random(number)) for number, box in enumerate((one, other, one, other))]
         await asyncio.gather(*work, sweep_always(one), sweep_always(other))
     assert deadlocks(tmp_path) == before
+
+
+async def test_an_inbox_that_was_claimed_after_the_others_were_locked_is_not_written_without_a_lock(
+    opened: Opened, tmp_path: Path
+) -> None:
+    """Also where another one of the group is there and its shard is away."""
+    away, held, new = (bytes([shard]) * 16 for shard in (1, 2, 3))
+    async with opened() as box, beside(tmp_path) as db, beside(tmp_path) as other, beside(tmp_path) as third:
+        for inbox in (away, held):
+            await box.of(inbox).claim()
+        await other.execute("INSERT INTO away (shard) VALUES ($1)", away[0])
+        expires = UnixTime(box.clock() + 1000)
+        asked = [Delivery(inbox, b"an id" * 6, 4, b"body", expires, box.clock()) for inbox in (away, held, new)]
+        delivering = Delivering(Sealing(DayKeys(tmp_path / "day-keys")), QUOTA)
+        async with other.transaction():
+            await other.execute("SELECT FROM inbox WHERE inbox = $1 FOR UPDATE", held)
+            group = asyncio.create_task(delivering.together(db, asked))
+            await until_it_waits(group, db, tmp_path)
+            await third.execute(COPY, new, held)
+            await third.execute("BEGIN")
+            await third.execute("SELECT FROM inbox WHERE inbox = $1 FOR UPDATE", new)
+        with pytest.raises(asyncpg.SerializationError):
+            await group
+        await third.execute("ROLLBACK")
 
 
 async def test_what_was_asked_for_before_is_over_when_a_drain_is_answered(opened: Opened, tmp_path: Path) -> None:

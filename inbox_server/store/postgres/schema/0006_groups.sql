@@ -86,7 +86,7 @@ BEGIN
                 u_until := u_until || here_until;
             END IF;
             here := one.inbox;
-            found := found + one.there::integer;
+            found := found + (one.change IS NOT NULL)::integer;
             here_change := one.change;
             here_n := one.log_n;
             here_head := one.log_head;
@@ -214,7 +214,7 @@ BEGIN
                 u_bytes := u_bytes || here_bytes; u_new := u_new || here_new;
             END IF;
             here := one.inbox;
-            found := found + one.there::integer;
+            found := found + (one.last IS NOT NULL)::integer;
             here_change := greatest(one.last, here_bits + one.last % (1::bigint << 41));
             here_tombstones := one.tombstones;
             here_read := 0; here_bytes := 0; here_new := 0; seen := '{}';
