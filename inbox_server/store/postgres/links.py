@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
+from inbox_server.errors import Unavailable
 from inbox_server.store.postgres.primary import CONNECT_SECONDS, Cluster, Connection, Failure, NotServed, unavailable
 
 T = TypeVar("T")
@@ -28,6 +29,8 @@ AGAIN: Final = (
     asyncpg.LockNotAvailableError,
 )
 _QUIET_SECONDS: Final = 60
+_SESSION: Final = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+_IS_KNOWN: Final = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2)"
 
 log = logging.getLogger(__name__)
 
@@ -117,8 +120,9 @@ def _is_of_work(error: BaseException) -> bool:
 class Links:
     """A few links, of which each work takes one."""
 
-    def __init__(self, cluster: Cluster, count: int, what: str) -> None:
+    def __init__(self, cluster: Cluster, count: int, what: str, *, look_seconds: float = ANSWER_SECONDS) -> None:
         self._cluster = cluster
+        self._look_seconds = look_seconds
         self._links = [Link(cluster) for _ in range(count)]
         self._free: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
         for link in self._links:
@@ -175,13 +179,30 @@ class Links:
         try:
             connection = await self._cluster.connect(**settings)
             try:
-                yield connection
-                await connection.close(timeout=CONNECT_SECONDS)
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    session = await connection.fetchrow(_SESSION)
+                watching = asyncio.ensure_future(self._watch(connection, *(session or ())))
+                try:
+                    yield connection
+                    await connection.close(timeout=CONNECT_SECONDS)
+                finally:
+                    watching.cancel()
             finally:
                 connection.terminate()
         except Failure as error:
             self.health.failed(error)
             raise unavailable(error) from error
+
+    async def _watch(self, connection: Connection, *session: object) -> None:
+        """End a connection that PostgreSQL knows no more: a host that has lost its power never says so."""
+        is_known = True
+        while is_known:
+            await asyncio.sleep(self._look_seconds)
+            try:
+                is_known = await self.read(lambda db: db.fetchval(_IS_KNOWN, *session))
+            except Unavailable:
+                is_known = False
+        connection.terminate()
 
     @contextlib.asynccontextmanager
     async def _one(self) -> AsyncIterator[Link]:

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from inbox_server.store.postgres.links import Link
+from inbox_server.errors import Unavailable
+from inbox_server.store.postgres.links import Link, Links
 from inbox_server.store.postgres.primary import Cluster, Connection
 from tests.support.lines import Line
 from tests.support.postgres import server
@@ -56,3 +57,22 @@ async def test_a_primary_that_slept_through_a_failover_is_not_asked(promoted: in
         new.flows.clear()
         assert await found_port(cluster) == first  # there is no other
         await link.close()
+
+
+async def test_long_work_goes_on_while_its_host_is_there_and_ends_when_that_is_silent() -> None:
+    """A host that has lost its power closes no connection, and the system would wait for hours."""
+    async with Line(urlsplit(server().url).port or 0).open() as line:
+        cluster = Cluster(f"postgresql://{OWNER}@127.0.0.1:{line.port}/{OWNER}", server().password)
+        links = Links(cluster, 1, "testing", look_seconds=0.01)
+
+        async def work() -> None:
+            async with links.apart() as db:
+                for _ in range(300):
+                    assert await db.fetchval("SELECT true")
+                line.flows.clear()
+                await db.execute("SELECT true")
+
+        with pytest.raises(Unavailable):
+            await work()
+        assert not line.flows.is_set()
+        await links.close()
