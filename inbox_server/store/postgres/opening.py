@@ -21,7 +21,7 @@ from inbox_server.store.postgres.restored import check_home
 from inbox_server.store.postgres.sealing import Sealing
 from inbox_server.store.postgres.settings import is_draining
 from inbox_server.store.postgres.sharded import ShardedStore
-from inbox_server.store.postgres.sharding import UNKNOWN, Placing, cluster_id, note_away, place_shards
+from inbox_server.store.postgres.sharding import UNKNOWN, Placing, cluster_id, note_away, place_shards, shards_at_rest
 from inbox_server.store.postgres.store import PostgresStore
 from inbox_server.store.postgres.upgrading import upgrade
 from inbox_server.store.postgres.usable import Admitting, check_alone, read_mark, refuse_moved
@@ -88,14 +88,16 @@ async def open_sharded_store(
     async with connected(clusters[0]) as db:
         await check_order(db, seen)
         await place_shards(db, ids)
-        await placing.read(db)
-        if UNKNOWN in placing.placed.clusters:
-            raise BadDatabase(
-                "Some inboxes are in a cluster that store.urls does not name. Name all of them, the first one first."
-            )
-    for number, cluster in enumerate(clusters):
-        async with connected(cluster) as db:
-            await note_away(db, placing.placed.of(number))
+        async with shards_at_rest(db):
+            await placing.read(db)
+            if UNKNOWN in placing.placed.clusters:
+                raise BadDatabase(
+                    "Some inboxes are in a cluster that store.urls does not name. Name all of them, the first one"
+                    " first."
+                )
+            for number, cluster in enumerate(clusters):
+                async with connected(cluster) as there:
+                    await note_away(there, placing.placed.of(number))
     async with contextlib.AsyncExitStack() as stack:
         stores = [
             await stack.enter_async_context(make_store(cluster, prepared, parts, beat=None if number else placing.read))

@@ -28,8 +28,12 @@ from inbox_server.store.postgres.usable import check_usable
 
 HEARD_SECONDS: Final = 12.0
 """Servers read the table every two seconds; a work of theirs is over after five, and a stale transaction too."""
-_SESSION: Final = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
-"""What a run holds is free soon after its host is gone."""
+_SESSION: Final = {
+    "tcp_keepalives_idle": "10",  # what a run holds is free soon after its host is gone
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "lock_timeout": "30s",  # a server that starts may hold the table of shards
+}
 _STILL_OURS: Final = "SELECT"  # the connection that has the lock answers
 _NOT_BEGUN: Final = "The table of shards is not made yet. Start the server once with all of store.urls."
 TABLES: Final = (
@@ -130,8 +134,9 @@ async def move_shard(
         await asyncio.sleep(heard_seconds)
         moved = await _move_all(first, source_db, target_db, shard)
         await first.execute(_STILL_OURS)
-        await target_db.execute("DELETE FROM away WHERE shard = $1", shard)
-        await first.execute("UPDATE shard SET cluster = $2, target = NULL WHERE number = $1", shard, ids[target])
+        async with first.transaction():  # a server that starts reads the table before it or after it, and writes `away`
+            await first.execute("UPDATE shard SET cluster = $2, target = NULL WHERE number = $1", shard, ids[target])
+            await target_db.execute("DELETE FROM away WHERE shard = $1", shard)
         return moved
 
 

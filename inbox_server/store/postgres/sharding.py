@@ -1,6 +1,7 @@
 """Which cluster has an inbox: 256 shards, by the first byte of its hash, and a table in the first cluster."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -79,6 +80,14 @@ async def place_shards(db: Connection, ids: Sequence[bytes]) -> None:
             list(range(SHARDS)),
             places,
         )
+
+
+@contextlib.asynccontextmanager
+async def shards_at_rest(first: Connection) -> AsyncIterator[None]:
+    """No move ends meanwhile: what the table in the first cluster says is true of the others too."""
+    async with first.transaction():
+        await first.execute("LOCK TABLE shard IN SHARE MODE")
+        yield
 
 
 async def note_away(db: Connection, here: Sequence[int]) -> None:

@@ -249,6 +249,34 @@ async def test_two_commands_at_once_move_a_shard_once(tmp_path: Path, clusters: 
         assert [await Box(store, HandClock(), box.inbox).texts() for box in boxes] == [["opaque"]] * 20
 
 
+async def test_a_server_that_starts_while_a_move_ends_refuses_nothing_for_ever(
+    tmp_path: Path, clusters: list[Cluster]
+) -> None:
+    """It reads where the shards are, and then says in each cluster which of them are not there."""
+    told = asyncio.Event()
+    async with opened(tmp_path, clusters[:2]) as store:
+        box = await box_of(store, inbox_in(SHARD + 1))
+    moving = asyncio.create_task(move_shard(clusters[:2], SHARD + 1, 1, heard_seconds=1, told=lambda _: told.set()))
+    await told.wait()
+    somebody = await clusters[0].connect()
+
+    async def until_one_waits_for(table: str) -> None:
+        waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass)"
+        while not moving.done() and not await somebody.fetchval(waits, table):  # noqa: ASYNC110 — nobody tells
+            await asyncio.sleep(0)
+
+    async with AsyncExitStack() as stack:
+        async with somebody.transaction():
+            await somebody.execute("LOCK TABLE away IN EXCLUSIVE MODE")
+            starting = asyncio.create_task(stack.enter_async_context(opened(tmp_path, clusters[:2])))
+            await until_one_waits_for("away")
+            await until_one_waits_for("shard")
+        await asyncio.gather(moving, starting)
+    await somebody.close()
+    async with opened(tmp_path, clusters[:2]) as store:
+        assert (await Box(store, HandClock(), box.inbox).deliver("opaque")).new
+
+
 async def test_a_cluster_that_no_server_may_use_is_neither_source_nor_target_of_a_move(
     tmp_path: Path, clusters: list[Cluster]
 ) -> None:
