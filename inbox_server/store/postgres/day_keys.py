@@ -9,6 +9,7 @@ outside the database, and is written over with the next one. Every host has that
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,11 @@ class DayKeys:
         self._keys: dict[int, bytes] = {}
         self.day, self._state = _read(path)
         self._last = self.day, self._state
+        self._of_file: Sequence[DayKeys] = (self,)
+
+    def share_file(self, of_file: "Sequence[DayKeys]") -> None:
+        """All of these, of the same file and one for each database, have to move on before the file does."""
+        self._of_file = of_file
 
     def key(self, day: int) -> bytes:
         """The key of a day, 32 bytes. Raises `KeyGone`."""
@@ -58,7 +64,7 @@ class DayKeys:
         self._keys = {each: key for each, key in self._keys.items() if each >= day}
         if self._last[0] < day:
             self._last = self.day, self._state
-        _write_over(self._path, self.day, self._state)
+        _write_over(self._path, *min((each.day, each._state) for each in self._of_file))  # noqa: SLF001 — ours
 
     def _state_of(self, day: int) -> bytes:
         if day < self.day:

@@ -84,6 +84,8 @@ async def open_sharded_store(
         raise BadDatabase("Two of store.urls lead to the same database.")
     if len({id(each.layer) for each in every}) > 1:
         raise BadDatabase("The clusters of store.urls are under different lines of the secret's file.")
+    for prepared in every:  # what is unread in a cluster that is away needs its keys when it is back
+        prepared.keys.share_file([each.keys for each in every])
     placing = Placing({id: number for number, id in enumerate(ids)})
     async with connected(clusters[0]) as db:
         await check_order(db, seen)

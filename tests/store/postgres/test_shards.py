@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
-from inbox_server.clock import UnixTime
+from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.errors import Refused, Unavailable
 from inbox_server.store.contract import BadDatabase, SettingsChange, Sheet, Store, Subscribed, Ticket
+from inbox_server.store.postgres.day_keys import DayKeys
 from inbox_server.store.postgres.opening import add_invite, open_sharded_store, open_store
 from inbox_server.store.postgres.primary import Cluster
 from inbox_server.store.postgres.restored import mark_restored
@@ -21,6 +23,7 @@ from inbox_server.store.postgres.shard_moving import TABLES, list_shards, move_s
 from inbox_server.store.postgres.text_days import ensure_days
 from tests.conftest import START, HandClock
 from tests.support import postgres
+from tests.support.lines import Line
 from tests.support.stores import ADMISSION, APP_HASH, CHECK_VALUE, QUOTA, Box, id_of
 
 pytestmark = pytest.mark.postgres
@@ -35,6 +38,15 @@ def inbox_in(shard: int, number: int = 0) -> bytes:
 @pytest.fixture
 def clusters(tmp_path: Path) -> list[Cluster]:
     return [postgres.cluster_of(tmp_path / name) for name in ("one", "other", "third")]
+
+
+def port() -> int:
+    return urlsplit(postgres.server().url).port or 0
+
+
+def through(line: Line, cluster: Cluster) -> Cluster:
+    """The same cluster, at the other end of a line."""
+    return replace(cluster, url=cluster.url.replace(f":{port()}/", f":{line.port}/"))
 
 
 @contextlib.asynccontextmanager
@@ -275,6 +287,25 @@ async def test_a_server_that_starts_while_a_move_ends_refuses_nothing_for_ever(
     await somebody.close()
     async with opened(tmp_path, clusters[:2]) as store:
         assert (await Box(store, HandClock(), box.inbox).deliver("opaque")).new
+
+
+async def test_the_keys_of_days_that_are_over_stay_while_a_cluster_is_away(
+    tmp_path: Path, clusters: list[Cluster]
+) -> None:
+    """What became due there meanwhile is kept for some days more, by a server that starts then."""
+    clock = HandClock()
+    async with Line(port()).open() as line, opened(tmp_path, [clusters[0], through(line, clusters[1])]) as store:
+        box = await box_of(store, inbox_in(SHARD))
+        await box.deliver("unread", life=(START // DAY_SECONDS + 2) * DAY_SECONDS - 1 - START)
+        line.cut()
+        clock.advance(5 * DAY_SECONDS)
+        with pytest.raises(Unavailable):
+            await store.sweep(clock())
+    async with opened(tmp_path, clusters[:2]) as store:
+        await store.prolong(START, clock())
+        await store.sweep(clock())
+        assert await Box(store, clock, box.inbox).texts() == ["unread"]
+    assert DayKeys(tmp_path / "day-keys").day == clock() // DAY_SECONDS
 
 
 async def test_a_cluster_that_no_server_may_use_is_neither_source_nor_target_of_a_move(
