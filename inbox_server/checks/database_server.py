@@ -62,7 +62,9 @@ async def _check_shards(clusters: Sequence[Any], findings: Findings) -> None:
     counts = [len(each.shards) for each in held]
     moving = [str(shard) for each in held for shard in each.moving]
     shards: int = postgres("sharding").SHARDS
-    if missing := shards - sum(counts):
+    if len({each.id for each in held}) < len(held):
+        findings.fail("shards", "two of store.urls lead to the same database", "Name each cluster once.")
+    elif missing := shards - sum(counts):
         said = f"{missing} of {shards} shards are in no cluster of store.urls, and their inboxes are refused"
         findings.fail("shards", said, "Name all clusters, the first one first: docs/postgresql.md, Shards.")
     elif moving:

@@ -310,6 +310,15 @@ async def test_shards_that_are_on_their_way_or_nowhere_are_seen(place: Place) ->
     assert (found.verdict, "3 of 256" in found.said) == ("failed", True)
 
 
+async def test_a_cluster_that_is_named_twice_is_seen(place: Place) -> None:
+    await place.ask(f"CREATE SCHEMA second AUTHORIZATION {OWNER}")
+    place.name(cluster="second")
+    await place.use()
+    place.name(cluster="public")
+    found = (await place.doctor())["shards"]
+    assert (found.verdict, "lead to the same database" in found.said) == ("failed", True)
+
+
 async def test_an_old_postgresql_is_seen(place: Place) -> None:
     config = place.config
     found = replace(await inspect(cluster_of(config)), version=140023)

@@ -39,7 +39,9 @@ _ADVICE: Final[Sequence[tuple[type[BaseException] | tuple[type[BaseException], .
 def advice(error: BaseException) -> str:
     """What an operator may do about a failure."""
     if type(error) is ConnectionError:  # as asyncpg has it; the system's own errors are of kinds below this one
-        return "It offers no TLS, and the URL asks for it (sslmode)."
+        return (
+            "It offers no TLS, for which the URL asks (sslmode), or ended the line instead: does PostgreSQL run there?"
+        )
     known = (advice for kinds, advice in _ADVICE if isinstance(error, kinds))
     return next(known, "Does it run, is one of the hosts the primary, and is the URL right?")
 

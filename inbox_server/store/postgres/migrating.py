@@ -74,7 +74,7 @@ class PostgresDatabase:
             async with self._db.transaction():
                 return await work(self._db)
         except Failure as error:
-            raise failed(self._cluster, error, AGAIN) from error
+            raise failed([self._cluster], error, AGAIN) from error
 
     async def mark(self) -> Mark | None:
         return await self._run(read_mark)

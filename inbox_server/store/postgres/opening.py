@@ -200,15 +200,28 @@ async def connected(cluster: Cluster, **session: str) -> AsyncIterator[Connectio
     try:
         yield db
     except Failure as error:
-        raise failed(cluster, error) from None
+        raise failed([cluster], error) from None
     finally:
         with contextlib.suppress(*Failure):
             await db.close(timeout=2)
 
 
-def failed(cluster: Cluster, error: BaseException, then: str = "") -> BadDatabase:
-    """What a command says of a failure; `then` is what to do once that is right."""
-    return BadDatabase(f"PostgreSQL at {cluster.places()} failed: {reason(error)}. {advice(error)} {then}".rstrip())
+@contextlib.asynccontextmanager
+async def all_connected(clusters: Sequence[Cluster], **session: str) -> AsyncIterator[list[Connection]]:
+    """As `connected`, to several clusters at once, in their order."""
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(connected(cluster, **session)) for cluster in clusters]
+        try:
+            yield connections
+        except Failure as error:
+            lost = [cluster for cluster, db in zip(clusters, connections, strict=True) if db.is_closed()]
+            raise failed(lost or clusters, error) from None
+
+
+def failed(clusters: Sequence[Cluster], error: BaseException, then: str = "") -> BadDatabase:
+    """What a command says of a failure in one of these; `then` is what to do once that is right."""
+    places = " or ".join(cluster.places() for cluster in clusters)
+    return BadDatabase(f"PostgreSQL at {places} failed: {reason(error)}. {advice(error)} {then}".rstrip())
 
 
 async def claim(db: Connection, check_value: bytes, layers: Layers) -> Layer:

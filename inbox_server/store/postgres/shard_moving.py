@@ -14,12 +14,11 @@ the next inbox; the row of the inbox that it is at keeps them apart.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
 from inbox_server.store.contract import BadDatabase
-from inbox_server.store.postgres.opening import connected
+from inbox_server.store.postgres.opening import all_connected
 from inbox_server.store.postgres.primary import Cluster, Connection
 from inbox_server.store.postgres.sharding import SHARDS
 from inbox_server.store.postgres.text_days import drop_texts, ensure_days
@@ -57,8 +56,12 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a cluster has: its shards by number, those of them that are on their way elsewhere, how many inboxes."""
+    """What a cluster has: its shards by number, those of them that are on their way elsewhere, how many inboxes.
 
+    `id` is its own, wherever it is reached.
+    """
+
+    id: bytes
     shards: list[int]
     moving: list[int]
     inboxes: int
@@ -66,12 +69,12 @@ class Held:
 
 async def list_shards(clusters: Sequence[Cluster]) -> list[Held]:
     """What each cluster has, in the order of the configuration. Raises `BadDatabase`."""
-    async with AsyncExitStack() as stack:
-        connections = [await stack.enter_async_context(connected(cluster)) for cluster in clusters]
+    async with all_connected(clusters) as connections:
         ids = await _ids(connections)
         rows = await connections[0].fetch("SELECT number, cluster, target FROM shard ORDER BY number")
         return [
             Held(
+                id,
                 [row[0] for row in rows if row[1] == id],
                 [row[0] for row in rows if row[1] == id and row[2] is not None],
                 await db.fetchval("SELECT count(*) FROM inbox"),
@@ -104,9 +107,8 @@ async def move_shard(
 
     The clusters are those of the configuration, and all have been opened by a server before.
     """
-    async with AsyncExitStack() as stack:
-        first, *others = [await stack.enter_async_context(connected(cluster, **_SESSION)) for cluster in clusters]
-        connections = [first, *others]
+    async with all_connected(clusters, **_SESSION) as connections:
+        first = connections[0]
         for db in connections:
             await upgrade(db)
             await check_usable(db)

@@ -289,6 +289,15 @@ async def test_a_server_that_starts_while_a_move_ends_refuses_nothing_for_ever(
         assert (await Box(store, HandClock(), box.inbox).deliver("opaque")).new
 
 
+async def test_a_command_names_the_cluster_that_it_has_lost(tmp_path: Path, clusters: list[Cluster]) -> None:
+    async with opened(tmp_path, clusters[:2]):
+        pass
+    async with Line(port()).open() as line:
+        first = through(line, clusters[0])
+        with pytest.raises(BadDatabase, match=rf"PostgreSQL at 127\.0\.0\.1:{line.port} failed"):
+            await move_shard([first, clusters[1]], SHARD, 0, heard_seconds=0.2, told=lambda _: line.cut())
+
+
 async def test_the_keys_of_days_that_are_over_stay_while_a_cluster_is_away(
     tmp_path: Path, clusters: list[Cluster]
 ) -> None:
