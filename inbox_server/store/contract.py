@@ -4,8 +4,8 @@ Inboxes, names, apps, addresses and invites come in as keyed hashes (`identity/k
 them in the clear. All methods may raise `Unavailable`; a write that returned is on disk. A caller that
 stops waiting for a write cannot know whether it was done, and repeats it.
 
-This contract leaves to each store: opening, adding invites, copies, inspecting, and the rows that the demo shows. Today
-these exist for SQLite (`store/sqlite/`, `world/evidence.py`).
+This contract leaves to each store: opening, adding invites, copies, and inspecting. The rows that the demo shows are
+SQLite's (`world/evidence.py`).
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
