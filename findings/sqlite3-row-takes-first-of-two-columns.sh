@@ -8,7 +8,7 @@
 #   (postgresql-15, 15.18), and 18.6. Ann, 1, has mail 7; Bob, 2, has none.
 #   Seen: sqlite3.Row: 1 2; aiosqlite: 1 2; SQLAlchemy with sqlite: 7 None; asyncpg: 7 None; psycopg: 7 None
 # Who meets it: those who move from SQLite to PostgreSQL, put SQLAlchemy in between, or test on one and run on the other: ids that exist, of the wrong
-#   table, and no error. Name the columns in the SELECT; `len(row) != len(dict(row))` finds such rows.
+#   table, and no error. Name the columns in the SELECT; for a Row of sqlite3 or a Record of asyncpg, `len(row) != len(dict(row))` shows it.
 set -euo pipefail
 programs=${PG_BIN:-/usr/lib/postgresql/15/bin}
 [ -x "$programs/initdb" ] || { echo "Install PostgreSQL 15 (Debian: postgresql-15), or name its bin folder in PG_BIN."; exit 2; }
