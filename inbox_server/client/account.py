@@ -47,14 +47,14 @@ class Account:
         skews = [inbox.skew for inbox in self._inboxes.values() if inbox.is_timed]
         return UnixTime(self.user.clock() + min(skews, key=abs, default=0))
 
-    async def is_time_known(self) -> bool:
-        """Whether an own inbox confirms `now`. Asks the inboxes if none has been asked yet."""
+    async def is_time_known(self, inboxes: Iterable[str] = ()) -> bool:
+        """Whether an own inbox confirms `now`. Asks those in the profile, or these, if none has been asked yet."""
 
         async def ask(inbox: Inbox) -> None:
             await inbox.settings()
 
         if not any(inbox.is_timed for inbox in self._inboxes.values()):
-            await self.at_each(self.profile.read().sources, ask)
+            await self.at_each(self.profile.read().sources or inboxes, ask)
         return any(inbox.is_timed for inbox in self._inboxes.values())
 
     def own(self, url: str) -> Inbox:
@@ -80,8 +80,9 @@ class Account:
     @contextlib.asynccontextmanager
     async def alone(self, url: str) -> AsyncIterator[Inbox]:
         """A recipient's inbox for one request on a connection of its own. Raises `Unreachable`."""
+        is_own = url in self.profile.read().inboxes
         try:
-            async with self.sessions.alone(url) as session:
+            async with self.sessions.alone(url, is_trusted=is_own) as session:
                 yield Inbox(session, url, self.user.app, self.user.key, lambda: self.now, self.patience)
         except NotAllowed:
             raise Unreachable(

@@ -45,12 +45,13 @@ class Sessions:
     traces: tuple[aiohttp.TraceConfig, ...] = ()
 
     @contextlib.asynccontextmanager
-    async def alone(self, url: str) -> AsyncIterator[aiohttp.ClientSession]:
+    async def alone(self, url: str, *, is_trusted: bool = False) -> AsyncIterator[aiohttp.ClientSession]:
         """For one request to an origin from somebody's card, on a connection that no other request uses.
 
-        It resumes no TLS session: Python's ssl does so only when it is given one. Raises `NotAllowed`.
+        It resumes no TLS session: Python's ssl does so only when it is given one. `is_trusted`: the user chose it, too.
+        Raises `NotAllowed`.
         """
-        is_trusted = self.to_stranger(url) is self.trusted
+        is_trusted = is_trusted or self.to_stranger(url) is self.trusted
         connector = aiohttp.TCPConnector(force_close=True) if is_trusted else _guarded()
         async with _session(connector, self.traces) as session:
             yield session

@@ -89,6 +89,7 @@ class Publishing:
         self, inboxes: tuple[str, ...], *, after: int, is_first: bool = False, is_patient: bool = False
     ) -> bool:
         """Returns whether it was written; a first card is not written over an existing one."""
+        await self._account.is_time_known(inboxes)  # a card has a date
         now = self._account.now
         keys = await self._receipt_keys(inboxes)
         offer = await Sheets(self._account).offer(inboxes, is_patient=is_patient)
@@ -167,7 +168,6 @@ class Publishing:
         urls = listed if inboxes is None else inboxes
         left = tuple(url for url in listed if url not in urls)
         if left != listed:
-            await self._account.is_time_known()  # a new card has a date
             await (self.publish(left) if left else self._account.user.bucket.write(CARD_FILE, NO_CARD))
         await Beginnings(self._account).end(urls)
         outcomes = await self._account.at_each(urls, Inbox.forget)

@@ -35,6 +35,7 @@ from inbox_server.outgoing.fetch import Absent, Fetcher, Forbidden
 from inbox_server.outgoing.fetch import Unreachable as HostFailed
 from inbox_server.protocol.strict_json import is_whole
 from inbox_server.resolver.chain import ChainResolver
+from inbox_server.resolver.contract import Missing
 from inbox_server.resolver.profile import Bucket as Place
 
 _MAX_MESSAGE_BYTES: Final = 25 << 20  # hubs take 20 MB; this leaves no room for base64 or hex
@@ -211,12 +212,18 @@ class AppUser:
 
         Raises `NotForNow` or `NotReachable`.
         """
-        try:
-            async for place in self._places(address):
-                with contextlib.suppress(Refused):
-                    return (await self.resolver.bucket_key(place)).hex
-        except Unavailable as failure:
-            raise NotForNow(failure.detail) from None
+        failure: Exception | None = None
+        async for place in self._places(address):
+            try:
+                return (await self.resolver.bucket_key(place)).hex
+            except Missing:
+                continue
+            except Unavailable as unavailable:
+                failure = NotForNow(unavailable.detail)
+            except Refused as refusal:
+                failure = NotReachable(f"{address}: {refusal.detail}")
+        if failure:
+            raise failure
         return ""
 
     async def fetch_file(self, identity: str, url: str, key: str, path: str) -> bytes | None:
