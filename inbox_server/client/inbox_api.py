@@ -14,7 +14,7 @@ import aiohttp
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.events import Event, EventReader
 from inbox_server.client.http_sessions import SILENCE_SECONDS, Answer, answer_of, ask, seconds_of
-from inbox_server.client.tokens_and_cards import deliver_token, owner_token
+from inbox_server.client.tokens_and_cards import deliver_token, id_of, owner_token
 from inbox_server.clock import Clock, UnixTime
 from inbox_server.errors import CODES
 from inbox_server.outgoing.failures import why
@@ -26,8 +26,10 @@ _MAX_ANSWER_BYTES: Final = 4 << 20  # a page of 1,000 entries has about 1.1 MB
 STREAM_SECONDS: Final = 3600 - 60  # the longest life of a `read` token, minus time to renew it
 _READ_TOKEN_SECONDS: Final = 3600
 # The server sends a comment every 45 seconds: after two missed comments, it counts as gone.
-_STREAM_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=100)
+STREAM_SILENCE_SECONDS: Final = 100.0
 _PROBLEM_TYPE: Final = "application/problem+json"
+_EVENTS_TYPE: Final = "text/event-stream"
+_NO_CONTENT: Final = 204
 _FOR_NOW: Final = frozenset({408, 425, 429})  # and all from 500
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -58,6 +60,10 @@ class InboxRefused(Exception):
 
 class Unreachable(Exception):
     """No inbox server answered; the message says what happened instead."""
+
+
+class Silent(Unreachable):
+    """There is a connection, and nothing came over it for too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,7 @@ class Inbox:
         if channel != PUSH:
             await self._require(channel)
         body = json.dumps(subscription).encode()
-        await self._ask("PUT", f"/v1/inbox/{channel}", self._owner("settings", body), body)
+        await self._ask("PUT", f"/v1/inbox/{channel}", self._owner("settings", body), body, expects=_NO_CONTENT)
 
     async def subscriptions(self, channel: str = PUSH) -> dict[str, Any]:
         """`subscriptions`: each with a short `id`, its `service`, and `since`, the day it was last made."""
@@ -150,7 +156,7 @@ class Inbox:
         """Drop the subscription with this short id, or with None all of the channel. It may be gone already."""
         await self._require(_LISTS.get(channel, channel))
         body = b"" if id is None else json.dumps({"id": id}).encode()
-        await self._ask("DELETE", f"/v1/inbox/{channel}", self._owner("settings", body), body)
+        await self._ask("DELETE", f"/v1/inbox/{channel}", self._owner("settings", body), body, expects=_NO_CONTENT)
 
     async def deliver(self, message_id: str, *, sender: str, recipient: str, ttl: int | None = None) -> dict[str, Any]:
         """Deliver an encrypted message ID; repeating it is safe."""
@@ -165,7 +171,7 @@ class Inbox:
             )
             return f"Bearer {token}"
 
-        return self._with("id", await self._ask("POST", "/v1/messages", sign, body))
+        return self._stored(body, await self._ask("POST", "/v1/messages", sign, body))
 
     async def log(self, after: int | None, nonce: str, limit: int) -> dict[str, Any]:
         """A page of the log. `nonce` is base64url of 16 random bytes. Only for a server that lists the feature."""
@@ -174,60 +180,91 @@ class Inbox:
 
     async def deliver_sealed(self, body: bytes, ticket: bytes) -> dict[str, Any]:
         """Deliver with a ticket; repeating it is safe. The session should have no other connection of the sender's."""
-        answer = await self._ask("POST", "/v1/messages", lambda: f"InboxTicket {encode(ticket)}", body)
-        return self._with("id", answer)
+        return self._stored(
+            body, await self._ask("POST", "/v1/messages", lambda: f"InboxTicket {encode(ticket)}", body)
+        )
 
     async def give_tickets(self, week: int, ids: bytes) -> None:
         """Send the sheet of a week: the ids of its tickets, 16 bytes each."""
         body = json.dumps({"week": week, "ids": encode(ids)}).encode()
-        await self._ask("PUT", "/v1/inbox/tickets", self._owner("settings", body), body)
+        await self._ask("PUT", "/v1/inbox/tickets", self._owner("settings", body), body, expects=_NO_CONTENT)
 
-    async def unread(self, after: str | None = None, limit: int | None = None) -> dict[str, Any]:
-        """A page of the feed."""
-        query = [f"{name}={value}" for name, value in (("after", after), ("limit", limit)) if value]
-        return await self._ask("GET", "/v1/messages" + ("?" + "&".join(query) if query else ""), self._owner("read"))
+    async def unread(
+        self, after: str | None = None, limit: int | None = None, *, wait_seconds: int = 0
+    ) -> dict[str, Any]:
+        """A page of the feed, which the server holds for so long while it is empty."""
+        named = (("after", after), ("limit", limit), ("wait", wait_seconds))
+        query = "&".join(f"{name}={value}" for name, value in named if value)
+        path, silence = "/v1/messages" + (f"?{query}" if query else ""), SILENCE_SECONDS + wait_seconds
+        return await self._ask("GET", path, self._owner("read"), silence=silence)
 
     async def acknowledge(self, ids: list[str]) -> None:
         """Acknowledge these entries; at most 1,000."""
         body = json.dumps({"ids": ids}).encode()
-        await self._ask("POST", "/v1/messages/ack", self._owner("ack", body), body)
+        await self._ask("POST", "/v1/messages/ack", self._owner("ack", body), body, expects=_NO_CONTENT)
 
     async def forget(self) -> None:
         """Delete the inbox and everything in it."""
-        await self._ask("DELETE", "/v1/inbox", self._owner("settings"))
+        await self._ask("DELETE", "/v1/inbox", self._owner("settings"), expects=_NO_CONTENT)
 
-    async def events(self, after: str | None) -> AsyncGenerator[Event | None, None]:
-        """The feed as it changes, from a cursor or from the start. Yields None first, once the server has accepted.
+    async def events(
+        self, after: str | None, silence_seconds: float = STREAM_SILENCE_SECONDS
+    ) -> AsyncGenerator[Event | None, None]:
+        """The feed as it changes, from a cursor or from the start. Yields None first, when something has come.
 
-        Callers should leave the stream after `STREAM_SECONDS`, when the token expires.
+        Callers should leave the stream after `STREAM_SECONDS`, when the token expires. Raises `Silent`, too.
         """
+        timeout, is_corrected = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence_seconds), False
+        while True:
+            signed, headers = self.now, self._event_headers(after)
+            async with (
+                self._reaching(silence_seconds),
+                self.session.get(
+                    f"{self.url}/v1/events", headers=headers, timeout=timeout, allow_redirects=False
+                ) as response,
+            ):
+                if response.status == 200:
+                    async with contextlib.aclosing(self._events_in(response)) as events:
+                        async for event in events:
+                            yield event
+                    return
+                refusal, problem = _refusal(self.url, await answer_of(response, _MAX_ANSWER_BYTES))
+                if is_corrected or not self._correct(refusal, problem, signed):
+                    raise refusal
+                is_corrected = True
+
+    def _event_headers(self, after: str | None) -> dict[str, str]:
         token = owner_token(
             self.key, scope="read", app=self.app, inbox=self.url, now=self.now, seconds=_READ_TOKEN_SECONDS
         )
-        headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
-        if after:
-            headers["Last-Event-ID"] = after
-        async with (
-            self._reaching(),
-            self.session.get(
-                f"{self.url}/v1/events", headers=headers, timeout=_STREAM_TIMEOUT, allow_redirects=False
-            ) as response,
-        ):
-            if response.status != 200:
-                refusal, problem = _refusal(self.url, await answer_of(response, _MAX_ANSWER_BYTES))
-                self._correct(refusal, problem, self.now)
-                raise refusal
-            yield None
-            reader = EventReader()
-            async for chunk in response.content.iter_any():
-                for event in reader.read(chunk):
-                    yield event
+        headers = {"Authorization": f"Bearer {token}", "Accept": _EVENTS_TYPE}
+        return headers | ({"Last-Event-ID": after} if after else {})
+
+    async def _events_in(self, response: aiohttp.ClientResponse) -> AsyncGenerator[Event | None, None]:
+        if response.content_type != _EVENTS_TYPE:
+            raise self._other()
+        reader, is_heard = EventReader(), False
+        async for chunk in response.content.iter_any():
+            if not is_heard:  # the server says something at once: what is silent is held back on the way
+                is_heard = True
+                yield None
+            for event in reader.read(chunk):
+                yield event
 
     def _with(self, member: str, answer: dict[str, Any]) -> dict[str, Any]:
         """The answer, checked to be one that only an inbox server gives. Raises `Unreachable`."""
         if member not in answer:
-            raise Unreachable(f"{self.url} answered, but not as an inbox server does")
+            raise self._other()
         return answer
+
+    def _stored(self, body: bytes, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a delivery: only the `id` of what was delivered says that it is on disk."""
+        if answer.get("id") != id_of(json.loads(body)["message_id"]):
+            raise self._other()
+        return answer
+
+    def _other(self) -> Unreachable:
+        return Unreachable(f"{self.url} answered, but not as an inbox server does")
 
     def _owner(self, scope: str, body: bytes = b"") -> Callable[[], str]:
         def sign() -> str:
@@ -237,13 +274,21 @@ class Inbox:
         return sign
 
     async def _ask(
-        self, method: str, path: str, sign: Callable[[], str] | None, body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        sign: Callable[[], str] | None,
+        body: bytes | None = None,
+        *,
+        expects: int | None = None,
+        silence: float = SILENCE_SECONDS,
     ) -> dict[str, Any]:
+        """The answer: a JSON object, or {} with the status that is expected, if one is."""
         waited, is_corrected, is_renewed = 0.0, False, False
         while True:
             signed = self.now
             try:
-                answer = await self._once(method, path, sign() if sign else None, body)
+                answer = await self._once(method, path, sign() if sign else None, body, expects, silence)
             except _Problem as problem:
                 refusal, pause = problem.refusal, problem.refusal.retry_after
                 if not is_corrected and self._correct(refusal, problem.document, signed):
@@ -259,19 +304,31 @@ class Inbox:
                 self.is_timed = self.is_timed or sign is not None
                 return answer
 
-    async def _once(self, method: str, path: str, authorization: str | None, body: bytes | None) -> dict[str, Any]:
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        authorization: str | None,
+        body: bytes | None,
+        expects: int | None,
+        silence: float,
+    ) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"} | ({"Authorization": authorization} if authorization else {})
-        async with self._reaching():
+        most, url = _MAX_ANSWER_BYTES, self.url + path
+        async with self._reaching(silence):
             answer = await ask(
-                self.session, method, self.url + path, most=_MAX_ANSWER_BYTES, headers=headers, content=body
+                self.session, method, url, most=most, headers=headers, content=body, silence_seconds=silence
             )
         if not 200 <= answer.status < 300:
             raise _Problem(*_refusal(self.url, answer))
+        if expects:
+            if answer.status != expects:
+                raise self._other()
+            return {}
         try:
-            document: dict[str, Any] = {} if answer.status == 204 else parse_object(answer.body)
+            return parse_object(answer.body)
         except NotStrict:
-            raise Unreachable(f"{self.url} answered, but not as an inbox server does") from None
-        return document
+            raise self._other() from None
 
     def _correct(self, refusal: InboxRefused, problem: dict[str, Any], signed: UnixTime) -> bool:
         """Whether the clock was the reason; it is now set to the server's. Each of several parallel requests asks."""
@@ -282,11 +339,13 @@ class Inbox:
         return True
 
     @contextlib.asynccontextmanager
-    async def _reaching(self) -> AsyncIterator[None]:
+    async def _reaching(self, silence: float) -> AsyncIterator[None]:
         try:
             yield
+        except aiohttp.ConnectionTimeoutError as error:
+            raise Unreachable(f"{self.url} {why(error)}") from None
         except TimeoutError:
-            raise Unreachable(f"{self.url} did not answer for {SILENCE_SECONDS:.0f} seconds, or too slowly") from None
+            raise Silent(f"{self.url} did not answer for {silence:g} seconds, or too slowly") from None
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"{self.url} {why(error)}") from None
 

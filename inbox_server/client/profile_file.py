@@ -102,8 +102,15 @@ class Profile:
 
     def with_to_ack(self, ids: tuple[str, ...]) -> "Profile":
         """A copy with these noted for every inbox."""
-        noted = {url: tuple(dict.fromkeys(self.to_ack.get(url, ()) + ids))[-_MOST_TO_ACK:] for url in self.sources}
-        return replace(self.without_missed(ids), to_ack={**self.to_ack, **noted})
+        noted = self.without_missed(ids)
+        for url in self.sources:
+            noted = noted.with_to_ack_at(url, ids)
+        return noted
+
+    def with_to_ack_at(self, inbox: str, ids: Iterable[str]) -> "Profile":
+        """A copy with these noted for one inbox."""
+        noted = tuple(dict.fromkeys((*self.to_ack.get(inbox, ()), *ids)))[-_MOST_TO_ACK:]
+        return replace(self, to_ack={**self.to_ack, inbox: noted})
 
     def with_remembered(self, change: Callable[[Remembered], Remembered]) -> "Profile":
         return replace(self, remembered=change(self.remembered))

@@ -6,17 +6,17 @@ told later, and until then its entries are not shown again.
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from inbox_server.client.account import Account, Action
 from inbox_server.client.audit.contacts import ContactIndexes, not_read
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.ecies import CannotDecrypt, decrypt
-from inbox_server.client.inbox_api import Inbox, Unreachable
+from inbox_server.client.inbox_api import Inbox, InboxRefused, Unreachable
 from inbox_server.client.own_card import catch_up
+from inbox_server.client.pages import Listed, Whole, page_of
 from inbox_server.client.pairs import Pair
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.remembered import Person, Remembered
@@ -26,69 +26,13 @@ from inbox_server.client.user import NotAuthentic, NotForNow, NotThere
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.identity.keys import PublicKey
 from inbox_server.inbox_log import is_logged
-from inbox_server.protocol.base64url import encode
 
-_PAGE: Final = 1000
 _READ_SECONDS: Final = 91 * DAY_SECONDS  # for longer, no server lists anything
 _CLOCK_SECONDS: Final = 120  # we know a server's clock to a minute
 _ACK_IDS: Final = 1000
 # A missing message may come back: a name is renewed late, or a host is repaired after a weekend. Waiting costs a line
 # in the list; giving up loses a message.
 LAPSE_SECONDS: Final = 3 * DAY_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """An entry as one inbox lists it."""
-
-    id: str
-    message_id: str
-    expires: UnixTime
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A page of the feed. `read` is what was read since; `notices` are from the inbox to its owner."""
-
-    messages: tuple[Listed, ...]
-    read: tuple[str, ...]
-    cursor: str
-    more: bool
-    notices: tuple[str, ...] = field(default=())
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """All that is unread at an inbox, and the cursor from which to go on."""
-
-    entries: tuple[Listed, ...]
-    cursor: str
-
-
-def parse_page(document: Mapping[str, Any]) -> Page:
-    """Ignores unknown members. Raises ValueError."""
-    try:
-        messages = tuple(
-            Listed(str(entry["id"]), str(entry["message_id"]), UnixTime(int(entry["expires"])))
-            for entry in document["messages"]
-        )
-        read, notices = (tuple(str(text) for text in document.get(name, ())) for name in ("read", "notices"))
-        return Page(messages, read, str(document["cursor"]), bool(document["more"]), notices)
-    except (LookupError, TypeError, ValueError):
-        raise ValueError("is not a page of a feed") from None
-
-
-def is_swapped(entry: Listed) -> bool:
-    """Whether the text is not the one that the `id` is of."""
-    return encode(sha256(entry.message_id.encode()).digest()) != entry.id
-
-
-async def page_of(inbox: Inbox, after: str | None) -> Page:
-    """A page of the length that servers choose. Raises the same as `Inbox.unread`."""
-    try:
-        return parse_page(await inbox.unread(after, _PAGE))
-    except ValueError as error:
-        raise Unreachable(f"{inbox.url} answered with what {error}") from None
 
 
 class Reading:
@@ -123,8 +67,9 @@ class Reading:
         listed: dict[str, dict[str, Listed]] = {}
 
         async def collect(inbox: Inbox) -> None:
-            await self.tell_read(inbox)
+            await self.tell_if_taken(inbox)
             listed[inbox.url] = {entry.id: entry for entry in (await self.list_all(inbox)).entries}
+            await self.tell_again(inbox, listed[inbox.url])
 
         outcomes = await self.at_sources(collect)
         in_order = {outcome.inbox: listed[outcome.inbox] for outcome in outcomes if outcome.inbox in listed}
@@ -136,7 +81,7 @@ class Reading:
         Only the servers leave out expired entries, by their clocks: the clock here may be wrong and hide unread ones.
         """
         profile = self._account.profile.read()
-        read = {id for ids in profile.to_ack.values() for id in ids}
+        read = {*profile.remembered.read, *(id for ids in profile.to_ack.values() for id in ids)}
         merged: dict[str, Entry] = {}
         by_pointer: dict[tuple[str, str], str] = {}
         for url, entries in listed.items():
@@ -246,9 +191,30 @@ class Reading:
             await inbox.acknowledge(list(ids))
             self._account.profile.change(partial(Profile.with_acked, inbox=inbox.url, ids=ids))
 
+    async def tell_if_taken(self, inbox: Inbox) -> None:
+        """The same before reading: a server that takes no acknowledgement for now may show what is unread.
+
+        Raises only what makes reading useless.
+        """
+        try:
+            await self.tell_read(inbox)
+        except InboxRefused as refusal:
+            if refusal.code == "no_inbox":
+                raise
+
+    async def tell_again(self, inbox: Inbox, listed: Iterable[str]) -> None:
+        """Acknowledge again what was read on any device, and is listed again, as after a restore from a copy."""
+        profile = self._account.profile.read()
+        noted = profile.to_ack.get(inbox.url, ())
+        if again := [id for id in listed if id in profile.remembered.read and id not in noted]:
+            self._account.profile.change(lambda profile: profile.with_to_ack_at(inbox.url, again))
+            with contextlib.suppress(InboxRefused, Unreachable):
+                await self.tell_read(inbox)
+
     async def list_all(self, inbox: Inbox) -> Whole:
         """Everything that is unread at an inbox. Raises the same as `Inbox.unread`."""
         entries: dict[str, Listed] = {}
+        swapped: list[str] = []
         cursor: str | None = None
         while True:
             page = await page_of(inbox, cursor)
@@ -256,15 +222,19 @@ class Reading:
                 entries[entry.id] = entry
             for id in page.read:  # read while the pages were being fetched
                 entries.pop(id, None)
+            swapped += page.swapped
             cursor = page.cursor
             if not page.more:
                 break
         self.mark(inbox.url, cursor)
-        self.note_listed(inbox.url, entries.values())
-        return Whole(tuple(entries.values()), cursor)
+        self.note_listed(inbox.url, entries.values() if not swapped else ())
+        return Whole(tuple(entries.values()), cursor, tuple(swapped))
 
     def note_listed(self, url: str, entries: Iterable[Listed]) -> None:
-        """Remember what an inbox with a log has listed: the next audit looks for it there."""
+        """Remember what an inbox with a log has listed: the next audit looks for it there.
+
+        Not what is in a page with swapped texts, which is a finding by itself.
+        """
         remembered = self._account.profile.read().remembered
         if url not in remembered.receipt_keys:
             return

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import sha256
 from typing import Final
 
 from inbox_server.client.bucket import BucketFailed
@@ -27,11 +26,10 @@ from inbox_server.client.pairs import Pair, short_hash, week_of
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.remembered import Remembered, Written
 from inbox_server.client.storage import Keeper
-from inbox_server.client.tokens_and_cards import linked, pointer_text
+from inbox_server.client.tokens_and_cards import id_of, linked, pointer_text
 from inbox_server.client.user import AppUser
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.identity.keys import PublicKey
-from inbox_server.protocol.base64url import encode
 
 _TRIES: Final = 3
 _MOST_FILES: Final = 64  # that are remembered
@@ -149,9 +147,9 @@ class SentIndex:
         self.outbox.change(partial(_with_indexed, all_waiting=tuple(all_waiting)))
 
 
-def entry_id(body: str) -> str:
-    """The `id` of a delivery, which is the same at every server."""
-    return encode(sha256(json.loads(body)["message_id"].encode()).digest())
+def entry_id(body: str | bytes) -> str:
+    """The `id` of a delivery."""
+    return id_of(json.loads(body)["message_id"])
 
 
 def index_entry(waiting: Waiting) -> IndexEntry:

@@ -14,7 +14,7 @@ class Twins:
         self._twins: OrderedDict[str, tuple[str, ...]] = OrderedDict()
 
     def join(self, entry: Entry) -> bool:
-        """Whether the entry's message has been reported as another entry."""
+        """Whether the entry's message has been reported as another entry, with other ids."""
         if entry.pointer is None:
             return False
         message = (entry.pointer.sender, entry.pointer.id)
@@ -25,7 +25,7 @@ class Twins:
         for known in (self._first, self._twins):
             while len(known) > self._most:
                 known.popitem(last=False)
-        return bool(earlier)
+        return not set(earlier) <= set(entry.ids)
 
     def of(self, id: str) -> tuple[str, ...]:
         """All ids of the entry's message, including its own; empty if there is only one."""

@@ -262,6 +262,20 @@ async def test_a_contact_of_whom_only_the_address_is_known_is_asked_too(world: W
         assert (await dora.fetch(entry)).content == "hello"
 
 
+async def test_a_contact_whose_bucket_does_not_give_the_key_now_is_not_passed_over(
+    world: World, bob: InboxClient, provider: Provider
+) -> None:
+    profile = InMemory(profile_of(world, await world.settle("carl.id", APP), named=False))
+    async with opened(world, profile) as carl:
+        await carl.account.user.publish((provider.url,), seq=1)
+        address = carl.account.user.key.address
+        await bob.claim({"contacts": [address]})
+        world.hub.cut(address, "key.json", 0)
+        audit = await bob.audit()
+        assert [(sender, "being written" in why) for sender, why in audit.unread_indexes] == [(address, True)]
+        assert not audit.is_in_order
+
+
 async def test_a_pointer_that_its_sender_did_not_make_is_not_taken(
     world: World, alice: InboxClient, bob: InboxClient, provider: Provider
 ) -> None:

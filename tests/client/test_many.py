@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from inbox_server.client.inbox_client import InboxClient
+from inbox_server.client.tokens_and_cards import id_of
 from inbox_server.http.listening import listening
 from inbox_server.world.local_world import World, free_socket
 from tests.conftest import APP
@@ -18,22 +19,22 @@ _PAGE = 1000
 
 @dataclass(slots=True)
 class Full:
-    """An inbox server that lists these ids, and takes acknowledgements."""
+    """An inbox server that lists these texts, and takes acknowledgements."""
 
     url: str
     unread: list[str]
 
     async def list(self, request: web.Request) -> web.Response:
         start = int(request.query.get("after", "0"))
-        ids = self.unread[start : start + _PAGE]
-        messages = [{"id": id, "message_id": id, "expires": 4_000_000_000} for id in ids]
+        texts = self.unread[start : start + _PAGE]
+        messages = [{"id": id_of(text), "message_id": text, "expires": 4_000_000_000} for text in texts]
         more = start + _PAGE < len(self.unread)
         return web.json_response({"messages": messages, "cursor": str(start + _PAGE), "more": more})
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         read = set(json.loads(await request.read())["ids"])
         assert len(read) <= _PAGE
-        self.unread = [id for id in self.unread if id not in read]
+        self.unread = [text for text in self.unread if id_of(text) not in read]
         return web.Response(status=204)
 
 

@@ -10,10 +10,10 @@ from inbox_server.client.outbox import KEPT_SECONDS
 from inbox_server.errors import CODES
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
-from tests.support.clients import PROBLEM, Scripted, client_of
+from tests.support.clients import ITS_ID, PROBLEM, Scripted, client_of
 
 _PAGE = b"<html><title>Sign in to this network</title></html>"
-_STORED = {"id": "x", "expires": 1}
+_STORED = {"id": ITS_ID, "expires": 1}
 _STATUSES = (302, 400, 401, 402, 403, 404, 405, 407, 410, 413, 421, 422, 451)
 
 
@@ -69,8 +69,8 @@ def test_a_refusal_of_this_protocol_is_final_unless_its_status_is_for_now(code: 
     assert InboxRefused(status, code, "x").is_final == (status not in (408, 429))
 
 
-@pytest.mark.parametrize("answer", [b"", b"{}", b"OK", _PAGE, b'{"status": "ok"}'])
-async def test_an_answer_without_an_id_is_no_delivery(
+@pytest.mark.parametrize("answer", [b"", b"{}", b"OK", _PAGE, b'{"status": "ok"}', b'{"id": "request 7"}'])
+async def test_an_answer_without_the_id_of_what_was_delivered_is_no_delivery(
     alice: InboxClient, bob: InboxClient, server: Scripted, answer: bytes
 ) -> None:
     server.answers.append((200, {}, answer))
@@ -79,15 +79,18 @@ async def test_an_answer_without_an_id_is_no_delivery(
     assert len(alice.account.outbox.read()) == 1
 
 
-async def test_an_empty_answer_that_is_no_204_acknowledges_nothing_and_deletes_nothing(
-    bob: InboxClient, server: Scripted
+@pytest.mark.parametrize("answer", [b"", b"{}", b'{"status": "ok"}'])
+async def test_an_answer_that_is_no_204_acknowledges_nothing_and_deletes_nothing(
+    bob: InboxClient, server: Scripted, answer: bytes
 ) -> None:
-    server.answers.append((200, {}, b""))
+    server.answers.append((200, {}, answer))
     inbox = bob.account.own(server.url)
     with pytest.raises(Unreachable):
         await inbox.acknowledge(["a"])
     with pytest.raises(Unreachable):
         await inbox.forget()
+    with pytest.raises(Unreachable):
+        await inbox.give_tickets(2952, bytes(16))
     server.answers[:] = [(204, {}, b"")]
     await inbox.acknowledge(["a"])
 

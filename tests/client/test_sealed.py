@@ -25,10 +25,10 @@ from inbox_server.commands.client_command import Output
 from inbox_server.protocol.base64url import encode
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
-from tests.support.clients import Scripted, client_of
+from tests.support.clients import ITS_ID, Scripted, client_of
 from tests.support.patience import PATIENCE_SECONDS
 
-_STORED = {"id": "x", "expires": 1}
+_STORED = {"id": ITS_ID, "expires": 1}
 
 
 @pytest.fixture

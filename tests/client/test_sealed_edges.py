@@ -15,7 +15,7 @@ from inbox_server.world.local_world import World
 from tests.client.test_audit_excuses import without_feature
 from tests.client.test_sealed import at_another_server, read_all, renew, settled, talk, ways
 from tests.conftest import HandClock
-from tests.support.clients import Scripted, opened
+from tests.support.clients import ITS_ID, Scripted, opened
 from tests.support.providers import Provider
 
 _NO_TOKEN = {"status": 401, "code": "no_token", "title": "x", "detail": "A bearer token is required."}
@@ -119,7 +119,7 @@ async def test_a_server_that_takes_no_tickets_any_more_refuses_nothing_for_good(
     await talk(alice, bob, clock)
     await at_another_server(bob, server)
     server.say(401, _NO_TOKEN)
-    server.say(201, {"id": "x", "expires": 1})
+    server.say(201, {"id": ITS_ID, "expires": 1})
     assert ways(await alice.send("bob.id", "the first one may be signed")) == ["signed, first contact"]
     assert ways(await alice.send("bob.id", "sealed")) == ["sealed"]
     server.answers.clear()

@@ -18,9 +18,9 @@ from inbox_server.client.user import NotReachable
 from inbox_server.outgoing.guard import NotAllowed
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock
-from tests.support.clients import Scripted, client_of, opened, profile_of, scripted
+from tests.support.clients import ITS_ID, Scripted, client_of, opened, profile_of, scripted
 
-_STORED = {"id": "x", "expires": 1}
+_STORED = {"id": ITS_ID, "expires": 1}
 pytestmark = pytest.mark.both_hubs
 
 
@@ -86,7 +86,7 @@ async def test_every_inbox_on_the_card_gets_the_same_id_and_a_token_of_its_own(
 
 async def test_no_gaia_token_is_sent_to_an_inbox(alice: InboxClient, bob: InboxClient, server: Scripted) -> None:
     await bob.publish((server.url,))
-    server.say(200, {"protocol": "message-inbox", "origin": server.url, "unread": 0, "id": "x"})
+    server.say(200, {"protocol": "message-inbox", "origin": server.url, "unread": 0, "id": ITS_ID})
     await bob.claim({})
     await alice.send("bob.id", "hello")
     await bob.unread()

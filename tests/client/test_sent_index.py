@@ -16,7 +16,7 @@ from inbox_server.client.tokens_and_cards import is_of_pair, pointer_text
 from inbox_server.clock import UnixTime, end_of_day
 from inbox_server.world.local_world import World
 from tests.conftest import HandClock
-from tests.support.clients import Scripted, client_of, index_of, opened, profile_of
+from tests.support.clients import ITS_ID, Scripted, client_of, index_of, opened, profile_of
 
 pytestmark = pytest.mark.both_hubs
 
@@ -119,7 +119,7 @@ async def test_what_no_server_has_taken_yet_is_in_the_index_already(
         {},
     )
     assert len(alice.account.outbox.read()) == 1
-    server.answers[:] = [(201, {}, b'{"id": "x", "expires": 1800057599}')]
+    server.answers[:] = [(201, {}, f'{{"id": "{ITS_ID}", "expires": 1800057599}}'.encode())]
     clock.advance(WEEK_SECONDS)
     assert [report.stored for report in await alice.retry()] == [(server.url,)]
     assert index_of(world, alice, bob, weeks_ago=1) == (entry,)  # it keeps the longer life

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from string import ascii_lowercase
 
 import pytest
 
@@ -12,6 +13,7 @@ from inbox_server.client.events import BadStream, Event, EventReader
 from inbox_server.client.inbox_api import back_off
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Arrived, Connection, News, Notice, WasRead
+from inbox_server.client.tokens_and_cards import id_of
 from inbox_server.client.watching import Watching
 from inbox_server.world.local_world import World
 from tests.client.test_reading import pointed
@@ -74,9 +76,11 @@ def stream(*pages: dict[str, object], end: str | None = None) -> bytes:
     return ": hello\n\n".join(["", *events]).encode()
 
 
-def page(*ids: str, cursor: str, **more: object) -> dict[str, object]:
-    messages = [{"id": id, "message_id": id, "expires": 4_000_000_000} for id in ids]
-    return {"messages": messages, "cursor": cursor, "more": False, "unheard_of": 1, **more}
+def page(*texts: str, cursor: str, read: Sequence[str] = (), **more: object) -> dict[str, object]:
+    """A page of entries with these texts."""
+    messages = [{"id": id_of(text), "message_id": text, "expires": 4_000_000_000} for text in texts]
+    was_read = {"read": [id_of(text) for text in read]} if read else {}
+    return {"messages": messages, "cursor": cursor, "more": False, "unheard_of": 1, **was_read, **more}
 
 
 def scripted_inbox(bob: InboxClient, server: Scripted) -> None:
@@ -84,7 +88,14 @@ def scripted_inbox(bob: InboxClient, server: Scripted) -> None:
 
 
 def arrived(all_news: Sequence[News]) -> list[str]:
-    return [id for news in all_news if isinstance(news, Arrived) for id in news.entry.ids]
+    """Their texts, as far as they have one letter."""
+    texts = {id_of(text): text for text in ascii_lowercase}
+    return [texts.get(id, id) for news in all_news if isinstance(news, Arrived) for id in news.entry.ids]
+
+
+def acknowledged(server: Scripted) -> list[list[str]]:
+    """By each request."""
+    return [json.loads(asked.body)["ids"] for asked in server.asked if asked.path == "/v1/messages/ack"]
 
 
 async def test_a_stream_that_ends_is_resumed_by_its_last_cursor_and_nothing_is_told_twice(
@@ -100,7 +111,7 @@ async def test_a_stream_that_ends_is_resumed_by_its_last_cursor_and_nothing_is_t
     told = [news for news in await take(bob, 9) if not isinstance(news, Connection)]
     assert arrived(told) == ["a", "b", "c", "d"]
     assert [news for news in told if not isinstance(news, Arrived)] == [
-        WasRead("b"),
+        WasRead(id_of("b")),
         Notice(server.url, "inbox_full"),
     ]
     assert [asked.last_event_id for asked in server.asked[:4]] == [None, "two", "three", "four"]
@@ -165,8 +176,7 @@ async def test_what_was_read_and_is_listed_again_is_acknowledged_again(bob: Inbo
         (200, {}, b""),
     ]
     assert [type(news) for news in await take(bob, 3)] == [Arrived, WasRead, Arrived]
-    acked = [json.loads(asked.body) for asked in server.asked if asked.path == "/v1/messages/ack"]
-    assert acked[0] == {"ids": ["a"]}
+    assert acknowledged(server)[0] == [id_of("a")]
 
 
 async def test_a_message_delivered_as_two_encryptions_is_told_once_and_read_as_one(
@@ -176,16 +186,18 @@ async def test_a_message_delivered_as_two_encryptions_is_told_once_and_read_as_o
     first, second = page("a", cursor="one"), page("b", "c", cursor="two")
     for document in (first, second):
         for message in document["messages"]:  # type: ignore[attr-defined]
-            if message["id"] != "c":
+            if message["message_id"] != "c":
                 message["message_id"] = pointed(bob)
+                message["id"] = id_of(message["message_id"])
+    one, other = (document["messages"][0]["id"] for document in (first, second))  # type: ignore[index]
+    read = {**page(cursor="three"), "read": [one]}
     server.answers += [
-        (200, {}, stream(first, second, page(cursor="three", read=["a"]), end="token_expired")),
+        (200, {}, stream(first, second, read, end="token_expired")),
         (204, {}, b""),
         (200, {}, b""),
     ]
-    assert arrived(await take(bob, 4)) == ["a", "c"]
-    acked = [json.loads(asked.body) for asked in server.asked if asked.path == "/v1/messages/ack"]
-    assert acked[0] == {"ids": ["b"]}
+    assert arrived(await take(bob, 4)) == [one, "c"]
+    assert acknowledged(server)[0] == [other]
 
 
 async def test_watches_that_count_go_on_where_the_last_one_stopped(bob: InboxClient, server: Scripted) -> None:

@@ -90,7 +90,7 @@ class Refusing:
             return web.Response(
                 status=429, text=json.dumps(document), headers={"Content-Type": PROBLEM, "Retry-After": "600"}
             )
-        response = web.StreamResponse()
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for byte in stream(*self.pages, end="token_expired"):
             await response.write(bytes([byte]))

@@ -17,6 +17,7 @@ from inbox_server.client.open_client import open_client
 from inbox_server.client.outbox import Outbox
 from inbox_server.client.pairs import Pair, week_of
 from inbox_server.client.profile_file import Profile
+from inbox_server.client.sent_index import entry_id
 from inbox_server.client.storage import InMemory, Keeper
 from inbox_server.clock import UnixTime
 from inbox_server.http.listening import listening
@@ -26,6 +27,9 @@ from inbox_server.world.people import Person
 T = TypeVar("T")
 
 PROBLEM = "application/problem+json"
+
+ITS_ID = "the id of what was delivered"
+"""In an answer of a scripted server."""
 
 
 class Cut(Exception):
@@ -161,17 +165,24 @@ class Scripted:
     async def answer(self, request: web.Request) -> web.Response:
         if request.path == PATH and not any(b'"protocol"' in body for _, _, body in self.answers):
             return web.Response(status=404)  # it has no capability document, unless a test says so
+        if not self.answers:
+            return web.Response(status=503)  # it has nothing to say yet
+        content = await request.read()
         self.asked.append(
             Asked(
                 request.method,
                 request.path,
                 request.headers.get("Authorization", ""),
-                await request.read(),
+                content,
                 request.headers.get("Last-Event-ID"),
                 request.transport and request.transport.get_extra_info("peername"),
             )
         )
         status, headers, body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if (request.method, request.path) == ("POST", "/v1/messages"):
+            body = body.replace(ITS_ID.encode(), entry_id(content).encode())
+        if request.path == "/v1/events" and status == 200:
+            headers = {"Content-Type": "text/event-stream", **headers}
         return web.Response(status=status, headers=headers, body=body)
 
 

@@ -29,8 +29,9 @@ from inbox_server.client.audit.log_check import CheckedLog, LogAnswer, LogFault,
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.inbox_api import Inbox, InboxRefused
 from inbox_server.client.own_file import BadOwnFile
+from inbox_server.client.pages import page_of
 from inbox_server.client.profile_file import Profile
-from inbox_server.client.reading import Reading, is_swapped, page_of
+from inbox_server.client.reading import Reading
 from inbox_server.client.receipts import Offers
 from inbox_server.client.remembered import Audited, Remembered
 from inbox_server.client.reports import Audit
@@ -144,7 +145,7 @@ class Auditing:
         findings, proven = judge(material)
         if abs(log.at - self._account.user.clock()) > _CLOCK_SECONDS:  # else a server could let everything expire
             findings.append(finding("other_time", inbox.url))
-        findings += [finding("swapped", inbox.url, entry=each.id) for each in listed.entries if is_swapped(each)]
+        findings += [finding("swapped", inbox.url, entry=id) for id in listed.swapped]
         witnessed = tuple(self._with_evidence(each, material, answers, proven) for each in findings)
         if any(each.code in _BROKEN for each in findings):
             return _Look(witnessed, log, None, tuple(proven))
@@ -233,7 +234,7 @@ class Auditing:
         try:
             while True:
                 page = await page_of(inbox, cursor)
-                ids.update(page.read, (entry.id for entry in page.messages))
+                ids.update(page.read, page.swapped, (entry.id for entry in page.messages))
                 cursor = page.cursor
                 if not page.more:
                     return frozenset(ids)

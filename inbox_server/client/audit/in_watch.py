@@ -5,6 +5,7 @@ from typing import Final
 
 from inbox_server.client.account import Account
 from inbox_server.client.audit.auditing import Auditing
+from inbox_server.client.due import Due
 from inbox_server.client.reading import Reading
 from inbox_server.client.reports import Audit, Entry
 from inbox_server.clock import DAY_SECONDS
@@ -19,9 +20,8 @@ class InWatch:
 
     def __init__(self, account: Account, monotonic: Callable[[], float]) -> None:
         self._account = account
-        self._monotonic = monotonic
-        self._audit_at: float | None = None
-        self._soon_at = 0.0
+        self._rare, self._soon = (Due(monotonic, account.user.clock) for _ in range(2))
+        self._is_begun = False
         self._rounds = 0
         self._told: set[tuple[str, str]] = set()
 
@@ -33,14 +33,14 @@ class InWatch:
         remembered = self._account.profile.read().remembered
         if not any(url in remembered.receipt_keys for url in self._account.profile.read().sources):
             return None  # no inbox here has ever had a log
-        now = self._monotonic()
-        if self._audit_at is None:
-            self._audit_at, self._soon_at = now + self._first_pause(), now
+        if not self._is_begun:
+            self._rare.wait(self._first_pause())
+            self._is_begun = True
         has_gap = any(person.gaps for person in remembered.people.values())
-        if now < (min(self._soon_at, self._audit_at) if has_gap else self._audit_at):
+        if not self._rare.is_now and not (has_gap and self._soon.is_now):
             return None
-        self._soon_at = now + _SOON_SECONDS
-        self._audit_at = now + DAY_SECONDS * (0.75 + self._account.random() / 2)
+        self._soon.wait(_SOON_SECONDS)
+        self._rare.wait(DAY_SECONDS * (0.75 + self._account.random() / 2))
         audit = await Auditing(self._account).audit()
         findings = [each for each in audit.findings if each.code != "unreachable" or each.inbox in up]
         before, self._told = self._told, {(each.code, each.inbox) for each in findings if each.code in _ONCE}
