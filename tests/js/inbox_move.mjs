@@ -145,7 +145,7 @@ const scenarios = {
       return new Response(JSON.stringify({ code: 'rate_limited', detail: 'Later.' }), { status: 429, headers });
     };
     const told = await steps(device.start({ clock, ticks: () => ahead, fetch: limiting, sleep }).client.move(to));
-    assert.ok(told.some(({ text }) => text === `Waiting 7 s, as ${to} asks.`));
+    assert.ok(told.some(({ text }) => text === `Waiting 7 s, as ${to} asks: Later.`));
     assert.ok(told.some(({ kind, carried }) => kind === 'carried' && carried === 12));
     assert.equal((await client.unread()).entries.length, 12);
   },

@@ -20,7 +20,7 @@ export class Acks {
     });
   }
 
-  /** What was read, here or elsewhere: no audit and no contact's index brings it back. */
+  /** What was read, here or elsewhere: no restored server, no audit and no contact's index brings it back. */
   async note(ids: readonly string[]): Promise<void> {
     const before = await this.#state.read<1>('read');
     if (ids.every((id) => id in before)) return;
@@ -31,12 +31,21 @@ export class Acks {
   }
 
   async read(): Promise<Set<string>> {
-    return new Set(Object.keys(await this.#state.read<1>('read')));
+    return new Set([...Object.keys(await this.#state.read<1>('read')), ...(await this.waiting())]);
   }
 
   /** Everything that was read here and that some inbox may still list as unread. */
   async waiting(): Promise<Set<string>> {
     return new Set(Object.values(await this.#state.read<string[]>('acks')).flat());
+  }
+
+  /** What was read, here or elsewhere, and is listed again: by a server that was restored, or to which another device moved. */
+  async tellAgain(inbox: Inbox, listed: readonly { id: string }[]): Promise<void> {
+    const [read, noted] = [await this.read(), new Set((await this.#state.read<string[]>('acks'))[inbox.url])];
+    const again = listed.map(({ id }) => id).filter((id) => read.has(id) && !noted.has(id));
+    if (again.length === 0) return;
+    await this.remember([inbox], again);
+    await this.tell(inbox);
   }
 
   /** Send an inbox the acknowledgements that it has not had yet. Returns the problem, if there was one. */

@@ -165,13 +165,13 @@ export class Auditing {
   async #log(inbox: Inbox): Promise<LogAnswer[]> {
     for (let tries = 1; ; tries += 1) {
       const answers: LogAnswer[] = [];
-      let after: number | undefined;
+      let [before, after]: (number | undefined)[] = [];
       do {
         const nonce = toBase64Url(this.#what.random(16));
         const page = await inbox.log(after, nonce);
         answers.push({ page, nonce });
-        after = page.entries.at(-1)?.n;
-      } while (answers.at(-1)?.page.more && after !== undefined);
+        [before, after] = [after, page.entries.at(-1)?.n];
+      } while (answers.at(-1)?.page.more && after !== undefined && after > (before ?? -1)); // a server may say so for ever
       const first = answers[0]?.page.base.n ?? 0;
       const hasMoved = answers.some(({ page }, at) => page.base.n > (at === 0 ? first : (answers[at - 1]?.page.entries.at(-1)?.n ?? first)));
       if (!hasMoved || tries === TRIES) return answers;

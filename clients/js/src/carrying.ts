@@ -71,7 +71,7 @@ export class Carrying {
       } catch (error) {
         const seconds = error instanceof Refused && error.isForNow ? error.retryAfterSeconds : undefined;
         if (seconds === undefined) throw error;
-        yield this.step('waiting', `Waiting ${seconds} s, as ${url} asks.`);
+        yield this.step('waiting', `Waiting ${seconds} s, as ${url} asks: ${(error as Refused).detail}`);
         await this.#route.sleep(seconds);
       }
     }

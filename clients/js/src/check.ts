@@ -2,7 +2,7 @@
 import { fromUtf8 } from './bytes.js';
 import { Unreachable } from './errors.js';
 import { isOrigin } from './identities.js';
-import { readBody, request } from './requests.js';
+import { hostOf, readBody, request } from './requests.js';
 import type { Fetch } from './requests.js';
 import { parseObject } from './tokens.js';
 import type { UnixTime } from './tokens.js';
@@ -81,9 +81,12 @@ export async function askCapabilities(fetch: Fetch, origin: string): Promise<Cap
   throw new Unreachable(`${origin} does not answer as an inbox server of that address does.`);
 }
 
-/** The same whatever origin it names; nothing where there is none. Do not use a feature that is not among its `features`. */
-export async function capabilitiesOf(fetch: Fetch, url: string): Promise<Partial<Capabilities>> {
-  return (await readCapabilities(await request(fetch, `${url}/.well-known/message-inbox`))) ?? {};
+/** The same whatever origin it names. Do not use a feature that is not among its `features`. Throws `Unreachable`. */
+export async function capabilitiesOf(fetch: Fetch, url: string): Promise<Capabilities> {
+  const response = await request(fetch, `${url}/.well-known/message-inbox`);
+  const capabilities = await readCapabilities(response);
+  if (capabilities) return capabilities;
+  throw new Unreachable(`${hostOf(url)} answers (${response.status}), but not as an inbox server does.`);
 }
 
 /** The origin in what a person typed: with or without a scheme, a path, a slash at the end. */

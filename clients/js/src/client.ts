@@ -23,6 +23,7 @@ import { LookUps } from './lookups.js';
 import { Merging } from './merging.js';
 import { Messages } from './messages.js';
 import type { Message } from './messages.js';
+import { Missed } from './missed.js';
 import { unfinished } from './move.js';
 import { Moving } from './moving.js';
 import type { MoveOptions } from './moving.js';
@@ -57,6 +58,7 @@ export class InboxClient {
   readonly #key: AppKey;
   readonly #state: State;
   readonly #messages: Messages;
+  readonly #missed: Missed;
   readonly #indexes: Indexes;
   readonly #sending: Sending;
   readonly #acks: Acks;
@@ -90,9 +92,10 @@ export class InboxClient {
     this.#moving = new Moving({ own: this.#own, state: this.#state, acks: this.#acks, options: this.#options, publicKey });
     const time = { clock: () => this.#own.now(), askTime: () => this.#own.askTime() };
     const lookUps = new LookUps({ app, fetch, names, agreement, ticks, ...time, prefixes: () => this.#own.prefixes() });
-    const lapses = new Lapses(this.#state, time.clock);
+    const lapses = new Lapses(this.#state, time.clock, time.askTime);
     const recipients = new Recipients(lookUps, new SeenCards(this.#state), lapses);
-    const shared = { key: this.#key, state: this.#state, own: this.#own, contacts, acks: this.#acks, fetch, random, bucket };
+    this.#missed = new Missed(ticks);
+    const shared = { key: this.#key, state: this.#state, own: this.#own, contacts, acks: this.#acks, missed: this.#missed, fetch, random, bucket };
     this.#messages = new Messages({ ...shared, app, lookUps, lapses });
     this.#indexes = new Indexes(shared);
     const indexes = new ContactIndexes({ key: this.#key, lookUps, contacts, file });
@@ -239,13 +242,8 @@ export class InboxClient {
   }
 
   /** Tell every own inbox that these are read. `retry`, `unread` or `watch` tells those that cannot be reached now. */
-  async acknowledge(entries: readonly Pick<Listed, 'id'>[]): Promise<Report[]> {
-    const ids = entries.map(({ id }) => id);
-    return this.#own.eachSource(async (inbox) => {
-      await this.#acks.remember([inbox], ids);
-      const problem = await this.#acks.tell(inbox);
-      if (problem) throw problem;
-    });
+  acknowledge(entries: readonly Pick<Listed, 'id'>[]): Promise<Report[]> {
+    return this.#reading.acknowledge(entries.map(({ id }) => id));
   }
 
   // And then: wait for news.
@@ -264,7 +262,7 @@ export class InboxClient {
     const shared = { acks: this.#acks, state: this.#state, merging, news, random, sleep, silenceSeconds, resume, isLeft, lost: () => tending.lost() };
     const following = new Following(this.#own, (inbox) => follow({ ...shared, inbox }, over), over);
     const retry = () => this.#tend(news, look);
-    const tending = new Tending({ own: this.#own, options: this.#options, auditing: this.#auditing, reading: this.#reading, sheets: this.#sheets, merging, news, retry });
+    const tending = new Tending({ own: this.#own, options: this.#options, auditing: this.#auditing, reading: this.#reading, sheets: this.#sheets, missed: this.#missed, merging, news, retry });
     const look = () => void following.look().catch((error: unknown) => news.fail(error));
     try {
       await this.#own.inboxes({ fresh: true });

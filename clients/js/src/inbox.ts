@@ -50,7 +50,7 @@ export class Inbox {
   #isTimed = false;
   /** The same by the `Date` of its last answer, whoever answered: enough to tell weeks apart. */
   #stated: number | undefined;
-  #says: { since: number; document: Partial<Capabilities> } | undefined;
+  #says: { since: number; document: Capabilities } | undefined;
   /** Until when the server asked us to wait: for the owner's requests, for streams, and for each recipient. */
   readonly #pauses: Pauses;
 
@@ -181,7 +181,8 @@ export class Inbox {
     if (waitSeconds > 0) query.set('wait', String(waitSeconds));
     const token = (now: UnixTime) => this.#ownerToken('read', '', now);
     const what = { seconds: waitSeconds + PAGE_SECONDS, ...(signal ? { signal } : {}) };
-    return readPage(await this.#ask('owner', token, `/v1/messages?${query}`, what));
+    const pause = waitSeconds > 0 ? 'events' : 'owner'; // where no place is for a reader who waits, lists need none
+    return readPage(await this.#ask(pause, token, `/v1/messages?${query}`, what));
   }
 
   async acknowledge(ids: readonly string[]): Promise<void> {
@@ -206,7 +207,7 @@ export class Inbox {
   }
 
   /** At most five minutes old, unless `fresh`. Throws `Unreachable`. */
-  async capabilities({ fresh = false } = {}): Promise<Partial<Capabilities>> {
+  async capabilities({ fresh = false } = {}): Promise<Capabilities> {
     const now = this.#caller.ticks();
     if (fresh || !this.#says || now - this.#says.since >= CAPABILITIES_SECONDS) {
       this.#says = { since: now, document: await capabilitiesOf(this.#caller.fetch, this.url) };

@@ -17,14 +17,18 @@ export class Merging {
   /** What an inbox has listed since it was asked for everything, until that list is complete. */
   readonly #lists = new Map<string, Set<string>>();
 
-  /** From here on this inbox lists everything anew: what it knew and does not list any more was read meanwhile. */
+  /** From here on this inbox lists everything anew: what it alone listed and does not list any more was read meanwhile. */
   startList(inbox: string): void {
     this.#lists.set(inbox, new Set());
   }
 
-  /** Entries that a page lists as unread although they were read: a restored server must be told again. */
-  readBefore(page: Page): string[] {
-    return page.messages.map(({ id }) => id).filter((id) => this.#known.get(id)?.isRead);
+  /**
+   * Entries that a page lists as unread although they were read: a restored server must be told again. Those of `read`, which
+   * were read before this watch began, too, where the page is of a whole list.
+   */
+  readBefore(inbox: string, page: Page, read: ReadonlySet<string>): string[] {
+    const isOfList = this.#lists.has(inbox);
+    return page.messages.map(({ id }) => id).filter((id) => this.#known.get(id)?.isRead || (isOfList && read.has(id)));
   }
 
   /** What no inbox listed, and a contact's index has. */
@@ -36,12 +40,12 @@ export class Merging {
     });
   }
 
-  /** What is new in a page; `acknowledged` was read here, and perhaps not told to this inbox yet. */
-  take(inbox: string, page: Page, acknowledged: ReadonlySet<string>, now: UnixTime): News[] {
+  /** What is new in a page; what is in `wasRead` is not. */
+  take(inbox: string, page: Page, wasRead: ReadonlySet<string>, now: UnixTime): News[] {
     const list = this.#lists.get(inbox);
     for (const { id } of page.messages) list?.add(id);
     const news = [
-      ...page.messages.flatMap((listed) => this.#message(inbox, listed, acknowledged)),
+      ...page.messages.flatMap((listed) => this.#message(inbox, listed, wasRead)),
       ...page.read.flatMap((id) => this.#read(id)),
       ...this.#noticed(inbox, page.notices),
     ];
@@ -53,14 +57,14 @@ export class Merging {
     return news;
   }
 
-  #message(inbox: string, listed: Listed, acknowledged: ReadonlySet<string>): News[] {
+  #message(inbox: string, listed: Listed, wasRead: ReadonlySet<string>): News[] {
     const known = this.#known.get(listed.id);
     if (known) {
       known.expires = Math.max(known.expires, listed.expires);
       known.inboxes.add(inbox);
       return [];
     }
-    const isRead = acknowledged.has(listed.id);
+    const isRead = wasRead.has(listed.id);
     this.#known.set(listed.id, { expires: listed.expires, isRead, inboxes: new Set([inbox]) });
     const entry: Entry = { ...listed, inboxes: [inbox] };
     return isRead ? [] : [{ kind: 'message', entry }];
@@ -74,10 +78,15 @@ export class Merging {
     return [{ kind: 'read', id }];
   }
 
+  /** Nobody has said that these were read: one that is listed again, or by another inbox, is unread. */
   #missing(inbox: string, list: ReadonlySet<string>, now: UnixTime): News[] {
-    return [...this.#known]
-      .filter(([id, { inboxes, isRead, expires }]) => inboxes.has(inbox) && !isRead && expires > now && !list.has(id))
-      .flatMap(([id]) => this.#read(id));
+    const news: News[] = [];
+    for (const [id, { inboxes, isRead, expires }] of this.#known) {
+      if (isRead || expires <= now || list.has(id) || !inboxes.delete(inbox) || inboxes.size > 0) continue;
+      this.#known.delete(id);
+      news.push({ kind: 'read', id });
+    }
+    return news;
   }
 
   #noticed(inbox: string, notices: string[]): News[] {

@@ -7,6 +7,7 @@ import type { AppKey } from './keys.js';
 import type { Lapses } from './lapses.js';
 import { preferring } from './lookups.js';
 import type { Bucket, LookUps } from './lookups.js';
+import type { Missed } from './missed.js';
 import type { Own } from './own.js';
 import type { Listed } from './pages.js';
 import { Pair } from './pairs.js';
@@ -31,6 +32,7 @@ export interface MessagesOptions {
   contacts: Contacts;
   lookUps: LookUps;
   lapses: Lapses;
+  missed: Missed;
 }
 
 export class Messages {
@@ -41,8 +43,17 @@ export class Messages {
   }
 
   /** See `InboxClient.fetch`. */
-  fetch(entry: Listed): Promise<Message> {
-    return this.#what.lapses.during(`entry ${entry.id}`, () => this.#fetch(entry));
+  async fetch(entry: Listed): Promise<Message> {
+    const { lapses, missed } = this.#what;
+    try {
+      const message = await lapses.during(`entry ${entry.id}`, () => this.#fetch(entry));
+      missed.forget([entry.id]);
+      return message;
+    } catch (error) {
+      if (error instanceof InboxError && error.isForNow) missed.note(entry);
+      else missed.forget([entry.id]);
+      throw error;
+    }
   }
 
   async #fetch(entry: Listed): Promise<Message> {

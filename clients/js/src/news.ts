@@ -10,8 +10,11 @@ export interface Entry extends Listed {
 }
 
 export type News =
-  /** Something is unread. Each entry comes once, from whichever inbox has it first. */
-  | { kind: 'message'; entry: Entry }
+  /**
+   * Something is unread. Each entry comes once, from whichever inbox has it first; and again while it could not be fetched for
+   * now (`isAgain`), after one minute, two, four and so on.
+   */
+  | { kind: 'message'; entry: Entry; isAgain?: true }
   /** An entry was read, here or on another device. */
   | { kind: 'read'; id: string }
   /**

@@ -5,7 +5,7 @@
 import { receiptKeysOf } from './card.js';
 import type { Card } from './card.js';
 import type { Random } from './ecies.js';
-import { BadCard, InboxError, KeyChanged, Refused, Unreachable } from './errors.js';
+import { BadCard, InboxError, KeyChanged, NotProven, Refused, Unreachable } from './errors.js';
 import type { Delivered, Delivery, Outgoing, Proof, SendReport } from './delivery.js';
 import type { State } from './state.js';
 import type { UnixTime } from './tokens.js';
@@ -113,7 +113,7 @@ export class Outbox {
     const problem = isFresh ? undefined : await this.#lookAgain(delivery);
     if (problem instanceof KeyChanged) return this.#giveUp(delivery, new Refused(0, { code: 'key_changed', detail: problem.message }));
     if (UNKNOWN_INBOX in delivery.waiting) {
-      if (problem && !problem.isForNow) return this.#giveUp(delivery, new Refused(0, { code: 'no_card', detail: problem.message }));
+      if (problem && (isOver(problem) || (problem instanceof NotProven && !problem.isForNow))) return this.#giveUp(delivery, new Refused(0, { code: 'no_card', detail: problem.message }));
       silent = new Map([...silent, [UNKNOWN_INBOX, new Unreachable(problem?.message ?? '')]]);
     }
     if (this.#due(delivery).length > 0) return this.#deliver(delivery, silent);
@@ -156,8 +156,7 @@ export class Outbox {
     if (report.refused.some(isNotAccepted)) {
       // The recipient may have moved, so it is not final before the card says so.
       const problem = await this.#lookAgain(delivery);
-      const isDecided = !problem || (problem instanceof BadCard && problem.isNone && !problem.isForNow);
-      if (isDecided) await Promise.all(this.#due(delivery).map(attempt));
+      if (!problem || isOver(problem)) await Promise.all(this.#due(delivery).map(attempt));
       else this.#reopen(delivery, report);
     }
     report.isKept = await this.#keep(delivery);
@@ -250,6 +249,11 @@ export class Outbox {
 
 function emptyReport({ id, recipient }: Delivery): SendReport {
   return { id, recipient, stored: [], waiting: [], refused: [], isKept: true };
+}
+
+/** There is no card any more. One that is too old, too new or damaged may be followed by a good one, as from a host's cache. */
+function isOver(problem: InboxError): boolean {
+  return problem instanceof BadCard && problem.isNone && !problem.isForNow;
 }
 
 function isNotAccepted({ problem }: { problem: Refused }): boolean {

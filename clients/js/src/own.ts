@@ -37,7 +37,7 @@ export class Own {
   #named: string[] | undefined;
   /** Whether the app named them, and not the card. */
   #isChosen: boolean;
-  /** Whose word on the time is taken: that of servers which the user chose. */
+  /** Whose word on the time is taken, once they have given it: that of servers which the user chose. */
   readonly #asked = new Set<string>();
 
   /** `inboxes` are those that the app named; without, they are those of the card. Throws `TypeError`. */
@@ -123,6 +123,7 @@ export class Own {
   async inboxes({ fresh = false } = {}): Promise<Inbox[]> {
     if (this.#named === undefined || (fresh && !this.#isChosen)) this.#named = await this.#ofCard();
     else if (!this.#isChosen) this.#named = (await this.#state.read<string[]>('own')).inboxes ?? this.#named; // another page's
+    for (const url of this.#named) this.#asked.add(url);
     return this.#named.map((url) => this.server(url));
   }
 

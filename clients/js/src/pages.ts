@@ -3,6 +3,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 
 import { toBase64Url, toUtf8 } from './bytes.js';
 import { Unreachable } from './errors.js';
+import { isBytes } from './receipts.js';
 import type { UnixTime } from './tokens.js';
 
 /** What a server holds for its owner. */
@@ -36,7 +37,8 @@ export function readPage(document: Record<string, unknown>): Page {
   }
   const listed = messages.map(readListed);
   const swapped = messages.flatMap(({ id }, at) => (id === listed[at]?.id ? [] : [String(id)]));
-  return { messages: listed, read, cursor, more: more === true, notices, swapped };
+  // An id that is none would make another inbox refuse all that are acknowledged with it.
+  return { messages: listed, read: read.filter((id) => isBytes(id, 32)), cursor, more: more === true, notices, swapped };
 }
 
 function readListed(listed: Record<string, unknown> | null): Listed {

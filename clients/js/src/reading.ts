@@ -4,6 +4,7 @@ import type { ContactIndexes } from './contactindexes.js';
 import type { InboxError } from './errors.js';
 import { foundEntries, listOf } from './listing.js';
 import type { Entry } from './news.js';
+import type { Missed } from './missed.js';
 import type { Own, Report } from './own.js';
 import type { Listed } from './pages.js';
 import type { State } from './state.js';
@@ -13,6 +14,7 @@ export interface ReadingOptions {
   state: State;
   acks: Acks;
   indexes: ContactIndexes;
+  missed: Missed;
 }
 
 export interface Unread {
@@ -37,7 +39,9 @@ export class Reading {
     const { own, acks, state } = this.#what;
     const reports = await own.eachSource(async (inbox) => {
       await acks.tell(inbox);
-      return (await listOf(inbox, state)).listed;
+      const { listed } = await listOf(inbox, state);
+      await acks.tellAgain(inbox, listed);
+      return listed;
     });
     const problems = reports.flatMap(({ inbox, problem }) => (problem ? [{ inbox, problem }] : []));
     const card = own.cardProblem ? { card: own.cardProblem } : {};
@@ -47,7 +51,18 @@ export class Reading {
       if (!entries) throw first.problem;
       return { entries, problems, ...card, withoutServer: true };
     }
-    return { entries: merged(reports, await acks.waiting()), problems, ...card };
+    return { entries: merged(reports, await acks.read()), problems, ...card };
+  }
+
+  /** See `InboxClient.acknowledge`. */
+  acknowledge(ids: readonly string[]): Promise<Report[]> {
+    const { own, acks, missed } = this.#what;
+    missed.forget(ids);
+    return own.eachSource(async (inbox) => {
+      await acks.remember([inbox], ids);
+      const problem = await acks.tell(inbox);
+      if (problem) throw problem;
+    });
   }
 
   /** What contacts' indexes have and was not read here. Undefined where none can be read. */

@@ -3,6 +3,7 @@ import type { Auditing } from './auditing.js';
 import { InboxError } from './errors.js';
 import type { Handoff } from './handoff.js';
 import type { Merging } from './merging.js';
+import type { Missed } from './missed.js';
 import type { News } from './news.js';
 import { fraction } from './outbox.js';
 import type { Settled } from './options.js';
@@ -28,6 +29,7 @@ export interface TendingOptions {
   auditing: Auditing;
   reading: Reading;
   sheets: Sheets;
+  missed: Missed;
   merging: Merging;
   news: Handoff<News>;
   /** What waits is repeated, and changes by other pages are seen. */
@@ -55,13 +57,15 @@ export class Tending {
   hear(news: News): void {
     if (news.kind === 'up' || news.kind === 'down') this.#ups.set(news.inbox, news.kind === 'up');
     if (news.kind === 'left') this.#ups.delete(news.inbox);
+    if (news.kind === 'read') this.#what.missed.forget([news.id]);
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { options, retry } = this.#what;
+    const { options, retry, missed, own, news } = this.#what;
     const begun = options.ticks();
     while (!signal.aborted) {
       await retry();
+      for (const entry of missed.due(own.now())) await news.give({ kind: 'message', entry, isAgain: true });
       await this.#lookElsewhere();
       await this.#renew();
       await this.#reseal();

@@ -188,14 +188,15 @@ async function comeUp(what: Listening, place: Place): Promise<void> {
 /** The cursor is stored after everything before it was handled, so that a crash loses nothing. */
 async function take(what: Listening, place: Place, page: Page): Promise<void> {
   const { inbox, acks, state, merging, news } = what;
-  const again = merging.readBefore(page);
+  const read = page.messages.length > 0 ? await acks.read() : new Set<string>();
+  const again = merging.readBefore(inbox.url, page, read);
   if (again.length > 0) {
     await acks.remember([inbox], again);
     await acks.tell(inbox);
   }
   await acks.note(page.read);
   await noteListed(state, inbox, page);
-  for (const each of merging.take(inbox.url, page, await acks.waiting(), inbox.time)) await news.give(each);
+  for (const each of merging.take(inbox.url, page, read, inbox.time)) await news.give(each);
   place.cursor = page.cursor;
   await mark(state, inbox, page.cursor);
   await state.change<string>('cursors', (cursors) => {

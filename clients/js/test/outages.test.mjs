@@ -224,6 +224,8 @@ test('the first card is written unread, so that no cache says for long that ther
   const hub = await serveHub(context);
   hub.cached404 = new Set();
   const inbox = await serve(context, (request, response) => {
+    const document = { protocol: 'message-inbox', version: 1, origin: inbox.url };
+    if (request.url.startsWith('/.well-known/')) return response.end(JSON.stringify(document));
     if (request.method === 'POST') return response.writeHead(204).end();
     if (request.url.startsWith('/v1/messages')) return response.end(JSON.stringify({ messages: [], cursor: 'c', more: false }));
     return response.end(JSON.stringify({ accept: 'anyone' }));
@@ -288,7 +290,7 @@ test('a card that is missing, of somebody who had one, makes a delivery wait, an
     return file === undefined ? response.writeHead(404).end() : response.end(file);
   });
   const state = new State(new MemoryStorage(), '');
-  const recipients = new Recipients(lookUpsOf(url), new SeenCards(state), new Lapses(state, () => 1000));
+  const recipients = new Recipients(lookUpsOf(url), new SeenCards(state), new Lapses(state, () => 1000, async () => 1000));
   const { address } = key.public;
   await assert.rejects(recipients.find(address), (error) => error instanceof BadCard && error.isNone);
   files['inbox.json'] = makeCard(key, { inboxes: ['https://a.example'], seq: 1 }, 1000);
@@ -318,7 +320,7 @@ test('what is missing is missing for now until it has been so for three days, al
   const missing = async () => {
     throw new BadCard('There is none.', { isForNow: true });
   };
-  const lapses = () => new Lapses(new State(storage, ''), () => now);
+  const lapses = () => new Lapses(new State(storage, ''), () => now, async () => now);
   const isForNow = async () => lapses().during('it', missing).catch((error) => error.isForNow);
   assert.equal(await isForNow(), true);
   now += 3 * DAY - 1;
