@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.postgres.conftest import Opened, beside
+from inbox_server.store.postgres.covering import cover
+from tests.store.postgres.conftest import Opened, beside, until_it_waits
 from tests.support.postgres import read_rows
 from tests.support.stores import Box
 
@@ -59,3 +60,19 @@ async def test_it_is_new_while_zeros_have_taken_its_place(box: Box, tmp_path: Pa
 async def is_kept_after(box: Box) -> None:
     await box.store.operating.vacuum()
     assert sorted(await box.texts()) == sorted(OTHERS)
+
+
+async def test_it_is_not_covered_while_it_comes(box: Box, tmp_path: Path) -> None:
+    """Between its text and its entry in the same statement, nothing else says yet that it is in use."""
+    ((day,),) = read_rows(tmp_path, "SELECT day FROM text")
+    async with beside(tmp_path) as holding, beside(tmp_path) as covering:
+        async with holding.transaction():
+            await holding.execute("LOCK TABLE message IN SHARE MODE")
+            delivering = asyncio.create_task(box.deliver("again"))
+            waits = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'message'::regclass"
+            while not read_rows(tmp_path, waits):  # noqa: ASYNC110 — the database tells nobody
+                await asyncio.sleep(0)
+            cover_it = asyncio.create_task(cover(covering, day))
+            await until_it_waits(cover_it, covering, tmp_path)
+        await asyncio.gather(delivering, cover_it)
+    assert await box.texts() == ["again"]

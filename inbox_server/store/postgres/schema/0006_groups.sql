@@ -148,8 +148,9 @@ BEGIN
         SELECT k.inbox, k.id, (k.expires / 86400)::integer, k.body
         FROM unnest(inboxes, ids, lives, bodies, changes) AS k (inbox, id, expires, body, change)
         WHERE k.change IS NOT NULL
-        -- The row of one that is gone, and comes again. To fail instead would leave copies of the others in the file.
-        ON CONFLICT (inbox, id, day) DO UPDATE SET body = excluded.body;
+        -- One that is gone, and comes again, has its row yet: it is only locked, so that nobody lays zeros over it. To
+        -- write it anew would leave a copy in the file, and to fail would leave copies of the others.
+        ON CONFLICT (inbox, id, day) DO UPDATE SET body = excluded.body WHERE false;
     INSERT INTO message (inbox, change, id, day, size, expires, forget_at, n)
         SELECT k.inbox, k.change, k.id, (k.expires / 86400)::integer, k.size, k.expires, k.expires, k.n
         FROM unnest(inboxes, changes, ids, sizes, lives, ns) AS k (inbox, change, id, size, expires, n)
