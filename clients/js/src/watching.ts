@@ -171,8 +171,8 @@ async function* heard(what: Listening, place: Place, silence: Silence, response:
 }
 
 async function* held(what: Listening, place: Place, signal: AbortSignal): AsyncGenerator<Page> {
-  for (;;) {
-    const page = await what.inbox.page(place.cursor, PAGE_ENTRIES, { waitSeconds: HOLD_SECONDS, signal });
+  for (let waitSeconds = 0; ; waitSeconds = HOLD_SECONDS) { // the first answer comes at once, and says that it is up
+    const page = await what.inbox.page(place.cursor, PAGE_ENTRIES, { waitSeconds, signal });
     await comeUp(what, place);
     yield page;
   }

@@ -181,7 +181,7 @@ test('a reader who finds no place to wait goes on listing and acknowledging', as
     return page(response, { messages: [{ message_id: 'opaque', expires: 4_000_000_000 }], cursor: 'one', more: false });
   });
   const client = clientOf(url, { silenceSeconds: 0.05, ticks: () => 0 });
-  const [, , news] = await newsOf(client, 'down', 'down', 'message');
+  const [, news] = await newsOf(client, 'down', 'message', 'down');
   assert.deepEqual(await client.acknowledge([news.entry]), [{ inbox: url, result: undefined }]);
   assert.ok(requests.some((request) => request.url === '/v1/messages?limit=100'));
 });
