@@ -206,11 +206,11 @@ async def test_a_bad_configuration_is_listed_in_full(place: Deployment) -> None:
     )
     code, said = await _run(place.folder, "serve")
     assert code == 2
-    assert [line.split(":")[0] for line in said.splitlines()] == [
-        "server.lisen",
-        "what",
-        "server.public_url",
-        "limits.inbox_entries",
+    assert [line.split(":")[:2] for line in said.splitlines()] == [
+        ["config.toml", " server.lisen"],
+        ["config.toml", " what"],
+        ["config.toml", " server.public_url"],
+        ["config.toml", " limits.inbox_entries"],
     ]
 
 
