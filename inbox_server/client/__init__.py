@@ -7,11 +7,11 @@ keys, strict JSON, look-ups).
 from inbox_server.client.appkey import AppKey
 from inbox_server.client.audit.findings import Finding
 from inbox_server.client.bucket import BucketFailed
-from inbox_server.client.inbox_api import InboxRefused, Unreachable
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.moving import CannotMove
 from inbox_server.client.open_client import open_client, outbox_file, profile_file
 from inbox_server.client.profile_file import Profile
+from inbox_server.client.refusals import InboxRefused, Unreachable
 from inbox_server.client.reports import (
     Arrived,
     Audit,

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from inbox_server.client.http_sessions import Sessions
-from inbox_server.client.inbox_api import NO_PATIENCE, Inbox, InboxRefused, Patience, Unreachable
+from inbox_server.client.inbox_api import NO_PATIENCE, Inbox, Patience
 from inbox_server.client.outbox import Outbox
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.receipts import Offers, offers_of
+from inbox_server.client.refusals import InboxRefused, Unreachable
 from inbox_server.client.reports import Outcome
 from inbox_server.client.sent_index import SentIndex
 from inbox_server.client.storage import Keeper

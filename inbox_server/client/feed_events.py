@@ -3,8 +3,9 @@
 from typing import Final
 
 from inbox_server.client.events import Event
-from inbox_server.client.inbox_api import Inbox, InboxRefused, Unreachable
+from inbox_server.client.inbox_api import Inbox
 from inbox_server.client.pages import Page, parse_page
+from inbox_server.client.refusals import InboxRefused, Unreachable
 from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 _REPLACED_SECONDS: Final = 60  # two readers that reconnect at once would replace each other for ever

@@ -13,10 +13,11 @@ from typing import Final
 
 from inbox_server.client.account import Account
 from inbox_server.client.feed_events import check_end, page_in
-from inbox_server.client.inbox_api import Inbox, InboxRefused, Silent, Sleep, Unreachable, back_off
+from inbox_server.client.inbox_api import Inbox, Sleep, back_off
 from inbox_server.client.pages import Page, page_of
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.reading import Reading
+from inbox_server.client.refusals import InboxRefused, Silent, Unreachable
 from inbox_server.client.reports import Connection
 
 _STEADY_SECONDS: Final = 10.0  # a stream that lived this long was not a failure

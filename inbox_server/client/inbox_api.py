@@ -1,4 +1,4 @@
-"""One inbox server as clients call it: every request of the protocol, and what can go wrong."""
+"""One inbox server as clients call it: every request of the protocol."""
 
 import asyncio
 import contextlib
@@ -6,17 +6,17 @@ import json
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
 
 from inbox_server.client.appkey import AppKey
+from inbox_server.client.delivery import delivery_body, entry_id
 from inbox_server.client.events import Event, EventReader
-from inbox_server.client.http_sessions import SILENCE_SECONDS, Answer, answer_of, ask, seconds_of
-from inbox_server.client.tokens_and_cards import deliver_token, id_of, owner_token
+from inbox_server.client.http_sessions import SILENCE_SECONDS, answer_of, ask
+from inbox_server.client.refusals import FOR_NOW, InboxRefused, Problem, Silent, Unreachable, problem_of
+from inbox_server.client.tokens_and_cards import deliver_token, owner_token
 from inbox_server.clock import Clock, UnixTime
-from inbox_server.errors import CODES
 from inbox_server.outgoing.failures import why
 from inbox_server.protocol.base64url import encode
 from inbox_server.protocol.strict_json import NotStrict, parse_object
@@ -27,43 +27,10 @@ STREAM_SECONDS: Final = 3600 - 60  # the longest life of a `read` token, minus t
 _READ_TOKEN_SECONDS: Final = 3600
 # The server sends a comment every 45 seconds: after two missed comments, it counts as gone.
 STREAM_SILENCE_SECONDS: Final = 100.0
-_PROBLEM_TYPE: Final = "application/problem+json"
 _EVENTS_TYPE: Final = "text/event-stream"
 _NO_CONTENT: Final = 204
-_FOR_NOW: Final = frozenset({408, 425, 429})  # and all from 500
 
 Sleep = Callable[[float], Awaitable[None]]
-
-
-class InboxRefused(Exception):
-    """The server refused: the stable `code` of the protocol's table, and a text for people.
-
-    `code` is "" when something other than an inbox server answered, such as a proxy.
-    """
-
-    def __init__(
-        self, status: int, code: str, detail: str, retry_after: int | None = None, date: UnixTime | None = None
-    ) -> None:
-        super().__init__(f"{status} {code}: {detail}")
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.retry_after = retry_after
-        self.date = date
-        """The server's time, from the header `Date`."""
-
-    @property
-    def is_final(self) -> bool:
-        """Whether repeating the request is useless. Only a code of the protocol says so, never a status alone."""
-        return self.code in CODES and self.status not in _FOR_NOW and self.status < 500
-
-
-class Unreachable(Exception):
-    """No inbox server answered; the message says what happened instead."""
-
-
-class Silent(Unreachable):
-    """There is a connection, and nothing came over it for too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +76,7 @@ class Inbox:
             said = f"{self.url} is not an inbox server, or not under this URL"
             if refusal.is_final:
                 raise InboxRefused(refusal.status, refusal.code, said) from None
-            if refusal.code or refusal.status in _FOR_NOW or refusal.status >= 500:
+            if refusal.code or refusal.status in FOR_NOW or refusal.status >= 500:
                 raise
             raise Unreachable(f"{said}: it answered {refusal.status}") from None
         if document.get("protocol") != "message-inbox":
@@ -228,9 +195,9 @@ class Inbox:
                         async for event in events:
                             yield event
                     return
-                refusal, problem = _refusal(self.url, await answer_of(response, _MAX_ANSWER_BYTES))
-                if is_corrected or not self._correct(refusal, problem, signed):
-                    raise refusal
+                problem = problem_of(self.url, await answer_of(response, _MAX_ANSWER_BYTES))
+                if is_corrected or not self._correct(problem, signed):
+                    raise problem.refusal
                 is_corrected = True
 
     def _event_headers(self, after: str | None) -> dict[str, str]:
@@ -259,7 +226,7 @@ class Inbox:
 
     def _stored(self, body: bytes, answer: dict[str, Any]) -> dict[str, Any]:
         """The answer to a delivery: only the `id` of what was delivered says that it is on disk."""
-        if answer.get("id") != id_of(json.loads(body)["message_id"]):
+        if answer.get("id") != entry_id(body):
             raise self._other()
         return answer
 
@@ -289,9 +256,9 @@ class Inbox:
             signed = self.now
             try:
                 answer = await self._once(method, path, sign() if sign else None, body, expects, silence)
-            except _Problem as problem:
+            except Problem as problem:
                 refusal, pause = problem.refusal, problem.refusal.retry_after
-                if not is_corrected and self._correct(refusal, problem.document, signed):
+                if not is_corrected and self._correct(problem, signed):
                     is_corrected = True
                 elif refusal.code == "ttl_passed" and not is_renewed:  # it counts from `iat`, which a new token has now
                     is_renewed = True
@@ -320,7 +287,7 @@ class Inbox:
                 self.session, method, url, most=most, headers=headers, content=body, silence_seconds=silence
             )
         if not 200 <= answer.status < 300:
-            raise _Problem(*_refusal(self.url, answer))
+            raise problem_of(self.url, answer)
         if expects:
             if answer.status != expects:
                 raise self._other()
@@ -330,10 +297,10 @@ class Inbox:
         except NotStrict:
             raise self._other() from None
 
-    def _correct(self, refusal: InboxRefused, problem: dict[str, Any], signed: UnixTime) -> bool:
+    def _correct(self, problem: Problem, signed: UnixTime) -> bool:
         """Whether the clock was the reason; it is now set to the server's. Each of several parallel requests asks."""
-        theirs = problem.get("now")
-        if refusal.code != "bad_token" or type(theirs) is not int or theirs == signed:
+        theirs = problem.document.get("now")
+        if problem.refusal.code != "bad_token" or type(theirs) is not int or theirs == signed:
             return False
         self.skew, self.is_timed = theirs - self.clock(), True
         return True
@@ -348,44 +315,6 @@ class Inbox:
             raise Silent(f"{self.url} did not answer for {silence:g} seconds, or too slowly") from None
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"{self.url} {why(error)}") from None
-
-
-class _Problem(Exception):
-    """A refusal with everything that the server said about it."""
-
-    def __init__(self, refusal: InboxRefused, document: dict[str, Any]) -> None:
-        super().__init__()
-        self.refusal = refusal
-        self.document = document
-
-
-def delivery_body(message_id: str, ttl: int | None = None) -> bytes:
-    members: dict[str, Any] = {"message_id": message_id} | ({} if ttl is None else {"ttl": ttl})
-    return json.dumps(members).encode()
-
-
-def asking_for_receipt(body: str) -> bytes:
-    """The same delivery, for a server that lists the feature."""
-    return json.dumps({**json.loads(body), "receipt": True}).encode()
-
-
-def _refusal(url: str, answer: Answer) -> tuple[InboxRefused, dict[str, Any]]:
-    try:
-        document = parse_object(answer.body if answer.content_type == _PROBLEM_TYPE else b"")
-    except NotStrict:
-        document = {}
-    code, detail = document.get("code"), document.get("detail")
-    if not isinstance(code, str):  # a proxy, or something other than an inbox server
-        code, detail = "", f"{url} answered {answer.status}, and not as an inbox server does."
-    retry_after = seconds_of(answer.headers.get("Retry-After", ""))
-    return InboxRefused(answer.status, code, str(detail), retry_after, _date(answer.headers.get("Date", ""))), document
-
-
-def _date(text: str) -> UnixTime | None:
-    try:
-        return UnixTime(int(parsedate_to_datetime(text).timestamp()))
-    except (ValueError, OverflowError):
-        return None
 
 
 def back_off(failures: int, random: float, *, most_seconds: float = 60.0) -> float:

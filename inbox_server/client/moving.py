@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from inbox_server.client.account import Account
 from inbox_server.client.audit.beginning import Beginnings
-from inbox_server.client.inbox_api import Inbox, InboxRefused, Patience, Sleep
+from inbox_server.client.inbox_api import Inbox, Patience, Sleep
 from inbox_server.client.moving_entries import EntryMove
 from inbox_server.client.own_card import catch_up, published_card
 from inbox_server.client.profile_file import Move, Profile
 from inbox_server.client.publish import Publishing, shown
 from inbox_server.client.reading import Reading
+from inbox_server.client.refusals import InboxRefused
 
 # A delivery that was accepted before the inbox was shut may still wait for look-ups of names.
 _UNDER_WAY_SECONDS: Final = 30

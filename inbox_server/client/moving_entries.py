@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from inbox_server.client.account import Account
-from inbox_server.client.inbox_api import Inbox, InboxRefused
+from inbox_server.client.inbox_api import Inbox
 from inbox_server.client.pages import Listed, Page, page_of
+from inbox_server.client.refusals import InboxRefused
 
 # The old server's clock counts an entry's life, and we know that clock only as precisely as tokens need.
 _CLOCK_SECONDS: Final = 60

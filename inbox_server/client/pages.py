@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from inbox_server.client.inbox_api import Inbox, Unreachable
-from inbox_server.client.tokens_and_cards import id_of
+from inbox_server.client.delivery import id_of
+from inbox_server.client.inbox_api import Inbox
+from inbox_server.client.refusals import Unreachable
 from inbox_server.clock import UnixTime
 from inbox_server.protocol.base64url import NotBase64Url, decode
 

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from inbox_server.client.account import Account, Action
 from inbox_server.client.audit.beginning import Beginnings
-from inbox_server.client.inbox_api import Inbox, InboxRefused
+from inbox_server.client.inbox_api import Inbox
 from inbox_server.client.own_card import OwnCardUnreadable, catch_up, published_card
 from inbox_server.client.profile_file import Profile
+from inbox_server.client.refusals import InboxRefused
 from inbox_server.client.reports import Outcome
 from inbox_server.client.sheets import Sheets
 from inbox_server.client.tokens_and_cards import CARD_FILE, NO_CARD, Card

@@ -14,11 +14,12 @@ from inbox_server.client.account import Account, Action
 from inbox_server.client.audit.contacts import ContactIndexes, not_read
 from inbox_server.client.bucket import BucketFailed
 from inbox_server.client.ecies import CannotDecrypt, decrypt
-from inbox_server.client.inbox_api import Inbox, InboxRefused, Unreachable
+from inbox_server.client.inbox_api import Inbox
 from inbox_server.client.own_card import catch_up
 from inbox_server.client.pages import Listed, Whole, page_of
 from inbox_server.client.pairs import Pair
 from inbox_server.client.profile_file import Profile
+from inbox_server.client.refusals import InboxRefused, Unreachable
 from inbox_server.client.remembered import Person, Remembered
 from inbox_server.client.reports import Entry, Message, Outcome, Unread
 from inbox_server.client.tokens_and_cards import Pointer, is_of_pair, read_pointer

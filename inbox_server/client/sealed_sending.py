@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from inbox_server.client.account import Account
-from inbox_server.client.inbox_api import InboxRefused
 from inbox_server.client.outbox import Place, Waiting
+from inbox_server.client.refusals import InboxRefused
 from inbox_server.client.sealed import Sealing
 from inbox_server.client.sheets import contacts_of
 from inbox_server.client.tickets import WEEK_SECONDS, Sheet, seed_of, ticket_of, week_of

@@ -11,14 +11,15 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from inbox_server.client.account import Account
+from inbox_server.client.delivery import asking_for_receipt, delivery_body, entry_id
 from inbox_server.client.http_sessions import LONGEST_PAUSE_SECONDS
-from inbox_server.client.inbox_api import Inbox, InboxRefused, Unreachable, asking_for_receipt, delivery_body
+from inbox_server.client.inbox_api import Inbox
 from inbox_server.client.index import Receipt
 from inbox_server.client.outbox import KEPT_SECONDS, NO_CARD_YET, Outbox, Place, Waiting, without_pauses
 from inbox_server.client.receipts import BadReceipt, Taken, check_receipt
+from inbox_server.client.refusals import InboxRefused, Unreachable
 from inbox_server.client.reports import Sent, report_of
 from inbox_server.client.sealed_sending import NO_TICKETS, NoTicket, SealedSending
-from inbox_server.client.sent_index import entry_id
 from inbox_server.client.tokens_and_cards import Card
 from inbox_server.client.user import CardUnread, NotForNow, NotReachable, NotValidNow
 from inbox_server.clock import UnixTime

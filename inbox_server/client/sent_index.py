@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 from inbox_server.client.bucket import BucketFailed
+from inbox_server.client.delivery import entry_id
 from inbox_server.client.index import (
     MOST_INDEX_BYTES,
     BadIndex,
@@ -26,7 +27,7 @@ from inbox_server.client.pairs import Pair, short_hash, week_of
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.remembered import Remembered, Written
 from inbox_server.client.storage import Keeper
-from inbox_server.client.tokens_and_cards import id_of, linked, pointer_text
+from inbox_server.client.tokens_and_cards import linked, pointer_text
 from inbox_server.client.user import AppUser
 from inbox_server.clock import DAY_SECONDS, UnixTime, end_of_day
 from inbox_server.identity.keys import PublicKey
@@ -145,11 +146,6 @@ class SentIndex:
 
     def _note_written(self, all_waiting: Iterable[Waiting]) -> None:
         self.outbox.change(partial(_with_indexed, all_waiting=tuple(all_waiting)))
-
-
-def entry_id(body: str | bytes) -> str:
-    """The `id` of a delivery."""
-    return id_of(json.loads(body)["message_id"])
 
 
 def index_entry(waiting: Waiting) -> IndexEntry:

@@ -220,11 +220,6 @@ def make_message_id(pointer: Pointer, public: str, *, ephemeral: AppKey, iv: byt
     return encrypt(public, pointer_text(pointer), ephemeral=ephemeral, iv=iv, as_base64=True)
 
 
-def id_of(message_id: str) -> str:
-    """The `id` by which every server lists it: base64url of its SHA-256."""
-    return encode(hashlib.sha256(message_id.encode()).digest())
-
-
 def read_pointer(plain: str | bytes) -> Pointer:
     """Raises ValueError unless the text is a pointer of version 1, with a link or without."""
     members = parse_object(plain.encode() if isinstance(plain, str) else plain)

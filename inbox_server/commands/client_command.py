@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from inbox_server.client.bucket import BucketFailed
-from inbox_server.client.inbox_api import InboxRefused, Unreachable
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.moving import CannotMove
 from inbox_server.client.open_client import open_client, outbox_file, profile_file
 from inbox_server.client.people import PEOPLE_FILE
+from inbox_server.client.refusals import InboxRefused, Unreachable
 from inbox_server.client.reports import Outcome, Sent
 from inbox_server.client.storage import BadFile
 from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable

@@ -17,10 +17,10 @@ import pytest
 
 from inbox_server.client.audit.checkpoint import CHECKPOINT_FILE
 from inbox_server.client.bucket import BucketFailed
-from inbox_server.client.inbox_api import InboxRefused, Unreachable
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.moving import CannotMove
 from inbox_server.client.profile_file import parse_profile, render_profile
+from inbox_server.client.refusals import InboxRefused, Unreachable
 from inbox_server.client.storage import InMemory
 from inbox_server.client.user import NotAuthentic, NotForNow, NotReachable
 from inbox_server.clock import DAY_SECONDS

@@ -3,7 +3,8 @@
 import pytest
 
 from inbox_server.client.appkey import AppKey
-from inbox_server.client.inbox_api import PATH, Inbox, InboxRefused
+from inbox_server.client.inbox_api import PATH, Inbox
+from inbox_server.client.refusals import InboxRefused
 from inbox_server.http.capabilities import FEATURES
 from inbox_server.world.local_world import World
 from tests.conftest import APP

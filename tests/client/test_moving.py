@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from inbox_server.client.inbox_api import InboxRefused, Unreachable
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.moving import CannotMove, Step
 from inbox_server.client.profile_file import Move, Profile
+from inbox_server.client.refusals import InboxRefused, Unreachable
 from inbox_server.client.reports import Arrived, Connection
 from inbox_server.client.storage import InMemory
 from inbox_server.identity.keys import PublicKey, parse_key

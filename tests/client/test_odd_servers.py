@@ -7,9 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
+from inbox_server.client.delivery import id_of
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.pages import parse_page
-from inbox_server.client.tokens_and_cards import id_of
 from inbox_server.http.listening import listening
 from inbox_server.world.local_world import World, free_socket
 from tests.support.clients import PROBLEM

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from inbox_server.client.http_sessions import open_sessions
-from inbox_server.client.inbox_api import Unreachable
 from inbox_server.client.inbox_client import InboxClient
+from inbox_server.client.refusals import Unreachable
 from inbox_server.world.local_world import World
 from tests.support.clients import Scripted
 

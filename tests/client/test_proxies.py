@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from inbox_server.client.inbox_api import InboxRefused, Unreachable
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.outbox import KEPT_SECONDS
+from inbox_server.client.refusals import InboxRefused, Unreachable
 from inbox_server.errors import CODES
 from inbox_server.world.local_world import World
 from tests.conftest import APP, HandClock

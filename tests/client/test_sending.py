@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from inbox_server.client.http_sessions import open_sessions
-from inbox_server.client.inbox_api import Unreachable
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.open_client import outbox_file
 from inbox_server.client.outbox import KEPT_SECONDS, Outbox
+from inbox_server.client.refusals import Unreachable
 from inbox_server.client.storage import InMemory
 from inbox_server.client.user import NotReachable
 from inbox_server.outgoing.guard import NotAllowed

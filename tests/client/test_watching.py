@@ -9,11 +9,11 @@ from string import ascii_lowercase
 
 import pytest
 
+from inbox_server.client.delivery import id_of
 from inbox_server.client.events import BadStream, Event, EventReader
 from inbox_server.client.inbox_api import back_off
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Arrived, Connection, News, Notice, WasRead
-from inbox_server.client.tokens_and_cards import id_of
 from inbox_server.client.watching import Watching
 from inbox_server.world.local_world import World
 from tests.client.test_reading import pointed

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from inbox_server.client.delivery import id_of
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.reports import Arrived, Connection, News, Notice, WasRead
 from inbox_server.client.tickets import SHEET_WEEKS, WEEK_SECONDS, week_of
-from inbox_server.client.tokens_and_cards import id_of
 from inbox_server.client.watching import Watching
 from inbox_server.clock import DAY_SECONDS
 from inbox_server.world.local_world import World

@@ -12,7 +12,8 @@ import pytest
 from inbox_server.checks.inside import check_deployment
 from inbox_server.checks.results import Finding, Findings
 from inbox_server.client.appkey import AppKey
-from inbox_server.client.inbox_api import Inbox, InboxRefused
+from inbox_server.client.inbox_api import Inbox
+from inbox_server.client.refusals import InboxRefused
 from inbox_server.clock import system_clock
 from inbox_server.http.app_keys import METRICS
 from inbox_server.notify.channel import TEXT

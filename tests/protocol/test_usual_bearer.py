@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inbox_server.client.inbox_api import delivery_body
+from inbox_server.client.delivery import delivery_body
 from inbox_server.client.tokens_and_cards import deliver_token, owner_token
 from inbox_server.errors import Refused
 from inbox_server.protocol.base64url import decode, encode

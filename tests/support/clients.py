@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import web
 
+from inbox_server.client.delivery import entry_id
 from inbox_server.client.inbox_api import PATH, Sleep
 from inbox_server.client.inbox_client import InboxClient
 from inbox_server.client.index import IndexEntry, read_index
@@ -17,7 +18,6 @@ from inbox_server.client.open_client import open_client
 from inbox_server.client.outbox import Outbox
 from inbox_server.client.pairs import Pair, week_of
 from inbox_server.client.profile_file import Profile
-from inbox_server.client.sent_index import entry_id
 from inbox_server.client.storage import InMemory, Keeper
 from inbox_server.clock import UnixTime
 from inbox_server.http.listening import listening

@@ -27,12 +27,13 @@ from inbox_server.client.audit.judging import (
 )
 from inbox_server.client.audit.log_check import CheckedLog, LogAnswer, LogFault, Owner, check_log, last_number
 from inbox_server.client.bucket import BucketFailed
-from inbox_server.client.inbox_api import Inbox, InboxRefused
+from inbox_server.client.inbox_api import Inbox
 from inbox_server.client.own_file import BadOwnFile
 from inbox_server.client.pages import page_of
 from inbox_server.client.profile_file import Profile
 from inbox_server.client.reading import Reading
 from inbox_server.client.receipts import Offers
+from inbox_server.client.refusals import InboxRefused
 from inbox_server.client.remembered import Audited, Remembered
 from inbox_server.client.reports import Audit
 from inbox_server.clock import DAY_SECONDS, UnixTime

@@ -8,9 +8,10 @@ from inbox_server.client.account import Account
 from inbox_server.client.audit.checkpoint import Checkpoint, SharedCheckpoints
 from inbox_server.client.audit.log_check import LogAnswer, LogFault, Owner, check_log
 from inbox_server.client.bucket import BucketFailed
-from inbox_server.client.inbox_api import Inbox, InboxRefused, Unreachable
+from inbox_server.client.inbox_api import Inbox
 from inbox_server.client.own_file import BadOwnFile
 from inbox_server.client.pages import page_of
+from inbox_server.client.refusals import InboxRefused, Unreachable
 from inbox_server.client.remembered import Audited, Remembered
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.protocol.base64url import encode

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from inbox_server.client.audit.findings import Finding
 from inbox_server.client.audit.log_check import CheckedLog, LogAnswer, LogFault, Owner, check_log, head_of
-from inbox_server.client.inbox_api import Unreachable
 from inbox_server.client.index import Receipt
 from inbox_server.client.receipts import BadReceipt, Taken, check_receipt
+from inbox_server.client.refusals import Unreachable
 from inbox_server.clock import DAY_SECONDS, UnixTime
 from inbox_server.identity.addresses import is_app_address
 from inbox_server.identity.keys import NotAKey, parse_key

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inbox_server.client.inbox_api import Unreachable
+from inbox_server.client.refusals import Unreachable
 from inbox_server.clock import UnixTime
 from inbox_server.identity.keys import parse_key
 from inbox_server.inbox_log import HEAD_BYTES, HEAD_TYPE, LogPoint, next_head
