@@ -1,6 +1,7 @@
 """Texts that are gone for their owner are soon out of the table's file too, although they are sealed there."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import asyncpg
 import pytest
 
 from inbox_server.store.postgres.covering import cover, uncover
+from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.settled import others_ended
 from inbox_server.store.postgres.vacuum import pack, take_out
 from tests.store.postgres.conftest import Opened, beside
@@ -133,22 +135,28 @@ async def vacuum_again(box: Box, folder: Path) -> None:
     await box.sweep()
 
 
+@contextlib.asynccontextmanager
+async def zeros_that_a_dump_sees(db: Connection, folder: Path, day: int) -> AsyncIterator[None]:
+    """What is gone is covered, and the zeros are dropped too; but a dump may see them yet, and no vacuum takes them."""
+    await cover(db, day)
+    ended = await others_ended(db, 20)
+    await db.execute(f"VACUUM text_{day}")
+    async with beside(folder) as dump, dump.transaction(isolation="repeatable_read"):
+        await dump.execute("SELECT 1")
+        assert await uncover(db, day, ended)
+        yield
+
+
 async def test_a_text_waits_for_its_zeros_while_those_of_another_one_are_still_in_its_page(
     box: Box, tmp_path: Path
 ) -> None:
-    """They were dropped, and a dump may see them yet, so that a vacuum leaves them there."""
     for text in ("first", "second", "unread"):
         await box.deliver(text)
     before = sealed(tmp_path)
     ((day,),) = read_rows(tmp_path, "SELECT DISTINCT day FROM text")
     await box.acknowledge("first")
-    async with beside(tmp_path) as db, beside(tmp_path) as dump:
-        await cover(db, day)
-        ended = await others_ended(db, 20)
-        await db.execute(f"VACUUM text_{day}")
-        async with dump.transaction(isolation="repeatable_read"):
-            await dump.execute("SELECT 1")
-            assert await uncover(db, day, ended)
+    async with beside(tmp_path) as db:
+        async with zeros_that_a_dump_sees(db, tmp_path, day):
             await box.acknowledge("second")
             await take_out(db, day)
             assert read_rows(tmp_path, "SELECT covered FROM gone_text") == [(False,)]
@@ -198,13 +206,8 @@ async def test_a_text_that_comes_again_leaves_nothing_where_it_was(box: Box, tmp
     before = sealed(tmp_path)
     ((day,),) = read_rows(tmp_path, "SELECT DISTINCT day FROM text")
     await other.acknowledge("read")
-    async with beside(tmp_path) as db, beside(tmp_path) as dump:
-        await cover(db, day)
-        ended = await others_ended(db, 20)
-        await db.execute(f"VACUUM text_{day}")
-        async with dump.transaction(isolation="repeatable_read"):
-            await dump.execute("SELECT 1")
-            assert await uncover(db, day, ended)
+    async with beside(tmp_path) as db:
+        async with zeros_that_a_dump_sees(db, tmp_path, day):
             await box.store.operating.drop(box.inbox)
             await box.claim()
             await box.deliver(again)
