@@ -42,7 +42,7 @@ async def beside(folder: Path) -> AsyncIterator[Connection]:
         await connection.close()
 
 
-async def until_it_waits(work: "asyncio.Task[Any]", db: Connection, folder: Path) -> None:
+async def until_it_waits(work: "asyncio.Future[Any]", db: Connection, folder: Path) -> None:
     """Until work on a connection waits for a lock, or is done."""
     waits = f"SELECT FROM pg_locks WHERE pid = {db.get_server_pid()} AND NOT granted"
     while not work.done() and not read_rows(folder, waits):  # noqa: ASYNC110 — the database tells nobody

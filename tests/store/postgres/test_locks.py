@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -9,8 +10,10 @@ import pytest
 
 from inbox_server.clock import UnixTime
 from inbox_server.errors import Refused
+from inbox_server.store.postgres.acknowledging import Acknowledgement, acknowledge
 from inbox_server.store.postgres.day_keys import DayKeys
 from inbox_server.store.postgres.delivering import Delivering, Delivery
+from inbox_server.store.postgres.primary import Connection
 from inbox_server.store.postgres.sealing import Sealing
 from tests.store.postgres.conftest import Opened, beside, until_it_waits
 from tests.support.postgres import read_rows
@@ -71,8 +74,19 @@ async def test_no_two_processes_wait_for_each_other(opened: Opened, tmp_path: Pa
     assert deadlocks(tmp_path) == before
 
 
+async def deliver_to(db: Connection, box: Box, folder: Path, inboxes: Sequence[bytes]) -> object:
+    expires = UnixTime(box.clock() + 1000)
+    asked = [Delivery(inbox, b"an id" * 6, 4, b"body", expires, box.clock()) for inbox in inboxes]
+    return await Delivering(Sealing(DayKeys(folder / "day-keys")), QUOTA).together(db, asked)
+
+
+async def acknowledge_in(db: Connection, box: Box, _: Path, inboxes: Sequence[bytes]) -> object:
+    return await acknowledge(db, [Acknowledgement(inbox, (b"an id" * 6,), box.clock()) for inbox in inboxes], QUOTA)
+
+
+@pytest.mark.parametrize("write", [deliver_to, acknowledge_in])
 async def test_an_inbox_that_was_claimed_after_the_others_were_locked_is_not_written_without_a_lock(
-    opened: Opened, tmp_path: Path
+    opened: Opened, tmp_path: Path, write: Callable[[Connection, Box, Path, Sequence[bytes]], Awaitable[object]]
 ) -> None:
     """Also where another one of the group is there and its shard is away."""
     away, held, new = (bytes([shard]) * 16 for shard in (1, 2, 3))
@@ -80,12 +94,9 @@ async def test_an_inbox_that_was_claimed_after_the_others_were_locked_is_not_wri
         for inbox in (away, held):
             await box.of(inbox).claim()
         await other.execute("INSERT INTO away (shard) VALUES ($1)", away[0])
-        expires = UnixTime(box.clock() + 1000)
-        asked = [Delivery(inbox, b"an id" * 6, 4, b"body", expires, box.clock()) for inbox in (away, held, new)]
-        delivering = Delivering(Sealing(DayKeys(tmp_path / "day-keys")), QUOTA)
         async with other.transaction():
             await other.execute("SELECT FROM inbox WHERE inbox = $1 FOR UPDATE", held)
-            group = asyncio.create_task(delivering.together(db, asked))
+            group = asyncio.ensure_future(write(db, box, tmp_path, (away, held, new)))
             await until_it_waits(group, db, tmp_path)
             await third.execute(COPY, new, held)
             await third.execute("BEGIN")
