@@ -103,6 +103,12 @@ def test_pages_and_headings_that_messages_and_files_name_exist() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_mark_of_bold_text_stands_at_a_word(page: Path) -> None:
+    prose = re.sub(r"```.*?```|`[^`]*`", "code", page.read_text(), flags=re.DOTALL)
+    assert re.findall(r"(?<!\S)\*\*(?!\S).*", prose) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_pages_name_exist(page: Path) -> None:
     for name in re.findall(r"`((?:inbox_server|tests|docs|systemd|\.ci)/[\w./-]+)`", page.read_text()):
         assert (ROOT / name).exists(), f"{page.name} names {name}"
