@@ -10,6 +10,7 @@ from inbox_server.protocol.strict_json import NotStrict, parse_object
 
 FOR_NOW: Final = frozenset({408, 425, 429})
 """Statuses that pass, as do all from 500."""
+_TAKEN_AWAY: Final = "no_token"  # by a proxy: this client sends a token wherever one is needed
 _PROBLEM_TYPE: Final = "application/problem+json"
 
 
@@ -33,7 +34,7 @@ class InboxRefused(Exception):
     @property
     def is_final(self) -> bool:
         """Whether repeating the request is useless. Only a code of the protocol says so, never a status alone."""
-        return self.code in CODES and self.status not in FOR_NOW and self.status < 500
+        return self.code in CODES and self.code != _TAKEN_AWAY and self.status not in FOR_NOW and self.status < 500
 
 
 class Unreachable(Exception):

@@ -63,10 +63,19 @@ async def test_only_a_code_of_the_table_as_a_problem_is_final(
     assert [outcome.state for outcome in (await alice.send("bob.id", "hello")).outcomes] == ["later"]
 
 
+async def test_a_token_that_a_proxy_takes_away_is_sent_again(
+    alice: InboxClient, bob: InboxClient, server: Scripted
+) -> None:
+    server.say(401, {"status": 401, "code": "no_token", "detail": "There is no Authorization header."})
+    server.say(201, _STORED)
+    (outcome,) = (await alice.send("bob.id", "hello")).outcomes
+    assert (outcome.state, outcome.code) == ("later", "no_token")
+    assert [report.stored for report in await alice.retry()] == [(server.url,)]
+
+
 @pytest.mark.parametrize("code", sorted(code for code, row in CODES.items() if row.status < 500))
-def test_a_refusal_of_this_protocol_is_final_unless_its_status_is_for_now(code: str) -> None:
-    status = CODES[code].status
-    assert InboxRefused(status, code, "x").is_final == (status not in (408, 429))
+def test_a_refusal_of_this_protocol_is_final_unless_it_passes(code: str) -> None:
+    assert InboxRefused(CODES[code].status, code, "x").is_final == (code not in ("no_token", "too_slow", "too_many"))
 
 
 @pytest.mark.parametrize("answer", [b"", b"{}", b"OK", _PAGE, b'{"status": "ok"}', b'{"id": "request 7"}'])

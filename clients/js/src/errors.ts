@@ -11,9 +11,12 @@ export interface Reason extends ErrorOptions {
   isForNow?: boolean;
 }
 
-/** The codes that mean "never" (docs/protocol.md). An unknown code counts as "not now", which loses nothing. */
+/**
+ * The codes that mean "never" (docs/protocol.md). An unknown code counts as "not now", which loses nothing. So does
+ * `no_token`: this client sends a token wherever one is needed, and a proxy took it away.
+ */
 export const FINAL_CODES: ReadonlySet<string> = new Set([
-  ...['bad_request', 'bad_cursor', 'no_token', 'bad_token', 'gaia_token', 'not_accepted', 'name_unproven', 'not_registered'],
+  ...['bad_request', 'bad_cursor', 'bad_token', 'gaia_token', 'not_accepted', 'name_unproven', 'not_registered'],
   ...['suspended', 'ticket_spent'],
   ...['not_found', 'no_inbox', 'wrong_method', 'stale_token', 'cursor_gone', 'too_large', 'wrong_host', 'ttl_passed'],
 ]);
