@@ -56,7 +56,7 @@ export class Moving {
     await own.server(to).claim(settings);
     if (move.from !== to) await this.#note(move); // now: a server that is none, or refuses, leaves everything as it was
     yield told('claimed', `Claimed the inbox at ${to}.`);
-    const { sheets } = move.isPublished ? {} : await own.publish(replaced(inboxes, move));
+    const { sheets } = move.isPublished ? {} : await own.publish(replaced(inboxes, move), inboxes.length === 0);
     if (move.from !== to) await this.#note({ ...move, isPublished: true });
     yield told('published', `Published a card that names ${to}.`);
     if (sheets) yield told('sheets', sheets.message);

@@ -70,13 +70,14 @@ export class Own {
     return hub === undefined ? prefixes : [...new Set([(await this.bucket()).readPrefix, ...prefixes])];
   }
 
-  async publish(inboxes: readonly string[]): Promise<Published> {
+  /** With `isFirst` not over a card that names others. Throws `BucketFailed`, `Unreachable` or `BadCard`. */
+  async publish(inboxes: readonly string[], isFirst = false): Promise<Published> {
     const named = checkInboxes(inboxes);
     const bucket = await this.bucket();
     const { address, hex } = this.#key.public;
     const now = (await this.#timeAt(named)) ?? this.#options.clock();
     await bucket.write(KEY_FILES[0], JSON.stringify(hex));
-    const card = await this.#card.write(bucket, named, now);
+    const card = await this.#card.write(bucket, named, now, isFirst);
     await this.#seen.see(address, card.seq);
     await this.#remember(named);
     this.#named = named;

@@ -3,7 +3,7 @@ import type { OwnBucket } from './bucket.js';
 import { CARD_FILE, makeCard, MAX_CARD_BYTES, NO_CARD, readCard, receiptKeysOf } from './card.js';
 import type { Card, TimedCard } from './card.js';
 import { askCapabilities } from './check.js';
-import { Absent, BucketFailed, InboxError, Unreachable } from './errors.js';
+import { Absent, BadCard, BucketFailed, InboxError, Unreachable } from './errors.js';
 import { PublicKey } from './keys.js';
 import type { AppKey } from './keys.js';
 import type { Settled } from './options.js';
@@ -42,9 +42,10 @@ export class OwnCard {
 
   /**
    * `seq` is never below the time, so that it is high enough also where no earlier one is known any more. The first is
-   * written without looking whether there is one: a cache would remember, and tell others, that there is none.
+   * written without looking whether there is one: a cache would remember, and tell others, that there is none. With
+   * `isFirst` it is not written over one that names other inboxes.
    */
-  async write(bucket: OwnBucket, inboxes: string[], now: UnixTime): Promise<Published> {
+  async write(bucket: OwnBucket, inboxes: string[], now: UnixTime, isFirst = false): Promise<Published> {
     const receiptKeys = await Promise.all(inboxes.map((inbox) => this.#askReceiptKey(inbox)));
     const seen = await this.#seen.highest(this.#key.public.address);
     const { set, problem } = await this.#prepare(inboxes, now);
@@ -61,6 +62,9 @@ export class OwnCard {
       if (seen === 0) return await write(seen, true);
     } catch (error) {
       if (!(error instanceof BucketFailed && error.status === IS_THERE)) throw error;
+      if (isFirst && !(await this.#namesOnly(bucket, inboxes))) {
+        throw new BadCard('Your bucket has an inbox card that its host did not show before. Try again.', { isForNow: true });
+      }
     }
     return write(Math.max((await this.find(bucket))?.seq ?? 0, seen), false);
   }
@@ -113,6 +117,15 @@ export class OwnCard {
       return text === undefined ? undefined : readCard(text, this.#key.public.address);
     } catch {
       return undefined;
+    }
+  }
+
+  /** Whether the card is there and names none but these: it was withdrawn, or another device has published it just now. */
+  async #namesOnly(bucket: OwnBucket, inboxes: readonly string[]): Promise<boolean> {
+    try {
+      return (await this.read(bucket)).inboxes.every((inbox) => inboxes.includes(inbox));
+    } catch (error) {
+      return error instanceof BadCard && error.isNone;
     }
   }
 

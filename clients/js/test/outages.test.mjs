@@ -4,7 +4,7 @@ import { test } from 'node:test';
 
 import { OwnBucket } from '../dist/bucket.js';
 import { BadCard, MemoryStorage, Unreachable } from '../dist/index.js';
-import { makeCard } from '../dist/card.js';
+import { makeCard, NO_CARD } from '../dist/card.js';
 import { AppKey } from '../dist/keys.js';
 import { Lapses } from '../dist/lapses.js';
 import { LookUps } from '../dist/lookups.js';
@@ -220,9 +220,8 @@ for (const status of [409, 429]) {
   });
 }
 
-test('the first card is written unread, so that no cache says for long that there is none', async (context) => {
-  const hub = await serveHub(context);
-  hub.cached404 = new Set();
+/** A server with an empty inbox, which is anybody's. */
+async function serveInbox(context) {
   const inbox = await serve(context, (request, response) => {
     const document = { protocol: 'message-inbox', version: 1, origin: inbox.url };
     if (request.url.startsWith('/.well-known/')) return response.end(JSON.stringify(document));
@@ -230,6 +229,35 @@ test('the first card is written unread, so that no cache says for long that ther
     if (request.url.startsWith('/v1/messages')) return response.end(JSON.stringify({ messages: [], cursor: 'c', more: false }));
     return response.end(JSON.stringify({ accept: 'anyone' }));
   });
+  return inbox;
+}
+
+test('a card that its host does not show for a moment is not written over by a move', async (context) => {
+  const [hub, inbox, next] = [await serveHub(context), await serveInbox(context), await serveInbox(context)];
+  const device = () => clientOf(inbox.url, { hub: hub.url, inboxes: undefined, storage: new MemoryStorage(), clock: () => 1000 });
+  const card = `${key.public.address}/inbox.json`;
+  await device().publish([inbox.url]);
+  const before = hub.files.get(card);
+  hub.cached404 = new Set([card]);
+  const move = async () => {
+    const kinds = [];
+    for await (const { kind } of device().move(next.url)) kinds.push(kind);
+    return kinds;
+  };
+  await assert.rejects(move(), { name: 'BadCard', isForNow: true, message: /has an inbox card that its host did not show/ });
+  assert.equal(hub.files.get(card), before);
+  hub.cached404.clear();
+  hub.files.set(card, NO_CARD); // it was withdrawn
+  assert.deepEqual(await move(), ['claimed', 'published', 'moved']);
+  assert.notEqual(hub.files.get(card), NO_CARD);
+  hub.files.clear();
+  delete hub.cached404; // it remembers nothing
+  assert.deepEqual(await Promise.all([move(), move()]), Array(2).fill(['claimed', 'published', 'moved'])); // two devices begin
+});
+
+test('the first card is written unread, so that no cache says for long that there is none', async (context) => {
+  const [hub, inbox] = [await serveHub(context), await serveInbox(context)];
+  hub.cached404 = new Set();
   const storage = new MemoryStorage();
   const options = { hub: hub.url, inboxes: undefined, storage, clock: () => 1000 };
   await clientOf(inbox.url, options).publish([inbox.url]);
