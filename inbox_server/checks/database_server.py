@@ -191,12 +191,13 @@ def _check_logging(found: Any, findings: Findings) -> None:
 
 
 def _check_connections(found: Any, config: Config, findings: Findings) -> None:
-    most, needed = int(found.settings["max_connections"]), config.store_connections * config.processes
+    most, needed = found.connections, config.store_connections * config.processes
+    said = f"this host's processes need {needed}, and all hosts together may have {most}"
     if needed > most:
-        said = f"this host's processes need {needed}, and max_connections is {most}"
-        findings.warn("database connections", said, "Raise it; each other host needs as many.")
+        advice = "Raise max_connections, or the limit of the role or the database; each other host needs as many."
+        findings.warn("database connections", said, advice)
     else:
-        findings.ok("database connections", f"this host's processes need {needed} of the {most} that there are")
+        findings.ok("database connections", said)
 
 
 def _check_lines(found: Any, findings: Findings) -> None:

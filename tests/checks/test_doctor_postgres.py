@@ -214,6 +214,15 @@ async def test_too_few_connections_for_the_processes_of_this_host_are_seen(place
     assert (found.verdict, "need 4096" in found.said) == ("warning", True)
 
 
+@pytest.mark.parametrize("of", ["ROLE {role}", "DATABASE {database}"])
+async def test_a_limit_of_connections_that_is_not_the_server_s_is_seen(place: Place, of: str) -> None:
+    whose = of.format(role=OWNER, database=place.database)
+    await place.ask(f"ALTER {whose} CONNECTION LIMIT 7")
+    found = (await place.doctor())["database connections"]
+    await place.ask(f"ALTER {whose} CONNECTION LIMIT -1")
+    assert (found.verdict, "need 8, and all hosts together may have 7" in found.said) == ("warning", True)
+
+
 async def test_what_the_role_may_not_do_is_seen(place: Place) -> None:
     await place.ask("CREATE SCHEMA of_others", f"GRANT USAGE ON SCHEMA of_others TO {OWNER}")
     place.name(more="?search_path=of_others")

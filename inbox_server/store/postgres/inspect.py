@@ -24,7 +24,13 @@ _CHANNEL: Final = "inbox_doctor"
 _READ: Final = (
     *("fsync", "full_page_writes", "autovacuum", "wal_recycle", "archive_mode"),
     *("log_error_verbosity", "log_statement", "log_min_duration_statement", "log_min_duration_sample"),
-    *("log_transaction_sample_rate", "log_parameter_max_length", "max_connections"),
+    *("log_transaction_sample_rate", "log_parameter_max_length"),
+)
+_CONNECTIONS: Final = (
+    "SELECT least(nullif(rolconnlimit, -1), nullif(datconnlimit, -1), current_setting('max_connections')::integer"
+    " - current_setting('superuser_reserved_connections')::integer"
+    " - coalesce(current_setting('reserved_connections', true), '0')::integer)"
+    " FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()"
 )
 _WITH_STATISTICS: Final = (
     "SELECT DISTINCT relname::text || '.' || attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
@@ -49,7 +55,8 @@ class Inspection:
     schema's, None where there are no tables yet; `table_of_another` is one that is there all the same. `is_home` is
     False after a copy was put back (`restored.py`). `mark` is what the database says of a migration. `skew` is by how
     many seconds the database's clock is ahead. `with_statistics` are columns of bytes whose values ANALYZE copies.
-    `unsettled` are settings of the session that were asked for and did not arrive.
+    `unsettled` are settings of the session that were asked for and did not arrive. `connections` is how many the role
+    may have, all hosts together.
     """
 
     version: int
@@ -63,6 +70,7 @@ class Inspection:
     day_checks: tuple[tuple[int, bytes], ...]
     settings: dict[str, str]
     unsettled: tuple[str, ...]
+    connections: int
     can_create: bool
     owns: bool
     is_super: bool
@@ -106,6 +114,7 @@ async def _inspect(db: Connection, cluster: Cluster, clock: Callable[[], float])
         day_checks=await _rows(db, has_tables, "SELECT day, value FROM day_check", tuple),
         settings=values,
         unsettled=await _unsettled(db),
+        connections=await db.fetchval(_CONNECTIONS),
         can_create=rights["can_create"],
         owns=rights["owns"],
         is_super=rights["is_super"],
