@@ -2,33 +2,27 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
-import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.builds import this_build
-from benchmarks.filling_postgres import fill
-from benchmarks.growth import ENTRIES, Filled, deliver, list_pages
+from benchmarks.growth_postgres import measure_growth
 from benchmarks.ratios import PAGE_ENTRIES, delivered, queries, repeat
-from benchmarks.servers import SECRET, UNLIMITED, Server, deployment, inbox_server
+from benchmarks.servers import UNLIMITED, Server, deployment, inbox_server
 from benchmarks.settling import settle
 from benchmarks.signing import Person, deliveries, events, people, write_requests
 from benchmarks.turns import Pace, compared, cost, in_turn
 from benchmarks.wire import p50, p99, wires
-from benchmarks.wrk import Run
 from tests.support import postgres
 
 _EMBEDDED, _POSTGRES = "sqlite", "postgres"
 _READERS: Final = 64
 _ACROSS: Final = 500  # deliveries
-_AT_ONCE: Final = 2_000
-_CONNECTIONS: Final = 16  # more help where texts are more than memory (docs/postgresql.md)
 
 
 def measure_postgres(folder: Path, pace: Pace, *sizes: int) -> dict[str, Any]:
@@ -40,7 +34,7 @@ def measure_postgres(folder: Path, pace: Pace, *sizes: int) -> dict[str, Any]:
         name: part(folder / name, pace, {_EMBEDDED: {}, _POSTGRES: settings_for(folder / f"database-{name}")})
         for name, part in (("deliveries", _deliveries), ("pages", _pages))
     }
-    return found | {"across": _across(folder / "across"), "growth": _growth(folder / "growth", pace, sizes)}
+    return found | {"across": _across(folder / "across"), "growth": measure_growth(folder / "growth", pace, sizes)}
 
 
 def settings_for(folder: Path) -> dict[str, Any]:
@@ -101,46 +95,3 @@ async def _follow(first: Server, second: Server, owner: Person) -> list[float]:
             await event
             taken.append((time.perf_counter() - start) * 1000)
     return taken[_ACROSS // 10 :]
-
-
-def _growth(folder: Path, pace: Pace, sizes: Sequence[int]) -> dict[str, Any]:
-    """Latencies in milliseconds by how much is stored, in inboxes of a hundred each, and ratios to the first size."""
-    databases = [_filled(folder / str(size), size // ENTRIES) for size in sizes]
-    _read_all(Path(postgres.server().data))
-    runs: list[dict[str, list[Run]]] = [{"deliver": [], "list": []} for _ in sizes]
-    for _ in range(pace.rounds):
-        for database, found in zip(databases, runs, strict=True):
-            place = database.deployed.folder
-            with inbox_server(database.deployed) as server:
-                found["list"].append(list_pages(server, place / "requests", database, pace))
-                found["deliver"].append(deliver(server, place / "requests", database, pace, partial(_stored, place)))
-    told: dict[str, Any] = {}
-    for what in ("deliver", "list"):
-        taken = [statistics.median(run.p50_ms for run in found[what]) for found in runs]
-        told[f"{what}_p50_ms"] = {f"{size:,}": ms for size, ms in zip(sizes, taken, strict=True)}
-        told[f"{what}_p50"] = taken[-1] / taken[0]
-    return told
-
-
-def _read_all(data: Path) -> None:
-    """Read all tables and indexes once, so that memory has what it has room for, as after some time of use."""
-    os.sync()
-    for path in (data / "base").rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                while file.read(1 << 20):
-                    pass
-
-
-def _stored(folder: Path) -> int:
-    return int(postgres.read_rows(folder, "SELECT coalesce(sum(unread), 0) FROM inbox")[0][0])
-
-
-def _filled(folder: Path, inboxes: int) -> Filled:
-    started, owners = time.monotonic(), people(inboxes)
-    deployed = deployment(folder, {**UNLIMITED, **settings_for(folder), "store.connections": _CONNECTIONS})
-    deployed.data.mkdir()
-    day_keys = deployed.data / "day-keys"
-    asyncio.run(fill(postgres.cluster_of(folder), day_keys, SECRET, owners, entries=ENTRIES))
-    print(f"   {inboxes * ENTRIES:,} entries were put in, in {time.monotonic() - started:.0f} s", flush=True)
-    return Filled(deployed, owners)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import shutil
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -9,13 +10,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.filling_postgres import fill
+from benchmarks.growth_postgres import measure_growth
 from benchmarks.postgres import settings_for
 from benchmarks.servers import SECRET, Server, ask_json, deployment, inbox_server
 from benchmarks.signing import Person, deliveries, people, query
+from benchmarks.turns import Pace
 from benchmarks.wire import wires
 from inbox_server.inbox_log import LogEntry, LogPoint, fold
 from inbox_server.protocol.base64url import encode
 from tests.support import postgres
+from tests.support.javascript import missing
 
 pytestmark = pytest.mark.postgres
 
@@ -48,3 +52,15 @@ async def _deliver_to_each(server: Server, owners: Sequence[Person]) -> None:
     async with wires(server, 1) as (wire,):
         for delivery in islice(deliveries(people(1), owners, server.url), len(owners)):
             await wire.ask(delivery)
+
+
+def test_growth_is_measured_in_a_postgresql_of_its_own(tmp_path: Path) -> None:
+    if shutil.which("wrk") is None:
+        missing("wrk is not there: apt install wrk")
+    reserved = Path("/proc/sys/vm/nr_hugepages")
+    before = reserved.read_text()
+    found = measure_growth(tmp_path, Pace(seconds=1, rounds=1), (1_000, 2_000))
+    assert reserved.read_text() == before
+    for what in ("deliver", "list"):
+        small, large = found[f"{what}_p50_ms"].values()
+        assert found[f"{what}_p50"] == large / small > 0

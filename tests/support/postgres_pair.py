@@ -74,7 +74,10 @@ def streaming_pair() -> Iterator[Streaming]:
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         for folder in (one, other):
             Path(folder).chmod(0o755)
-        with running(Path(one), secrets.token_hex(), fsync=False) as server, _standby(Path(other), server) as url:
+        with (
+            running(Path(one), secrets.token_hex(), settings={"fsync": "off"}) as server,
+            _standby(Path(other), server) as url,
+        ):
             yield Streaming(server, (Path(one) / "server", Path(other) / "server"), url)
 
 

@@ -140,9 +140,9 @@ class Server:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, password: str | None = None, *, promoted: bool = False, fsync: bool = True
+    folder: Path, password: str | None = None, *, promoted: bool = False, settings: Mapping[str, str] = _SETTINGS
 ) -> Iterator[Server]:
-    """A new server in an empty folder, which others can enter. Raises `CannotRun`.
+    """A new server in an empty folder, which others can enter; `settings` go beside ours. Raises `CannotRun`.
 
     One that was `promoted` is on its second timeline, as after a failover.
     """
@@ -152,11 +152,10 @@ def running(
     password_file = home / "password"
     password_file.write_text(password)
     postgres.account.own(password_file)
-    of_disk = {} if fsync else {"fsync": "off"}
-    settings = [part for name, value in (_SETTINGS | of_disk).items() for part in ("-c", f"{name}={value}")]
+    options = [part for name, value in {**_SETTINGS, **settings}.items() for part in ("-c", f"{name}={value}")]
     sign_in = ("--auth=scram-sha-256", f"--username={ADMIN}", f"--pwfile={password_file}")
     how = ("--no-sync", "--locale=C", "--encoding=UTF8")  # the server itself syncs
-    postgres.run("initdb", f"--pgdata={data}", *sign_in, *how, *settings, "-c", f"port={port}", cwd=home)
+    postgres.run("initdb", f"--pgdata={data}", *sign_in, *how, *options, "-c", f"port={port}", cwd=home)
     if promoted:
         (data / "standby.signal").touch()
     # Its output goes to the log, or whoever started this would wait for the server to close it.
