@@ -15,18 +15,18 @@ _RESERVED: Final = Path("/proc/sys/vm/nr_hugepages")
 
 
 @contextlib.contextmanager
-def huge_pages(size: int, reserved: Path = _RESERVED) -> Iterator[bool]:
+def huge_pages(size: int) -> Iterator[bool]:
     """Reserve so many bytes in huge pages until the end. Yields whether they are there; if not, none is reserved."""
-    if not os.access(reserved, os.W_OK):
+    if not os.access(_RESERVED, os.W_OK):
         yield False
         return
-    before = int(reserved.read_text())
+    before = int(_RESERVED.read_text())
     wanted = before + -(-size // _SIZE)
     try:
-        reserved.write_text(str(wanted))  # the kernel reserves what it can
-        are_there = int(reserved.read_text()) >= wanted
+        _RESERVED.write_text(str(wanted))  # the kernel reserves what it can
+        are_there = int(_RESERVED.read_text()) >= wanted
         if not are_there:
-            reserved.write_text(str(before))
+            _RESERVED.write_text(str(before))
         yield are_there
     finally:
-        reserved.write_text(str(before))
+        _RESERVED.write_text(str(before))
