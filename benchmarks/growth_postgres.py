@@ -22,7 +22,7 @@ from benchmarks.signing import people
 from benchmarks.turns import Pace
 from benchmarks.wrk import Run
 from inbox_server.store.postgres.primary import Cluster
-from tests.support.postgres_server import OWNER, Server, running
+from tests.support.postgres_server import OWNER, Server, running, write_password
 
 _ENTRY_BYTES: Final = 2_100  # with its text, in all tables and indexes
 _SHARE_OF_BUFFERS: Final = 1.02  # what PostgreSQL has for them, beside them
@@ -56,11 +56,10 @@ class _Database:
         self.size = size
         self._cluster = Cluster(f"{server.url}?search_path=of_{size}", server.password)
         started, owners = time.monotonic(), people(size // ENTRIES)
-        password_file = folder / "database-password"
+        folder.mkdir(parents=True)
+        password_file = write_password(folder, server.password)
         store = {"store.url": self._cluster.url, "store.password_file": str(password_file)}
         self.filled = Filled(deployment(folder, UNLIMITED | store), owners)
-        password_file.touch(mode=0o600)
-        password_file.write_text(server.password)
         data = self.filled.deployed.data
         data.mkdir()
         asyncio.run(_ask(self._cluster, f"CREATE SCHEMA of_{size}"))

@@ -31,7 +31,7 @@ from inbox_server.store.postgres.opening import connected
 from tests.commands.test_client_only import run_without
 from tests.support import postgres_server
 from tests.support.poolers import pooling
-from tests.support.postgres_server import OWNER, Server
+from tests.support.postgres_server import OWNER, Server, write_password
 from tests.support.serving import Deployment, client_session, deploy, free_port
 
 pytestmark = pytest.mark.postgres
@@ -113,9 +113,7 @@ async def place(tmp_path: Path, server: Server) -> AsyncIterator[Place]:
     """A deployment on an empty database."""
     place = Place(tmp_path, server, f"doctor_{next(_NUMBERS)}")
     await _ask(server, "postgres", f"CREATE DATABASE {place.database} OWNER {OWNER}")
-    password_file = tmp_path / "database-password"
-    password_file.touch(mode=0o600)
-    password_file.write_text(server.password)
+    write_password(tmp_path, server.password)
     place.name()
     yield place
     await _ask(server, "postgres", f"DROP DATABASE {place.database} WITH (FORCE)")

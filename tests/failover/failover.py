@@ -26,7 +26,7 @@ from tests.failover.guard import guarded
 from tests.failover.load import ANSWER_SECONDS, Load, Site
 from tests.failover.pair import Node, Pair, running_pair
 from tests.faults.model import Faults
-from tests.support.postgres_server import CannotRun
+from tests.support.postgres_server import CannotRun, write_password
 from tests.support.serving import Deployment, deploy, free_port
 
 _HOSTS: Final = 2
@@ -148,10 +148,7 @@ async def _servers(folder: Path, pair: Pair) -> AsyncIterator[Site]:
 
 def _deploy(folder: Path, pair: Pair, url: str, admin: str) -> Deployment:
     folder.mkdir()
-    password = folder / "database-password"
-    password.touch(mode=0o600)
-    password.write_text(pair.password)
-    of_store = {"store__url": pair.url, "store__password_file": str(password)}
+    of_store = {"store__url": pair.url, "store__password_file": str(write_password(folder, pair.password))}
     return deploy(folder, server__public_url=url, server__admin_listen=admin, **of_store)
 
 

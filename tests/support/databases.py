@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from tests.support.postgres import schema_of, server
-from tests.support.postgres_server import INSTALLED, OWNER
+from tests.support.postgres_server import INSTALLED, OWNER, write_password
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,7 @@ class Database:
 
     def password_file(self, folder: Path) -> str:
         """A new file in this folder."""
-        path = folder / "database-password"
-        path.touch(mode=0o600)
-        path.write_text(server().password)
-        return str(path)
+        return str(write_password(folder, server().password))
 
     async def make(self) -> None:
         """Empty, also if there is one."""

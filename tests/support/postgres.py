@@ -18,7 +18,7 @@ import asyncpg
 
 from inbox_server.store.postgres.primary import Cluster
 from tests.support.javascript import missing
-from tests.support.postgres_server import USERS, CannotRun, Server, start_keeper
+from tests.support.postgres_server import USERS, CannotRun, Server, start_keeper, write_password
 
 T = TypeVar("T")
 _RUN: Final = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(16)
@@ -81,10 +81,7 @@ def cluster_of(folder: Path) -> Cluster:
 def config_of(folder: Path) -> dict[str, str]:
     """The section `store` of the configuration of a server that has its database there."""
     folder.mkdir(parents=True, exist_ok=True)
-    password_file = folder / "database-password"
-    password_file.touch(mode=0o600)
-    password_file.write_text(server().password)
-    return {"url": url_of(folder), "password_file": str(password_file)}
+    return {"url": url_of(folder), "password_file": str(write_password(folder, server().password))}
 
 
 def read_rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:

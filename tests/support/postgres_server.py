@@ -127,6 +127,14 @@ def make_folder(path: Path, account: Account) -> Path:
     return path
 
 
+def write_password(folder: Path, password: str) -> Path:
+    """A file for `store.password_file`, as a server wants it: nobody else can read it."""
+    path = folder / "database-password"
+    path.touch(mode=0o600)
+    path.write_text(password)
+    return path
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A server that runs. `url` is a database that an ordinary role owns, `admin_url` the superuser's."""

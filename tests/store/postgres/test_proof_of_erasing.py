@@ -23,6 +23,7 @@ from inbox_server.world.local_world import World
 from tests.conftest import HandClock
 from tests.support.postgres import need_postgres
 from tests.support.postgres_pair import Streaming, streaming_pair
+from tests.support.postgres_server import write_password
 from tests.support.requests import Caller, at, new_key
 from tests.support.secrecy import CLIENT_NETWORK
 from tests.support.serving import deploy
@@ -121,13 +122,10 @@ async def test_nothing_can_be_read_in_any_file_of_both_nodes_and_nothing_opened_
 async def test_nothing_of_a_sender_is_in_any_file_of_both_nodes(
     pair: Streaming, tmp_path: Path, world: World, alice: AppUser
 ) -> None:
-    password = tmp_path / "database-password"
-    password.touch(mode=0o600)
-    password.write_text(pair.server.password)
     place = deploy(
         tmp_path / "inbox",
         store__url=pair.server.url,
-        store__password_file=str(password),
+        store__password_file=str(write_password(tmp_path, pair.server.password)),
         names__services=[world.names_url],
         outgoing__allow=[world.reader_origin],
     )
