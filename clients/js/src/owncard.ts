@@ -1,5 +1,5 @@
 /** The card in the own bucket, and the receipt keys that it names. Another device may have written it. */
-import type { OwnBucket } from './bucket.js';
+import type { Condition, OwnBucket } from './bucket.js';
 import { CARD_FILE, makeCard, MAX_CARD_BYTES, NO_CARD, readCard, receiptKeysOf } from './card.js';
 import type { Card, TimedCard } from './card.js';
 import { askCapabilities } from './check.js';
@@ -50,23 +50,24 @@ export class OwnCard {
     const seen = await this.#seen.highest(this.#key.public.address);
     const { set, problem } = await this.#prepare(inboxes, now);
     const sealed = problem ? await this.#claimBefore(bucket, inboxes, seen) : set;
-    const write = async (highest: number, isNew: boolean): Promise<Published> => {
+    const write = async (highest: number, over: Condition): Promise<Published> => {
       const card = { inboxes, seq: Math.max(highest + 1, now), receiptKeys, ...(sealed ? { sealed } : {}) };
-      await bucket.write(CARD_FILE, makeCard(this.#key, card, now), { isNew });
+      await bucket.write(CARD_FILE, makeCard(this.#key, card, now), over);
       await this.#remember(card);
       if (set) await this.#sheets.published(set, now);
       const why = problem ?? this.#sheets.problem;
       return { inboxes, seq: card.seq, ...(why ? { sheets: why } : {}) };
     };
     try {
-      if (seen === 0) return await write(seen, true);
+      if (seen === 0 || isFirst) return await write(seen, { isNew: true });
     } catch (error) {
-      if (!(error instanceof BucketFailed && error.status === IS_THERE)) throw error;
-      if (isFirst && !(await this.#namesOnly(bucket, inboxes))) {
-        throw new BadCard('Your bucket has an inbox card that its host did not show before. Try again.', { isForNow: true });
-      }
+      if (!isThere(error)) throw error;
     }
-    return write(Math.max((await this.find(bucket))?.seq ?? 0, seen), false);
+    if (!isFirst) return write(Math.max((await this.find(bucket))?.seq ?? 0, seen), {});
+    const { seq, etag } = await this.#withoutOthers(bucket, inboxes);
+    return write(Math.max(seq, seen), { etag }).catch((error: unknown) => {
+      throw isThere(error) ? notShown() : error;
+    });
   }
 
   /**
@@ -120,13 +121,17 @@ export class OwnCard {
     }
   }
 
-  /** Whether the card is there and names none but these: it was withdrawn, or another device has published it just now. */
-  async #namesOnly(bucket: OwnBucket, inboxes: readonly string[]): Promise<boolean> {
+  /** A card that names no other inboxes: it was withdrawn, or another device has published it just now. Throws `BadCard`. */
+  async #withoutOthers({ url }: OwnBucket, inboxes: readonly string[]): Promise<{ seq: number; etag: string | undefined }> {
     try {
-      return (await this.read(bucket)).inboxes.every((inbox) => inboxes.includes(inbox));
+      const { text, etag } = await getFile(this.#options.fetch, url + CARD_FILE, { maxBytes: MAX_CARD_BYTES });
+      if (text.trim() === NO_CARD) return { seq: 0, etag };
+      const card = readCard(text, this.#key.public.address);
+      if (card.inboxes.every((inbox) => inboxes.includes(inbox))) return { seq: card.seq, etag };
     } catch (error) {
-      return error instanceof BadCard && error.isNone;
+      if (!(error instanceof Absent)) throw error;
     }
+    throw notShown();
   }
 
   /** The receipt keys of a server that the own card has named, newest first; or else the first that it was heard to have. */
@@ -176,6 +181,14 @@ export class OwnCard {
   #text({ url }: OwnBucket): Promise<string> {
     return getText(this.#options.fetch, url + CARD_FILE, { maxBytes: MAX_CARD_BYTES });
   }
+}
+
+function isThere(error: unknown): boolean {
+  return error instanceof BucketFailed && error.status === IS_THERE;
+}
+
+function notShown(): BadCard {
+  return new BadCard('Your bucket has an inbox card that its host did not show before. Try again.', { isForNow: true });
 }
 
 /** Null where a server gives no receipts. */

@@ -1,5 +1,6 @@
 /** What happens to devices and hubs: a full storage, a clock that jumps, hosts that hang, caches, challenges that change. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 
 import { OwnBucket } from '../dist/bucket.js';
@@ -153,7 +154,9 @@ test('after 30 days by the time of an own inbox a delivery is given up, and not 
   assert.deepEqual(await outbox.waiting(), []);
 });
 
-/** A hub that takes what `challenge` allows; `refuse` may answer a write first. */
+const etagOf = (text) => JSON.stringify(createHash('sha256').update(text).digest('hex'));
+
+/** A hub that takes what `challenge` allows; `refuse` may answer a write first. What is `stale` is shown in place of what it has. */
 async function serveHub(context, { refuse = () => false, association } = {}) {
   const [files, tokens] = [new Map(), []];
   const hub = { challenge: 'first', files, tokens, asked: [] };
@@ -164,7 +167,8 @@ async function serveHub(context, { refuse = () => false, association } = {}) {
     const path = request.url.split('/').slice(2).join('/');
     if (request.url.startsWith('/read/')) {
       if (hub.cached404?.has(path) || !files.has(path)) return (hub.cached404?.add(path), response.writeHead(404).end());
-      return response.end(files.get(path));
+      const shown = hub.stale?.get(path) ?? files.get(path);
+      return response.writeHead(200, { ETag: etagOf(shown) }).end(shown);
     }
     const claims = JSON.parse(Buffer.from(request.headers.authorization.split('.')[1], 'base64url'));
     tokens.push(claims);
@@ -174,6 +178,8 @@ async function serveHub(context, { refuse = () => false, association } = {}) {
       if (claims.gaiaChallenge !== hub.challenge) return say(401, { message: 'Invalid gaiaChallenge\u202e text\n in supplied JWT' });
       if (association && claims.associationToken !== association) return say(401, { message: 'no association' });
       if (request.headers['if-none-match'] === '*' && files.has(path)) return say(412, { message: 'there is one' });
+      const over = request.headers['if-match'];
+      if (over !== undefined && over !== etagOf(files.get(path) ?? '')) return say(412, { message: 'another' });
       files.set(path, body);
       say(202, { publicURL: `${url}/read/${path}` });
     });
@@ -237,21 +243,29 @@ test('a card that its host does not show for a moment is not written over by a m
   const device = () => clientOf(inbox.url, { hub: hub.url, inboxes: undefined, storage: new MemoryStorage(), clock: () => 1000 });
   const card = `${key.public.address}/inbox.json`;
   await device().publish([inbox.url]);
+  const withdrawn = device();
+  await withdrawn.forget();
+  await device().publish([inbox.url]);
   const before = hub.files.get(card);
-  hub.cached404 = new Set([card]);
-  const move = async () => {
+  const move = async (client = device()) => {
     const kinds = [];
-    for await (const { kind } of device().move(next.url)) kinds.push(kind);
+    for await (const { kind } of client.move(next.url)) kinds.push(kind);
     return kinds;
   };
-  await assert.rejects(move(), { name: 'BadCard', isForNow: true, message: /has an inbox card that its host did not show/ });
-  assert.equal(hub.files.get(card), before);
-  hub.cached404.clear();
+  const hide = { 'as if there were none': () => (hub.cached404 = new Set([card])), 'as if it were withdrawn': () => (hub.stale = new Map([[card, NO_CARD]])) };
+  for (const [how, start] of Object.entries(hide)) {
+    start();
+    for (const client of [device(), withdrawn]) {
+      await assert.rejects(move(client), { name: 'BadCard', isForNow: true, message: /has an inbox card that its host did not show/ }, how);
+      assert.equal(hub.files.get(card), before, how);
+    }
+    delete hub.cached404;
+    delete hub.stale;
+  }
   hub.files.set(card, NO_CARD); // it was withdrawn
   assert.deepEqual(await move(), ['claimed', 'published', 'moved']);
   assert.notEqual(hub.files.get(card), NO_CARD);
   hub.files.clear();
-  delete hub.cached404; // it remembers nothing
   assert.deepEqual(await Promise.all([move(), move()]), Array(2).fill(['claimed', 'published', 'moved'])); // two devices begin
 });
 
