@@ -17,7 +17,7 @@ from inbox_server.identity.keys import parse_key
 NO_TICKETS: Final = "no_tickets"
 """Why something waits that must go sealed. The JavaScript client has the same code."""
 _MIN_TTL_SECONDS: Final = 10
-_TAKES_NONE: Final = ("no_token", "bad_token")  # to a server without tickets, one is no token
+_TAKES_NONE: Final = "bad_token"  # to a server without tickets, one is no token that it knows
 _NEW_EDITION_SECONDS: Final = 3600  # the recipient may make one as often, when contacts are new
 _AGAIN_SECONDS: Final = 600  # the recipient may just be sending other sheets
 
@@ -58,7 +58,7 @@ class SealedSending:
         try:
             return await self._with_tickets(url, waiting, place, Sheet(url, week, place.edition))
         except InboxRefused as refusal:
-            if refusal.code in _TAKES_NONE:
+            if refusal.code == _TAKES_NONE:
                 raise NoTicket("the server takes no tickets any more") from None
             if refusal.code != "not_accepted":
                 raise

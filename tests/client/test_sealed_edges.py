@@ -18,7 +18,7 @@ from tests.conftest import HandClock
 from tests.support.clients import ITS_ID, Scripted, opened
 from tests.support.providers import Provider
 
-_NO_TOKEN = {"status": 401, "code": "no_token", "title": "x", "detail": "A bearer token is required."}
+_BAD_TOKEN = {"status": 401, "code": "bad_token", "title": "x", "detail": "That is no bearer token."}
 
 
 @pytest.fixture
@@ -113,17 +113,29 @@ async def test_while_an_inbox_is_down_the_card_offers_tickets_all_the_same(
     assert ways(again) == ["sealed", "sealed"]
 
 
+async def test_a_ticket_that_a_proxy_takes_away_is_sent_again_and_nothing_is_signed(
+    alice: InboxClient, bob: InboxClient, server: Scripted, clock: HandClock
+) -> None:
+    await talk(alice, bob, clock)
+    await at_another_server(bob, server)
+    server.say(401, _BAD_TOKEN | {"code": "no_token"})
+    server.say(201, {"id": ITS_ID, "expires": 1})
+    [outcome] = (await alice.send("bob.id", "waits")).outcomes
+    assert (outcome.state, outcome.code) == ("later", "no_token")
+    assert [ways(report) for report in await alice.retry()] == [["sealed"]]
+
+
 async def test_a_server_that_takes_no_tickets_any_more_refuses_nothing_for_good(
     alice: InboxClient, bob: InboxClient, server: Scripted, clock: HandClock
 ) -> None:
     await talk(alice, bob, clock)
     await at_another_server(bob, server)
-    server.say(401, _NO_TOKEN)
+    server.say(401, _BAD_TOKEN)
     server.say(201, {"id": ITS_ID, "expires": 1})
     assert ways(await alice.send("bob.id", "the first one may be signed")) == ["signed, first contact"]
     assert ways(await alice.send("bob.id", "sealed")) == ["sealed"]
     server.answers.clear()
-    server.say(401, _NO_TOKEN)
+    server.say(401, _BAD_TOKEN)
     [outcome] = (await alice.send("bob.id", "waits")).outcomes
     assert (outcome.state, outcome.code) == ("later", "no_tickets")
     assert "takes no tickets any more; nothing was signed" in outcome.detail

@@ -38,7 +38,7 @@ const OLD_WEEKS = 1; // counters of the last week are kept, for servers whose cl
 const AGAIN_SECONDS = 600; // after a ticket that was not accepted: the recipient may just be sending other sheets
 const LONGEST_SECONDS = 6 * 3600;
 const WAIT_SECONDS = 3600;
-const TAKES_NONE = /^(no_token|bad_token)$/; // to a server without tickets, one is no token
+const TAKES_NONE = 'bad_token'; // to a server without tickets, one is no token that it knows
 const NO_CLAIM = "The recipient's inbox card does not offer sealed delivery any more.";
 
 export class Sealing {
@@ -75,7 +75,7 @@ export class Sealing {
         return receipt;
       } catch (problem) {
         if (!(problem instanceof Refused)) throw problem;
-        if (TAKES_NONE.test(problem.code)) throw noTickets(delivery, 'The server takes no tickets any more.');
+        if (problem.code === TAKES_NONE) throw noTickets(delivery, 'The server takes no tickets any more.');
         if (problem.code === 'ticket_spent') delete delivery.tickets?.[server.url];
         else if (problem.code !== 'not_accepted') throw problem;
         else if (timed() !== week) week = timed();

@@ -24,6 +24,22 @@ test('after both have spoken, a server hears nothing of who writes', async () =>
   for (const told of [JSON.stringify(toBob), authorization]) assert.ok(!told.includes(alice.id) && !told.includes(alice.address));
 });
 
+test('a ticket that a proxy takes away is sent again, and nothing is signed', async () => {
+  const { world, alice, bob } = await meet();
+  const [answer, stripped] = [bob.server.answer.bind(bob.server), { status: 401, code: 'no_token', detail: 'There is no Authorization header.' }];
+  bob.server.requests = [];
+  bob.server.answer = (request) => {
+    if (request.path !== '/v1/messages') return answer(request);
+    bob.server.answer = answer;
+    return new Response(JSON.stringify(stripped), { status: 401, headers: { 'Content-Type': 'application/problem+json' } });
+  };
+  const { waiting } = await alice.client.send(bob.id, 'waits');
+  assert.deepEqual(waiting.map(({ problem }) => problem.code), ['no_token']);
+  world.now += 120;
+  assert.deepEqual((await alice.client.retry()).map(ways), [['sealed']]);
+  assert.deepEqual(signedOnes(bob.server), []);
+});
+
 test('the first message to somebody who has written is signed: they have no tickets for its sender yet', async () => {
   const world = new World();
   const [alice, bob] = [await settle(world, 'alice'), await settle(world, 'bob')];
